@@ -1,0 +1,237 @@
+"""Every event type of Copilot Pulse and the keys of its data, in one place.
+
+`EVENTS` is the table that the docs print and that tests compare with what is published. Times are
+seconds, sizes are characters of text unless the key says bytes. A key that may be absent is marked
+`NotRequired`. Text of a chat is in `chat.*` events only, under the keys of `TEXT_KEYS`, and
+`without_text()` takes it out before an event leaves the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypedDict
+
+try:
+    from typing import NotRequired
+except ImportError:  # Python 3.10; aiohttp brings typing_extensions there
+    from typing_extensions import NotRequired
+
+Outcome = Literal["completed", "failed", "cancelled"]
+ErrorOutcome = Literal["retrying", "recovered", "gave_up", "cancelled", "ignored"]
+
+
+class ChatStarted(TypedDict):
+    chat_id: str
+    kind: Literal["chat", "debug"]
+    messages: int
+
+
+class ChatModel(TypedDict):
+    """The model call of a chat begins; `host` is the base URL's host and port."""
+
+    chat_id: str
+    model: str
+    host: str
+    attempt: int
+    turn: int
+
+
+class ChatDelta(TypedDict):
+    chat_id: str
+    text: str
+    reasoning: NotRequired[bool]
+
+
+class ChatFirstToken(TypedDict):
+    chat_id: str
+    model: str
+    host: str
+    seconds: float
+
+
+class ChatToolCalled(TypedDict):
+    chat_id: str
+    tool: str
+    call_id: str
+
+
+class ChatToolOutput(TypedDict):
+    chat_id: str
+    tool: str
+    call_id: str
+    seconds: float
+    length: int
+
+
+class ChatAgentChanged(TypedDict):
+    chat_id: str
+    agent: str
+
+
+class ChatRetrying(TypedDict):
+    """The model call broke and will be made again after `wait` seconds; `cut` characters are taken back."""
+
+    chat_id: str
+    attempt: int
+    of: int
+    wait: float
+    error: str
+    cut: int
+
+
+class ChatFinished(TypedDict):
+    """`tokens` counts text deltas, unless the model reported its usage. `bytes_saved` is against
+    sending the cumulative text once per delta, as unpatched Copilot does."""
+
+    chat_id: str
+    kind: Literal["chat", "debug"]
+    outcome: Outcome
+    model: str
+    host: str
+    seconds: float
+    first_token: float | None
+    tokens: int
+    length: int
+    updates: int
+    bytes_sent: int
+    bytes_saved: int
+    retries: int
+    notice: NotRequired[str]
+
+
+class ErrorEvent(TypedDict):
+    """One error and what became of it. `error_id` ties the events of one failure together."""
+
+    error_id: str
+    severity: Literal["low", "medium", "high", "critical"]
+    kind: str
+    type: str
+    where: str
+    message: str
+    outcome: ErrorOutcome
+    attempt: int
+    wait: NotRequired[float]
+    status: NotRequired[int]
+    chat_id: NotRequired[str]
+    model: NotRequired[str]
+    host: NotRequired[str]
+
+
+class BreakerChanged(TypedDict):
+    name: str
+    state: Literal["closed", "open", "half_open"]
+    was: Literal["closed", "open", "half_open"]
+    retry_in: float
+    failures: int
+    calls: int
+
+
+class McpChanged(TypedDict):
+    server: str
+    host: str
+    state: Literal["up", "down"]
+    reason: str
+    retry_in: float
+    tools: int
+
+
+class QueueZoneChanged(TypedDict):
+    queue: str
+    zone: str
+    was: str
+    fill: float
+
+
+class LoopStalled(TypedDict):
+    """The event loop did not turn for `seconds`; `frame` is the code that held it: file:line function."""
+
+    seconds: float
+    frame: str
+    stack: list[str]
+
+
+class HttpRequest(TypedDict):
+    method: str
+    route: str
+    status: int
+    seconds: float
+
+
+class HealthChanged(TypedDict):
+    check: str
+    status: Literal["pass", "warn", "fail"]
+    was: Literal["pass", "warn", "fail"]
+    output: str
+
+
+class SettingsChanged(TypedDict):
+    names: list[str]
+
+
+class PulseStarted(TypedDict):
+    version: str
+    attached: list[str]
+    missing: list[str]
+
+
+class StreamEvent(TypedDict):
+    """A reader came to or left a chat's relay (`transport` is http or websocket)."""
+
+    chat_id: str
+    transport: str
+    readers: int
+    after: int
+
+
+@dataclass(frozen=True)
+class EventSpec:
+    """One row of the event table.
+
+    `essential` events are never dropped by a mailbox. `text` tells that the data holds a user's text.
+    """
+
+    data: type
+    doc: str
+    essential: bool = True
+    text: bool = False
+
+
+EVENTS: Final[Mapping[str, EventSpec]] = {
+    "chat.started": EventSpec(ChatStarted, "A chat or a debug run began."),
+    "chat.model": EventSpec(ChatModel, "The model is asked (once a turn, and again for each retry)."),
+    "chat.first_token": EventSpec(ChatFirstToken, "The first text or reasoning of a chat arrived."),
+    "chat.delta": EventSpec(ChatDelta, "A piece of the answer arrived.", essential=False, text=True),
+    "chat.tool_called": EventSpec(ChatToolCalled, "The model called a tool."),
+    "chat.tool_output": EventSpec(ChatToolOutput, "A tool returned."),
+    "chat.agent_changed": EventSpec(ChatAgentChanged, "Another agent took over (a hand-off)."),
+    "chat.retrying": EventSpec(ChatRetrying, "A model call broke and is made again."),
+    "chat.finished": EventSpec(ChatFinished, "A chat ended, with its figures.", text=True),
+    "error": EventSpec(ErrorEvent, "An error, a retry, a recovery or a give-up."),
+    "breaker.changed": EventSpec(BreakerChanged, "A circuit breaker changed its state."),
+    "mcp.changed": EventSpec(McpChanged, "An MCP server was lost or came back."),
+    "queue.zone": EventSpec(QueueZoneChanged, "A queue crossed 30, 70 or 90 % of its size."),
+    "loop.stalled": EventSpec(LoopStalled, "Something blocked the event loop."),
+    "http.request": EventSpec(HttpRequest, "One of Copilot's routes answered.", essential=False),
+    "health.changed": EventSpec(HealthChanged, "A health check changed its status."),
+    "settings.changed": EventSpec(SettingsChanged, "Settings were changed at run time."),
+    "pulse.started": EventSpec(PulseStarted, "The plugin attached its seams."),
+    "stream.opened": EventSpec(StreamEvent, "A reader opened a chat's stream."),
+    "stream.closed": EventSpec(StreamEvent, "A reader left a chat's stream."),
+}
+
+TEXT_KEYS: Final = frozenset({"text", "notice"})
+
+
+def without_text(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of an event's data that may leave the process: no text of the chat, only its length."""
+    spec = EVENTS.get(type_)
+    if spec is not None and not spec.text:
+        return dict(data)
+    clean: dict[str, Any] = {}
+    for key, value in data.items():
+        if key in TEXT_KEYS and isinstance(value, str):
+            clean[f"{key}_length"] = len(value)
+        else:
+            clean[key] = value
+    return clean

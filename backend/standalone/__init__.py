@@ -1,0 +1,1 @@
+"""The embedded host: the whole plugin with neither ComfyUI nor Copilot (`python -m backend`)."""
