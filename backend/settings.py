@@ -53,6 +53,9 @@ class Settings:
     breaker_probes: int = _setting(1, "Probes let through at once while half open.", low=1, high=10)
     mcp_timeout: float = _setting(5.0, "How long an MCP server may take to connect.", unit="s", low=0.1, high=300)
     mcp_retry: float = _setting(20.0, "How long a dead MCP server is left alone.", unit="s", low=0.1, high=3600)
+    mcp_tool_timeout: float = _setting(
+        120.0, "How long a tool of an MCP server may take. 0: as long as Copilot allows.", unit="s", low=0, high=3600
+    )
     loop_stall: float = _setting(0.25, "A blocked event loop is reported after this.", unit="s", low=0.05, high=60)
     panel_refresh: float = _setting(1.0, "Seconds between two updates of the panel.", unit="s", low=0.2, high=60)
     resume_grace: float = _setting(
