@@ -28,6 +28,29 @@ _numbers = itertools.count(1)
 current_chat: contextvars.ContextVar[Chat | None] = contextvars.ContextVar("copilot_pulse_chat", default=None)
 
 
+class RequestInfo:
+    """The HTTP request that a chat belongs to, as the HTTP seam saw it come in.
+
+    `token` identifies the request in `ChatRegistry.close_request()`. `resumable` tells that the page can come
+    back for the rest of the answer, so the chat outlives its connection for a while.
+    """
+
+    __slots__ = ("language", "resumable", "stream", "token")
+
+    def __init__(
+        self, *, token: object, language: str | None = None, resumable: bool = False, stream: str | None = None
+    ) -> None:
+        self.token = token
+        self.language = language
+        self.resumable = resumable
+        self.stream = stream
+
+
+current_request: contextvars.ContextVar[RequestInfo | None] = contextvars.ContextVar(
+    "copilot_pulse_request", default=None
+)
+
+
 class Span:
     """A stretch of Copilot's cumulative text that one attempt of a model call wrote; offsets in characters."""
 
@@ -163,9 +186,15 @@ class Chat:
         model's request running. May be called any number of times and by several tasks; if the caller
         is cancelled the stop goes on by itself. Returns when nothing of the chat runs any more.
         """
+        await asyncio.shield(self.stop_soon())
+
+    def stop_soon(self) -> asyncio.Task[None]:
+        """Begin to stop the chat, from the loop, without waiting; the task ends when nothing runs any more."""
         if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_task(self._stop(), name=f"stop {self.id}")
-        await asyncio.shield(self._stopping)
+            self._stopping = asyncio.get_running_loop().create_task(
+                self._stop(), name=f"copilot-pulse stop {self.id.partition('-')[0]}"
+            )
+        return self._stopping
 
     async def _stop(self) -> None:
         self.end("cancelled")
@@ -197,7 +226,9 @@ async def cancel_run(run: Any) -> None:
     task = run_task(run)
     if task is None or task.done():
         return
-    run.cancel()
+    # Task.cancelling() came with Python 3.11.
+    if not getattr(task, "cancelling", int)():
+        run.cancel()
     if not await _ends(task, _STOP_LIMIT):
         log.warning("the agent's run did not end %.0f s after it was cancelled", _STOP_LIMIT)
 

@@ -1,0 +1,95 @@
+"""Finds Copilot and attaches every seam to it, each on its own: one that is missing costs only what it does."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Final
+
+from .chat import ChatSeam
+from .http import HttpSeam
+from .logfilter import LogSeam
+from .mcp import McpSeam
+from .memory import MemorySeam
+from .model import ModelSeam
+from .run import RunSeam
+from .seam import CopilotModules, Seam, SeamMissing, find_copilots
+
+if TYPE_CHECKING:
+    from ..pulse import Pulse
+
+log = logging.getLogger("copilot_pulse")
+
+NOT_FOUND: Final = (
+    "ComfyUI-Copilot was not found. Install it with ComfyUI Manager (search for ComfyUI-Copilot) and restart ComfyUI."
+)
+NOT_LOADED: Final = (
+    "ComfyUI-Copilot is installed but did not load. Usually the agent library is missing or a wrong package of the"
+    " same name is in the way: python -m pip uninstall -y agents; python -m pip install -U openai-agents"
+)
+
+
+class Attachment:
+    """The seams of a running plugin. `attach()` may be called again, `detach()` restores every object."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self.http = HttpSeam(pulse)
+        self.mcp = McpSeam(pulse)
+        self.memory = MemorySeam(pulse)
+        # The run seam before the chat seam: a chat must not start between the two without it.
+        self.seams: tuple[Seam, ...] = (
+            LogSeam(pulse),
+            ModelSeam(pulse),
+            RunSeam(pulse),
+            self.mcp,
+            self.memory,
+            ChatSeam(pulse),
+            self.http,
+        )
+
+    def attach(self) -> bool:
+        """Attach to every Copilot that has been imported. False if there is none. Never raises.
+
+        Must run on the event loop's thread. Calling it again attaches what came later and changes
+        nothing else.
+        """
+        registry = self._pulse.seams
+        copilots = list(find_copilots())
+        registry.copilots = [copilot.root for copilot in copilots]
+        registry.detail = "" if copilots else (NOT_LOADED if _tried_to_load() else NOT_FOUND)
+        for seam in self.seams:
+            if not copilots:
+                registry.set(seam.name, False, "Copilot was not found")
+            for copilot in copilots:
+                self._attach_one(seam, copilot)
+        return bool(copilots)
+
+    def _attach_one(self, seam: Seam, copilot: CopilotModules) -> None:
+        registry = self._pulse.seams
+        try:
+            seam.attach(copilot)
+        except SeamMissing as missing:
+            registry.set(seam.name, False, str(missing))
+        except Exception as error:  # fail open: a Copilot that we do not understand must work as it is
+            log.debug("attaching the %s seam failed", seam.name, exc_info=True)
+            registry.set(seam.name, False, f"{type(error).__name__}: {error}")
+        else:
+            registry.set(seam.name, True)
+
+    def detach(self) -> None:
+        """Put back every object that was replaced, in the reverse order."""
+        for seam in reversed(self.seams):
+            seam.detach()
+            self._pulse.seams.set(seam.name, False, "detached")
+
+    async def aclose(self) -> None:
+        """Detach, stop the chats and end every task of the seams. Waits for them."""
+        self.detach()
+        for seam in reversed(self.seams):
+            await seam.aclose()
+
+
+def _tried_to_load() -> bool:
+    """Whether parts of a Copilot were imported, without its door: its import broke half-way."""
+    return any(name.endswith((".backend.agent_factory", ".backend.service.mcp_client")) for name in sys.modules)

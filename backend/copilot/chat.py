@@ -1,0 +1,134 @@
+"""The chat seam: Copilot's answer is pumped by a task of its own and handed on at a pace that a page can read.
+
+Replaces `comfyui_agent_invoke` and `debug_workflow_errors` in `<copilot>.backend.controller.conversation_api` (both
+are looked up for each request). The wrapper runs in the handler's task; Copilot's generator runs, from its
+first step to its close, in the pump's task, in a copy of the handler's context that also holds the `Chat`.
+
+Guarantees: the answer is read as fast as it comes, whatever the browser does; cumulative text is conflated,
+so the newest state reaches the browser and nothing is lost; items with data are all delivered, in order; the
+last item is always delivered whole, with what the user must be told. If setting this up fails, Copilot's own
+generator is used as it is.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from .chat_pump import ChatPump
+from .chats import Chat, current_chat, current_request
+from .notices import strip_messages
+from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
+
+if TYPE_CHECKING:
+    from ..pulse import Pulse
+
+log = logging.getLogger("copilot_pulse.chat")
+
+MODULE: Final = "backend.controller.conversation_api"
+TARGETS: Final[dict[str, Literal["chat", "debug"]]] = {
+    "comfyui_agent_invoke": "chat",
+    "debug_workflow_errors": "debug",
+}
+Generator = Callable[..., Any]
+
+
+class ChatSeam:
+    """Wraps the generators that answer a chat and a debug run."""
+
+    name = "chat"
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self._replaced = Replacements()
+
+    def attach(self, copilot: CopilotModules) -> None:
+        """Replace both generators; see `Seam.attach`. A fork without the debug agent is attached, too."""
+        module = copilot.module(MODULE)
+        if not callable(getattr(module, "comfyui_agent_invoke", None)):
+            raise SeamMissing(f"{MODULE} has no comfyui_agent_invoke")
+        for name, kind in TARGETS.items():
+            function = getattr(module, name, None)
+            if callable(function) and not is_wrapper(function):
+                session, language = _readers(copilot)
+                self._replaced.replace(module, name, self.wrap(function, kind, session, language))
+
+    def detach(self) -> None:
+        """Put both generators back. Chats that run go on to their end."""
+        self._replaced.restore()
+
+    async def aclose(self) -> None:
+        """Stop the chats that still run."""
+        await self._pulse.chats.aclose()
+
+    def wrap(
+        self,
+        function: Generator,
+        kind: Literal["chat", "debug"],
+        session: Callable[[], str | None],
+        language: Callable[[], str | None],
+    ) -> Generator:
+        """An async generator function that yields what `function` yields, pumped and paced.
+
+        `session` and `language` are asked in the caller's context when a chat begins.
+        """
+
+        async def wrapped(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            pump = None
+            try:
+                request = current_request.get()
+                chat = Chat(
+                    session=session(),
+                    kind=kind,
+                    language=_language(request.language if request is not None else language()),
+                )
+                if kind == "chat" and args:
+                    args = (strip_messages(args[0]), *args[1:])
+                context = contextvars.copy_context()
+                context.run(current_chat.set, chat)
+                pump = ChatPump(self._pulse, chat, lambda: function(*args, **kwargs))
+                self._pulse.chats.add(chat, request.token if request is not None else None)
+                context.run(pump.start, messages=args[0] if kind == "chat" and args else None)
+            except Exception:
+                log.exception("a chat could not be wrapped and goes on without Copilot Pulse")
+                pump = None
+            if pump is None:
+                async for item in function(*args, **kwargs):
+                    yield item
+                return
+            try:
+                async for item in pump.updates():
+                    yield item
+            finally:
+                # The handler has left: either it is done, or its browser is gone and the HTTP seam
+                # (or, without it, this) stops the chat.
+                pump.release()
+
+        return mark_wrapper(wrapped, function)
+
+
+def _readers(copilot: CopilotModules) -> tuple[Callable[[], str | None], Callable[[], str | None]]:
+    def session() -> str | None:
+        value = copilot.module("backend.utils.request_context").get_session_id()
+        return str(value) if value else None
+
+    def language() -> str | None:
+        return str(copilot.module("backend.utils.globals").get_language())
+
+    return _or_none(session), _or_none(language)
+
+
+def _or_none(read: Callable[[], str | None]) -> Callable[[], str | None]:
+    def guarded() -> str | None:
+        try:
+            return read()
+        except (SeamMissing, AttributeError, TypeError):
+            return None  # a fork keeps it elsewhere: the chat works without
+
+    return guarded
+
+
+def _language(header: str | None) -> str:
+    return "zh" if (header or "").strip().lower().startswith("zh") else "en"

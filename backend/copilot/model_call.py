@@ -1,0 +1,469 @@
+"""One model call with its attempts: ask, watch, judge, and ask again or give up.
+
+The order of the work in one attempt: take a lease from the breaker of this base URL; stream under a watch;
+hold the closing event back; judge whether the answer is whole; only then let the closing event pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..error_handling import (
+    Classification,
+    EmptyAnswer,
+    ReasoningOnly,
+    Severity,
+    StreamTruncated,
+    UnknownTool,
+    explain,
+)
+from ..event_bus import Event
+from ..events import ErrorOutcome
+from .answers import (
+    answer_text,
+    completed_event,
+    function_calls,
+    names_of,
+    prompt_length,
+    text_event,
+    with_unknown_calls_answered,
+)
+from .chats import Chat, current_chat
+from .stream_watch import StreamWatch, WatchedClient
+
+if TYPE_CHECKING:
+    from ..pulse import Pulse
+
+log = logging.getLogger("copilot_pulse.model")
+
+UNKNOWN_TOOL_LIMIT: Final = 2
+_DRAIN_LIMIT: Final = 5.0
+# What the model seam tells the run seam about an event that passes: the text that follows stands behind
+# what is there; it takes the place of a broken attempt's; no attempt succeeded, keep the longest.
+FRESH, RETRY, GAVE_UP = "fresh", "retry", "gave_up"
+
+OpenStream = Callable[[Any, inspect.BoundArguments, Any], AsyncGenerator[Any, None]]
+
+
+class HostMemory:
+    """Which base URLs have ever sent a finish reason. Bounded: the oldest of 256 is forgotten."""
+
+    _SIZE: Final = 256
+
+    def __init__(self) -> None:
+        self._finishes: dict[str, bool] = {}
+
+    def saw_finish(self, base_url: str) -> None:
+        """A stream of this server ended with a finish reason."""
+        self._note(base_url, True)
+
+    def saw_no_finish(self, base_url: str) -> None:
+        """Two streams in a row of this server ended without one."""
+        if base_url not in self._finishes:
+            self._note(base_url, False)
+
+    def never_finishes(self, base_url: str) -> bool:
+        """Whether this server is known to leave finish reasons out."""
+        return self._finishes.get(base_url) is False
+
+    def _note(self, base_url: str, finishes: bool) -> None:
+        if base_url not in self._finishes and len(self._finishes) >= self._SIZE:
+            del self._finishes[next(iter(self._finishes))]
+        self._finishes[base_url] = finishes
+
+
+class ModelCall:
+    """One call of the model by the runner. Used once, by one task."""
+
+    def __init__(
+        self,
+        pulse: Pulse,
+        model: Any,
+        arguments: inspect.BoundArguments,
+        open_stream: OpenStream,
+        hosts: HostMemory,
+    ) -> None:
+        self._pulse = pulse
+        self._hosts = hosts
+        self._model = model
+        self._arguments = arguments
+        self._open_stream = open_stream
+        self._client = model._client
+        self._chat: Chat | None = current_chat.get()
+        self.base_url = str(self._client.base_url)
+        self.host = _host_of(self._client.base_url)
+        self.name = str(model.model)
+        self._breaker = pulse.recovery.breakers.get(f"llm:{self.host}")
+        self._attempt = 0
+        self._waited = 0.0
+        self._truncations = 0
+        self._unknown_tools = 0
+        self._error_id: str | None = None
+        self._retried: Classification | None = None
+        self._began_text = False
+        self._partial: list[str] = []
+        self._kept = ""
+        # Every attempt and every wait is to be ours, counted and visible. The client belongs to this
+        # chat alone: Copilot makes one for each agent.
+        self._client.max_retries = 0
+
+    # -- streaming -------------------------------------------------------------------------------
+
+    async def stream(self) -> AsyncGenerator[Any, None]:
+        """The events of the call, those of broken attempts included; ends with one `response.completed`.
+
+        Raises only CancelledError. A cancel closes the connection to the model before it passes on.
+        """
+        if self._chat is not None:
+            self._enter(self._chat)
+        while True:
+            self._attempt += 1
+            self._partial = []
+            lease = None
+            error: BaseException
+            try:
+                lease = self._breaker.acquire()
+                watch = self._watch()
+                final = None
+                try:
+                    source = self._open_stream(
+                        self._model, self._arguments, WatchedClient(self._client, watch)
+                    )
+                    try:
+                        while True:
+                            try:
+                                event = await watch.next(source)
+                            except StopAsyncIteration:
+                                break
+                            kind = event.type
+                            if kind == "response.output_text.delta":
+                                self._saw_text(event.delta)
+                            elif kind == "response.completed":
+                                final = event
+                                continue
+                            elif kind == "response.created":
+                                self._mark(event, RETRY if self._began_text else FRESH)
+                                self._began_text = True
+                            elif watch.answered and self._chat is not None and self._chat.first_token is None:
+                                self._saw_first_token(self._chat)
+                            yield event
+                    finally:
+                        await source.aclose()
+                finally:
+                    await watch.aclose()
+                if self._ask_again_without_unknown_tools(final):
+                    lease.success()
+                    continue
+                notice = self._judge(watch, final.response if final is not None else None)
+                lease.success()
+                self._succeeded()
+                if notice:
+                    for event in self._tell(notice):
+                        yield event
+                await self._drain()
+                self._count_usage(final.response)
+                yield final
+                return
+            except (asyncio.CancelledError, GeneratorExit):
+                if lease is not None:
+                    lease.cancelled()
+                raise
+            except Exception as caught:
+                error = caught
+            cause = self._pulse.recovery.classify(error)
+            if lease is not None:
+                (lease.failure if _is_upstreams_fault(cause) else lease.success)()
+            if not await self._wait_for_retry(error, cause):
+                for event in self._give_up(cause):
+                    yield event
+                await self._drain()
+                closing = completed_event(self._kept)
+                if self._began_text:
+                    self._mark(closing, GAVE_UP)
+                yield closing
+                return
+
+    def _watch(self) -> StreamWatch:
+        settings = self._pulse.settings.current
+        first = settings.first_token_timeout
+        if first > 0:
+            arguments = self._arguments.arguments
+            prompt = prompt_length(arguments.get("system_instructions"), arguments.get("input"))
+            first += settings.first_token_per_1000_chars * prompt / 1000
+        return StreamWatch(base_url=self.base_url, first_limit=first, stall_limit=settings.stall_timeout)
+
+    def _enter(self, chat: Chat) -> None:
+        chat.turn += 1
+        chat.model, chat.host = self.name, self.host
+        chat.tool = ""
+        chat.attempt = 1
+        chat.set_state("waiting")
+        if self._client not in chat.clients:
+            chat.clients.append(self._client)
+        self._publish_model(chat)
+
+    def _publish_model(self, chat: Chat) -> None:
+        self._publish(
+            "chat.model",
+            {
+                "chat_id": chat.id,
+                "model": self.name,
+                "host": self.host,
+                "attempt": self._attempt or 1,
+                "turn": chat.turn,
+            },
+        )
+
+    def _saw_text(self, delta: str) -> None:
+        self._partial.append(delta)
+        chat = self._chat
+        if chat is None:
+            return
+        if chat.first_token is None:
+            self._saw_first_token(chat)
+        chat.produced += 1
+        chat.tokens += 1
+        if chat.state != "streaming":
+            chat.set_state("streaming")
+
+    def _saw_first_token(self, chat: Chat) -> None:
+        chat.first_token = chat.clock() - chat.started
+        chat.set_state("streaming")
+        self._publish(
+            "chat.first_token",
+            {"chat_id": chat.id, "model": self.name, "host": self.host, "seconds": chat.first_token},
+        )
+
+    def _mark(self, event: Any, label: str) -> None:
+        if self._chat is not None:
+            self._chat.marks.append((event, label))
+
+    # -- the verdict on an answer ----------------------------------------------------------------
+
+    def _judge(self, watch: StreamWatch, final: Any) -> str:
+        """Whether the response `final` may pass; returns what the user should be told beside it, or "".
+
+        Raises StreamTruncated, EmptyAnswer or ReasoningOnly if the model should be asked again.
+        """
+        hosts = self._hosts
+        if watch.finish_reason is None:
+            if final is None and not watch.answered:
+                raise EmptyAnswer(chunks=watch.chunks)
+            self._truncations += 1
+            usable = final is not None and _calls_are_whole(final)
+            unmarked = watch.done_seen and hosts.never_finishes(self.base_url)
+            if not usable or (self._truncations < 2 and not unmarked):
+                raise StreamTruncated(received=sum(map(len, self._partial)))
+            # Some servers never send a finish reason: after the second time what came is kept, and
+            # marked unless this server is known for it and said that it was done.
+            hosts.saw_no_finish(self.base_url)
+            if not unmarked:
+                return self._explained(self._pulse.recovery.classify(StreamTruncated()))
+        else:
+            hosts.saw_finish(self.base_url)
+        if final is None:
+            raise EmptyAnswer(chunks=watch.chunks)
+        if not function_calls(final) and not answer_text(final).strip():
+            chat = self._chat
+            if chat is not None and chat.visible().strip():
+                return ""  # the user has an answer: from before a tool call, or from another agent
+            raise ReasoningOnly() if watch.has_reasoning else EmptyAnswer(chunks=watch.chunks)
+        if watch.finish_reason == "length":
+            return self._explained(self._pulse.recovery.classify(StreamTruncated(limit=True)))
+        return ""
+
+    def _ask_again_without_unknown_tools(self, final: Any) -> bool:
+        """Answer calls of tools that do not exist, so that the run does not end with an error.
+
+        True if the model must be asked again, with those answers in its input. A response that also
+        calls known tools keeps these; past the limit the text is kept, without the calls.
+        """
+        calls = function_calls(final.response) if final is not None else []
+        if not calls:
+            return False
+        arguments = self._arguments.arguments
+        known = names_of(arguments.get("tools") or (), arguments.get("handoffs") or ())
+        unknown = [call for call in calls if call.name not in known]
+        if not unknown:
+            return False
+        self._unknown_tools += 1
+        cause = self._pulse.recovery.classify(UnknownTool(unknown[0].name))
+        if len(unknown) == len(calls) and self._unknown_tools <= UNKNOWN_TOOL_LIMIT:
+            self._record(cause, "recovered")
+            arguments["input"] = with_unknown_calls_answered(arguments["input"], final.response, known)
+            self._began_text = False  # what came before the calls stays
+            return True
+        self._record(cause, "gave_up")
+        final.response.output = [item for item in final.response.output if item not in unknown]
+        if not function_calls(final) and not answer_text(final.response).strip():
+            raise UnknownTool(unknown[0].name)
+        return False
+
+    def _count_usage(self, final: Any) -> None:
+        usage = getattr(final, "usage", None)
+        chat = self._chat
+        if chat is not None and usage is not None and usage.output_tokens:
+            # The model knows better than our count of deltas.
+            chat.tokens += usage.output_tokens - len(self._partial)
+
+    # -- after a failure -------------------------------------------------------------------------
+
+    async def _wait_for_retry(self, error: BaseException, cause: Classification) -> bool:
+        """Decide whether the call is made again, and wait until then. Cancel-safe: nothing is left."""
+        settings = self._pulse.settings.current
+        recovery = self._pulse.recovery
+        chat = self._chat
+        again = cause.retryable and self._attempt <= settings.max_retries
+        if cause.kind == "truncated" and self._truncations >= 2:
+            again = False
+        if cause.severity is not Severity.LOW and cause.kind != "circuit_open":
+            wanted = await recovery.handle_error(
+                error, {"where": "model", "attempt": self._attempt, "host": self.host, "model": self.name}
+            )
+            again = wanted and self._attempt <= settings.max_retries and cause.severity is Severity.MEDIUM
+            if cause.kind == "truncated" and self._truncations >= 2:
+                again = False
+        delay = recovery.policy.next_delay(self._attempt, self._waited, cause.retry_after) if again else None
+        if delay is None:
+            return False
+        self._record(cause, "retrying", wait=delay)
+        self._retried = cause
+        if chat is not None:
+            chat.retries += 1
+            chat.attempt, chat.of = self._attempt, settings.max_retries
+            chat.retry_at = chat.clock() + delay
+            chat.tokens = max(0, chat.tokens - len(self._partial))
+            chat.set_state("retrying", cause.kind)
+            self._publish(
+                "chat.retrying",
+                {
+                    "chat_id": chat.id,
+                    "attempt": self._attempt,
+                    "of": settings.max_retries,
+                    "wait": delay,
+                    "error": cause.kind,
+                    "cut": sum(map(len, self._partial)),
+                },
+            )
+        if sum(map(len, self._partial)) > len(self._kept):
+            self._kept = "".join(self._partial)
+        self._waited += delay
+        await recovery.sleep(delay)
+        if chat is not None:
+            chat.retry_at = None
+            chat.set_state("waiting")
+            self._publish_model(chat)
+        return True
+
+    def _give_up(self, cause: Classification) -> list[Any]:
+        """Note the end of the attempts; returns events to yield where no chat seam can tell the user."""
+        if sum(map(len, self._partial)) > len(self._kept):
+            self._kept = "".join(self._partial)
+        self._record(cause, "gave_up")
+        if self._chat is not None:
+            self._chat.failed = True
+        return self._tell(self._explained(cause))
+
+    def _tell(self, notice: str) -> list[Any]:
+        if self._chat is not None and self._chat.pump_task is not None:
+            self._chat.notices.append(notice)
+            return []
+        return [text_event("\n\n" + notice)]
+
+    def _explained(self, cause: Classification) -> str:
+        chat = self._chat
+        return explain(
+            cause,
+            host=self.host,
+            model=self.name,
+            base_url=self.base_url,
+            attempts=self._attempt,
+            waited=self._waited,
+            language=chat.language if chat is not None else "en",
+            partial=bool(self._kept or self._partial),
+        )
+
+    def _succeeded(self) -> None:
+        if self._retried is not None:
+            self._record(self._retried, "recovered")
+
+    def _record(self, cause: Classification, outcome: ErrorOutcome, wait: float | None = None) -> None:
+        self._error_id = self._pulse.recovery.record(
+            cause,
+            where="model",
+            outcome=outcome,
+            attempt=self._attempt,
+            chat_id=self._chat.id if self._chat is not None else None,
+            model=self.name,
+            host=self.host,
+            wait=wait,
+            error_id=self._error_id,
+        )
+
+    # -- the consumer ----------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """Wait until the reader has seen every delta, before the runner can raise an error.
+
+        openai-agents throws away what is still queued when a run fails, so a fast model's last words
+        would be lost. Waits 5 s at most; a cancel leaves nothing behind.
+        """
+        chat = self._chat
+        if chat is None or chat.drained is None or chat.consumed >= chat.produced:
+            return
+        chat.drained.clear()
+        try:
+            await asyncio.wait_for(chat.drained.wait(), _DRAIN_LIMIT)
+        except asyncio.TimeoutError:
+            log.warning("the reader of a chat is more than %.0f s behind the model", _DRAIN_LIMIT)
+
+    def _publish(self, type_: str, data: dict[str, Any]) -> None:
+        session = self._chat.session if self._chat is not None else None
+        self._pulse.bus.publish_nowait(Event(type=type_, data=data, source="copilot", session=session))
+
+    # -- not streaming ---------------------------------------------------------------------------
+
+    async def respond(self, get_response: Callable[..., Any]) -> Any:
+        """The call without streaming: made again after a failure; raises the last error on give-up."""
+        while True:
+            self._attempt += 1
+            lease = self._breaker.acquire()
+            try:
+                answer = await get_response(*self._arguments.args, **self._arguments.kwargs)
+            except asyncio.CancelledError:
+                lease.cancelled()
+                raise
+            except Exception as error:
+                cause = self._pulse.recovery.classify(error)
+                (lease.failure if _is_upstreams_fault(cause) else lease.success)()
+                if not await self._wait_for_retry(error, cause):
+                    self._record(cause, "gave_up")
+                    raise
+            else:
+                lease.success()
+                self._succeeded()
+                return answer
+
+
+def _is_upstreams_fault(cause: Classification) -> bool:
+    return cause.severity is Severity.MEDIUM and cause.kind not in ("truncated", "circuit_open")
+
+
+def _calls_are_whole(final: Any) -> bool:
+    for call in function_calls(final):
+        try:
+            json.loads(call.arguments or "{}")
+        except ValueError:
+            return False
+    return True
+
+
+def _host_of(base_url: Any) -> str:
+    host = getattr(base_url, "host", "") or str(base_url)
+    port = getattr(base_url, "port", None)
+    return f"{host}:{port}" if port else str(host)

@@ -1,0 +1,77 @@
+"""What Copilot Pulse tells the user inside an answer, and how the model never gets to read it.
+
+Copilot's page sends earlier answers back as history. A notice of ours in there would be taken for the
+assistant's own words, so each is enclosed in two invisible characters and taken out of what comes back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+# U+2063 INVISIBLE SEPARATOR: no width, no blank (str.rstrip leaves it), kept by Markdown and JSON.
+_OPEN: Final = "\u2063\u2063"
+_CLOSE: Final = "\u2063\u2063\u2063"
+_NOTICE: Final = re.compile(r"\s*\u2063{2}[^\u2063]+\u2063{3}")
+
+
+def mark(notice: str) -> str:
+    """`notice` as a quoted paragraph between the marks."""
+    clean = notice.replace("\u2063", "").strip()
+    quoted = "\n".join(f"> {line}" if line else ">" for line in clean.split("\n"))
+    return f"{_OPEN}{quoted}{_CLOSE}"
+
+
+def with_notices(text: str, notices: Iterable[str]) -> str:
+    """`text`, then each notice once as a paragraph of its own."""
+    parts = [text.rstrip()] if text.strip() else []
+    parts.extend(mark(notice) for notice in dict.fromkeys(notices))
+    return "\n\n".join(parts) if len(parts) > 1 or not text.strip() else text
+
+
+def strip(text: str) -> str:
+    """`text` without our notices."""
+    return _NOTICE.sub("", text) if "\u2063" in text else text
+
+
+def strip_messages(messages: Any) -> Any:
+    """Chat messages without our notices; an answer that was a notice alone is left out.
+
+    Returns the very same object if nothing had to go, so that Copilot sees what it always sees.
+    """
+    if not isinstance(messages, list):
+        return messages
+    clean: list[Any] = []
+    changed = False
+    for message in messages:
+        if not isinstance(message, dict) or message.get("role") != "assistant":
+            clean.append(message)
+            continue
+        content, kept = _strip_content(message.get("content"))
+        if content is message.get("content"):
+            clean.append(message)
+            continue
+        changed = True
+        if kept:
+            clean.append({**message, "content": content})
+    return clean if changed else messages
+
+
+def _strip_content(content: Any) -> tuple[Any, bool]:
+    if isinstance(content, str):
+        text = strip(content)
+        return (content, True) if text == content else (text, bool(text.strip()))
+    if isinstance(content, list):
+        parts: list[Any] = []
+        changed = False
+        for part in content:
+            text = part.get("text") if isinstance(part, dict) else None
+            if isinstance(text, str) and strip(text) != text:
+                changed = True
+                if strip(text).strip():
+                    parts.append({**part, "text": strip(text)})
+            else:
+                parts.append(part)
+        return (parts, bool(parts)) if changed else (content, True)
+    return content, True

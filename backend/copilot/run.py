@@ -1,0 +1,236 @@
+"""The run seam: sees every event of an agent's run pass, cuts out what broken attempts wrote.
+
+Replaces the classmethod `agents.run.Runner.run_streamed` (Copilot imports the class under two names; it is one
+class). Only runs that a pump task of ours starts are touched; every other plugin's runs pass as they are. The
+wrapped `stream_events` runs in the pump's task and context.
+
+Guarantees: a run that fails ends normally for Copilot, with a notice for the user, so that Copilot's own retry
+loop, which repeats text and tools, never runs; traces with prompts are not uploaded; the position of each
+attempt's text is exact, because the chain from here to the pump is pulled: when the next event is asked for,
+the pump has seen the text of the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from ..error_handling import explain
+from ..event_bus import Event
+from .chats import Chat, Span, cancel_run, current_chat
+from .model_call import FRESH, GAVE_UP, RETRY
+from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
+
+if TYPE_CHECKING:
+    from ..pulse import Pulse
+
+
+class RunReader:
+    """Reads one streamed run on behalf of the chat that started it."""
+
+    def __init__(self, pulse: Pulse, chat: Chat, run: Any) -> None:
+        self._pulse = pulse
+        self._chat = chat
+        self._run = run
+        self._stream_events: Callable[[], AsyncGenerator[Any, None]] = run.stream_events
+        self._start = 0
+        self._dead: list[Span] = []
+        self._tools: dict[str, tuple[str, float]] = {}
+        if chat.drained is None:
+            chat.drained = asyncio.Event()
+
+    async def events(self) -> AsyncIterator[Any]:
+        """What `stream_events()` yields. Ends normally when the run fails; CancelledError passes on.
+
+        When it is closed early, the run is cancelled and its task awaited first: closing the library's
+        generator alone would wait until the model has finished.
+        """
+        chat = self._chat
+        source = self._stream_events()
+        complete = False
+        try:
+            async for event in source:
+                kind = event.type
+                if kind == "raw_response_event":
+                    data = event.data
+                    if chat.marks and chat.marks[0][0] is data:
+                        self._passed(chat.marks.popleft()[1])
+                    if data.type == "response.output_text.delta":
+                        self._publish("chat.delta", {"chat_id": chat.id, "text": data.delta})
+                        yield event
+                        chat.consumed += 1
+                        if chat.consumed >= chat.produced and chat.drained is not None:
+                            chat.drained.set()
+                        continue
+                    if data.type in _REASONING_DELTAS:
+                        self._publish(
+                            "chat.delta", {"chat_id": chat.id, "text": data.delta, "reasoning": True}
+                        )
+                elif kind == "run_item_stream_event":
+                    self._saw_item(event.item)
+                elif kind == "agent_updated_stream_event":
+                    self._saw_agent(event.new_agent.name)
+                yield event
+            complete = True
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception as error:
+            complete = True
+            if chat.active:
+                self._failed(error)
+        finally:
+            if chat.drained is not None:
+                chat.drained.set()
+            if not complete:
+                await cancel_run(self._run)
+            await source.aclose()
+
+    def _passed(self, label: str) -> None:
+        position = len(self._chat.raw)
+        if label == FRESH:
+            self._start = position
+            self._dead.clear()
+        elif label == RETRY:
+            # An attempt that broke before its first event left no text and has no mark of its own.
+            span = Span(self._start, position)
+            self._start = position
+            self._dead.append(span)
+            self._chat.cut(span)
+        elif label == GAVE_UP:
+            self._keep_the_longest(Span(self._start, position))
+
+    def _keep_the_longest(self, last: Span) -> None:
+        spans = [*self._dead, last]
+        best = max(spans, key=len)
+        chat = self._chat
+        chat.cuts = [cut for cut in chat.cuts if cut not in self._dead]
+        for span in spans:
+            if span is not best:
+                chat.cut(span)
+
+    def _failed(self, error: Exception) -> None:
+        """The run itself failed, outside any model call: too many turns, a tool's error, a bad answer."""
+        chat = self._chat
+        recovery = self._pulse.recovery
+        cause = recovery.classify(error)
+        recovery.record(
+            cause, where="run", outcome="gave_up", attempt=1, chat_id=chat.id, model=chat.model, host=chat.host
+        )
+        chat.failed = True
+        chat.notices.append(
+            explain(
+                cause,
+                host=chat.host,
+                model=chat.model,
+                attempts=1,
+                language=chat.language,
+                partial=bool(chat.raw),
+            )
+        )
+
+    def _saw_item(self, item: Any) -> None:
+        chat = self._chat
+        if item.type == "tool_call_item":
+            call_id, tool = _call_id(item), getattr(item.raw_item, "name", None) or "tool"
+            self._tools[call_id] = (tool, chat.clock())
+            chat.tool = tool
+            chat.set_state("tool", tool)
+            self._publish("chat.tool_called", {"chat_id": chat.id, "tool": tool, "call_id": call_id})
+        elif item.type == "tool_call_output_item":
+            call_id = _call_id(item)
+            now = chat.clock()
+            tool, began = self._tools.pop(call_id, (chat.tool or "tool", now))
+            if not self._tools:
+                chat.tool = ""
+                chat.set_state("waiting")
+            self._publish(
+                "chat.tool_output",
+                {
+                    "chat_id": chat.id,
+                    "tool": tool,
+                    "call_id": call_id,
+                    "seconds": now - began,
+                    "length": len(str(item.output)),
+                },
+            )
+
+    def _saw_agent(self, name: str) -> None:
+        self._chat.agent = name
+        self._publish("chat.agent_changed", {"chat_id": self._chat.id, "agent": name})
+
+    def _publish(self, type_: str, data: dict[str, Any]) -> None:
+        self._pulse.bus.publish_nowait(
+            Event(type=type_, data=data, source="copilot", session=self._chat.session)
+        )
+
+
+_REASONING_DELTAS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
+
+
+def _call_id(item: Any) -> str:
+    raw = item.raw_item
+    value = raw.get("call_id") if isinstance(raw, dict) else getattr(raw, "call_id", None)
+    return str(value or "")
+
+
+def read_run(pulse: Pulse, chat: Chat, run: Any) -> Any:
+    """Let `run.stream_events()` pass through a `RunReader`; returns the run."""
+    reader = RunReader(pulse, chat, run)
+    chat.runs.append(run)
+    run.stream_events = reader.events
+    return run
+
+
+class RunSeam:
+    """Wraps the runs that a chat's pump starts."""
+
+    name = "run"
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self._replaced = Replacements()
+
+    def attach(self, copilot: CopilotModules) -> None:
+        """Replace `Runner.run_streamed`; see `Seam.attach`."""
+        module = sys.modules.get("agents.run")
+        runner = getattr(module, "Runner", None)
+        original = vars(runner).get("run_streamed") if inspect.isclass(runner) else None
+        if not isinstance(original, classmethod):
+            raise SeamMissing("openai-agents has no Runner.run_streamed; pip install -U openai-agents")
+        if is_wrapper(original.__func__):
+            return
+        self._replaced.replace(runner, "run_streamed", self._wrapped(original))
+
+    def _wrapped(self, original: Any) -> Any:
+        pulse = self._pulse
+        plain = original.__func__
+
+        def run_streamed(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            chat = current_chat.get()
+            # A run that a tool starts inherits the chat, but it is no part of what the user reads.
+            if chat is None or chat.pump_task is None or asyncio.current_task() is not chat.pump_task:
+                return plain(cls, *args, **kwargs)
+            kwargs["run_config"] = without_tracing(kwargs.get("run_config"))
+            return read_run(pulse, chat, plain(cls, *args, **kwargs))
+
+        return classmethod(mark_wrapper(run_streamed, original))
+
+    def detach(self) -> None:
+        """Put `Runner.run_streamed` back."""
+        self._replaced.restore()
+
+    async def aclose(self) -> None:
+        """Nothing runs outside the chats."""
+
+
+def without_tracing(config: Any) -> Any:
+    """The run's configuration with the upload of traces, which hold prompts, switched off."""
+    from agents.run import RunConfig
+
+    if config is None:
+        return RunConfig(tracing_disabled=True)
+    return dataclasses.replace(config, tracing_disabled=True)
