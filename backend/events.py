@@ -8,13 +8,14 @@ seconds, sizes are characters of text unless the key says bytes. A key that may 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict
 
-try:
+if sys.version_info >= (3, 11):
     from typing import NotRequired
-except ImportError:  # Python 3.10; aiohttp brings typing_extensions there
+else:  # aiohttp brings typing_extensions there
     from typing_extensions import NotRequired
 
 Outcome = Literal["completed", "failed", "cancelled"]
