@@ -1,0 +1,312 @@
+"""The checks that every running plugin has. Each says what it saw, against which limit, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from .chat_layer import ChatLayer
+from .error_layer import ErrorLayer
+from .event_layer import EventLayer
+from .health import Check, Finding, Level
+from .histogram import quantiles
+from .system_layer import SystemLayer
+
+RECENT: Final = 300.0
+"""Seconds for which a failed chat, a critical error or a stall is still news."""
+ALL_FAILED_MIN: Final = 3
+RECOVERY_MIN: Final = 5
+RECOVERY_LOW: Final = 0.8
+STALL_NEWS: Final = 60.0
+LAG_MIN: Final = 100
+CRITICAL_NEWS: Final = 60.0
+
+
+class Watched(Protocol):
+    """What the checks look at: the monitor's parts."""
+
+    events: EventLayer
+    errors: ErrorLayer
+    chat: ChatLayer
+    system: SystemLayer
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+
+    def rows(self, source: str) -> list[dict[str, Any]]:
+        """The rows of a source as last read."""
+
+    def has_source(self, source: str) -> bool:
+        """Whether somebody tells this source."""
+
+    def value(self, source: str) -> Any:
+        """What a source said last, or None."""
+
+
+def builtin(monitor: Watched) -> dict[str, tuple[Check, str]]:
+    """name -> (check, componentType)."""
+    return {
+        "copilot:seams": (_seams(monitor), "component"),
+        "errors:critical": (_critical(monitor), "component"),
+        "chat:failures": (_chat_failures(monitor), "component"),
+        "errors:recoveryRate": (_recovery(monitor), "component"),
+        "breakers:open": (_breakers(monitor), "component"),
+        "mcp:connections": (_mcp(monitor), "component"),
+        "events:queueFill": (_queue_fill(monitor), "system"),
+        "events:dropped": (_dropped(monitor), "system"),
+        "events:latency": (_latency(monitor), "system"),
+        "loop:lag": (_lag(monitor), "system"),
+        "loop:stall": (_stall(monitor), "system"),
+        "system:memory": (_memory(monitor), "system"),
+    }
+
+
+def _seams(monitor: Watched) -> Check:
+    def check() -> Finding | None:
+        if monitor.value("seams") is None:
+            return None
+        rows = monitor.rows("seams")
+        missing = [row for row in rows if not row.get("attached")]
+        attached = len(rows) - len(missing)
+        if rows and not missing:
+            return Finding("pass", attached, "seams", len(rows))
+        if attached == 0:
+            detail = next((str(row["detail"]) for row in missing if row.get("detail")), "")
+            return Finding(
+                "warn", 0, "seams", len(rows) or None,
+                "ComfyUI-Copilot is not attached" + (f": {detail}." if detail else "."),
+                "Install ComfyUI-Copilot beside this plugin, or see in ComfyUI's start log why it did not load, "
+                "and restart ComfyUI.",
+                "copilot_missing", {"detail": detail},
+            )  # fmt: skip
+        names = ", ".join(str(row.get("name", "?")) for row in missing)
+        return Finding(
+            "warn", attached, "seams", len(rows),
+            f"This Copilot differs from the versions we know; not attached: {names}.",
+            "Those parts work as without this plugin. Update Copilot and Copilot Pulse, or report the "
+            "diagnostics with Copilot's version.",
+            "seams_missing", {"names": names},
+        )  # fmt: skip
+
+    return check
+
+
+def _critical(monitor: Watched) -> Check:
+    def check() -> Finding:
+        if monitor.has_source("critical"):
+            cause = monitor.value("critical")
+        else:
+            when, kind = monitor.errors.last_critical or (float("-inf"), "")
+            cause = kind if monitor.clock() - when < CRITICAL_NEWS else None
+        if not cause:
+            return Finding("pass", 0, "errors", 1)
+        return Finding(
+            "fail", 1, "errors", 1,
+            f"A critical error stopped a chat: {cause}.",
+            "Free memory (unload models, close other programs) or restart ComfyUI; this clears once the "
+            "cause has passed.",
+            "critical", {"cause": str(cause)},
+        )  # fmt: skip
+
+    return check
+
+
+def _chat_failures(monitor: Watched) -> Check:
+    def check() -> Finding:
+        ended = [o for o in monitor.chat.ended_within(RECENT, monitor.clock()) if o != "cancelled"]
+        failed = ended.count("failed")
+        if not failed:
+            return Finding("pass", 0, "chats", 1)
+        last = monitor.errors.gave_up_within(RECENT, monitor.wall())
+        cause = str(last[-1].get("message", "")).rstrip(". ")[:200] if last else ""
+        because = f" Last: {cause}." if cause else ""
+        if failed == len(ended) and failed >= ALL_FAILED_MIN:
+            return Finding(
+                "fail", failed, "chats", ALL_FAILED_MIN,
+                f"All of the last {failed} chats failed.{because}",
+                "Check the model's base URL, its key and whether its server runs.",
+                "chats_all_failed", {"failed": failed, "cause": cause},
+            )  # fmt: skip
+        return Finding(
+            "warn", failed, "chats", 1,
+            f"{failed} of the last {len(ended)} chats failed.{because}",
+            "The chat says what to change; the error log has the details.",
+            "chats_failed", {"failed": failed, "of": len(ended), "cause": cause},
+        )  # fmt: skip
+
+    return check
+
+
+def _recovery(monitor: Watched) -> Check:
+    def check() -> Finding | None:
+        outcomes = [
+            row["outcome"]
+            for row in monitor.errors.recent
+            if monitor.wall() - row["time"] <= RECENT and row.get("outcome") in ("recovered", "gave_up")
+        ]
+        if len(outcomes) < RECOVERY_MIN:
+            return None
+        share = outcomes.count("recovered") / len(outcomes)
+        if share >= RECOVERY_LOW:
+            return Finding("pass", round(share, 3), "ratio", RECOVERY_LOW)
+        return Finding(
+            "warn", round(share, 3), "ratio", RECOVERY_LOW,
+            f"Only {share:.0%} of the failures of the last 5 minutes were mended.",
+            "Look at the errors by host: a model server that keeps failing is better replaced than retried.",
+            "recovery_low", {"share": round(share, 3)},
+        )  # fmt: skip
+
+    return check
+
+
+def _breakers(monitor: Watched) -> Check:
+    def check() -> Finding | None:
+        if monitor.value("breakers") is None:
+            return None
+        held = [row for row in monitor.rows("breakers") if row.get("state") != "closed"]
+        if not held:
+            return Finding("pass", 0, "breakers", 1)
+        names = ", ".join(str(row.get("name", "?")) for row in held)
+        wait = max(float(row.get("retry_in") or 0) for row in held)
+        return Finding(
+            "warn", len(held), "breakers", 1,
+            f"Paused because it kept failing: {names}.",
+            f"It is tried again by itself in {wait:.0f} s; the panel's retry button tries at once.",
+            "breaker_open", {"names": names, "retry_in": round(wait)},
+        )  # fmt: skip
+
+    return check
+
+
+def _mcp(monitor: Watched) -> Check:
+    def check() -> Finding | None:
+        if monitor.value("mcp") is None:
+            return None
+        down = [row for row in monitor.rows("mcp") if row.get("state") == "down"]
+        if not down:
+            return Finding("pass", 0, "servers", 1)
+        names = ", ".join(str(row.get("host") or row.get("server", "?")) for row in down)
+        return Finding(
+            "warn", len(down), "servers", 1,
+            f"Not reachable: {names}.",
+            "Chats go on without the tools of these servers. Nothing to do if the service is known to be "
+            "suspended; else check the network or proxy.",
+            "mcp_down", {"names": names},
+        )  # fmt: skip
+
+    return check
+
+
+def _queue_fill(monitor: Watched) -> Check:
+    level = Level(warn=0.7)
+
+    def check() -> Finding:
+        fill = monitor.events.worst_fill
+        if level.of(fill) == "pass":
+            return Finding("pass", round(fill, 3), "ratio", level.warn)
+        name = monitor.events.queues[0]["name"] if monitor.events.queues else "a queue"
+        return Finding(
+            "warn", round(fill, 3), "ratio", level.warn,
+            f"The queue of {name} is {fill:.0%} full.",
+            "Its reader is too slow: publishers are slowed down, and above 90 % pieces of text are merged. "
+            "Close what reads it or raise queue_size.",
+            "queue_full", {"name": name, "percent": round(100 * fill)},
+        )  # fmt: skip
+
+    return check
+
+
+def _dropped(monitor: Watched) -> Check:
+    seen = {"total": 0, "at": float("-inf")}
+
+    def check() -> Finding:
+        total, now = monitor.events.lost("dropped"), monitor.clock()
+        if total > seen["total"]:
+            seen["at"] = now
+        seen["total"] = total
+        if now - seen["at"] > STALL_NEWS:
+            return Finding("pass", total, "events")
+        return Finding(
+            "warn", total, "events", None,
+            f"Events were dropped in the last minute ({total} since the start).",
+            "A subscriber does not keep up; see which queue is full. Answers are not affected.",
+            "events_dropped", {"total": total},
+        )  # fmt: skip
+
+    return check
+
+
+def _latency(monitor: Watched) -> Check:
+    level = Level(warn=0.25)
+
+    def check() -> Finding | None:
+        latency = monitor.events.latency.read(monitor.clock())
+        (p99,) = quantiles(latency, (0.99,))
+        if p99 is None:
+            return None
+        if level.of(p99) == "pass":
+            return Finding("pass", round(p99, 6), "s", level.warn)
+        return Finding(
+            "warn", round(p99, 6), "s", level.warn,
+            f"Events take up to {p99:.2f} s to reach their handlers.",
+            "Something holds the event loop or a subscriber is slow; see the loop's lag and the queues.",
+            "latency_high", {"seconds": round(p99, 3)},
+        )  # fmt: skip
+
+    return check
+
+
+def _lag(monitor: Watched) -> Check:
+    level = Level(warn=0.1, fail=2.0)
+
+    def check() -> Finding | None:
+        lag = monitor.system.lag.read(monitor.clock())
+        (p99,) = quantiles(lag, (0.99,))
+        # Among the first few beats one late one, while plugins still load, would already be the p99.
+        if p99 is None or lag.count < LAG_MIN:
+            return None
+        status = level.of(p99)
+        if status == "pass":
+            return Finding("pass", round(p99, 6), "s", level.warn)
+        return Finding(
+            status, round(p99, 6), "s", level.threshold(),
+            f"The event loop answers up to {p99:.2f} s late.",
+            "A plugin blocks ComfyUI's server; the last stall names the code. Everybody's interface is slow.",
+            "loop_lag", {"seconds": round(p99, 3)},
+        )  # fmt: skip
+
+    return check
+
+
+def _stall(monitor: Watched) -> Check:
+    def check() -> Finding:
+        stall = monitor.system.last_stall
+        if stall is None or monitor.clock() - monitor.system.last_stall_at > STALL_NEWS:
+            return Finding("pass", 0, "s")
+        seconds, frame = float(stall.get("seconds", 0)), str(stall.get("frame", ""))
+        return Finding(
+            "warn", round(seconds, 3), "s", None,
+            f"The event loop stood still for {seconds:.1f} s in {frame}.",
+            "While it does, ComfyUI answers nobody. Report it to that plugin's author; updating it may help.",
+            "loop_stalled", {"seconds": round(seconds, 1), "frame": frame},
+        )  # fmt: skip
+
+    return check
+
+
+def _memory(monitor: Watched) -> Check:
+    level = Level(warn=95.0, release=0.97)
+
+    def check() -> Finding | None:
+        used = monitor.system.process.get("memory_used_percent")
+        if used is None:
+            return None
+        if level.of(used) == "pass":
+            return Finding("pass", used, "percent", level.warn)
+        return Finding(
+            "warn", used, "percent", level.warn,
+            f"{used:.0f} % of the machine's memory is in use.",
+            "Unload models or close programs before the system starts to swap or kills ComfyUI.",
+            "memory_low", {"percent": round(used)},
+        )  # fmt: skip
+
+    return check

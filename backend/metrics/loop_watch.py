@@ -1,0 +1,179 @@
+"""The event loop's lag, and who holds it.
+
+A heartbeat on the loop measures how late each beat comes. A daemon thread looks at the heartbeat a few
+times a second; only when it is overdue does the thread sample the stack of the loop's thread, and when the
+loop turns again, the next beat reports the code that was seen there most. Nothing runs before `start()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from .frames import Place, blame, is_idle, read_stack
+
+log = logging.getLogger("copilot_pulse.monitoring")
+
+BEATS_PER_LIMIT: Final = 5
+MIN_BEAT: Final = 0.01
+MAX_BEAT: Final = 0.1
+MAX_SAMPLES: Final = 200
+FROZEN: Final = 5.0
+"""A loop that stands still this long is logged from the thread, because it may never turn again."""
+PAUSED: Final = "the whole process stood still (paused, swapped out or starved), not one piece of code"
+
+
+class _Stall:
+    """What the thread saw of one stall; handed over to the loop when it turns again."""
+
+    __slots__ = ("counts", "logged", "samples", "stacks")
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.stacks: dict[str, list[Place]] = {}
+        self.samples = 0
+        self.logged = False
+
+    def add(self, stack: list[Place]) -> None:
+        name = blame(stack)
+        self.counts[name] += 1
+        self.samples += 1
+        self.stacks.setdefault(name, stack)
+
+    def worst(self) -> str:
+        return self.counts.most_common(1)[0][0] if self.counts else ""
+
+
+class LoopWatch:
+    """Watches the loop that `start()` is called on.
+
+    `on_lag(seconds)` is called on the loop for each beat, `on_stall(data)` on the loop after a stall of
+    more than `limit()` seconds, with the data of a `loop.stalled` event.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_lag: Callable[[float], None],
+        on_stall: Callable[[dict[str, Any]], None],
+        limit: Callable[[], float] = lambda: 0.25,
+        clock: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._on_lag = on_lag
+        self._on_stall = on_stall
+        self._limit = limit
+        self._clock = clock
+        self._cpu = cpu
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._loop_thread = 0
+        self._due = 0.0
+        self._beat = MAX_BEAT
+        self._cpu_at_beat = 0.0
+        self._lock = threading.Lock()
+        self._stall: _Stall | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the watch is on."""
+        return self._thread is not None
+
+    @property
+    def samples(self) -> int:
+        """Samples taken of the stall that goes on now; from any thread."""
+        stall = self._stall
+        return stall.samples if stall is not None else 0
+
+    def start(self) -> None:
+        """Begin to watch the running loop; twice is fine. Raises RuntimeError without a running loop."""
+        if self._thread is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._stall = None
+        self._stop = threading.Event()
+        self._schedule()
+        self._thread = threading.Thread(
+            target=self._sample, args=(self._stop,), name="copilot-pulse loop watch", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the heartbeat and end the thread (waits for it: a few milliseconds). Twice is fine."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._stop.set()
+            thread.join(timeout=1.0)
+        self._loop = None
+
+    # On the loop
+
+    def _schedule(self) -> None:
+        assert self._loop is not None
+        self._beat = min(MAX_BEAT, max(MIN_BEAT, self._limit() / BEATS_PER_LIMIT))
+        self._cpu_at_beat = self._cpu()
+        self._due = self._clock() + self._beat
+        self._timer = self._loop.call_later(self._beat, self._on_beat)
+
+    def _on_beat(self) -> None:
+        # The loop's clock has a resolution; a beat that comes a hair early is on time.
+        late = max(0.0, self._clock() - self._due)
+        with self._lock:
+            stall, self._stall = self._stall, None
+        burnt = self._cpu() - self._cpu_at_beat
+        self._schedule()
+        self._on_lag(late)
+        if late >= self._limit():
+            self._on_stall(self._report(late, burnt, stall))
+
+    def _report(self, late: float, burnt: float, stall: _Stall | None) -> dict[str, Any]:
+        seen = stall.samples if stall is not None else 0
+        # A process that was stopped had nobody to sample it and burnt no time; whatever frame the
+        # thread caught when it woke up is innocent.
+        expected = late / self._beat
+        if stall is None or not seen or (seen < 0.2 * expected and burnt < 0.1 * late):
+            held = seen == 0 and burnt >= 0.1 * late
+            frame = "code that held Python's lock throughout" if held else PAUSED
+            return {"seconds": round(late, 3), "frame": frame, "stack": []}
+        worst = stall.worst()
+        return {
+            "seconds": round(late, 3),
+            "frame": worst,
+            "stack": [str(here) for here in reversed(stall.stacks[worst])],
+        }
+
+    # In the thread
+
+    def _sample(self, stop: threading.Event) -> None:
+        while not stop.wait(self._beat):
+            overdue = self._clock() - self._due
+            if overdue < self._beat:
+                continue
+            frame = sys._current_frames().get(self._loop_thread)
+            stack = read_stack(frame)
+            del frame  # it would keep the loop's variables alive
+            if not stack or is_idle(stack):
+                continue
+            with self._lock:
+                if self._clock() - self._due < self._beat:
+                    continue  # the loop turned meanwhile
+                if self._stall is None:
+                    self._stall = _Stall()
+                stall = self._stall
+                if stall.samples < MAX_SAMPLES:
+                    stall.add(stack)
+            if overdue >= FROZEN and not stall.logged:
+                stall.logged = True
+                log.error("the event loop has stood still for %.0f s in %s", overdue, stall.worst())

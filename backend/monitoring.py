@@ -1,0 +1,307 @@
+"""The monitor: told what happens, it knows how Copilot is.
+
+It stands alone: events come in through `on_event()`, levels are pulled from named sources once a second,
+and everything that goes out is plain data. Nothing is measured by wrapping somebody else's code.
+
+    monitor = Monitor(publish=lambda type_, data: bus.publish_nowait(Event(type=type_, data=data, ...)))
+    monitor.add_source("chats", chats.snapshot)
+    monitor.start()                       # on the loop: the loop's watch, and a tick a second
+    ...
+    await monitor.aclose()
+
+All of it belongs to the event loop's thread, except the loop's watch, whose thread touches nothing else.
+Memory is fixed: rings, bounded histograms and bounded label sets. Quantiles are off by at most 2.5 %.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Protocol
+
+from .events import without_text
+from .metrics.chat_layer import ChatLayer
+from .metrics.checks import builtin
+from .metrics.error_layer import ErrorLayer
+from .metrics.event_layer import EventLayer
+from .metrics.health import Check, Finding, HealthBoard
+from .metrics.histogram import RELATIVE_ERROR
+from .metrics.history import History
+from .metrics.http_layer import HttpLayer
+from .metrics.loop_watch import LoopWatch
+from .metrics.system_layer import Sampler, SystemLayer
+
+__all__ = ["RELATIVE_ERROR", "EventLike", "Finding", "Monitor", "SourceNames"]
+
+log = logging.getLogger("copilot_pulse.monitoring")
+
+VERSION: Final = "0.1.0"
+TICK: Final = 1.0
+KEPT_EVENTS: Final = 200
+ENDED_STATES: Final = frozenset({"done", "failed", "cancelled"})
+
+
+class SourceNames:
+    """The sources that the monitor knows what to do with; any other name appears under `extra`."""
+
+    BUS: Final = "bus"  # the bus's statistics: a mapping or an object
+    LATENCY: Final = "latency"  # drains samples of publish-to-delivery, seconds
+    CHATS: Final = "chats"  # rows of the chat registry
+    BREAKERS: Final = "breakers"  # rows {name, state, failures, calls, retry_in}
+    MCP: Final = "mcp"  # rows {server, host, state, tools, retry_in, reason}
+    SEAMS: Final = "seams"  # rows {name, attached, detail}
+    CONNECTIONS: Final = "connections"  # {kind: number}
+    CRITICAL: Final = "critical"  # the cause of a critical error that has not passed, or None
+
+
+_ROWS: Final = (SourceNames.CHATS, SourceNames.BREAKERS, SourceNames.MCP, SourceNames.SEAMS)
+_KNOWN: Final = frozenset(
+    {*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS, SourceNames.CRITICAL}
+)
+
+
+class EventLike(Protocol):
+    """What the monitor reads of an event; `backend.event_bus.Event` has it."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def data(self) -> Mapping[str, Any]: ...
+
+
+class Monitor:
+    """Counts, measures, keeps history and judges. For the event loop's thread.
+
+    `clock` is monotonic seconds, `wall` seconds since 1970, `publish(type, data)` takes the events that
+    the monitor itself has to tell (`health.changed`, `loop.stalled`); `sampler` reads the process.
+    `stall_limit()` is asked each time for how long the loop may stand still before it is reported.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        publish: Callable[[str, dict[str, Any]], None] | None = None,
+        sampler: Sampler | None = None,
+        stall_limit: Callable[[], float] = lambda: 0.25,
+        version: str = VERSION,
+    ) -> None:
+        self.clock = clock
+        self.wall = wall
+        self.publish = publish
+        self.version = version
+        self.started = clock()
+        self.started_wall = wall()
+        self.events = EventLayer()
+        self.errors = ErrorLayer()
+        self.chat = ChatLayer()
+        self.http = HttpLayer()
+        self.system = SystemLayer(sampler)
+        self.history = History()
+        self.board = HealthBoard(self._tell)
+        for name, (check, component) in builtin(self).items():
+            self.board.add(name, check, component)
+        self.watch = LoopWatch(on_lag=self._on_lag, on_stall=self._on_stall, limit=stall_limit)
+        self.ticks = 0
+        self._sources: dict[str, Callable[[], Any]] = {}
+        self._values: dict[str, Any] = {}
+        self._broken: set[str] = set()
+        self._log: deque[tuple[int, Any, float]] = deque(maxlen=KEPT_EVENTS)
+        self._seq = 0
+        self._task: asyncio.Task[None] | None = None
+        self._on: dict[str, Callable[[Any], None]] = {
+            "chat.started": lambda event: self.chat.on_started(event.data),
+            "chat.first_token": lambda event: self.chat.on_first_token(event.data, self.clock()),
+            "chat.retrying": lambda event: self.chat.on_retrying(),
+            "chat.tool_called": lambda event: self.chat.on_tool(event.data),
+            "chat.finished": lambda event: self.chat.on_finished(event.data, self.clock()),
+            "error": lambda event: self.errors.on_error(event.data, self.clock(), self.wall()),
+            "http.request": lambda event: self.http.on_request(event.data),
+        }
+
+    # What comes in
+
+    def on_event(self, event: EventLike) -> None:
+        """Take one event. Plain, never waits, never raises; a malformed event is counted and logged.
+
+        `chat.delta` should not be subscribed to it: the bus counts those, and its statistics come in
+        through the source `bus`.
+        """
+        type_ = event.type
+        self.events.on_event(type_)
+        self._seq += 1
+        self._log.append((self._seq, event, self.wall()))
+        digest = self._on.get(type_)
+        if digest is not None:
+            try:
+                digest(event)
+            except Exception:
+                self._once(f"event {type_}", "an event of type %s could not be counted", type_)
+
+    def on_latency(self, samples: Iterable[float]) -> None:
+        """Take samples of the time from publish to delivery, in seconds."""
+        self.events.on_latency(samples, self.clock())
+
+    def add_source(self, name: str, read: Callable[[], Any]) -> None:
+        """Pull `read()` once a second and at each snapshot; see `SourceNames`. It must not wait.
+
+        A source that raises keeps its last value and is logged once.
+        """
+        self._sources[name] = read
+
+    def add_check(self, name: str, check: Check, component: str = "component") -> None:
+        """Add a health check, or replace the one of that name (`component:measurement`)."""
+        self.board.add(name, check, component)
+
+    def rows(self, source: str) -> list[dict[str, Any]]:
+        """The rows of a source as last read."""
+        value = self._values.get(source)
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        return [dict(row) for row in value if isinstance(row, Mapping)] if value else []
+
+    def has_source(self, source: str) -> bool:
+        """Whether somebody tells this source."""
+        return source in self._sources
+
+    def value(self, source: str) -> Any:
+        """What a source said last, or None."""
+        return self._values.get(source)
+
+    def _pull(self) -> None:
+        for name, read in list(self._sources.items()):
+            try:
+                value = read()
+                if name == SourceNames.BUS:
+                    self.events.on_bus(value)
+                elif name == SourceNames.LATENCY:
+                    self.on_latency(value)
+                    continue
+                self._values[name] = value
+            except Exception:
+                self._once(f"source {name}", "the source %s cannot be read; its last value stands", name)
+
+    def _once(self, key: str, text: str, *args: object) -> None:
+        """Log the current exception, the first time that `key` comes up."""
+        if key not in self._broken:
+            self._broken.add(key)
+            log.warning(text, *args, exc_info=True)
+
+    # The rhythm
+
+    def start(self) -> None:
+        """Start the tick and the loop's watch (it has a thread). Call it on the running loop; twice is fine."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self.run(), name="copilot-pulse monitor")
+        self.watch.start()
+
+    async def run(self) -> None:
+        """Tick once a second, on the second, until cancelled; nothing is left behind then."""
+        while True:
+            self.tick()
+            await asyncio.sleep(TICK - self.clock() % TICK)
+
+    async def aclose(self) -> None:
+        """Stop the tick and the watch and wait for both. Twice is fine; `start()` begins again."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        self.watch.stop()
+
+    def tick(self) -> None:
+        """Pull the sources, close the second in the history, evaluate the checks. Once a second."""
+        now = self.clock()
+        self.ticks += 1
+        self._pull()
+        values = self.events.tick(now)
+        values.update(self.errors.tick())
+        values.update(self.system.tick())
+        values.update(self.chat.tick(self.active()))
+        self.history.add(now, values)
+        self.board.evaluate(now, self.wall())
+
+    def _tell(self, type_: str, data: dict[str, Any]) -> None:
+        if self.publish is not None:
+            self.publish(type_, data)
+
+    def _on_lag(self, seconds: float) -> None:
+        self.system.on_lag(seconds, self.clock())
+
+    def _on_stall(self, data: dict[str, Any]) -> None:
+        self.system.on_stall(data, self.clock(), self.wall())
+        self._tell("loop.stalled", data)
+
+    # What goes out
+
+    def active(self) -> int:
+        """Chats that run now, by the registry if it is a source, else by their events."""
+        if SourceNames.CHATS in self._values:
+            return sum(row.get("state") not in ENDED_STATES for row in self.rows(SourceNames.CHATS))
+        return self.chat.open
+
+    def connections(self) -> dict[str, int]:
+        """Open connections by kind."""
+        known = {"chats": self.active(), "panels": 0, "websockets": 0}
+        told = self._values.get(SourceNames.CONNECTIONS)
+        if isinstance(told, Mapping):
+            known.update({str(kind): int(n) for kind, n in told.items()})
+        return known
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything as JSON-able data: the body of `/api/metrics`. Sources are read anew; about 0.3 ms."""
+        self._pull()
+        now = self.clock()
+        return {
+            "version": self.version,
+            "time": round(self.wall(), 3),
+            "uptime_seconds": round(now - self.started, 3),
+            "events": self.events.snapshot(now),
+            "errors": self.errors.snapshot(self.rows(SourceNames.BREAKERS)),
+            "system": self.system.snapshot(now, self.connections()),
+            "chat": self.chat.snapshot(now, self.rows(SourceNames.CHATS), self.active()),
+            "http": self.http.snapshot(),
+            "mcp": self.rows(SourceNames.MCP),
+            "seams": self.rows(SourceNames.SEAMS),
+            "health": self.board.verdict(),
+            "extra": {name: value for name, value in self._values.items() if name not in _KNOWN},
+        }
+
+    def health(self) -> dict[str, Any]:
+        """The body of `application/health+json`, evaluated now."""
+        self._pull()
+        self.board.evaluate(self.clock(), self.wall())
+        return self.board.body(self.version)
+
+    def read_history(self, name: str) -> dict[str, Any]:
+        """One range of the history (`1m`, `1h`, `24h`), for the charts. Raises KeyError for another name."""
+        return self.history.read(name, now=self.clock(), wall=self.wall())
+
+    def events_since(self, seq: int) -> tuple[int, list[dict[str, Any]]]:
+        """(number of the newest event, the events after number `seq`), oldest first, at most the last 200.
+
+        Their data carries no text of a chat.
+        """
+        rows = []
+        for number, event, wall in reversed(self._log):
+            if number <= seq:
+                break
+            rows.append(
+                {
+                    "id": str(getattr(event, "id", number)),
+                    "type": event.type,
+                    "time": round(wall, 3),
+                    "source": getattr(event, "source", ""),
+                    "session": getattr(event, "session", None),
+                    "data": without_text(event.type, event.data),
+                }
+            )
+        rows.reverse()
+        return self._seq, rows
+
+    def __repr__(self) -> str:
+        return f"<Monitor {self.board.status}, {self._seq} events, {self.active()} chats active>"
