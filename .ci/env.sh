@@ -16,6 +16,7 @@
 # decides its content, and is used again once it is complete. PYTHON names the interpreter (default: python3),
 # COPILOT_PULSE_TORCH the torch pair for machines where another build fits better.
 set -euo pipefail
+shopt -s inherit_errexit
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/copilot-pulse-ci
@@ -36,6 +37,27 @@ interpreter() {
 }
 
 pip_install() { # PYTHON ARGS...: a network that hiccups once must not fail a run
+  local target=$1 attempt log=$cache/.pip.$$.log
+  shift
+  for attempt in 1 2 3; do
+    if "$target" -m pip install -q --no-input --disable-pip-version-check "$@" >"$log" 2>&1; then
+      rm -f "$log"
+      return
+    fi
+    tail -n 15 "$log" >&2
+    echo "env.sh: pip install failed (attempt $attempt of 3): $*" >&2
+  done
+  return 1
+}
+
+# A copy of the environment with Python $1 as folder $2, by hard links: quick, small, and what is installed into
+# the copy replaces links instead of writing through them. Programs in bin/ still start the original's Python.
+copy_of() {
+  cp -al "$(dirname "$(dirname "$1")")" "$2" 2>/dev/null || cp -a "$(dirname "$(dirname "$1")")" "$2"
+  rm -f "$2/.complete"
+}
+
+install() { # PYTHON ARGS...: a network that hiccups once must not fail a run
   local target=$1 attempt log=$cache/.pip.$$.log
   shift
   for attempt in 1 2 3; do
@@ -96,11 +118,11 @@ install() { # NAME DIR: fill a new environment
       pip_install "$target" $torch "$frontend" -r "$dir/requirements.txt"
       ;;
     comfyui-plugin)
-      overlay "$(ensure comfyui)" "$dir"
+      copy_of "$(ensure comfyui)" "$dir"
       pip_install "$target" -r "$repo/requirements-standalone.txt"
       ;;
     manager)
-      overlay "$(ensure comfyui)" "$dir"
+      copy_of "$(ensure comfyui)" "$dir"
       pip_install "$target" -r "$repo/.ci/requirements-manager.txt"
       ;;
     *)
@@ -148,7 +170,17 @@ ensure() { # NAME: print its Python, after making it if it is not there or was l
   echo "$dir/bin/python"
 }
 
-(($#)) || { sed -n '2,/^set/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//' >&2; exit 2; }
-for name in "$@"; do
-  ensure "$name"
-done
+# In a function, so that an edit of this file cannot reach a run that is under way.
+main() {
+  if (($# == 0)); then
+    sed -n '2,/^set/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//' >&2
+    return 2
+  fi
+  local name
+  for name in "$@"; do
+    ensure "$name"
+  done
+}
+
+main "$@"
+exit

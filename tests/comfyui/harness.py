@@ -171,7 +171,8 @@ class ComfyUI:
     def stop(self, signal_number: int = signal.SIGINT) -> int | None:
         """Ask the process to end as Ctrl-C does, kill it after a minute, and give its exit code.
 
-        None if it was never started. A second call changes nothing. A negative code is the signal that ended it, so -9 says it was killed.
+        None if it was never started, so a second call changes nothing. A negative code is the signal that
+        ended it: -9 says that it had to be killed.
         """
         process, self._process = self._process, None
         if process is None:
