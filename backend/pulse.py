@@ -6,10 +6,10 @@ nothing: no task, no thread, no file. `start()` does, on the event loop, and `ac
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from .copilot.chats import Chat, ChatRegistry
@@ -17,7 +17,7 @@ from .copilot.seam import SeamRegistry
 from .error_handling import RecoveryManager
 from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS
-from .monitoring import Monitor
+from .monitoring import Monitor, SourceNames
 from .settings import LiveSettings, from_environment
 
 log = logging.getLogger("copilot_pulse")
@@ -33,7 +33,9 @@ class Pulse:
     def __init__(self, settings: LiveSettings, bus: EventBus) -> None:
         self.settings = settings
         self.bus = bus
-        self.monitor = Monitor(version=VERSION)
+        self.monitor = Monitor(
+            publish=self.publish, stall_limit=lambda: settings.current.loop_stall, version=VERSION
+        )
         self.recovery = RecoveryManager(self.publish, settings=lambda: settings.current)
         self.chats = ChatRegistry()
         self.seams = SeamRegistry()
@@ -41,10 +43,7 @@ class Pulse:
         self.before_chat: list[Callable[[Chat, Any], Awaitable[None]]] = []
         # Asked when an answer ends: what else the user must be told, or None.
         self.chat_notices: list[Callable[[Chat], str | None]] = []
-        self._subscriptions: list[tuple[str, str]] = []
-        self._ticker: asyncio.Task[None] | None = None
-        settings.on_change(lambda names: self.publish("settings.changed", {"names": names}))
-        self._connect()
+        self._undo: list[Callable[[], Any]] = []
 
     @classmethod
     def create(cls, environ: Mapping[str, str] = os.environ) -> Pulse:
@@ -56,11 +55,28 @@ class Pulse:
         """Publish an event of ours, from the loop, without waiting."""
         self.bus.publish_nowait(Event(type=type_, data=data, source="copilot-pulse"))
 
-    def _connect(self) -> None:
+    def start(self) -> None:
+        """Begin to watch, on the running loop: subscribe the monitor and start its tick. Twice is fine."""
+        if self._undo:
+            return
         monitor = self.monitor
         for type_ in _MONITORED:
-            self._subscriptions.append((type_, self.bus.subscribe(type_, monitor.on_event)))
-        monitor.add_source("bus", self.bus.statistics)
-        monitor.add_source("chats", self.chats.snapshot)
-        monitor.add_source("breakers", self.recovery.breakers.snapshot)
-        monitor.add_source("seams", self.seams.snapshot)
+            sub_id = self.bus.subscribe(type_, monitor.on_event)
+            self._undo.append(partial(self.bus.unsubscribe, type_, sub_id))
+        self._undo.append(
+            self.settings.on_change(lambda names: self.publish("settings.changed", {"names": names}))
+        )
+        monitor.add_source(SourceNames.BUS, self.bus.statistics)
+        monitor.add_source(SourceNames.LATENCY, self.bus.take_latency_samples)
+        monitor.add_source(SourceNames.CHATS, self.chats.snapshot)
+        monitor.add_source(SourceNames.BREAKERS, self.recovery.breakers.snapshot)
+        monitor.add_source(SourceNames.SEAMS, self.seams.snapshot)
+        monitor.add_source(SourceNames.CRITICAL, self.recovery.critical_active)
+        monitor.start()
+
+    async def aclose(self) -> None:
+        """Stop all chats and the monitor and take the plugin's handlers off the bus. The bus stays open."""
+        await self.chats.aclose()
+        await self.monitor.aclose()
+        while self._undo:
+            self._undo.pop()()

@@ -1,0 +1,118 @@
+"""The door to ComfyUI: one call at import, the rest when ComfyUI's server starts.
+
+At import nothing is attached yet, because Copilot may load after us: a hook on the application's start-up does
+it, when every custom node has been imported and no request has come in. An exception in such a hook would keep
+ComfyUI from starting, so none may leave it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from .copilot.attach import Attachment
+from .http_api import add_routes
+from .pulse import Pulse
+
+log = logging.getLogger("copilot_pulse")
+
+SETTING_PREFIX: Final = "CopilotPulse."
+
+
+class Plugin:
+    """Copilot Pulse inside a running ComfyUI."""
+
+    def __init__(self, pulse: Pulse, server: Any) -> None:
+        self.pulse = pulse
+        self.server = server
+        self.attachment = Attachment(pulse)
+
+    def install(self) -> None:
+        """Hook into the server's start-up and shut-down. Changes nothing else; call it once, at import."""
+        self.server.app.on_startup.append(self._on_startup)
+        self.server.app.on_cleanup.append(self._on_cleanup)
+
+    def send(self, name: str, data: Any, client_id: str | None) -> None:
+        """Send a message over ComfyUI's own WebSocket, to one page."""
+        self.server.send_sync(name, data, client_id)
+
+    async def _on_startup(self, app: web.Application) -> None:
+        began = time.perf_counter()
+        try:
+            self.start(app)
+        except Exception:
+            log.exception("Copilot Pulse could not start; ComfyUI and Copilot work as without it")
+            return
+        self._say(time.perf_counter() - began)
+
+    def start(self, app: web.Application) -> None:
+        """Attach the seams, add the routes and begin to watch. For the event loop's thread."""
+        pulse = self.pulse
+        self._load_user_settings()
+        self.attachment.attach()
+        self.attachment.http.install(app)
+        add_routes(app.router, self)
+        pulse.start()
+        states = pulse.seams.states.values()
+        pulse.publish(
+            "pulse.started",
+            {
+                "version": pulse.monitor.version,
+                "attached": [s.name for s in states if s.attached],
+                "missing": [s.name for s in states if not s.attached],
+            },
+        )
+
+    async def _on_cleanup(self, app: web.Application) -> None:
+        try:
+            await self.attachment.aclose()
+            await self.pulse.aclose()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("Copilot Pulse did not stop cleanly")
+
+    def _say(self, seconds: float) -> None:
+        """Two lines at most: what was attached, and what was not and why."""
+        registry = self.pulse.seams
+        attached = [s.name for s in registry.states.values() if s.attached]
+        missing = [f"{s.name} ({s.detail})" for s in registry.states.values() if not s.attached]
+        problems = [str(p) for p in self.pulse.settings.problems]
+        if not registry.copilots:
+            log.warning("Copilot Pulse: %s%s", registry.detail, "".join(f" {p}." for p in problems))
+            return
+        log.info("Copilot Pulse attached in %.0f ms: %s", seconds * 1000, ", ".join(attached) or "nothing")
+        if missing or problems:
+            log.warning("Copilot Pulse: %s", "; ".join([*(f"not attached: {m}" for m in missing), *problems]))
+
+    def _load_user_settings(self) -> None:
+        """Take over what the user set in ComfyUI's settings dialog, which ComfyUI keeps in a file of its own."""
+        try:
+            import folder_paths
+
+            path = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
+            stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except (ImportError, AttributeError, OSError, ValueError) as error:
+            log.debug("no settings of the user: %s", type(error).__name__)
+            return
+        known = user_settings(stored)
+        for name, value in known.items():  # one at a time: a bad one must not hold back the others
+            self.pulse.settings.problems.extend(self.pulse.settings.update({name: value}))
+
+
+def user_settings(stored: Any) -> dict[str, Any]:
+    """The settings of ours among ComfyUI's: `CopilotPulse.QueueSize` is `queue_size`."""
+    if not isinstance(stored, dict):
+        return {}
+    return {
+        re.sub(r"(?<!^)(?=[A-Z]|1000)", "_", key[len(SETTING_PREFIX) :]).lower(): value
+        for key, value in stored.items()
+        if isinstance(key, str) and key.startswith(SETTING_PREFIX)
+    }
