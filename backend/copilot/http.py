@@ -1,0 +1,316 @@
+"""The HTTP seam: a middleware that sees what Copilot's handlers cannot.
+
+Replaces nothing: `install()` appends one middleware to ComfyUI's (or the standalone host's) application, before
+it starts. It runs in the task of the request, innermost, so ComfyUI's own checks come first. Any request that is
+not Copilot's passes at the price of one look-up. For the two chat routes it
+
+- tells the redactor the keys in the request's headers, before Copilot logs them;
+- refuses a body that would cut the connection or end in a bare 500, with a sentence in JSON;
+- makes the request known to the chat in `current_request`;
+- watches the connection: when the client hangs up, also while the model is silent, it cancels the handler,
+  exactly once, and answers 499 to nobody, without a traceback;
+- closes the chats of the request when the handler has ended, however it ended.
+
+Copilot's blocking routes go through `llm_routes`. Every request to a route of Copilot's becomes an
+`http.request` event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from aiohttp import web
+
+from ..recovery.redact import secret_name
+from .chats import RequestInfo, current_request
+from .llm_routes import BLOCKING, BlockingRoutes
+from .seam import CopilotModules
+
+if TYPE_CHECKING:
+    from ..pulse import Pulse
+
+log = logging.getLogger("copilot_pulse.http")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Kind = Literal["chat", "debug", "blocking", "timed"]
+
+POLL_SECONDS: Final = 0.1
+CLIENT_GONE: Final = 499
+_ROUTES: Final[dict[tuple[str, str], Kind]] = {
+    ("POST", "/api/chat/invoke"): "chat",
+    ("POST", "/api/debug-agent"): "debug",
+    **{("GET", path): "blocking" for path in BLOCKING},
+    ("GET", "/api/model-paths"): "timed",
+    ("POST", "/api/download-model"): "timed",
+    ("POST", "/api/save-workflow-checkpoint"): "timed",
+    ("GET", "/api/restore-workflow-checkpoint"): "timed",
+    ("POST", "/api/update-workflow-ui"): "timed",
+    ("GET", "/api/expert/experts"): "timed",
+    ("POST", "/api/expert/experts"): "timed",
+}
+# ComfyUI serves each route a second time under /api. path -> {method: (kind, route)}
+_BY_PATH: Final[dict[str, dict[str, tuple[Kind, str]]]] = {}
+for (_method, _path), _kind in _ROUTES.items():
+    for _twin in (_path, f"/api{_path}"):
+        _BY_PATH.setdefault(_twin, {})[_method] = (_kind, _path)
+
+
+class ChatRequest(RequestInfo):
+    """The HTTP request of a chat, as a chat may know it in `current_request`."""
+
+    __slots__ = ("_writer", "hung_up", "kind", "session")
+
+    def __init__(self, request: web.Request, kind: Literal["chat", "debug"]) -> None:
+        super().__init__(token=object(), language=language_of(request.headers.get("Accept-Language", "")))
+        self.kind: Literal["chat", "debug"] = kind
+        self.session: str | None = None
+        self.hung_up = False
+        self._writer = getattr(request, "writer", None)
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes written to the client so far, headers and framing included."""
+        return int(getattr(self._writer, "output_size", 0))
+
+
+def language_of(accept: str) -> str:
+    """"zh" if the first language of an Accept-Language header is a Chinese one, else "en"."""
+    return "zh" if accept.strip().lower().startswith("zh") else "en"
+
+
+class HttpSeam:
+    """The middleware and what it needs. For the event loop's thread."""
+
+    name = "http"
+
+    def __init__(self, pulse: Pulse, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pulse = pulse
+        self._clock = clock
+        self._blocking = BlockingRoutes()
+        self._on = True
+        self._apps: list[web.Application] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self.middleware = self._make()
+
+    def install(self, app: web.Application) -> None:
+        """Append the middleware to `app`, once. Raises RuntimeError if the application has started."""
+        if self.middleware not in app.middlewares:
+            app.middlewares.append(self.middleware)
+            self._apps.append(app)
+
+    def attach(self, copilot: CopilotModules) -> None:
+        """Take this Copilot's blocking routes off the loop, and switch the middleware on."""
+        self._blocking.roots.add(copilot.root)
+        self._on = True
+
+    def detach(self) -> None:
+        """Let everything pass, and take the middleware out again where the application still allows it."""
+        self._on = False
+        self._blocking.roots.clear()
+        for app in self._apps:
+            if not app.middlewares.frozen and self.middleware in app.middlewares:
+                app.middlewares.remove(self.middleware)
+        self._apps = [app for app in self._apps if self.middleware in app.middlewares]
+
+    async def aclose(self) -> None:
+        """Wait until the chats of all requests that have ended are closed."""
+        if self._closing:
+            await asyncio.wait(set(self._closing))
+
+    def _make(self) -> Any:
+        # aiohttp passes the second argument by keyword: it must be called `handler`.
+        @web.middleware
+        async def copilot_pulse(request: web.Request, handler: Handler) -> web.StreamResponse:
+            methods = _BY_PATH.get(request.path)
+            if methods is None or not self._on:
+                return await handler(request)
+            found = methods.get(request.method)
+            if found is None:
+                return await handler(request)
+            kind, route = found
+            if kind == "chat" or kind == "debug":
+                return await self._chat(request, handler, kind, route)
+            return await self._timed(request, handler, kind, route)
+
+        return copilot_pulse
+
+    async def _chat(
+        self, request: web.Request, handler: Handler, kind: Literal["chat", "debug"], route: str
+    ) -> web.StreamResponse:
+        self._remember_keys(request)
+        started = self._clock()
+        info = ChatRequest(request, kind)
+        try:
+            problem = await _problem(request, info)
+        except ConnectionError:
+            self._report(request, route, CLIENT_GONE, started)
+            return web.Response(status=CLIENT_GONE)
+        if problem is not None:
+            self._report(request, route, 400, started)
+            return web.json_response({"error": problem, "message": problem, "success": False}, status=400)
+        status = 500
+        token = current_request.set(info)
+        watch = HangUpWatch(request, info)
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        except asyncio.CancelledError:
+            if not watch.fired or watch.taken_back():
+                raise
+            status = CLIENT_GONE
+            return web.Response(status=CLIENT_GONE)
+        except ConnectionError:
+            if not gone(request):
+                raise
+            info.hung_up = True
+            status = CLIENT_GONE
+            return web.Response(status=CLIENT_GONE)
+        except web.HTTPException as answer:
+            status = answer.status
+            raise
+        finally:
+            watch.stop()
+            current_request.reset(token)
+            await self._close_chats(info)
+            self._report(request, route, status, started)
+
+    async def _timed(
+        self, request: web.Request, handler: Handler, kind: Kind, route: str
+    ) -> web.StreamResponse:
+        started = self._clock()
+        status = 500
+        self._remember_keys(request)
+        try:
+            if kind == "blocking":
+                response = await self._blocking.run(request, handler, route)
+            else:
+                response = await handler(request)
+            status = response.status
+            return response
+        except web.HTTPException as answer:
+            status = answer.status
+            raise
+        except ConnectionError:
+            status = CLIENT_GONE
+            raise
+        finally:
+            self._report(request, route, status, started)
+
+    async def _close_chats(self, info: ChatRequest) -> None:
+        # In a task of its own: a cancel of the handler at this point must not become a
+        # second cancel of the run that is being closed.
+        closing = asyncio.get_running_loop().create_task(self._pulse.chats.close_request(info.token))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closed)
+        await asyncio.wait({closing})
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        self._closing.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("a chat could not be closed: %s", type(task.exception()).__name__)
+
+    def _remember_keys(self, request: web.Request) -> None:
+        try:
+            redactor = self._pulse.recovery.redactor
+            for name, value in request.headers.items():
+                if secret_name(name):
+                    redactor.add(value)
+        except Exception as error:
+            log.warning("the keys of a request were not noted: %s", type(error).__name__)
+
+    def _report(self, request: web.Request, route: str, status: int, started: float) -> None:
+        data = {
+            "method": request.method,
+            "route": route,
+            "status": status,
+            "seconds": round(self._clock() - started, 6),
+        }
+        try:
+            self._pulse.publish("http.request", data)
+        except Exception as error:
+            log.warning("an http.request event was not published: %s", type(error).__name__)
+
+
+def gone(request: web.Request) -> bool:
+    """Whether the client of `request` has hung up (closed, reset, or half-closed the connection)."""
+    transport = request.transport
+    return transport is None or transport.is_closing()
+
+
+class HangUpWatch:
+    """Cancels the current task, once, when the client of a request has hung up.
+
+    aiohttp tells a handler of it only at its next write, which in a stall never comes, and its supported
+    versions have nothing to wait for; so a timer looks every 0.1 s (3 µs a look).
+    """
+
+    __slots__ = ("_handle", "_info", "_loop", "_request", "_task", "fired")
+
+    def __init__(self, request: web.Request, info: ChatRequest) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task: asyncio.Task[Any] | None = task
+        self._request = request
+        self._info = info
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = self._loop.call_later(POLL_SECONDS, self._look)
+        self.fired = False
+
+    def _look(self) -> None:
+        if not gone(self._request):
+            self._handle = self._loop.call_later(POLL_SECONDS, self._look)
+            return
+        self._handle = None
+        self.fired = True
+        self._info.hung_up = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def taken_back(self) -> bool:
+        """Take our cancel back (Python >= 3.11); True if somebody else has cancelled the task as well."""
+        uncancel = getattr(self._task, "uncancel", None)
+        self._task = None
+        return uncancel is not None and uncancel() > 0
+
+    def stop(self) -> None:
+        """End the watch; a cancel that the handler has swallowed is taken back."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        if self.fired and self._task is not None:
+            self.taken_back()
+        self._task = None
+
+
+async def _problem(request: web.Request, info: ChatRequest) -> str | None:
+    """What is wrong with the body of a chat request, in a sentence, or None. Copilot can read the body again."""
+    try:
+        # `read()` keeps the bytes for the handler's own `json()`. Errors of HTTP itself pass.
+        body = json.loads(await request.read())
+    except ValueError:
+        return "The body is not JSON. Send one JSON object."
+    if not isinstance(body, dict):
+        return "The body must be one JSON object."
+    session = body.get("session_id")
+    info.session = session if isinstance(session, str) else None
+    if info.kind == "debug":
+        workflow = body.get("workflow_data")
+        if workflow is not None and not isinstance(workflow, dict):
+            return 'The field "workflow_data" must be an object: the workflow in API format.'
+        return None
+    ext = body.get("ext")
+    if not isinstance(ext, list) or not all(isinstance(x, dict) and isinstance(x.get("type"), str) for x in ext):
+        return 'The field "ext" must be a list of objects with a "type"; it may be empty.'
+    for item in ext:
+        if item["type"] == "model_select" and item.get("data") and not isinstance(item["data"], list):
+            return 'The "data" of "model_select" in "ext" must be a list with the model\'s name.'
+    messages = body.get("messages", [])
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        return 'The field "messages" must be a list of objects.'
+    return None
