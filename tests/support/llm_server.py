@@ -179,7 +179,7 @@ class FaultServer:
         self.active = 0
         """Chat requests that are being answered now."""
         self._default = _Script((answer(40),))
-        self._plain_script = _Script((Plan(Text("a short summary")),))
+        self._plain_script = _Script((Plan(Text('{"summary": "a short summary"}')),))
         self._keyed: dict[str, _Script] = {}
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()

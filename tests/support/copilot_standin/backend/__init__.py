@@ -1,0 +1,1 @@
+"""The server side of the stand-in, laid out as the seams expect it."""
