@@ -194,7 +194,7 @@ class Monitor:
     # The rhythm
 
     def start(self) -> None:
-        """Start the tick and the loop's watch (it has a thread). Call it on the running loop; twice is fine."""
+        """Start the tick and the loop's watch (it has a thread), on the running loop; twice is fine."""
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self.run(), name="copilot-pulse monitor")
         self.watch.start()

@@ -74,8 +74,8 @@ def _seams(monitor: Watched) -> Check:
             return Finding(
                 "warn", 0, "seams", len(rows) or None,
                 "ComfyUI-Copilot is not attached" + (f": {detail}." if detail else "."),
-                "Install ComfyUI-Copilot beside this plugin, or see in ComfyUI's start log why it did not load, "
-                "and restart ComfyUI.",
+                "Install ComfyUI-Copilot beside this plugin, or see in ComfyUI's start log why it did not "
+                "load, and restart ComfyUI.",
                 "copilot_missing", {"detail": detail},
             )  # fmt: skip
         names = ", ".join(str(row.get("name", "?")) for row in missing)
