@@ -1,0 +1,92 @@
+"""`python -m backend`: runs the host until Ctrl-C, or says in one line why it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from .options import Options, UsageError, parse
+
+if TYPE_CHECKING:
+    from .host import Host
+
+FAILED: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Run the program; returns the exit code: 0 after Ctrl-C, 2 if it could not start."""
+    try:
+        options = parse(sys.argv[1:] if arguments is None else arguments, environ)
+    except UsageError as error:
+        return _fail(str(error))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return asyncio.run(_run(options, environ))
+    except KeyboardInterrupt:  # a second Ctrl-C, or one before the loop listens for it
+        return 0
+
+
+async def _run(options: Options, environ: Mapping[str, str]) -> int:
+    stop = asyncio.Event()
+    _listen(stop)
+    try:
+        from .agent import AgentsMissing
+        from .host import Host
+    except ImportError as error:
+        return _fail(f"{error.name or error} is missing: pip install -r requirements-standalone.txt")
+    try:
+        host = Host(options, environ)
+        for problem in host.pulse.settings.problems:
+            sys.stderr.write(f"{problem}\n")
+        await host.start()
+    except AgentsMissing as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(_why(error, options))
+    try:
+        await _serve(host, stop)
+    finally:
+        await host.close()
+    return 0
+
+
+async def _serve(host: Host, stop: asyncio.Event) -> None:
+    sys.stdout.write(f"Copilot Pulse is at {host.url} (Ctrl-C ends it)\n")
+    sys.stdout.flush()
+    await stop.wait()
+
+
+def _listen(stop: asyncio.Event) -> None:
+    """Set `stop` at the first Ctrl-C or SIGTERM; the second Ctrl-C interrupts at once."""
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        stop.set()
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGINT)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt there
+            loop.add_signal_handler(number, asked)
+
+
+def _why(error: OSError, options: Options) -> str:
+    place = f"port {options.port} on {options.host}"
+    # asyncio words some of these anew and keeps the number only.
+    if error.errno == errno.EADDRINUSE:
+        return f"{place} is in use; choose another one with --port"
+    if error.errno == errno.EACCES:
+        return f"{place} is not allowed for this user; choose one above 1023 with --port"
+    return f"cannot listen on {place}: {error.strerror or error}; see --host and --port"
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"copilot-pulse: {' '.join(message.split())}\n")
+    return FAILED

@@ -1,0 +1,231 @@
+"""The embedded host: an aiohttp server with the plugin, an agent, a model and a page, in one process."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from ..copilot.chat import ChatSeam
+from ..copilot.chats import current_request
+from ..copilot.http import HttpSeam
+from ..http_api import add_routes
+from ..pulse import VERSION, Pulse
+from .agent import HostAgent
+from .guard import add_headers, guard, is_loopback
+from .options import Endpoint, Options
+from .script import COMMANDS
+from .scripted_model import MODEL, ScriptedModel
+from .sockets import SocketHub
+
+log = logging.getLogger("copilot_pulse.standalone")
+
+# A newcomer should see a stall repaired within seconds. What the environment says goes first.
+SCRIPTED_DEFAULTS: Final = {
+    "COPILOT_PULSE_STALL_TIMEOUT": "3",
+    "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "5",
+}
+_PAGE: Final = Path(__file__).parent / "page"
+_ROOT: Final = Path(__file__).parents[2]
+_LANGUAGES: Final = ("en", "zh")
+_LONGEST_BODY: Final = 16 * 2**20
+Invoke = Callable[..., AsyncGenerator[Any, None]]
+
+
+class Host:
+    """The running program. Make it on the loop, `await start()`, `await close()`; each once.
+
+    Everything that stands below an HTTP request is the plugin's own: the middleware, the chat pipeline, the
+    routes. Only the agent and the page are the host's.
+    """
+
+    def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
+        self.options = options
+        self.sockets = SocketHub()
+        self.model = ScriptedModel() if options.endpoint is None else None
+        self.pulse = Pulse.create({**(SCRIPTED_DEFAULTS if self.model else {}), **environ})
+        self.endpoint: Endpoint | None = options.endpoint
+        self.url = ""
+        self._chat_seam = ChatSeam(self.pulse)
+        self._http_seam = HttpSeam(self.pulse)
+        self._invoke: Invoke | None = None
+        self._runner: web.AppRunner | None = None
+
+    # What `http_api` needs to serve the plugin's routes.
+
+    def send(self, name: str, data: Any, client_id: str | None) -> None:
+        """Send a message to the page with this id."""
+        self.sockets.send(name, data, client_id)
+
+    async def start(self) -> None:
+        """Start the model, the plugin and the server; `url` is then where the page is.
+
+        Raises AgentsMissing, or OSError if the port cannot be had; nothing is left running then, and
+        neither after a cancel.
+        """
+        try:
+            if self.model is not None:
+                await self.model.start()
+                self.endpoint = Endpoint(self.model.base_url, MODEL, self.model.api_key, scripted=True)
+            assert self.endpoint is not None
+            self.pulse.recovery.redactor.add(self.endpoint.api_key)
+            self._attach(HostAgent(self.pulse, self.endpoint))
+            runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=2.0)
+            self._runner = runner
+            await runner.setup()
+            await web.TCPSite(runner, self.options.host, self.options.port).start()
+        except BaseException:
+            await self.close()
+            raise
+        self.url = _url(self.options.host, runner.addresses[0][1])
+
+    def _attach(self, agent: HostAgent) -> None:
+        """Put the seams around the agent, as they are put around Copilot's."""
+        on = self.pulse.settings.current.enabled
+        self._invoke = agent.invoke
+        if on:
+            self._invoke = self._chat_seam.wrap(agent.invoke, "chat", _session, lambda: None)
+        for name in ("model", "run", "chat", "http"):
+            self.pulse.seams.set(name, on, "" if on else "switched off by COPILOT_PULSE")
+
+    def application(self) -> web.Application:
+        """The aiohttp application: guard, the plugin's middleware and routes, chat, socket, page."""
+        app = web.Application(
+            client_max_size=_LONGEST_BODY, middlewares=[guard(loopback_only=is_loopback(self.options.host))]
+        )
+        app.on_response_prepare.append(add_headers)
+        app.on_startup.append(self._on_startup)
+        app.on_shutdown.append(self._on_shutdown)
+        if self.pulse.settings.current.enabled:
+            self._http_seam.install(app)
+        app.router.add_post("/api/chat/invoke", self._chat)
+        for prefix in ("", "/api"):
+            app.router.add_get(f"{prefix}/standalone", self._info)
+            app.router.add_get(f"{prefix}/i18n", self._texts)
+        app.router.add_get("/ws", self.sockets.handle)
+        app.router.add_get("/", self._index)
+        app.router.add_static("/page", _PAGE)
+        app.router.add_static("/web", _ROOT / "web")
+        return app
+
+    async def _on_startup(self, app: web.Application) -> None:
+        add_routes(app.router, self)
+        self.pulse.start()
+        attached = [state.name for state in self.pulse.seams.states.values() if state.attached]
+        self.pulse.publish("pulse.started", {"version": VERSION, "attached": attached, "missing": []})
+
+    async def _on_shutdown(self, app: web.Application) -> None:
+        # Before the server waits for its requests: chats that run and pages that listen would hold it.
+        await self.pulse.chats.aclose()
+        await self.sockets.aclose()
+
+    async def close(self) -> None:
+        """End everything, in the order in which it stands on each other. Idempotent."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        await self._http_seam.aclose()
+        await self._chat_seam.aclose()
+        await self.pulse.aclose()
+        if self.model is not None:
+            await self.model.close()
+
+    # Routes
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        """POST /api/chat/invoke, in Copilot's wire format: a line of JSON an update, the last one whole."""
+        try:
+            body = await request.json()
+            messages, session = _read_chat(body)
+        except ValueError as error:
+            return web.json_response({"error": f"this is no chat: {error}"}, status=400)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        text, ending = "", {"data": None, "finished": True}
+        assert self._invoke is not None
+        try:
+            async with aclosing(self._invoke(messages)) as updates:
+                async for new, end in updates:
+                    if new and len(new) > len(text) and not end:
+                        await response.write(_line(session, new, False))
+                    text, ending = new or text, end or ending
+        except ConnectionError:
+            raise  # the page has left
+        except Exception as error:  # only with COPILOT_PULSE=off: the chat seam lets none through
+            text = f"{text}\n\nThe chat broke: {type(error).__name__}"
+        await response.write(_line(session, text, bool(ending.get("finished", True)), ending.get("data")))
+        await response.write_eof()
+        return response
+
+    async def _info(self, request: web.Request) -> web.Response:
+        """GET /standalone: which model answers, and the commands that the scripted one knows."""
+        assert self.endpoint is not None
+        base_url = self.endpoint.base_url
+        return web.json_response(
+            {
+                "version": VERSION,
+                "model": self.endpoint.model,
+                "host": base_url.partition("//")[2].partition("/")[0],
+                "scripted": self.endpoint.scripted,
+                "commands": [{"name": c.name, "doc": dict(c.doc)} for c in COMMANDS.values()],
+            }
+        )
+
+    async def _texts(self, request: web.Request) -> web.Response:
+        """GET /i18n: the texts of web/, in the shape in which ComfyUI hands out its custom nodes' texts."""
+        return web.json_response({language: _locale(language) for language in _LANGUAGES})
+
+    async def _index(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(_PAGE / "index.html")
+
+
+def _session() -> str | None:
+    return getattr(current_request.get(), "session", None)
+
+
+def _read_chat(body: Any) -> tuple[list[dict[str, Any]], str]:
+    """The history and the session of a chat request. ValueError says what is wrong with it."""
+    if not isinstance(body, dict):
+        raise ValueError("the body has to be a JSON object")
+    messages = body.get("messages") or [{"role": "user", "content": body.get("prompt")}]
+    if not isinstance(messages, list):
+        raise ValueError("messages has to be a list")
+    clean: list[dict[str, Any]] = []
+    for message in messages:
+        role = message.get("role") if isinstance(message, dict) else None
+        content = message.get("content") if isinstance(message, dict) else None
+        if role not in ("user", "assistant") or not isinstance(content, (str, list)) or not content:
+            raise ValueError("each message needs a role, user or assistant, and a content")
+        clean.append({"role": role, "content": content})
+    return clean, str(body.get("session_id") or "")[:200]
+
+
+def _line(session: str, text: str, finished: bool, ext: Any = None) -> bytes:
+    row = {
+        "session_id": session,
+        "text": text,
+        "finished": finished,
+        "type": "message",
+        "format": "markdown",
+        "ext": ext,
+    }
+    return json.dumps(row).encode() + b"\n"
+
+
+def _locale(language: str) -> Any:
+    path = _ROOT / "locales" / language / "main.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        log.warning("no texts in %s: %s", language, type(error).__name__)
+        return {}
+
+
+def _url(host: str, port: int) -> str:
+    shown = "127.0.0.1" if host in ("", "0.0.0.0") else "[::1]" if host == "::" else host  # noqa: S104
+    return f"http://[{shown}]:{port}" if ":" in shown and "[" not in shown else f"http://{shown}:{port}"

@@ -1,0 +1,104 @@
+"""The command line of the standalone host: checked in full before anything is started."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+NO_KEY = "not-needed"  # local servers want some key, and do not look at it
+
+
+class UsageError(Exception):
+    """Something that the user has to change; the text is one line that says what."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server. The key stays out of the repr, and so out of every log."""
+
+    base_url: str
+    model: str
+    api_key: str = field(repr=False)
+    scripted: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for. Without an endpoint the scripted model answers."""
+
+    host: str
+    port: int
+    endpoint: Endpoint | None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
+    """The options of a command line. UsageError if they cannot work, SystemExit after --help."""
+    parser = _Parser(
+        prog="python -m backend",
+        description="Copilot Pulse without ComfyUI and without Copilot: a page to chat on and its live panel. "
+        "A scripted model answers unless --llm names a real one.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=8188, help="port to listen on (default: %(default)s; 0: any)"
+    )
+    parser.add_argument(
+        "--llm", metavar="URL", help="base URL of an OpenAI-compatible server, mostly ending in /v1"
+    )
+    parser.add_argument("--model", metavar="NAME", help="the model to ask there")
+    parser.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds its key")
+    given = parser.parse_args(arguments)
+    return Options(given.host, given.port, _endpoint(given.llm, given.model, given.api_key_env, environ))
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; allowed are 0 to 65535")
+    return int(text)
+
+
+def _endpoint(
+    url: str | None, model: str | None, variable: str | None, environ: Mapping[str, str]
+) -> Endpoint | None:
+    if url is None:
+        alone = "--model" if model is not None else "--api-key-env" if variable is not None else None
+        if alone:
+            raise UsageError(f"{alone} needs --llm URL: without it the scripted model answers")
+        return None
+    _check_url(url)
+    if not model or not model.strip():
+        raise UsageError("--llm needs --model NAME: which model is to be asked there?")
+    key = NO_KEY
+    if variable is not None:
+        key = environ.get(variable, "").strip()
+        if not key:
+            raise UsageError(f"the environment variable {variable} (--api-key-env) is not set or empty")
+        if not key.isascii() or not key.isprintable():
+            raise UsageError(f"the value of {variable} (--api-key-env) has characters that no key has")
+    return Endpoint(url.rstrip("/"), model.strip(), key)
+
+
+def _check_url(url: str) -> None:
+    if "@" in url:  # not echoed: what stands before the @ is a secret
+        raise UsageError(
+            "--llm must not hold a user name or a password; name the key's variable by --api-key-env"
+        )
+    example = "such as http://127.0.0.1:1234/v1"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and " " not in url
+    except ValueError:  # a port that is no number, or a broken IPv6 address
+        usable = False
+    if not usable:
+        raise UsageError(f"--llm {url!r} is no URL of a web server, {example}")
+    if parts.query or parts.fragment:
+        raise UsageError("--llm must end with the path: a base URL has no question mark and no # in it")

@@ -1,0 +1,107 @@
+// @ts-check
+/** The page's own words; the panel brings its own. */
+
+const WORDS = {
+  en: {
+    other: "中文",
+    otherLabel: "切换到中文",
+    subtitle: "Standalone host, no ComfyUI needed",
+    asking: "{model} at {host}",
+    scripted: "Scripted model, no key, no network",
+    chat: "Chat",
+    panel: "Monitor",
+    views: "Views",
+    placeholder: "Write a message, or pick a fault below",
+    placeholderReal: "Write a message",
+    message: "Message",
+    send: "Send",
+    stop: "Stop",
+    fresh: "New chat",
+    you: "You",
+    answer: "Answer",
+    tryFaults: "Make the model misbehave",
+    tryThese: "Try",
+    welcomeTitle: "Watch an answer survive",
+    welcome:
+      "Say hello, or press a button below: the model on the other side will drop the connection, stall or refuse, and the answer arrives all the same. The monitor shows how.",
+    welcomeReal: "Your messages go to {model} at {host}. The monitor shows what happens on the way.",
+    waiting: "Waiting for the model",
+    streaming: "Answering",
+    tool: "Calling {tool}",
+    retrying: "Attempt {attempt} of {of} broke; asking again",
+    retryingIn: "Attempt {attempt} of {of} broke; asking again in {seconds} s",
+    meta: "{seconds} s, {updates} updates, {bytes}",
+    metaRetries: "{n} retried",
+    stopped: "Stopped",
+    broken: "The connection to this server broke before the answer was complete.",
+    refused: "The server refused the message: {reason}",
+    empty: "The server sent no text.",
+    examples: ["What can you do?", "Which nodes do I need for an upscale?", "What time is it?"],
+  },
+  zh: {
+    other: "English",
+    otherLabel: "Switch to English",
+    subtitle: "独立运行，不需要 ComfyUI",
+    asking: "{model}（{host}）",
+    scripted: "脚本模型，不需要密钥和网络",
+    chat: "对话",
+    panel: "监控",
+    views: "视图",
+    placeholder: "输入消息，或在下面选择一个故障",
+    placeholderReal: "输入消息",
+    message: "消息",
+    send: "发送",
+    stop: "停止",
+    fresh: "新对话",
+    you: "你",
+    answer: "回答",
+    tryFaults: "让模型出点错",
+    tryThese: "试试",
+    welcomeTitle: "看看回答如何挺过故障",
+    welcome: "打个招呼，或按下面的按钮：对面的模型会断线、卡住或拒绝，而回答照样到达。监控面板显示经过。",
+    welcomeReal: "你的消息会发给 {host} 的 {model}。监控面板显示途中发生的一切。",
+    waiting: "等待模型",
+    streaming: "正在回答",
+    tool: "正在调用 {tool}",
+    retrying: "第 {attempt}/{of} 次尝试失败，正在重试",
+    retryingIn: "第 {attempt}/{of} 次尝试失败，{seconds} 秒后重试",
+    meta: "{seconds} 秒，{updates} 次更新，{bytes}",
+    metaRetries: "重试 {n} 次",
+    stopped: "已停止",
+    broken: "回答尚未完整，与服务器的连接就断开了。",
+    refused: "服务器拒绝了这条消息：{reason}",
+    empty: "服务器没有发送文字。",
+    examples: ["你能做什么？", "放大图片需要哪些节点？", "现在几点？"],
+  },
+};
+
+/** @typedef {"en" | "zh"} Locale */
+/** @typedef {keyof typeof WORDS.en} Word */
+
+const KEY = "copilot-pulse.locale";
+
+/** The language chosen before, else the browser's. @returns {Locale} */
+export function startLocale() {
+  const chosen = localStorage.getItem(KEY) ?? navigator.language;
+  return chosen.startsWith("zh") ? "zh" : "en";
+}
+
+/** @param {Locale} locale */
+export function keepLocale(locale) {
+  localStorage.setItem(KEY, locale);
+}
+
+/**
+ * @param {Locale} locale
+ * @param {Word} word
+ * @param {Record<string, string | number>} [values]
+ * @returns {string}
+ */
+export function say(locale, word, values = {}) {
+  return String(WORDS[locale][word]).replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+
+/** @param {Locale} locale */
+export function examples(locale) {
+  return WORDS[locale].examples;
+}
