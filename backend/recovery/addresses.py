@@ -1,0 +1,109 @@
+"""What is known about base URLs: which hosts are local, and what the right address of a provider looks like."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+_PRIVATE: Final = re.compile(
+    r"^(?:localhost|127\.|0\.0\.0\.0|10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|\[?::1\]?$|\[?f[cd][0-9a-f]{2}:|host\.docker\.internal|"
+    r"[^.:]+$|.+\.(?:local|lan|internal|home|localhost)$)",
+    re.IGNORECASE,
+)
+_VERSION: Final = re.compile(r"/v\d", re.IGNORECASE)
+_CALL: Final = re.compile(r"/(?:chat/completions|completions|responses|messages|embeddings)/?$")
+
+# Websites of providers, and the base URL that belongs to each. Matched by the end of the host's name.
+_PROVIDERS: Final[tuple[tuple[str, str], ...]] = (
+    ("aistudio.google.com", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    ("generativelanguage.googleapis.com", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    ("ai.google.dev", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    ("gemini.google.com", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    ("accounts.google.com", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    ("chatgpt.com", "https://api.openai.com/v1"),
+    ("openai.com", "https://api.openai.com/v1"),
+    ("claude.ai", "https://api.anthropic.com/v1"),
+    ("anthropic.com", "https://api.anthropic.com/v1"),
+    ("claude.com", "https://api.anthropic.com/v1"),
+    ("openrouter.ai", "https://openrouter.ai/api/v1"),
+    ("groq.com", "https://api.groq.com/openai/v1"),
+    ("deepseek.com", "https://api.deepseek.com/v1"),
+    ("mistral.ai", "https://api.mistral.ai/v1"),
+    ("x.ai", "https://api.x.ai/v1"),
+    ("together.ai", "https://api.together.xyz/v1"),
+    ("together.xyz", "https://api.together.xyz/v1"),
+    ("siliconflow.cn", "https://api.siliconflow.cn/v1"),
+    ("siliconflow.com", "https://api.siliconflow.com/v1"),
+    ("bigmodel.cn", "https://open.bigmodel.cn/api/paas/v4"),
+    ("z.ai", "https://api.z.ai/api/paas/v4"),
+    ("moonshot.cn", "https://api.moonshot.cn/v1"),
+    ("moonshot.ai", "https://api.moonshot.ai/v1"),
+    ("dashscope-intl.aliyuncs.com", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
+    ("aliyuncs.com", "https://dashscope.aliyuncs.com/compatible-mode/v1"),
+    ("aliyun.com", "https://dashscope.aliyuncs.com/compatible-mode/v1"),
+    ("volces.com", "https://ark.cn-beijing.volces.com/api/v3"),
+    ("volcengine.com", "https://ark.cn-beijing.volces.com/api/v3"),
+)
+_EXAMPLE: Final = "https://api.openai.com/v1"
+_EXAMPLE_LOCAL: Final = "http://127.0.0.1:1234/v1"
+
+
+def clean_url(url: str | None) -> str:
+    """The address without credentials, query and fragment, at most 200 characters; "" if it is none."""
+    if not url:
+        return ""
+    text = url.strip().partition("?")[0].partition("#")[0]
+    scheme, sep, rest = text.partition("://")
+    head, slash, tail = (rest if sep else scheme).partition("/")
+    head = head.rpartition("@")[2]
+    return (f"{scheme}{sep}{head}{slash}{tail}" if sep else f"{head}{slash}{tail}")[:200]
+
+
+def host_of(url: str | None) -> str:
+    """Host and port of an address; "" if it has none."""
+    try:
+        return urlsplit(clean_url(url)).netloc
+    except ValueError:
+        return ""
+
+
+def host_name(host: str) -> str:
+    """The host without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0] if host.count(":") == 1 else host
+
+
+def is_local(host: str | None) -> bool:
+    """True for this computer and the local network, by the name alone."""
+    return bool(host) and _PRIVATE.match(host_name(str(host))) is not None
+
+
+def provider_base(host: str | None) -> str | None:
+    """The base URL of the provider that this host, or its website, belongs to."""
+    name = host_name(host or "").lower()
+    return next((base for end, base in _PROVIDERS if name == end or name.endswith("." + end)), None)
+
+
+def base_of(called: str | None) -> str:
+    """The base URL of a called address: without `/chat/completions` and the like."""
+    return _CALL.sub("", clean_url(called)).rstrip("/")
+
+
+def with_version(base: str | None) -> str:
+    """The base URL to try instead of one that lacks its version."""
+    clean = base_of(base)
+    known = provider_base(host_of(clean))
+    if known is not None:
+        return known
+    if _VERSION.search(clean):
+        return clean
+    return re.sub(r"/api$", "", clean) + "/v1" if clean else _EXAMPLE
+
+
+def example(host: str | None) -> str:
+    """A right base URL to show: the provider's own, a local one for local hosts, else OpenAI's."""
+    if host and is_local(host):
+        return f"http://{host}/v1" if ":" in host else _EXAMPLE_LOCAL
+    return provider_base(host) or _EXAMPLE

@@ -1,0 +1,97 @@
+"""The errors that Pulse itself raises about a model call. Imports nothing of the package, so all may import it.
+
+Each message is built here from facts that are safe to show: names, hosts, seconds, never a key or a prompt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class PulseError(Exception):
+    """Base of all errors below; never raised itself."""
+
+
+class ClientGone(PulseError):
+    """Raised when the user's page hung up: the work has no reader any more."""
+
+    def __init__(self, what: str = "the page") -> None:
+        super().__init__(f"{what} hung up")
+
+
+class StreamStalled(PulseError):
+    """Raised when the model sent nothing for `seconds`; `first` tells that not even a first byte came."""
+
+    def __init__(self, seconds: float = 0.0, *, first: bool = False) -> None:
+        self.seconds = seconds
+        self.first = first
+        super().__init__(f"no data for {seconds:g} s" + (" before the first token" if first else ""))
+
+
+class StreamTruncated(PulseError):
+    """Raised when a stream ended without a finish reason, after `length` characters of text."""
+
+    def __init__(self, length: int = 0) -> None:
+        self.length = length
+        super().__init__(f"the stream ended without a finish reason after {length} characters")
+
+
+class EmptyAnswer(PulseError):
+    """Raised when a model call ended normally and held neither text nor a tool call."""
+
+    def __init__(self) -> None:
+        super().__init__("the model's answer was empty")
+
+
+class ReasoningOnly(PulseError):
+    """Raised when a model call ended with `length` characters of reasoning and no answer."""
+
+    def __init__(self, length: int = 0) -> None:
+        self.length = length
+        super().__init__(f"the model sent {length} characters of reasoning and no answer")
+
+
+class UnknownTool(PulseError):
+    """Raised when the model insists on tools that do not exist."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        super().__init__("the model called tools that do not exist: " + ", ".join(n[:60] for n in names))
+
+
+class HtmlBody(PulseError):
+    """Raised when a web page came where the model's stream was due. `redirected_to` is where it came from, if elsewhere."""
+
+    def __init__(
+        self, host: str, url: str, redirected_to: str | None = None, *, status: int | None = None, title: str = ""
+    ) -> None:
+        self.host = host
+        self.url = url
+        self.redirected_to = redirected_to
+        self.status_code = status
+        self.title = title
+        super().__init__(f"{host} answered with a web page" + (f' titled "{title}"' if title else ""))
+
+
+class UnexpectedBody(PulseError):
+    """Raised when something other than an event stream came with a good status, such as an error object in JSON.
+
+    `body` is the parsed JSON or the first characters of the text; it is judged like the body of an error status.
+    """
+
+    def __init__(self, host: str, url: str, body: Any = None, *, status: int | None = None, content_type: str = "") -> None:
+        self.host = host
+        self.url = url
+        self.body = body
+        self.status_code = status
+        self.content_type = content_type
+        super().__init__(f"{host} answered with {content_type or 'an unknown type'} instead of an event stream")
+
+
+class CircuitOpen(PulseError):
+    """Raised instead of a call to an upstream that keeps failing; it is tried again in `retry_in` seconds."""
+
+    def __init__(self, name: str, retry_in: float = 0.0) -> None:
+        self.name = name
+        self.retry_in = retry_in
+        super().__init__(f"{name} keeps failing; next try in {retry_in:.0f} s")

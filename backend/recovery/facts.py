@@ -1,0 +1,288 @@
+"""What one exception tells, whichever library it came from, without importing that library.
+
+Types are known by `package.Class` names along the MRO (`openai.APIConnectionError`), so two major versions of a
+library look the same. Attributes are read with care: a foreign property may raise.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from .errors import PulseError
+
+_MAX_TEXT: Final = 4_000
+_MAX_LINKS: Final = 20
+_OURS: Final = PulseError.__module__
+_PACKAGES: Final = {"httpx2": "httpx", "httpcore2": "httpcore", "builtins": "", "exceptiongroup": ""}
+_HTML: Final = re.compile(r"\s{0,64}(?:\ufeff|<!--[^>]{0,500}-->|<\?xml[^>]{0,200}>|\s){0,4}<(?:!doctype\s{1,8}html|html|head|body)", re.I)
+_TITLE: Final = re.compile(r"<title[^>]{0,200}>([^<]{1,200})", re.I)
+_AGAIN_IN: Final = re.compile(
+    r"(?:try again|retry|reset|available|wait)[^.\d]{0,40}?(?P<h>\d{1,3}(?=h))?h?(?P<m>\d{1,4}(?=m(?!s)))?m?\s?"
+    r"(?P<s>\d{1,7}(?:\.\d{1,9})?)?\s?(?P<unit>ms|millisecond|s\b|sec|second|minute|分钟|秒)?",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One link of an exception chain, as the rules see it. `text` is lower case, for matching only."""
+
+    error: BaseException
+    name: str
+    names: frozenset[str]
+    message: str
+    text: str
+    status: int | None = None
+    code: str | None = None
+    html: bool = False
+    url: str | None = None
+    redirected_to: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    inner: frozenset[str] = frozenset()
+    """Type names of the errors beneath this one."""
+    inner_text: str = ""
+    body: bool = False
+    """A body came with the error."""
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.url).path if self.url else ""
+
+
+def type_names(error: BaseException) -> frozenset[str]:
+    """`package.Class` of the error's type and its bases; builtins without a package."""
+    names = set()
+    for cls in type(error).__mro__[:-1]:
+        names.add(_short(cls))
+    return frozenset(names)
+
+
+def children(error: BaseException) -> tuple[BaseException, ...]:
+    """The errors of an exception group (also of a back-port's); empty for any other error."""
+    if not any(cls.__name__ in ("BaseExceptionGroup", "ExceptionGroup") for cls in type(error).__mro__):
+        return ()
+    inner = safe(error, "exceptions")
+    return tuple(e for e in inner if isinstance(e, BaseException)) if isinstance(inner, (tuple, list)) else ()
+
+
+def beneath(error: BaseException, *, context: bool = False) -> BaseException | None:
+    """The error that caused this one: `__cause__`, and the implicit `__context__` where that is asked for."""
+    if error.__cause__ is not None:
+        return error.__cause__
+    if context and not error.__suppress_context__:
+        return error.__context__
+    return None
+
+
+def walk(error: BaseException) -> Iterator[BaseException]:
+    """The errors beneath this one, causes, contexts and members of groups. Bounded; survives cycles."""
+    seen = {id(error)}
+    todo: list[BaseException] = [error]
+    while todo and len(seen) <= _MAX_LINKS:
+        link = todo.pop(0)
+        below = [*children(link), *(e for e in (link.__cause__, link.__context__) if e is not None)]
+        for deeper in below:
+            if id(deeper) not in seen:
+                seen.add(id(deeper))
+                todo.append(deeper)
+                yield deeper
+
+
+def gather(error: BaseException) -> Facts:
+    """The facts of one error. Never raises."""
+    names = type_names(error)
+    response = safe(error, "response")
+    body = safe(error, "body")
+    request = safe(error, "request") or safe(response, "request")
+    headers = _headers(safe(response, "headers") or safe(error, "headers"))
+    if body is None and response is not None:
+        body = _response_text(response)
+    raw = _text(error)
+    said, code, kind = _body_facts(body)
+    code = code or _word(safe(error, "code"))
+    status = _status(error, response)
+    if status is None and code is not None and code.isdigit() and 400 <= int(code) <= 599:
+        status = int(code)  # an error object inside the stream that carries the status as its code
+    html = isinstance(body, str) and _HTML.match(body[:2_000]) is not None
+    url = _url(safe(error, "url")) or _url(safe(request, "url"))
+    redirected_to = _url(safe(error, "redirected_to")) or _redirected(response, url)
+    title = _TITLE.search(body[:_MAX_TEXT]) if isinstance(body, str) and html else None
+    if html:
+        message = f"web page: {title[1].strip()}" if title else "a web page"
+    else:
+        message = said or _own_words(error, raw, body)
+    links = list(walk(error))
+    return Facts(
+        error=error,
+        name=_short(type(error)),
+        names=names,
+        message=message,
+        text=" ".join(p for p in (message, code, kind, title[1] if title else "", raw[:_MAX_TEXT]) if p).lower(),
+        status=status,
+        code=code or kind,
+        html=html,
+        url=url,
+        redirected_to=redirected_to,
+        headers=headers,
+        inner=frozenset().union(*(type_names(e) for e in links)),
+        inner_text=" ".join(_text(e)[:300] for e in links).lower(),
+        body=body is not None,
+    )
+
+
+def retry_after(facts: Facts, *, wall: Callable[[], float] = time.time) -> float | None:
+    """Seconds that the server asks to wait: from its headers, else from its words. None: it did not say."""
+    for header, scale in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = facts.headers.get(header, "").strip()
+        if not value:
+            continue
+        try:
+            seconds = float(value) * scale
+        except ValueError:
+            if scale != 1.0:
+                continue
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - wall()
+            except (TypeError, ValueError, OverflowError):
+                continue
+        if seconds == seconds and abs(seconds) != float("inf"):
+            return max(0.0, seconds)
+    own = safe(facts.error, "retry_in")
+    if isinstance(own, (int, float)) and not isinstance(own, bool):
+        return max(0.0, float(own))
+    return _asked_wait(facts.text)
+
+
+def safe(thing: Any, name: str) -> Any:
+    """The attribute, or None if it is absent or its property raises."""
+    if thing is None:
+        return None
+    try:
+        return getattr(thing, name, None)
+    except Exception:
+        return None
+
+
+def _short(cls: type) -> str:
+    if cls.__module__ == _OURS:  # where a host has put our package says nothing
+        return cls.__name__
+    package = cls.__module__.partition(".")[0]
+    package = _PACKAGES.get(package, package)
+    return f"{package}.{cls.__name__}" if package else cls.__name__
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[: _MAX_TEXT * 2]
+    except Exception:
+        return ""
+
+
+def _word(value: Any) -> str | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    return str(value)[:100] if isinstance(value, (str, int)) and str(value) else None
+
+
+def _status(error: BaseException, response: Any) -> int | None:
+    for value in (safe(error, "status_code"), safe(error, "status"), safe(response, "status_code")):
+        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
+            return int(value)
+    return None
+
+
+def _headers(headers: Any) -> dict[str, str]:
+    try:
+        return {str(k).lower(): str(v) for k, v in headers.items()} if headers is not None else {}
+    except Exception:
+        return {}
+
+
+def _response_text(response: Any) -> str | None:
+    """The body of a response that was already read; an unread one raises and stays unread."""
+    text = safe(response, "text")
+    return text[:_MAX_TEXT] if isinstance(text, str) and text else None
+
+
+def _url(value: Any) -> str | None:
+    """Without credentials, query and fragment: these may hold keys."""
+    if value is None or callable(value):
+        return None
+    try:
+        parts = urlsplit(str(value))
+        if not parts.netloc:
+            return None
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:300]
+    except (TypeError, ValueError):
+        return None
+
+
+def _redirected(response: Any, url: str | None) -> str | None:
+    history = safe(response, "history")
+    if not isinstance(history, (list, tuple)) or not history or url is None:
+        return None
+    return _url(safe(response, "url")) or url
+
+
+def _body_facts(body: Any) -> tuple[str, str | None, str | None]:
+    """Message, code and type out of the error bodies of the providers: nested, flat, in a list, FastAPI's."""
+    if isinstance(body, (list, tuple)) and body:
+        body = body[0]
+    if isinstance(body, str):
+        return (body.strip()[:500], None, None) if len(body) <= _MAX_TEXT else (body[:500], None, None)
+    if not isinstance(body, Mapping):
+        return "", None, None
+    inner = body.get("error")
+    if isinstance(inner, Mapping):
+        message, code, kind = _body_facts(inner)
+        return message, code or _word(body.get("code")), kind
+    said = inner if isinstance(inner, str) else None
+    for key in ("message", "msg", "error_msg", "errorMessage", "detail", "error_description"):
+        value = body.get(key)
+        if isinstance(value, Mapping):
+            message, code, kind = _body_facts(value)
+            if message:
+                return message, code, kind
+        if isinstance(value, str) and value.strip():
+            said = f"{value}" if said is None else f"{said}: {value}"
+            break
+        if isinstance(value, (list, tuple)):  # FastAPI's details repeat the input; its messages do not
+            told = [str(d.get("msg")) for d in value if isinstance(d, Mapping) and d.get("msg")]
+            if told:
+                said = "; ".join(told[:5])
+                break
+    code = _word(body.get("code")) or _word(body.get("status")) or _word(body.get("error_code"))
+    metadata = body.get("metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):  # a router quotes its provider
+        said = f"{said or ''}: {metadata['raw'][:300]}"
+    return (said or "").strip(), code, _word(body.get("type"))
+
+
+def _own_words(error: BaseException, raw: str, body: Any) -> str:
+    """The error's text, unless it may quote the prompt or the answer."""
+    if isinstance(body, Mapping) and body:
+        return "the server sent an error without a message"
+    if type(error).__name__ == "ValidationError":  # quotes its input
+        return "data of an unexpected shape"
+    if type(error).__name__ == "ModelBehaviorError":
+        return raw.partition(" when parsing")[0]  # what follows quotes the answer
+    return raw
+
+
+def _asked_wait(text: str) -> float | None:
+    for match in _AGAIN_IN.finditer(text):
+        hours, minutes, seconds, unit = match["h"], match["m"], match["s"], match["unit"]
+        if not (hours or minutes or (seconds and unit)):
+            continue
+        total = int(hours or 0) * 3600.0 + int(minutes or 0) * 60.0
+        if seconds:
+            scale = 0.001 if unit in ("ms", "millisecond") else 60.0 if unit in ("minute", "分钟") else 1.0
+            total += float(seconds) * scale
+        return total
+    return None

@@ -1,0 +1,94 @@
+"""The kinds of failure: how grave each is, whether the model is asked again, whether its breaker counts it.
+
+`KINDS` is read by the classifier and printed in docs/errors.md.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+class Severity(enum.Enum):
+    """What is done about an error. Ordered: `rank` grows with gravity."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        return _RANKS[self]
+
+
+_RANKS: Final = {Severity.LOW: 0, Severity.MEDIUM: 1, Severity.HIGH: 2, Severity.CRITICAL: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpec:
+    """One row of the table of kinds. `upstream`: the failure counts against the server's circuit breaker."""
+
+    severity: Severity
+    retryable: bool
+    upstream: bool
+    doc: str
+
+
+def _low(doc: str) -> KindSpec:
+    return KindSpec(Severity.LOW, retryable=False, upstream=False, doc=doc)
+
+
+def _medium(doc: str, *, retryable: bool = True, upstream: bool = False) -> KindSpec:
+    return KindSpec(Severity.MEDIUM, retryable=retryable, upstream=upstream, doc=doc)
+
+
+def _high(doc: str) -> KindSpec:
+    return KindSpec(Severity.HIGH, retryable=False, upstream=False, doc=doc)
+
+
+def _critical(doc: str) -> KindSpec:
+    return KindSpec(Severity.CRITICAL, retryable=False, upstream=False, doc=doc)
+
+
+KINDS: Final[Mapping[str, KindSpec]] = {
+    "cancelled": _low("The user stopped the chat or closed the page. Not an error."),
+    "timeout": _medium("The server did not answer in time.", upstream=True),
+    "stalled": _medium("A stream began, or its request was accepted, and then nothing came.", upstream=True),
+    "truncated": _medium("The stream ended without a finish reason."),
+    "empty_answer": _medium("The model finished without a word and without a tool call."),
+    "reasoning_only": _medium("The model sent its reasoning and no answer."),
+    "malformed": _medium("The stream held something that is no valid event."),
+    "connection": _medium("The connection broke or could not be made.", upstream=True),
+    "connection_refused": _medium("Nothing listens at the address.", upstream=True),
+    "dns": _medium("The host's name was not found.", upstream=True),
+    "server_error": _medium("The server failed (500 and its like).", upstream=True),
+    "overloaded": _medium("The server is overloaded or still loading the model.", upstream=True),
+    "rate_limited": _medium("Too many requests or tokens in a short time.", upstream=True),
+    "circuit_open": _medium("The server failed so often that it is left alone for a while.", retryable=False),
+    "mcp": _medium("An MCP server reported an error; its tools are missing, the chat goes on.", retryable=False),
+    "tls": _high("No encrypted connection: a bad certificate, or a plain port."),
+    "quota": _high("The account's credit or quota is used up."),
+    "auth": _high("The API key is missing, wrong or expired."),
+    "forbidden": _high("The key is valid but may not do this."),
+    "model_not_found": _high("The server has no model of this name."),
+    "not_found": _high("The server has nothing at this address."),
+    "missing_v1": _high("The base URL lacks its `/v1`."),
+    "html_body": _high("A web page came instead of the model's answer."),
+    "bad_url": _high("The base URL is no usable address."),
+    "context_too_long": _high("The conversation is longer than the model can read."),
+    "bad_request": _high("The server refused the request."),
+    "no_tools": _high("The model cannot call tools."),
+    "content_filter": _high("The provider's filter refused the request or the answer."),
+    "unknown_tool": _high("The model insists on a tool that does not exist."),
+    "max_turns": _high("The agent used all its turns."),
+    "model_behavior": _high("The model's answer makes no sense to the agent."),
+    "user_error": _high("The agent or one of its tools is set up wrongly."),
+    "internal": _high("Code failed that should not (a KeyError, a ValueError...)."),
+    "unknown": _high("An error that no rule knows."),
+    "memory": _critical("Out of memory."),
+    "recursion": _critical("Too deep a recursion."),
+    "system": _critical("The interpreter or the system itself is in trouble."),
+}

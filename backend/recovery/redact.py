@@ -1,0 +1,257 @@
+"""Secrets out of text and data before anything is stored, logged or sent.
+
+Two nets: patterns of what a secret looks like, and a `Redactor` that knows concrete values (the keys that came
+with a request). Every pattern starts at a literal and then takes one run of a character class, so the time
+grows with the length of the text only. Redacting twice changes nothing; nothing here raises.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+MARK: Final = "[redacted]"
+MAX_SECRETS: Final = 256
+PREFIX_LENGTH: Final = 8
+_MIN_SECRET: Final = 6
+_MAX_DEPTH: Final = 24
+
+# What people type where a local server wants no key: no secrets, and words that our advice needs.
+_PLACEHOLDERS: Final = frozenset(
+    "lm-studio lmstudio ollama llama.cpp llamacpp localhost not-needed no-key-required sk-no-key-required "
+    "placeholder none null undefined openai your-api-key your_api_key api-key api_key dummy-key fake-key "
+    "bearer anything changeme".split()
+)
+
+# Names of headers, fields and variables that hold a secret. Names of counters ("max_tokens",
+# "first_token": 0.4) are kept apart by the "s" and by their numeric values.
+_NAME: Final = (
+    r"(?:api|access|auth|secret|private|client|account|subscription)[_ -]?(?:api[_ -]?)?(?:key|token|secret)s?"
+    r"|authorization|authentication|apikey|accesskey|secret|passwords?|passwd|passphrase|pwd"
+    r"|credentials?|(?:session|refresh|bearer|id|csrf|xsrf|hf)[_ -]?token|token|cookies?|set-cookie|session[_-]?id_?key"
+)
+_SECRET_NAME: Final = re.compile(rf"(?<![a-z])(?:{_NAME})(?![a-z])", re.IGNORECASE)
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+# A field with its value: `"api_key": "..."`, `api-key=...`, `(b'Authorization', b'...')`, `Cookie: a=b; c=d`.
+_FIELD: Final = re.compile(
+    rf"(?<![A-Za-z])(?P<name>{_NAME})(?![A-Za-z])"
+    r"(?P<sep>\\{0,3}[\"']?\s{0,8}(?:=>?|:|,\s{0,4}b?(?=[\"']))\s{0,8})"
+    r"(?:(?P<open>b?\\{0,3}[\"'])(?P<quoted>[^\"'\\\r\n]*(?:\\[^\"'\r\n][^\"'\\\r\n]*)*)|(?P<bare>[^\s\"',;&<>{}()\[\]][^\s\"',;&<>{}()]*))",
+    re.IGNORECASE,
+)
+# The rest of a header line is all secret: schemes, several cookies, parameters.
+_HEADER_LINE: Final = re.compile(
+    r"(?<![A-Za-z])(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?P<sep>[ \t]{0,8}:[ \t]{0,8})(?P<value>[^\s\"'][^\r\n\"']*)",
+    re.IGNORECASE,
+)
+_SCHEME: Final = re.compile(r"\b(?P<name>Bearer|Basic)(?P<sep>[ \t]{1,8})(?P<value>[A-Za-z0-9._~+/=*-]{6,})", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"://[^\s/?#\"'<>\[\]]+@")
+_QUERY: Final = re.compile(
+    r"(?P<name>[?&](?:key|sig|signature|code|auth|sign|token|access_token|api_key)=)[^\s&#\"'<>\[\]]+", re.IGNORECASE
+)
+_PEM: Final = re.compile(
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
+)
+# Keys that their first characters give away. The run must not look like a hyphenated word (see `_shape`).
+_SHAPES: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?:sk|rk|pk)[-_][A-Za-z0-9_*.-]{8,}"
+    r"|(?:gsk|hf|r8|ghp|gho|ghu|ghs|ghr|github_pat|fw|key|tgp|jina|co)_[A-Za-z0-9_*]{16,}"
+    r"|(?:xai|nvapi|pplx|glpat|tvly|csk|gh)-[A-Za-z0-9_*-]{12,}"
+    r"|xox[abeprs]-[A-Za-z0-9-]{8,}"
+    r"|AIza[A-Za-z0-9_*-]{16,}|ya29\.[A-Za-z0-9_-]{16,}"
+    r"|(?:AKIA|ASIA|LTAI)[A-Za-z0-9]{12,}"
+    r"|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+){0,4}"
+    r"|[0-9a-f]{32}\.[A-Za-z0-9]{16}(?![A-Za-z0-9])"
+    r")"
+)
+
+
+def redact(text: str) -> str:
+    """`text` with everything that looks like a secret replaced by `[redacted]`. Any thread; never raises."""
+    for _ in range(4):  # one pass nearly always; a replaced piece can bring a name and a value together
+        cleaned = _pass(text)
+        if cleaned == text:
+            break
+        text = cleaned
+    return text
+
+
+def redact_value(value: Any) -> Any:
+    """A copy of plain data without secrets: strings are redacted, and what a telling name holds is replaced.
+
+    Numbers, booleans and None stay, whatever their name. Other objects become their redacted text.
+    """
+    return _value(value, redact, 0)
+
+
+def secret_name(name: str) -> bool:
+    """True for a field, header or variable name that holds a secret."""
+    return _SECRET_NAME.search(_CAMEL.sub("_", name[:200])) is not None
+
+
+class Redactor:
+    """`redact()` that also knows concrete secrets, by value and by any prefix of eight characters or more.
+
+    The last 256 are kept, each for a day after it was last seen. `add()` and `redact()` may be called from any
+    thread, wait for nothing and never raise.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, keep: float = 86_400.0) -> None:
+        self._clock = clock
+        self._keep = keep
+        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._lock = threading.Lock()
+        self._known: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Redactor {len(self._known)} secrets>"
+
+    def add(self, secret: Any) -> None:
+        """Remember a secret value. Placeholders such as "lm-studio" and very short values are no secrets."""
+        if not isinstance(secret, str):
+            return
+        secret = secret.strip()
+        scheme, _, rest = secret.partition(" ")
+        if scheme.lower() in ("bearer", "basic") and rest:
+            secret = rest.strip()
+        if len(secret) < _MIN_SECRET or secret.lower() in _PLACEHOLDERS or MARK in secret:
+            return
+        now = self._clock()
+        with self._lock:
+            for form in {secret, quote(secret, safe="")}:
+                self._seen[form] = now
+                self._seen.move_to_end(form)
+            while len(self._seen) > MAX_SECRETS or (
+                self._seen and now - next(iter(self._seen.values())) > self._keep
+            ):
+                self._seen.popitem(last=False)
+            # Longest first, so that a secret that contains another is taken out whole.
+            self._known = tuple(sorted(self._seen, key=len, reverse=True))
+
+    def redact(self, text: str) -> str:
+        """`text` without the known secrets and without what looks like one."""
+        return redact(self._known_out(text))
+
+    def redact_value(self, value: Any) -> Any:
+        """As the function of this name, with the known secrets too."""
+        return _value(value, self.redact, 0)
+
+    def _known_out(self, text: str) -> str:
+        for secret in self._known:
+            if len(secret) < PREFIX_LENGTH:
+                if secret in text:
+                    text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", MARK, text)
+            elif secret[:PREFIX_LENGTH] in text:
+                text = _prefix_out(text, secret)
+        return text
+
+
+def _prefix_out(text: str, secret: str) -> str:
+    head = secret[:PREFIX_LENGTH]
+    parts: list[str] = []
+    at = 0
+    while (found := text.find(head, at)) >= 0:
+        end = found + PREFIX_LENGTH
+        if text.startswith(secret, found):
+            end = found + len(secret)
+        else:
+            for expected in secret[PREFIX_LENGTH:]:
+                if end >= len(text) or text[end] != expected:
+                    break
+                end += 1
+        parts.append(text[at:found])
+        parts.append(MARK)
+        at = end
+    parts.append(text[at:])
+    return "".join(parts)
+
+
+def _pass(text: str) -> str:
+    text = _PEM.sub(MARK, text)
+    text = _HEADER_LINE.sub(rf"\g<name>\g<sep>{MARK}", text)
+    text = _FIELD.sub(_field, text)
+    text = _SCHEME.sub(_scheme, text)
+    text = _USERINFO.sub(f"://{MARK}@", text)
+    text = _QUERY.sub(rf"\g<name>{MARK}", text)
+    return _SHAPES.sub(_shape, text)
+
+
+def _field(match: re.Match[str]) -> str:
+    name, sep, quoted, bare = match["name"], match["sep"], match["quoted"], match["bare"]
+    if quoted is not None:
+        return match[0] if not quoted or _plain(quoted) else f"{name}{sep}{match['open']}{MARK}"
+    if _plain(bare):
+        return match[0]
+    # In prose ("the token: it is missing") a colon is no proof; a password is worth a false alarm.
+    if "=" in sep or "pass" in name.lower() or "pwd" in name.lower() or _looks_random(bare):
+        return f"{name}{sep}{MARK}"
+    return match[0]
+
+
+def _scheme(match: re.Match[str]) -> str:
+    value = match["value"]
+    if len(value) >= 20 or any(c.isdigit() or c in "_+=*" for c in value) or any(c.isupper() for c in value[1:]):
+        return f"{match['name']}{match['sep']}{MARK}"
+    return match[0]
+
+
+def _shape(match: re.Match[str]) -> str:
+    return MARK if len(match[0]) >= 24 or _looks_random(match[0]) else match[0]
+
+
+def _looks_random(text: str) -> bool:
+    return len(text) >= 24 or any(c.isdigit() or c == "*" for c in text) or any(c.isupper() for c in text[1:])
+
+
+def _plain(text: str) -> bool:
+    """Values that cannot be secrets: numbers, and the words for nothing."""
+    if text == MARK or text.lower() in ("none", "null", "true", "false", "undefined", "..."):
+        return True
+    return len(text) < 12 and text.replace(".", "", 1).replace("-", "", 1).isdigit()
+
+
+def _value(value: Any, clean: Callable[[str], str], depth: int) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return clean(value)
+    if depth >= _MAX_DEPTH:  # also ends cycles
+        return MARK
+    if isinstance(value, Mapping):
+        return {
+            (clean(key) if isinstance(key, str) else key): (
+                _hidden(item)
+                if isinstance(key, (str, bytes)) and secret_name(key if isinstance(key, str) else key.decode("latin-1"))
+                else _value(item, clean, depth + 1)
+            )
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple, set, frozenset)):
+        pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], (str, bytes))
+        if pair:  # a raw header
+            name, item = value
+            if secret_name(name if isinstance(name, str) else name.decode("latin-1")):
+                return (name, _hidden(item))
+        return [_value(item, clean, depth + 1) for item in value] if not isinstance(value, tuple) else tuple(
+            _value(item, clean, depth + 1) for item in value
+        )
+    if isinstance(value, (bytes, bytearray)):
+        return clean(bytes(value).decode("utf-8", "replace"))
+    try:
+        return clean(str(value))
+    except Exception:  # a foreign __str__ may do anything
+        return f"<{type(value).__name__}>"
+
+
+def _hidden(value: Any) -> Any:
+    """What a telling name holds: gone, unless it can be no secret."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return value if isinstance(value, (str, bytes)) and not value else MARK
