@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from server import PromptServer
@@ -38,7 +39,7 @@ def _record(kind: str, **data: Any) -> None:
 
 def _culprit() -> str:
     """The innermost code of the watched folder on this thread's stack, or ''."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(_folder):
             return f"{frame.f_code.co_filename[len(_folder):]}:{frame.f_lineno}"
@@ -77,9 +78,13 @@ async def _started(app: Any) -> None:
     _record("startup", time=time.perf_counter(), threads=[thread.name for thread in threading.enumerate()])
 
 
-_record("loaded", time=time.perf_counter(), threads=[thread.name for thread in threading.enumerate()])
 PromptServer.instance.app.on_startup.append(_started)
 if "before" in _name:
     sys.addaudithook(_audit)
     logging.getLogger().addHandler(_Lines())
-    _record("loaded", time=time.perf_counter(), threads=[thread.name for thread in threading.enumerate()])
+_record(
+    "loaded",
+    time=time.perf_counter(),
+    threads=[thread.name for thread in threading.enumerate()],
+    modules=sorted(name for name in list(sys.modules) if "." not in name),
+)

@@ -13,7 +13,9 @@ NODE_CLASS_MAPPINGS: dict[str, Any] = {}
 _path = "/" + Path(__file__).parent.name.removeprefix("rival-")
 
 
-@PromptServer.instance.routes.get(_path)
 async def answer(request: web.Request) -> web.Response:
     """Say whose route this is."""
     return web.json_response({"owner": "rival", "path": _path})
+
+
+PromptServer.instance.routes.get(_path)(answer)
