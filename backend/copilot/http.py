@@ -1,8 +1,8 @@
 """The HTTP seam: a middleware that sees what Copilot's handlers cannot.
 
-Replaces nothing: `install()` appends one middleware to ComfyUI's (or the standalone host's) application, before
-it starts. It runs in the task of the request, innermost, so ComfyUI's own checks come first. Any request that is
-not Copilot's passes at the price of one look-up. For the two chat routes it
+Replaces nothing: `install()` appends one middleware to ComfyUI's (or the standalone host's) application,
+before it starts. It runs in the task of the request, innermost, so ComfyUI's own checks come first. Any
+request that is not Copilot's passes at the price of one look-up. For the two chat routes it
 
 - tells the redactor the keys in the request's headers, before Copilot logs them;
 - refuses a body that would cut the connection or end in a bare 500, with a sentence in JSON;
@@ -18,6 +18,7 @@ Copilot's blocking routes go through `llm_routes`. Every request to a route of C
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
 import time
@@ -27,7 +28,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from aiohttp import web
 
 from ..recovery.redact import secret_name
-from .chats import RequestInfo, current_request
 from .llm_routes import BLOCKING, BlockingRoutes
 from .seam import CopilotModules
 
@@ -60,14 +60,17 @@ for (_method, _path), _kind in _ROUTES.items():
         _BY_PATH.setdefault(_twin, {})[_method] = (_kind, _path)
 
 
-class ChatRequest(RequestInfo):
-    """The HTTP request of a chat, as a chat may know it in `current_request`."""
+class RequestInfo:
+    """What a chat may know of the HTTP request that asked for it; also the request's key in the chat registry.
 
-    __slots__ = ("_writer", "hung_up", "kind", "session")
+    `language` is "en" or "zh", `session` what the body says, `hung_up` whether the client has left.
+    """
+
+    __slots__ = ("_writer", "hung_up", "kind", "language", "session")
 
     def __init__(self, request: web.Request, kind: Literal["chat", "debug"]) -> None:
-        super().__init__(token=object(), language=language_of(request.headers.get("Accept-Language", "")))
         self.kind: Literal["chat", "debug"] = kind
+        self.language = language_of(request.headers.get("Accept-Language", ""))
         self.session: str | None = None
         self.hung_up = False
         self._writer = getattr(request, "writer", None)
@@ -76,6 +79,11 @@ class ChatRequest(RequestInfo):
     def bytes_sent(self) -> int:
         """Bytes written to the client so far, headers and framing included."""
         return int(getattr(self._writer, "output_size", 0))
+
+
+current_request: contextvars.ContextVar[RequestInfo | None] = contextvars.ContextVar(
+    "copilot_pulse_request", default=None
+)
 
 
 def language_of(accept: str) -> str:
@@ -144,7 +152,7 @@ class HttpSeam:
     ) -> web.StreamResponse:
         self._remember_keys(request)
         started = self._clock()
-        info = ChatRequest(request, kind)
+        info = RequestInfo(request, kind)
         try:
             problem = await _problem(request, info)
         except ConnectionError:
@@ -202,10 +210,10 @@ class HttpSeam:
         finally:
             self._report(request, route, status, started)
 
-    async def _close_chats(self, info: ChatRequest) -> None:
+    async def _close_chats(self, info: RequestInfo) -> None:
         # In a task of its own: a cancel of the handler at this point must not become a
         # second cancel of the run that is being closed.
-        closing = asyncio.get_running_loop().create_task(self._pulse.chats.close_request(info.token))
+        closing = asyncio.get_running_loop().create_task(self._pulse.chats.close_request(info))
         self._closing.add(closing)
         closing.add_done_callback(self._closed)
         await asyncio.wait({closing})
@@ -252,7 +260,7 @@ class HangUpWatch:
 
     __slots__ = ("_handle", "_info", "_loop", "_request", "_task", "fired")
 
-    def __init__(self, request: web.Request, info: ChatRequest) -> None:
+    def __init__(self, request: web.Request, info: RequestInfo) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task: asyncio.Task[Any] | None = task
@@ -288,8 +296,8 @@ class HangUpWatch:
         self._task = None
 
 
-async def _problem(request: web.Request, info: ChatRequest) -> str | None:
-    """What is wrong with the body of a chat request, in a sentence, or None. Copilot can read the body again."""
+async def _problem(request: web.Request, info: RequestInfo) -> str | None:
+    """What is wrong with the body of a chat request, in a sentence, or None. It can be read again after this."""
     try:
         # `read()` keeps the bytes for the handler's own `json()`. Errors of HTTP itself pass.
         body = json.loads(await request.read())
@@ -305,10 +313,10 @@ async def _problem(request: web.Request, info: ChatRequest) -> str | None:
             return 'The field "workflow_data" must be an object: the workflow in API format.'
         return None
     ext = body.get("ext")
-    if not isinstance(ext, list) or not all(isinstance(x, dict) and isinstance(x.get("type"), str) for x in ext):
+    if not isinstance(ext, list) or not all(isinstance(item, dict) and "type" in item for item in ext):
         return 'The field "ext" must be a list of objects with a "type"; it may be empty.'
     for item in ext:
-        if item["type"] == "model_select" and item.get("data") and not isinstance(item["data"], list):
+        if item["type"] == "model_select" and not isinstance(item.get("data", []), (list, type(None))):
             return 'The "data" of "model_select" in "ext" must be a list with the model\'s name.'
     messages = body.get("messages", [])
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):

@@ -1,10 +1,10 @@
 """Copilot's routes that block the event loop, run in a thread.
 
-Copilot asks the model's server for its models, and ModelScope for a search, with a synchronous HTTP client and
-without a time limit, inside async handlers: for as long as that takes, nothing in ComfyUI moves. The handlers
-read the request's headers and query and return a complete response, so each can run in a thread under a loop
-of its own. A handler that turns out to need the real loop runs there, from then on. Other plugins' handlers at
-these paths are not touched.
+Copilot asks the model's server for its models, and ModelScope for a search, with a synchronous HTTP client
+and without a time limit, inside async handlers: for as long as that takes, nothing in ComfyUI moves. The
+handlers read the request's headers and query and return a complete response, so each can run in a thread under
+a loop of its own. A handler that turns out to need the real loop runs there, from then on. Other plugins'
+handlers at these paths are not touched.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LIMIT_SECONDS: Final = 30.0
 _TEXT: Final = {
-    "en": "The server did not answer within {seconds:g} s. Check the base URL, and that the server is running.",
+    "en": "The server did not answer within {seconds:g} s. Check the base URL, and that the server runs.",
     "zh": "服务器在 {seconds:g} 秒内没有响应。请检查 Base URL 是否正确、服务是否在运行。",
 }
 _FULL: Final = {

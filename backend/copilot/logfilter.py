@@ -1,12 +1,12 @@
 """The log seam: API keys no longer reach Copilot's log.
 
 Copilot logs the whole request configuration, keys in clear, to the console and to a file in its own folder.
-This puts a filter on every handler of the logger `comfyui_copilot` and of its children (Copilot's wrapper calls
-the handlers itself, so a filter on the logger would be passed by). Handlers that are added later get it too:
-`addHandler` of these loggers is wrapped, and loggers that appear later are found with the next record.
+This puts a filter on every handler of the logger `comfyui_copilot` and of its children (Copilot's wrapper
+calls the handlers itself, so a filter on the logger would be passed by). Handlers that are added later get it
+too: `addHandler` of these loggers is wrapped, and loggers that appear later are found with the next record.
 The filter runs in whatever thread logs, changes the record in place, and never raises: a line that cannot be
-cleaned is withheld. Handlers with a stream also get a `format` whose text their encoding can hold, because on a
-console with, say, gbk one emoji in a message otherwise costs the whole chat.
+cleaned is withheld. Handlers with a stream also get a `format` whose text their encoding can hold, because on
+a console with, say, gbk one emoji in a message otherwise costs the whole chat.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..pulse import Pulse
 
 _MODULE: Final = "backend.utils.logger"
+Format = Callable[[logging.LogRecord], str]
 # Redacting takes 0.2 ms per 1,000 characters on the event loop, and Copilot logs whole
 # conversations with their images.
 MAX_LENGTH: Final = 16_384
@@ -46,7 +47,7 @@ class RedactingFilter(logging.Filter):
                 self._before()
             self._clean(record)
         except Exception as error:
-            record.msg = f"[a log line was withheld: it could not be cleaned of secrets ({type(error).__name__})]"
+            record.msg = f"[withheld: this line could not be cleaned of secrets ({type(error).__name__})]"
             record.args = None
             record.exc_info = record.exc_text = record.stack_info = None
         setattr(record, _CLEAN, True)
@@ -157,7 +158,7 @@ class LogSeam:
         self._handlers.append(handler)
         if isinstance(handler, logging.StreamHandler) and "format" not in vars(handler):
             ours = _encodable(handler, handler.format)
-            handler.format = ours  # type: ignore[method-assign]
+            handler.format = ours  # type: ignore[method-assign, assignment]
             self._formats.append((handler, ours))
 
     def _watch(self, logger: logging.Logger) -> None:
@@ -173,7 +174,7 @@ class LogSeam:
         self._loggers.append((logger, add_handler))
 
 
-def _encodable(handler: Any, original: Callable[[logging.LogRecord], str]) -> Callable[[logging.LogRecord], str]:
+def _encodable(handler: Any, original: Format) -> Format:
     """`handler.format`, with what its stream cannot encode written as escapes."""
 
     def format_record(record: logging.LogRecord) -> str:

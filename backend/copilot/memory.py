@@ -2,11 +2,11 @@
 
 Replaces `message_memory_optimize` in Copilot's `mcp_client`. Copilot calls it synchronously at the start of a
 chat, and above eight messages it asks the model for a summary with a blocking client: all of ComfyUI stands
-still until the model has answered. Here the chat's pump awaits `precompute()` first, which runs the original in
-a thread under a copy of the pump's context; the result travels in a ContextVar, and the replaced function hands
-it over. Without a prepared result (nobody called `precompute()`, or the messages differ) the original runs as
-unpatched. A summary that takes longer than the first-token limit is given up: the chat goes on with the recent
-messages that are not summarised yet, and the thread ends by itself.
+still until the model has answered. Here the chat's pump awaits `precompute()` first, which runs the original
+in a thread under a copy of the pump's context; the result travels in a ContextVar, and the replaced function
+hands it over. Without a prepared result (nobody called `precompute()`, or the messages differ) the original
+runs as unpatched. A summary that takes longer than the first-token limit is given up: the chat goes on with
+the recent messages that are not summarised yet, and the thread ends by itself.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class _Prepared:
     taken: bool = False
 
 
-_prepared: contextvars.ContextVar[_Prepared | None] = contextvars.ContextVar("copilot_pulse_memory", default=None)
+_prepared: contextvars.ContextVar[_Prepared | None] = contextvars.ContextVar(
+    "copilot_pulse_memory", default=None
+)
 
 
 class MemorySeam:
@@ -93,7 +95,7 @@ class MemorySeam:
     async def precompute(
         self, messages: Messages, session_id: str | None, copilot: CopilotModules | None = None
     ) -> None:
-        """Prepare the messages that Copilot will ask for, in a thread; await it in the task that then runs the chat.
+        """Prepare, in a thread, the messages that Copilot will ask for. Await it in the task that runs the chat.
 
         Takes the messages as the page sent them. Waits at most `first_token_timeout` seconds (0: no limit).
         A cancel leaves nothing prepared, and a thread that ends by itself. Raises nothing else.
@@ -171,7 +173,7 @@ def _hand_over(original: Callable[..., Any]) -> Callable[..., Any]:
     def optimize(*args: Any, **kwargs: Any) -> Any:
         prepared = _prepared.get()
         if prepared is not None and not prepared.taken and prepared.original is original:
-            asked = dict(zip(("session_id", "messages"), args)) | kwargs
+            asked = dict(zip(("session_id", "messages"), args, strict=False)) | kwargs
             if asked.get("session_id") == prepared.session and asked.get("messages") == prepared.messages:
                 prepared.taken = True
                 return prepared.result
@@ -181,7 +183,7 @@ def _hand_over(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def strip_assistant(messages: Messages) -> Messages:
-    """A copy without white space at the end of the assistant's texts, as Copilot makes it before it summarises.
+    """A copy without white space at the end of the assistant's texts, as Copilot makes it before a summary.
 
     Texts are strings or lists of parts with a "text"; other roles and shapes stay as they are.
     """

@@ -1,0 +1,212 @@
+"""One connection to one MCP server, held by one task from its first byte to its close.
+
+The MCP client is made of cancel scopes that must be left in the task that entered them. Copilot enters and
+leaves them where it happens to be; here one task connects, waits and cleans up, and everybody else asks it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal
+
+log = logging.getLogger("copilot_pulse.mcp")
+
+CLEAN_SECONDS: Final = 5.0
+State = Literal["new", "connecting", "up", "failed", "closed"]
+
+
+class McpTimeout(Exception):
+    """Raised (or kept as a link's error) when an MCP server did not answer in time."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"no answer within {seconds:g} s")
+
+
+class McpLost(Exception):
+    """Raised (or kept as a link's error) when the connection to an MCP server broke while it was in use."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection was lost")
+
+
+class Link:
+    """The connection's life: `start()`, `ready()`, in between calls through `run()`, `close()`.
+
+    `connect`, `list_tools` and `cleanup` do the work; all three run in the link's own task. `limit` is the
+    time for connecting and listing the tools together. `outcome(link)` is called once, when the link is up or
+    has failed (not if it was closed before), and `lost(link)` if it broke after it had been up.
+    For the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Awaitable[Any]],
+        list_tools: Callable[[], Awaitable[int]],
+        cleanup: Callable[[], Awaitable[Any]],
+        limit: float,
+        outcome: Callable[[Link], None] | None = None,
+        lost: Callable[[Link], None] | None = None,
+        name: str = "mcp",
+    ) -> None:
+        self._connect = connect
+        self._list_tools = list_tools
+        self._cleanup = cleanup
+        self._outcome = outcome
+        self._lost = lost
+        self.limit = limit
+        self.name = name
+        self.state: State = "new"
+        self.error: BaseException | None = None
+        self.tools = 0
+        self.task: asyncio.Task[None] | None = None
+        self._ready: asyncio.Event = asyncio.Event()
+        self._stop: asyncio.Event = asyncio.Event()
+        self._timed_out = False
+        self._cancelled = False
+
+    def start(self) -> None:
+        """Begin to connect, in a task of its own; a second call changes nothing."""
+        if self.task is None:
+            self.state = "connecting"
+            loop = asyncio.get_running_loop()
+            self.task = loop.create_task(self._live(), name=f"copilot-pulse {self.name}")
+
+    @property
+    def up(self) -> bool:
+        """Whether calls can go through."""
+        return self.state == "up"
+
+    def inside(self) -> bool:
+        """Whether the caller runs in the link's own task."""
+        return self.task is not None and asyncio.current_task() is self.task
+
+    async def ready(self, wait: float) -> bool:
+        """Whether the link is up; waits until it is or has failed, `wait` seconds at most.
+
+        A cancel leaves the link as it is.
+        """
+        if self._ready.is_set() or self.task is None or wait <= 0:
+            return self.up
+        waiter = asyncio.ensure_future(self._ready.wait())
+        try:
+            await asyncio.wait({waiter}, timeout=wait)
+        finally:
+            waiter.cancel()
+        return self.up
+
+    async def run(self, call: Awaitable[Any], limit: float | None) -> Any:
+        """The result of `call`, unless the link ends or `limit` seconds (None: no limit) pass before.
+
+        The call is cancelled then, and when the caller is. Raises what the call raises, McpTimeout or McpLost.
+        """
+        task = asyncio.ensure_future(call)
+        ended = self.task
+        try:
+            await asyncio.wait(
+                {task} if ended is None else {task, ended},
+                timeout=limit,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if task.done():
+                return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        if ended is not None and ended.done():
+            raise McpLost
+        raise McpTimeout(limit or 0.0)
+
+    def stop(self) -> None:
+        """Ask the link to end; does not wait. Cancels its task only while it connects, and only once."""
+        if self.task is None:
+            self.state = "closed"
+            self._ready.set()
+        self._stop.set()
+        if self.state == "connecting":
+            self._cancel()
+
+    async def close(self, wait: float) -> bool:
+        """End the link and wait for its task, `wait` seconds at most; False if it is still cleaning up."""
+        self.stop()
+        if self.task is None or self.task.done() or self.inside():
+            return True
+        done, _ = await asyncio.wait({self.task}, timeout=wait)
+        return bool(done)
+
+    def _cancel(self) -> None:
+        # Twice would interrupt the clean-up that the first cancel began, and leave its socket open.
+        if not self._cancelled and self.task is not None:
+            self._cancelled = True
+            self.task.cancel()
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self._cancel()
+
+    async def _live(self) -> None:
+        """The link's task."""
+        foreign_cancel: asyncio.CancelledError | None = None
+        try:
+            timer = asyncio.get_running_loop().call_later(self.limit, self._time_out)
+            try:
+                await self._connect()
+                self.tools = await self._list_tools()
+            finally:
+                timer.cancel()
+            if not self._stop.is_set():
+                self._settle("up")
+                await self._stop.wait()
+        except asyncio.CancelledError as cancel:
+            if self._timed_out and not self._stop.is_set():
+                self.error = McpTimeout(self.limit)
+            elif not self._stop.is_set():
+                # The MCP client cancels the task that holds it when its connection breaks.
+                self.error = McpLost()
+            if self._cancelled:
+                uncancel = getattr(asyncio.current_task(), "uncancel", None)
+                if uncancel is not None:
+                    uncancel()
+            else:
+                foreign_cancel = cancel
+        except Exception as error:  # an ExceptionGroup, too
+            if not self._stop.is_set():
+                self.error = error
+        self._settle("closed" if self._stop.is_set() else "failed")
+        await self._clean()
+        if foreign_cancel is not None:
+            raise foreign_cancel
+
+    def _settle(self, state: State) -> None:
+        was, self.state = self.state, state
+        self._ready.set()
+        notify = None
+        if was == "connecting" and state in ("up", "failed"):
+            notify = self._outcome
+        elif was == "up" and state == "failed":
+            notify = self._lost
+        if notify is not None:
+            try:
+                notify(self)
+            except Exception:
+                log.warning("noting the state of an MCP server failed", exc_info=True)
+
+    async def _clean(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        timer = asyncio.get_running_loop().call_later(CLEAN_SECONDS, task.cancel)
+        try:
+            await self._cleanup()
+        except asyncio.CancelledError:
+            log.debug("%s: cleaning up was cut short", self.name)
+        except Exception as error:
+            log.debug("%s: cleaning up failed: %s", self.name, type(error).__name__)
+        finally:
+            timer.cancel()
+
+    def __repr__(self) -> str:
+        return f"<Link {self.name} {self.state}, {self.tools} tools>"
