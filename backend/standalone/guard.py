@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from ..http_guard import Refused, check_origin
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEADERS: Final = {
@@ -23,7 +25,6 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
 }
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def is_loopback(host: str) -> bool:
@@ -42,33 +43,25 @@ def refusal(request: web.Request, *, loopback_only: bool) -> tuple[int, str] | N
 
     `loopback_only` tells that the server listens on loopback, so that no other name can be right.
     """
+    if loopback_only and not is_loopback(_name(request.headers.get("Host", ""))):
+        return 403, "this server answers to names of this machine only"
+    if request.method in _SAFE and "Upgrade" not in request.headers:
+        return None
     try:
-        host = urlsplit(f"//{request.headers.get('Host', '')}")
-        name, port = host.hostname, host.port
-        if loopback_only and not is_loopback(name or ""):
-            return 403, "this server answers to names of this machine only"
-        changes = request.method not in _SAFE or "Upgrade" in request.headers
-        if not changes:
-            return None
-        origin = request.headers.get("Origin")
-        if origin is not None and not _same_place(origin, name, port):
-            return 403, "the request comes from another origin"
-    except ValueError:  # a port that is no number, or a broken IPv6 address
-        return 403, "the Host or Origin header cannot be read"
-    if origin is None and request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        return 403, "the request comes from another site"
+        check_origin(request)
+    except Refused as refused:
+        return refused.status, refused.reason
     if request.method not in _SAFE and request.content_type != "application/json":
         return 415, "the body has to be application/json"
     return None
 
 
-def _same_place(origin: str, name: str | None, port: int | None) -> bool:
-    page = urlsplit(origin)
-    if page.scheme not in _PORTS or page.hostname is None or page.hostname != name:
-        return False
-    # The scheme that we were reached by is not known behind a proxy, so a missing port is either default.
-    default = _PORTS[page.scheme]
-    return (page.port or default) == (port or default)
+def _name(host: str) -> str:
+    try:
+        parts = urlsplit(f"//{host}")
+        return (parts.hostname or "") if parts.port != 0 else ""
+    except ValueError:  # a port that is no number, or a broken IPv6 address
+        return ""
 
 
 def guard(*, loopback_only: bool) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:

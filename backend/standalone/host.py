@@ -14,7 +14,8 @@ from aiohttp import web
 from ..copilot.chat import ChatSeam
 from ..copilot.chats import current_request
 from ..copilot.http import HttpSeam
-from ..http_api import add_routes
+from ..http_api import RoutesReport, add_routes
+from ..monitoring import SourceNames
 from ..pulse import VERSION, Pulse
 from .agent import HostAgent
 from .guard import add_headers, guard, is_loopback
@@ -54,13 +55,8 @@ class Host:
         self._chat_seam = ChatSeam(self.pulse)
         self._http_seam = HttpSeam(self.pulse)
         self._invoke: Invoke | None = None
+        self._routes: RoutesReport | None = None
         self._runner: web.AppRunner | None = None
-
-    # What `http_api` needs to serve the plugin's routes.
-
-    def send(self, name: str, data: Any, client_id: str | None) -> None:
-        """Send a message to the page with this id."""
-        self.sockets.send(name, data, client_id)
 
     async def start(self) -> None:
         """Start the model, the plugin and the server; `url` is then where the page is.
@@ -99,6 +95,11 @@ class Host:
             client_max_size=_LONGEST_BODY, middlewares=[guard(loopback_only=is_loopback(self.options.host))]
         )
         app.on_response_prepare.append(add_headers)
+        routes = add_routes(app, self.pulse, self.sockets.send)
+        self._routes = routes
+        self.pulse.monitor.add_source(
+            SourceNames.CONNECTIONS, lambda: {"panels": len(routes.feed), "websockets": len(self.sockets)}
+        )
         app.on_startup.append(self._on_startup)
         app.on_shutdown.append(self._on_shutdown)
         if self.pulse.settings.current.enabled:
@@ -109,18 +110,20 @@ class Host:
             app.router.add_get(f"{prefix}/i18n", self._texts)
         app.router.add_get("/ws", self.sockets.handle)
         app.router.add_get("/", self._index)
-        app.router.add_static("/page", _PAGE)
+        # Where the page's files lie on disk, so that their imports mean the same to a browser and to tsc.
+        app.router.add_static("/backend/standalone/page", _PAGE)
         app.router.add_static("/web", _ROOT / "web")
         return app
 
     async def _on_startup(self, app: web.Application) -> None:
-        add_routes(app.router, self)
         self.pulse.start()
         attached = [state.name for state in self.pulse.seams.states.values() if state.attached]
         self.pulse.publish("pulse.started", {"version": VERSION, "attached": attached, "missing": []})
 
     async def _on_shutdown(self, app: web.Application) -> None:
         # Before the server waits for its requests: chats that run and pages that listen would hold it.
+        if self._routes is not None:
+            await self._routes.aclose()
         await self.pulse.chats.aclose()
         await self.sockets.aclose()
 

@@ -43,7 +43,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     """The options of a command line. UsageError if they cannot work, SystemExit after --help."""
     parser = _Parser(
         prog="python -m backend",
-        description="Copilot Pulse without ComfyUI and without Copilot: a page to chat on and its live panel. "
+        description="Copilot Pulse without ComfyUI and Copilot: a page to chat on, and its live panel. "
         "A scripted model answers unless --llm names a real one.",
         allow_abbrev=False,
     )
@@ -51,9 +51,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     parser.add_argument(
         "--port", type=_port, default=8188, help="port to listen on (default: %(default)s; 0: any)"
     )
-    parser.add_argument(
-        "--llm", metavar="URL", help="base URL of an OpenAI-compatible server, mostly ending in /v1"
-    )
+    parser.add_argument("--llm", metavar="URL", help="base URL of an OpenAI-compatible server")
     parser.add_argument("--model", metavar="NAME", help="the model to ask there")
     parser.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds its key")
     given = parser.parse_args(arguments)

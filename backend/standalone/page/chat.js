@@ -1,7 +1,7 @@
 // @ts-check
 /** The chat at the left of the page: messages, the answer as it grows, what to press. */
 
-import { h, setText, show } from "../web/dom.js";
+import { h, setText, show } from "../../../web/dom.js";
 import { render } from "./markdown.js";
 import { ask, Refused } from "./stream.js";
 import { examples, say } from "./words.js";
@@ -11,8 +11,8 @@ import { examples, say } from "./words.js";
  * @typedef {import("./stream.js").Message} Message
  * @typedef {{ name: string, doc: Record<Locale, string> }} Command
  * @typedef {{ version: string, model: string, host: string, scripted: boolean, commands: Command[] }} Info
- * @typedef {import("../web/types").Update} Update
- * @typedef {import("../web/types").ChatRow} ChatRow
+ * @typedef {import("../../../web/types").Update} Update
+ * @typedef {import("../../../web/types").ChatRow} ChatRow
  */
 
 const KEY = "copilot-pulse.chat";
