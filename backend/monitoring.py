@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -70,6 +71,14 @@ class EventLike(Protocol):
     def type(self) -> str: ...
     @property
     def data(self) -> Mapping[str, Any]: ...
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy without infinities and NaN: JSON has no word for them, and browsers refuse Python's."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 class Monitor:
@@ -162,7 +171,7 @@ class Monitor:
         value = self._values.get(source)
         if isinstance(value, Mapping):
             value = list(value.values())
-        return [dict(row) for row in value if isinstance(row, Mapping)] if value else []
+        return [_finite(row) for row in value if isinstance(row, Mapping)] if value else []
 
     def has_source(self, source: str) -> bool:
         """Whether somebody tells this source."""
@@ -202,7 +211,10 @@ class Monitor:
     async def run(self) -> None:
         """Tick once a second, on the second, until cancelled; nothing is left behind then."""
         while True:
-            self.tick()
+            try:
+                self.tick()
+            except Exception:
+                self._once("tick", "a tick of the monitor failed; it goes on")
             await asyncio.sleep(TICK - self.clock() % TICK)
 
     async def aclose(self) -> None:
@@ -219,7 +231,7 @@ class Monitor:
         self.ticks += 1
         self._pull()
         values = self.events.tick(now)
-        values.update(self.errors.tick())
+        values.update(self.errors.tick(now))
         values.update(self.system.tick())
         values.update(self.chat.tick(self.active()))
         self.history.add(now, values)
@@ -297,7 +309,7 @@ class Monitor:
                     "time": round(wall, 3),
                     "source": getattr(event, "source", ""),
                     "session": getattr(event, "session", None),
-                    "data": without_text(event.type, event.data),
+                    "data": _finite(without_text(event.type, event.data)),
                 }
             )
         rows.reverse()

@@ -30,7 +30,6 @@ class Watched(Protocol):
     chat: ChatLayer
     system: SystemLayer
     clock: Callable[[], float]
-    wall: Callable[[], float]
 
     def rows(self, source: str) -> list[dict[str, Any]]:
         """The rows of a source as last read."""
@@ -116,8 +115,12 @@ def _chat_failures(monitor: Watched) -> Check:
         failed = ended.count("failed")
         if not failed:
             return Finding("pass", 0, "chats", 1)
-        last = monitor.errors.gave_up_within(RECENT, monitor.wall())
-        cause = str(last[-1].get("message", "")).rstrip(". ")[:200] if last else ""
+        lost = [
+            row
+            for row in monitor.errors.ended_within(RECENT, monitor.clock())
+            if row["outcome"] == "gave_up"
+        ]
+        cause = str(lost[-1].get("message", "")).rstrip(". ")[:200] if lost else ""
         because = f" Last: {cause}." if cause else ""
         if failed == len(ended) and failed >= ALL_FAILED_MIN:
             return Finding(
@@ -138,11 +141,7 @@ def _chat_failures(monitor: Watched) -> Check:
 
 def _recovery(monitor: Watched) -> Check:
     def check() -> Finding | None:
-        outcomes = [
-            row["outcome"]
-            for row in monitor.errors.recent
-            if monitor.wall() - row["time"] <= RECENT and row.get("outcome") in ("recovered", "gave_up")
-        ]
+        outcomes = [row["outcome"] for row in monitor.errors.ended_within(RECENT, monitor.clock())]
         if len(outcomes) < RECOVERY_MIN:
             return None
         share = outcomes.count("recovered") / len(outcomes)

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from .labels import BoundedCounter, Count
-from .rates import SlidingRate
 
 KEPT: Final = 200
 SHOWN: Final = 50
@@ -27,11 +26,10 @@ class ErrorLayer:
         self.counts = BoundedCounter(width=3, cap=MAX_TYPES)  # severity, kind, type
         self.outcomes = {name: Count() for name in _OUTCOMES}
         self.recent: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._times: deque[float] = deque(maxlen=KEPT)  # monotonic, beside each row
         self.last_critical: tuple[float, str] | None = None
         self._total = 0
         self._at_tick = 0
-        self._tried = SlidingRate()
-        self._won = SlidingRate()
 
     def on_error(self, data: Mapping[str, Any], now: float, wall: float) -> None:
         """Take the data of one `error` event; its message has been redacted by whoever made it."""
@@ -47,6 +45,7 @@ class ErrorLayer:
         if severity == "critical" and outcome != "recovered":
             self.last_critical = (now, str(data.get("type", "unknown")))
         self.recent.append({"time": wall, **data})
+        self._times.append(now)
 
     @property
     def total(self) -> int:
@@ -58,16 +57,24 @@ class ErrorLayer:
         won, lost = self.outcomes["recovered"].value, self.outcomes["gave_up"].value
         return won / (won + lost) if won + lost else None
 
-    def gave_up_within(self, window: float, wall: float) -> list[dict[str, Any]]:
-        """The failures of the last `window` seconds (60 at most are looked at) that nobody could mend."""
-        found = [row for row in self.recent if row.get("outcome") == "gave_up"]
-        return [row for row in found[-60:] if wall - row["time"] <= window]
+    def ended_within(self, window: float, now: float) -> list[dict[str, Any]]:
+        """What was mended or given up in the last `window` seconds (of the 200 rows kept), oldest first."""
+        found: list[dict[str, Any]] = []
+        for when, row in zip(reversed(self._times), reversed(self.recent), strict=True):
+            if now - when > window:
+                break
+            if row.get("outcome") in ("recovered", "gave_up"):
+                found.append(row)
+        found.reverse()
+        return found
 
-    def tick(self) -> dict[str, float | None]:
-        """Close the second: the values for the history."""
+    def tick(self, now: float) -> dict[str, float | None]:
+        """Close the second: the values for the history. The recovery rate is that of the last minute."""
         errors = self._total - self._at_tick
         self._at_tick = self._total
-        return {"errors": errors, "recovery_rate": self.recovery()}
+        ended = self.ended_within(60.0, now)
+        won = sum(row["outcome"] == "recovered" for row in ended)
+        return {"errors": errors, "recovery_rate": won / len(ended) if ended else None}
 
     def snapshot(self, breakers: list[dict[str, Any]], shown: int = SHOWN) -> dict[str, Any]:
         """The `errors` part of the metrics JSON, newest failures first."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "copilot_pulse_"
 _BREAKER_STATES: Final = ("closed", "open", "half_open")
+MAX_ROWS: Final = 50
 _STATUSES: Final = ("pass", "warn", "fail")
 
 
@@ -160,12 +161,12 @@ class PulseCollector(Collector):
         breaker = GaugeMetricFamily(
             PREFIX + "breaker_state", "1 for the state that a breaker is in.", labels=["breaker", "state"]
         )
-        for row in monitor.rows("breakers"):
+        for row in monitor.rows("breakers")[:MAX_ROWS]:
             for state in _BREAKER_STATES:
                 breaker.add_metric([clean(row.get("name")), state], row.get("state") == state)
         up = GaugeMetricFamily(PREFIX + "mcp_server_up", "1 if an MCP server answers.", labels=["server"])
         tools = GaugeMetricFamily(PREFIX + "mcp_server_tools", "Tools of an MCP server.", labels=["server"])
-        for row in monitor.rows("mcp"):
+        for row in monitor.rows("mcp")[:MAX_ROWS]:
             server = [clean(row.get("host") or row.get("server"))]
             up.add_metric(server, row.get("state") == "up")
             tools.add_metric(server, row.get("tools") or 0)

@@ -17,6 +17,15 @@ _STDLIB: Final = tuple(
         if path
     }
 )
+_WAITING_FILES: Final = frozenset({"threading.py", "queue.py", "selectors.py", "socket.py", "ssl.py"})
+_WAITING: Final = frozenset(
+    {
+        ("concurrent/futures/thread.py", "_worker"),
+        ("multiprocessing/connection.py", "_recv"),
+        ("multiprocessing/connection.py", "wait"),
+        ("subprocess.py", "_try_wait"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,13 @@ def is_idle(stack: Sequence[Place]) -> bool:
         (stack[0].file == "selectors.py" and stack[0].function == "select")
         or (stack[0].file == "asyncio/windows_events.py" and stack[0].function == "_poll")
         or (stack[0].file.startswith("asyncio/") and stack[0].function in ("_run_once", "run_forever"))
+    )
+
+
+def is_waiting(stack: Sequence[Place]) -> bool:
+    """Whether a thread only waits: for a lock, a queue, a socket, the clock, or as a worker for work."""
+    return not stack or any(
+        (here.file, here.function) in _WAITING or here.file in _WAITING_FILES for here in stack[:2]
     )
 
 

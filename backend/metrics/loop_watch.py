@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from .frames import Place, blame, is_idle, read_stack
+from .frames import Place, blame, is_idle, is_waiting, read_stack
 
 log = logging.getLogger("copilot_pulse.monitoring")
 
@@ -27,6 +27,7 @@ MAX_SAMPLES: Final = 200
 FROZEN: Final = 5.0
 """A loop that stands still this long is logged from the thread, because it may never turn again."""
 PAUSED: Final = "the whole process stood still (paused, swapped out or starved), not one piece of code"
+ELSEWHERE: Final = "another thread, which held Python's lock"
 
 
 class _Stall:
@@ -81,6 +82,7 @@ class LoopWatch:
         self._cpu_at_beat = 0.0
         self._lock = threading.Lock()
         self._stall: _Stall | None = None
+        self._loop_was_off = False
 
     @property
     def running(self) -> bool:
@@ -103,7 +105,7 @@ class LoopWatch:
         self._stop = threading.Event()
         self._schedule()
         self._thread = threading.Thread(
-            target=self._sample, args=(self._stop,), name="copilot-pulse loop watch", daemon=True
+            target=self._sample, args=(self._stop, self._loop), name="copilot-pulse loop watch", daemon=True
         )
         self._thread.start()
 
@@ -132,8 +134,11 @@ class LoopWatch:
         late = max(0.0, self._clock() - self._due)
         with self._lock:
             stall, self._stall = self._stall, None
+            was_off, self._loop_was_off = self._loop_was_off, False
         burnt = self._cpu() - self._cpu_at_beat
         self._schedule()
+        if was_off:
+            return  # between two run_until_complete() nobody was kept waiting
         self._on_lag(late)
         if late >= self._limit():
             self._on_stall(self._report(late, burnt, stall))
@@ -143,10 +148,10 @@ class LoopWatch:
         # A process that was stopped had nobody to sample it and burnt no time; whatever frame the
         # thread caught when it woke up is innocent.
         expected = late / self._beat
-        if stall is None or not seen or (seen < 0.2 * expected and burnt < 0.1 * late):
-            held = seen == 0 and burnt >= 0.1 * late
-            frame = "code that held Python's lock throughout" if held else PAUSED
-            return {"seconds": round(late, 3), "frame": frame, "stack": []}
+        if burnt < 0.1 * late and seen < 0.2 * expected:
+            return {"seconds": round(late, 3), "frame": PAUSED, "stack": []}
+        if stall is None or not seen:
+            return {"seconds": round(late, 3), "frame": ELSEWHERE, "stack": []}
         worst = stall.worst()
         return {
             "seconds": round(late, 3),
@@ -156,15 +161,34 @@ class LoopWatch:
 
     # In the thread
 
-    def _sample(self, stop: threading.Event) -> None:
+    def _read(self) -> list[Place]:
+        """The stack to blame: the loop's, or, if the loop waits for Python's lock only, a busy thread's."""
+        frames = sys._current_frames()
+        try:
+            stack = read_stack(frames.pop(self._loop_thread, None))
+            if not is_idle(stack):
+                return stack
+            frames.pop(threading.get_ident(), None)
+            for frame in frames.values():
+                stack = read_stack(frame)
+                if not is_waiting(stack):
+                    return stack
+            return []
+        finally:
+            frames.clear()  # they would keep everybody's variables alive
+
+    def _sample(self, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
         while not stop.wait(self._beat):
             overdue = self._clock() - self._due
             if overdue < self._beat:
                 continue
-            frame = sys._current_frames().get(self._loop_thread)
-            stack = read_stack(frame)
-            del frame  # it would keep the loop's variables alive
-            if not stack or is_idle(stack):
+            if not loop.is_running():
+                if loop.is_closed():
+                    return
+                self._loop_was_off = True
+                continue
+            stack = self._read()
+            if not stack:
                 continue
             with self._lock:
                 if self._clock() - self._due < self._beat:
