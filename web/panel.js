@@ -1,0 +1,133 @@
+// @ts-check
+/**
+ * The panel: knows the DOM, and neither ComfyUI nor any other host. One AbortController ends everything it started.
+ */
+
+import { h } from "./dom.js";
+import { createFormat } from "./format.js";
+import { PulseService } from "./service.js";
+import { createCharts } from "./view-charts.js";
+import { createChats } from "./view-chats.js";
+import { createLinks } from "./view-links.js";
+import { createLog } from "./view-log.js";
+import { createProblems } from "./view-problems.js";
+import { createFoot, createTiles, createVerdict } from "./view-top.js";
+
+/** @typedef {import("./types").Translate} Translate */
+
+/**
+ * @typedef {object} PanelOptions
+ * @property {HTMLElement} root  where the panel is appended
+ * @property {import("./types").Transport} transport  stays the caller's; the panel does not close it
+ * @property {Translate} t
+ * @property {string} locale  for numbers and times
+ * @property {() => void} [openSettings]  shows a settings button that calls this
+ * @property {(text: string) => Promise<boolean>} [copyText]  whether the text reached the clipboard
+ */
+/**
+ * @typedef {object} Panel
+ * @property {HTMLElement} element
+ * @property {PulseService} service
+ * @property {(t: Translate, locale: string) => void} setLocale  show everything in another language; nothing is fetched
+ * @property {() => void} destroy  idempotent: gives the lease back, stops all timers and requests, removes the element
+ */
+
+/** Build the panel and ask for live data at once. @param {PanelOptions} options @returns {Panel} */
+export function createPanel({ root, transport, t, locale, openSettings, copyText = copyToClipboard }) {
+  const life = new AbortController();
+  const service = new PulseService({ transport });
+  const element = h("div", { class: "cpulse" });
+  addStyles(element);
+  const body = h("div", { class: "cpulse-body" });
+  element.append(body);
+  root.append(element);
+
+  /** @type {AbortController | null} */
+  let views = null;
+  /** @type {import("./types").View[]} */
+  let shown = [];
+  let queued = false;
+
+  /** @param {Translate} translate @param {string} tag */
+  function build(translate, tag) {
+    views?.abort();
+    views = new AbortController();
+    const context = { t: translate, format: createFormat(tag), service, signal: views.signal };
+    const top = createVerdict(context);
+    const chats = createChats(context);
+    const problems = createProblems(context);
+    const tiles = createTiles(context);
+    const charts = createCharts(context);
+    const links = createLinks(context);
+    const log = createLog(context);
+    const foot = createFoot(context, { openSettings, copyText });
+    shown = [top, chats, problems, tiles, charts, links, log, foot];
+    element.lang = tag;
+    element.setAttribute("aria-label", translate("title"));
+    body.replaceChildren(
+      top.element,
+      h("div", { class: "cpulse-column cpulse-now" }, chats.element, problems.element),
+      h("div", { class: "cpulse-column cpulse-figures-column" }, tiles.element, charts.element),
+      h("div", { class: "cpulse-column cpulse-past" }, links.element, log.element),
+      foot.element,
+    );
+    render();
+  }
+
+  function render() {
+    queued = false;
+    if (life.signal.aborted) return;
+    for (const view of shown) view.update();
+  }
+
+  service.addEventListener("change", () => {
+    // Snapshot, events and history of one message come as three changes: show them once.
+    if (queued) return;
+    queued = true;
+    queueMicrotask(render);
+  }, { signal: life.signal });
+
+  element.setAttribute("role", "region");
+  build(t, locale);
+  service.open();
+
+  return {
+    element,
+    service,
+    setLocale: build,
+    destroy() {
+      if (life.signal.aborted) return;
+      life.abort();
+      views?.abort();
+      service.close();
+      element.remove();
+    },
+  };
+}
+
+/** The panel's stylesheet, from beside this file. @param {HTMLElement} element */
+function addStyles(element) {
+  const href = new URL("./panel.css", import.meta.url).href;
+  element.append(h("link", { rel: "stylesheet", href }));
+}
+
+/** Beyond localhost plain http has no clipboard API; the old command still works there. @param {string} text */
+export async function copyToClipboard(text) {
+  if (navigator.clipboard) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      return false; // the browser or the user said no
+    }
+  }
+  const area = h("textarea", { "aria-hidden": "true", style: "position:fixed;opacity:0" });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  try {
+    return document.execCommand("copy");
+  } finally {
+    area.remove();
+  }
+}

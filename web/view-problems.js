@@ -1,0 +1,111 @@
+// @ts-check
+/** What went wrong lately: the last errors with what became of each, and how often each type came. */
+
+import { h, keyedList, setAttr, setText, show } from "./dom.js";
+import { kindAdvice, kindText } from "./verdict.js";
+
+/** @typedef {import("./types").ViewContext} ViewContext */
+/** @typedef {import("./types").ErrorRow} ErrorRow */
+
+const SHOWN = 5;
+const TYPES = 5;
+const OUTCOMES = new Set(["retrying", "recovered", "gave_up", "cancelled", "ignored"]);
+
+/** @param {ViewContext} context @returns {import("./types").View} */
+export function createProblems(context) {
+  const { t, format, service } = context;
+  const list = h("ul", { class: "cpulse-list" });
+  const types = h("ul", { class: "cpulse-types", "aria-label": t("problems.byType") });
+  const stall = h("p", { class: "cpulse-stall" });
+  const heading = h("h4", { text: t("problems.byType") });
+  const element = h("section", { class: "cpulse-section cpulse-problems", "aria-label": t("sections.problems") },
+    h("h3", { text: t("sections.problems") }), list, stall, heading, types);
+  const fill = keyedList(list, (/** @type {ErrorRow} */ row) => createRow(row, context));
+  const fillTypes = keyedList(types, (/** @type {[string, number, number]} */ row) => createType(row, context));
+  return {
+    element,
+    update() {
+      const { snapshot } = service;
+      const rows = snapshot ? latest(snapshot.errors.recent ?? []) : [];
+      const stalled = snapshot?.system.last_stall;
+      show(element, rows.length > 0 || !!stalled);
+      if (element.hidden || !snapshot) return;
+      fill(rows.slice(0, SHOWN), keyOf);
+      setText(stall, stalled ? t("problems.stall", { seconds: format.seconds(stalled.seconds), frame: stalled.frame }) : "");
+      show(stall, !!stalled);
+      const counts = Object.entries(snapshot.errors.by_type ?? {}).sort((a, b) => b[1] - a[1]).slice(0, TYPES);
+      const most = counts.length ? counts[0][1] : 1;
+      show(heading, counts.length > 0);
+      fillTypes(counts.map(([name, n]) => [name, n, n / most]), ([name]) => name);
+    },
+  };
+}
+
+/**
+ * Newest first; of one failure (retrying, retrying, recovered) only its newest row. Exported for its test.
+ *
+ * @param {readonly ErrorRow[]} recent
+ */
+export function latest(recent) {
+  const sorted = [...recent].sort((a, b) => b.time - a.time);
+  const seen = new Set();
+  return sorted.filter((row) => {
+    const key = row.error_id ?? keyOf(row);
+    if (seen.has(key)) return false;
+    seen.add(key);
+    return true;
+  });
+}
+
+/** @param {ErrorRow} row */
+function keyOf(row) {
+  return row.error_id ?? `${row.time}:${row.type}:${row.chat_id ?? ""}:${row.attempt ?? 0}`;
+}
+
+/** @param {ErrorRow} first @param {ViewContext} context */
+function createRow(first, { t, format, service }) {
+  const what = h("span", { class: "cpulse-row-title" });
+  const when = h("time", { class: "cpulse-row-host" });
+  const outcome = h("span", { class: "cpulse-state" });
+  const where = h("span", { class: "cpulse-figures" });
+  const summary = h("summary", {}, h("span", { class: "cpulse-dot", "aria-hidden": "true" }),
+    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, what, when), h("div", { class: "cpulse-row-sub" }, outcome, where)));
+  const message = h("p", { class: "cpulse-message" });
+  const advice = h("p", { class: "cpulse-advice" });
+  const element = h("li", { class: "cpulse-row cpulse-problem" }, h("details", {}, summary, h("div", { class: "cpulse-detail" }, advice, message)));
+
+  /** @param {ErrorRow} row */
+  function update(row) {
+    const now = service.snapshot?.time ?? row.time;
+    setAttr(element, "data-outcome", row.outcome ?? "gave_up");
+    setText(what, kindText(row, t));
+    setText(when, format.when(row.time, now));
+    setAttr(when, "title", format.clock(row.time, true));
+    setText(outcome, row.outcome && OUTCOMES.has(row.outcome) ? t(`outcomes.${row.outcome}`) : "");
+    setText(where, [row.model, row.host].filter(Boolean).join(" · "));
+    setText(message, [row.type, row.status ? `HTTP ${row.status}` : "", row.message].filter(Boolean).join(" · "));
+    const help = kindAdvice(row, t);
+    setText(advice, help);
+    show(advice, help !== "");
+  }
+  update(first);
+  return { element, update };
+}
+
+/** @param {[string, number, number]} first @param {ViewContext} context */
+function createType(first, { format }) {
+  const name = h("span", { class: "cpulse-type-name" });
+  const number = h("span", { class: "cpulse-type-count" });
+  const fill = h("span", { class: "cpulse-type-fill" });
+  const element = h("li", { class: "cpulse-type" }, name, h("span", { class: "cpulse-type-bar", "aria-hidden": "true" }, fill), number);
+  /** @param {[string, number, number]} row */
+  function update([type, n, share]) {
+    setText(name, type);
+    setAttr(name, "title", type);
+    setText(number, format.compact(n));
+    const width = `${(share * 100).toFixed(1)}%`;
+    if (fill.style.width !== width) fill.style.width = width;
+  }
+  update(first);
+  return { element, update };
+}
