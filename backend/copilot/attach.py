@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .chat import ChatSeam
+from .chats import Chat
 from .http import HttpSeam
 from .logfilter import LogSeam
 from .mcp import McpSeam
@@ -47,6 +48,8 @@ class Attachment:
             ChatSeam(pulse),
             self.http,
         )
+        pulse.before_chat.append(self._summarise_history)
+        pulse.chat_notices.append(self._missing_tools)
 
     def attach(self) -> bool:
         """Attach to every Copilot that has been imported. False if there is none. Never raises.
@@ -64,6 +67,13 @@ class Attachment:
             for copilot in copilots:
                 self._attach_one(seam, copilot)
         return bool(copilots)
+
+    async def _summarise_history(self, chat: Chat, messages: Any) -> None:
+        if chat.kind == "chat" and isinstance(messages, list):
+            await self.memory.precompute(messages, chat.session)
+
+    def _missing_tools(self, chat: Chat) -> str | None:
+        return self.mcp.missing_tools_notice(chat.session, chat.language) if chat.kind == "chat" else None
 
     def _attach_one(self, seam: Seam, copilot: CopilotModules) -> None:
         registry = self._pulse.seams

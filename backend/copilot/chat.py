@@ -18,7 +18,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from .chat_pump import ChatPump
-from .chats import Chat, current_chat, current_request
+from .chats import Chat, current_chat
+from .http import current_request, language_of
 from .notices import strip_messages
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 
@@ -82,17 +83,19 @@ class ChatSeam:
                 chat = Chat(
                     session=session(),
                     kind=kind,
-                    language=_language(request.language if request is not None else language()),
+                    language=request.language if request is not None else language_of(language() or ""),
                 )
                 if kind == "chat" and args:
                     args = (strip_messages(args[0]), *args[1:])
                 context = contextvars.copy_context()
                 context.run(current_chat.set, chat)
                 pump = ChatPump(self._pulse, chat, lambda: function(*args, **kwargs))
-                self._pulse.chats.add(chat, request.token if request is not None else None)
+                self._pulse.chats.add(chat, request)
                 context.run(pump.start, messages=args[0] if kind == "chat" and args else None)
             except Exception:
                 log.exception("a chat could not be wrapped and goes on without Copilot Pulse")
+                if pump is not None:
+                    self._pulse.chats.remove(pump.chat)
                 pump = None
             if pump is None:
                 async for item in function(*args, **kwargs):
@@ -128,7 +131,3 @@ def _or_none(read: Callable[[], str | None]) -> Callable[[], str | None]:
             return None  # a fork keeps it elsewhere: the chat works without
 
     return guarded
-
-
-def _language(header: str | None) -> str:
-    return "zh" if (header or "").strip().lower().startswith("zh") else "en"

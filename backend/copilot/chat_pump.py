@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..backpressure import BoundedQueue, QueueClosed
-from ..error_handling import Severity, explain
+from ..error_handling import EmptyAnswer, Severity
 from ..event_bus import Event
 from .chats import Chat
 from .notices import with_notices
@@ -36,11 +36,15 @@ class ChatPump:
 
     def __init__(self, pulse: Pulse, chat: Chat, source: Callable[[], Any]) -> None:
         self._pulse = pulse
-        self._chat = chat
+        self.chat = self._chat = chat
         self._source = source
         settings = pulse.settings.current
-        self._queue: BoundedQueue[Item] = BoundedQueue(
-            settings.queue_size, put_timeout=settings.put_timeout, name=f"chat {chat.id.partition('-')[0]}"
+        self._queue: BoundedQueue[Any] = BoundedQueue(
+            settings.queue_size,
+            name=f"chat {chat.id.partition('-')[0]}",
+            put_timeout=settings.put_timeout,
+            conflate="always",
+            on_zone=self._zone_changed,
         )
         self._hurry = asyncio.Event()
         self._group = 0
@@ -127,7 +131,7 @@ class ChatPump:
     def _replaced(self, text: str) -> None:
         """Copilot threw its text away for an error message of its own: keep both, and redact the message."""
         chat = self._chat
-        message = self._pulse.recovery.redact(text.strip())
+        message = self._pulse.recovery.redactor.redact(text.strip())
         cause = self._pulse.recovery.classify(RuntimeError(message))
         self._pulse.recovery.record(
             cause, where="copilot", outcome="gave_up", attempt=1, chat_id=chat.id, model=chat.model, host=chat.host
@@ -149,7 +153,7 @@ class ChatPump:
         if not chat.visible().strip() and not chat.notices and not data:
             # Nothing at all, and no seam noticed why: never leave a blank.
             chat.failed = True
-            chat.notices.append(self._explain(RuntimeError("the answer was empty"), kind="empty_answer"))
+            chat.notices.append(self._explain(EmptyAnswer()))
         chat.end("failed" if chat.failed else "done")
         self._hurry.set()
         # A page that is told `finished: false` at the end of the stream would wait for ever.
@@ -171,10 +175,10 @@ class ChatPump:
         with contextlib.suppress(QueueClosed):
             await self._queue.put((chat.raw, {"data": None, "finished": True}), essential=True)
 
-    def _explain(self, error: Exception, kind: str | None = None) -> str:
+    def _explain(self, error: Exception) -> str:
         chat = self._chat
         cause = self._pulse.recovery.classify(error)
-        return explain(
+        return self._pulse.recovery.explain(
             cause, host=chat.host, model=chat.model, language=chat.language, partial=bool(chat.visible())
         )
 
@@ -210,6 +214,9 @@ class ChatPump:
         if chat.notices:
             data["notice"] = "\n\n".join(chat.notices)
         self._publish("chat.finished", data)
+
+    def _zone_changed(self, name: str, zone: Any, was: Any, fill: float) -> None:
+        self._publish("queue.zone", {"queue": name, "zone": zone.value, "was": was.value, "fill": fill})
 
     def _publish(self, type_: str, data: dict[str, Any]) -> None:
         self._pulse.bus.publish_nowait(

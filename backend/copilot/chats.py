@@ -28,29 +28,6 @@ _numbers = itertools.count(1)
 current_chat: contextvars.ContextVar[Chat | None] = contextvars.ContextVar("copilot_pulse_chat", default=None)
 
 
-class RequestInfo:
-    """The HTTP request that a chat belongs to, as the HTTP seam saw it come in.
-
-    `token` identifies the request in `ChatRegistry.close_request()`. `resumable` tells that the page can come
-    back for the rest of the answer, so the chat outlives its connection for a while.
-    """
-
-    __slots__ = ("language", "resumable", "stream", "token")
-
-    def __init__(
-        self, *, token: object, language: str | None = None, resumable: bool = False, stream: str | None = None
-    ) -> None:
-        self.token = token
-        self.language = language
-        self.resumable = resumable
-        self.stream = stream
-
-
-current_request: contextvars.ContextVar[RequestInfo | None] = contextvars.ContextVar(
-    "copilot_pulse_request", default=None
-)
-
-
 class Span:
     """A stretch of Copilot's cumulative text that one attempt of a model call wrote; offsets in characters."""
 

@@ -10,17 +10,18 @@ import asyncio
 import inspect
 import json
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..error_handling import (
     Classification,
     EmptyAnswer,
+    ErrorContext,
+    LengthLimit,
     ReasoningOnly,
-    Severity,
     StreamTruncated,
     UnknownTool,
-    explain,
 )
 from ..event_bus import Event
 from ..events import ErrorOutcome
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("copilot_pulse.model")
 
 UNKNOWN_TOOL_LIMIT: Final = 2
+ASKED_ONCE_MORE: Final = frozenset({"truncated", "empty_answer", "reasoning_only"})
 _DRAIN_LIMIT: Final = 5.0
 # What the model seam tells the run seam about an event that passes: the text that follows stands behind
 # what is there; it takes the place of a broken attempt's; no attempt succeeded, keep the longest.
@@ -101,7 +103,7 @@ class ModelCall:
         self._breaker = pulse.recovery.breakers.get(f"llm:{self.host}")
         self._attempt = 0
         self._waited = 0.0
-        self._truncations = 0
+        self._once_more: Counter[str] = Counter()
         self._unknown_tools = 0
         self._error_id: str | None = None
         self._retried: Classification | None = None
@@ -177,7 +179,7 @@ class ModelCall:
                 error = caught
             cause = self._pulse.recovery.classify(error)
             if lease is not None:
-                (lease.failure if _is_upstreams_fault(cause) else lease.success)()
+                (lease.failure if cause.counts_against_upstream else lease.success)()
             if not await self._wait_for_retry(error, cause):
                 for event in self._give_up(cause):
                     yield event
@@ -253,28 +255,27 @@ class ModelCall:
         hosts = self._hosts
         if watch.finish_reason is None:
             if final is None and not watch.answered:
-                raise EmptyAnswer(chunks=watch.chunks)
-            self._truncations += 1
+                raise EmptyAnswer()
             usable = final is not None and _calls_are_whole(final)
             unmarked = watch.done_seen and hosts.never_finishes(self.base_url)
-            if not usable or (self._truncations < 2 and not unmarked):
-                raise StreamTruncated(received=sum(map(len, self._partial)))
+            if not usable or not (unmarked or self._once_more["truncated"]):
+                raise StreamTruncated(self._length())
             # Some servers never send a finish reason: after the second time what came is kept, and
             # marked unless this server is known for it and said that it was done.
             hosts.saw_no_finish(self.base_url)
             if not unmarked:
-                return self._explained(self._pulse.recovery.classify(StreamTruncated()))
+                return self._explained(self._pulse.recovery.classify(StreamTruncated(self._length())))
         else:
             hosts.saw_finish(self.base_url)
         if final is None:
-            raise EmptyAnswer(chunks=watch.chunks)
+            raise EmptyAnswer()
         if not function_calls(final) and not answer_text(final).strip():
             chat = self._chat
             if chat is not None and chat.visible().strip():
                 return ""  # the user has an answer: from before a tool call, or from another agent
-            raise ReasoningOnly() if watch.has_reasoning else EmptyAnswer(chunks=watch.chunks)
+            raise ReasoningOnly(watch.reasoning) if watch.has_reasoning else EmptyAnswer()
         if watch.finish_reason == "length":
-            return self._explained(self._pulse.recovery.classify(StreamTruncated(limit=True)))
+            return self._explained(self._pulse.recovery.classify(LengthLimit(self._length())))
         return ""
 
     def _ask_again_without_unknown_tools(self, final: Any) -> bool:
@@ -318,20 +319,25 @@ class ModelCall:
         settings = self._pulse.settings.current
         recovery = self._pulse.recovery
         chat = self._chat
-        again = cause.retryable and self._attempt <= settings.max_retries
-        if cause.kind == "truncated" and self._truncations >= 2:
-            again = False
-        if cause.severity is not Severity.LOW and cause.kind != "circuit_open":
-            wanted = await recovery.handle_error(
-                error, {"where": "model", "attempt": self._attempt, "host": self.host, "model": self.name}
-            )
-            again = wanted and self._attempt <= settings.max_retries and cause.severity is Severity.MEDIUM
-            if cause.kind == "truncated" and self._truncations >= 2:
-                again = False
-        delay = recovery.policy.next_delay(self._attempt, self._waited, cause.retry_after) if again else None
-        if delay is None:
+        self._once_more[cause.kind] += 1
+        if cause.kind in ASKED_ONCE_MORE and self._once_more[cause.kind] > 1:
+            # A model that has nothing to say, or a server that never says it is done: each try costs a call.
+            self._record(cause, "gave_up")
             return False
-        self._record(cause, "retrying", wait=delay)
+        about = ErrorContext(
+            "model",
+            attempt=self._attempt,
+            waited=self._waited,
+            chat_id=chat.id if chat is not None else None,
+            model=self.name,
+            host=self.host,
+            error_id=self._error_id,
+        )
+        again = await recovery.handle_error(error, about)
+        self._error_id = about.error_id
+        if not again:
+            return False
+        delay = about.delay or 0.0
         self._retried = cause
         if chat is not None:
             chat.retries += 1
@@ -347,13 +353,12 @@ class ModelCall:
                     "of": settings.max_retries,
                     "wait": delay,
                     "error": cause.kind,
-                    "cut": sum(map(len, self._partial)),
+                    "cut": self._length(),
                 },
             )
-        if sum(map(len, self._partial)) > len(self._kept):
-            self._kept = "".join(self._partial)
+        self._keep_partial()
         self._waited += delay
-        await recovery.sleep(delay)
+        await asyncio.sleep(delay)
         if chat is not None:
             chat.retry_at = None
             chat.set_state("waiting")
@@ -362,12 +367,17 @@ class ModelCall:
 
     def _give_up(self, cause: Classification) -> list[Any]:
         """Note the end of the attempts; returns events to yield where no chat seam can tell the user."""
-        if sum(map(len, self._partial)) > len(self._kept):
-            self._kept = "".join(self._partial)
-        self._record(cause, "gave_up")
+        self._keep_partial()
         if self._chat is not None:
             self._chat.failed = True
         return self._tell(self._explained(cause))
+
+    def _keep_partial(self) -> None:
+        if self._length() > len(self._kept):
+            self._kept = "".join(self._partial)
+
+    def _length(self) -> int:
+        return sum(map(len, self._partial))
 
     def _tell(self, notice: str) -> list[Any]:
         if self._chat is not None and self._chat.pump_task is not None:
@@ -377,7 +387,7 @@ class ModelCall:
 
     def _explained(self, cause: Classification) -> str:
         chat = self._chat
-        return explain(
+        return self._pulse.recovery.explain(
             cause,
             host=self.host,
             model=self.name,
@@ -440,18 +450,13 @@ class ModelCall:
                 raise
             except Exception as error:
                 cause = self._pulse.recovery.classify(error)
-                (lease.failure if _is_upstreams_fault(cause) else lease.success)()
+                (lease.failure if cause.counts_against_upstream else lease.success)()
                 if not await self._wait_for_retry(error, cause):
-                    self._record(cause, "gave_up")
                     raise
             else:
                 lease.success()
                 self._succeeded()
                 return answer
-
-
-def _is_upstreams_fault(cause: Classification) -> bool:
-    return cause.severity is Severity.MEDIUM and cause.kind not in ("truncated", "circuit_open")
 
 
 def _calls_are_whole(final: Any) -> bool:

@@ -19,7 +19,6 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
-from ..error_handling import explain
 from ..event_bus import Event
 from .chats import Chat, Span, cancel_run, current_chat
 from .model_call import FRESH, GAVE_UP, RETRY
@@ -122,7 +121,7 @@ class RunReader:
         )
         chat.failed = True
         chat.notices.append(
-            explain(
+            recovery.explain(
                 cause,
                 host=chat.host,
                 model=chat.model,

@@ -8,11 +8,12 @@ heartbeat comment is a sign of life, too), passes here, with any version of the 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
-from ..error_handling import HtmlBody, StreamStalled
+from ..error_handling import HtmlBody, StreamStalled, UnexpectedBody
 
 T = TypeVar("T")
 # A server that sends heartbeats for ever without a token is not waited for longer than this, in seconds.
@@ -32,7 +33,7 @@ class StreamWatch:
         self.stall_limit = stall_limit
         self.finish_reason: str | None = None
         self.done_seen = False
-        self.chunks = 0
+        self.reasoning = 0
         self.has_text = False
         self.has_reasoning = False
         self.has_tool_call = False
@@ -94,9 +95,7 @@ class StreamWatch:
                 raise
             if sys.version_info >= (3, 11) and self._task is not None and self._task.uncancel() > 0:
                 raise  # somebody else cancelled the task as well
-            raise StreamStalled(
-                seconds=self._loop.time() - self._alive, first=not self.answered
-            ) from None
+            raise StreamStalled(round(self._loop.time() - self._alive), first=not self.answered) from None
         finally:
             self._waiting = False
 
@@ -110,7 +109,6 @@ class StreamWatch:
 
     def saw_chunk(self, chunk: Any) -> None:
         """Called for every chunk of the completion."""
-        self.chunks += 1
         for choice in getattr(chunk, "choices", None) or ():
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
@@ -121,22 +119,26 @@ class StreamWatch:
                 self.has_text = True
             elif getattr(delta, "tool_calls", None):
                 self.has_tool_call = True
-            elif (
+            elif reasoning := (
                 getattr(delta, "reasoning_content", None)
                 or getattr(delta, "reasoning", None)
                 or getattr(delta, "thinking_blocks", None)
             ):
                 self.has_reasoning = True
+                self.reasoning += len(reasoning)
             elif getattr(delta, "refusal", None):
                 self.has_text = True
 
-    def take(self, stream: Any) -> WatchedStream:
-        """Watch an opened stream. Raises HtmlBody if the server answered with a web page."""
+    async def take(self, stream: Any) -> WatchedStream:
+        """Watch an opened stream. Reads no more of it than its headers, unless it is no stream.
+
+        Raises HtmlBody if the server answered with a web page, UnexpectedBody if with JSON.
+        """
         self._stream = stream
         response = getattr(stream, "response", None)
         if response is not None:
             self._alive = self._loop.time()
-            refuse_html(response, self.base_url)
+            await refuse_what_is_no_stream(response, self.base_url)
             self._watch_bytes(response)
         return WatchedStream(stream, self)
 
@@ -160,13 +162,20 @@ class StreamWatch:
             await close_stream(stream)
 
 
-def refuse_html(response: Any, base_url: str) -> None:
-    """Raise HtmlBody if `response` is a web page: then the base URL does not name an API."""
-    if "html" not in response.headers.get("content-type", "").lower():
-        return
+async def refuse_what_is_no_stream(response: Any, base_url: str) -> None:
+    """Raise if `response` is a web page (the base URL names no API) or JSON (often an error, with status 200)."""
+    kind = response.headers.get("content-type", "").lower()
     url = str(response.url)
-    redirected = url if getattr(response, "history", None) else None
-    raise HtmlBody(host=_host(base_url), url=base_url if redirected else url, redirected_to=redirected)
+    if "html" in kind:
+        redirected = url if getattr(response, "history", None) else None
+        raise HtmlBody(_host(base_url), base_url if redirected else url, redirected, status=response.status_code)
+    if "json" in kind and "ndjson" not in kind:
+        data = await response.aread()
+        try:
+            body = json.loads(data)
+        except ValueError:
+            body = data[:500].decode("utf-8", "replace")
+        raise UnexpectedBody(_host(base_url), url, body, status=response.status_code, content_type=kind)
 
 
 def _host(url: str) -> str:
@@ -215,7 +224,7 @@ class _Completions:
 
     async def create(self, *args: Any, **kwargs: Any) -> Any:
         answer = await self._completions.create(*args, **kwargs)
-        return self._watch.take(answer) if hasattr(answer, "__aiter__") else answer
+        return await self._watch.take(answer) if hasattr(answer, "__aiter__") else answer
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._completions, name)
