@@ -22,7 +22,8 @@ from tests.comfyui.harness import ROOT, ComfyUI, copy_plugin
 SECONDS = 300
 NEEDED = {
     "__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "README.zh.md",
-    "CHANGELOG.md", "backend/plugin.py", "web/copilot-pulse.js", "locales/en/main.json", "locales/zh/main.json",
+    "CHANGELOG.md", "backend/plugin.py", "web/copilot-pulse.js",
+    "locales/en/main.json", "locales/zh/main.json",
 }
 
 
