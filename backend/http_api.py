@@ -44,11 +44,21 @@ class Chats(Protocol):
     async def stop(self, chat_id: str) -> bool: ...
 
 
+class Recovery(Protocol):
+    """The recovery manager, as far as the routes need it: `breakers.snapshot()`, `breakers.get(name)` with
+    `probe_now()`, and `redactor.redact_value(data)`, which knows the keys in use."""
+
+    @property
+    def breakers(self) -> Any: ...
+    @property
+    def redactor(self) -> Any: ...
+
+
 class Services(Protocol):
     """What the routes work on; a running plugin has all of it.
 
-    Looked for beside these, and done without if absent: `recovery` (its `breakers` and `redactor`),
-    `probe_mcp(server)` (an async function that says whether the server is known).
+    Looked for beside these: `send` (see `add_routes`), and `probe_mcp(server)`, an async function that says
+    whether it knows the server.
     """
 
     @property
@@ -57,6 +67,8 @@ class Services(Protocol):
     def settings(self) -> LiveSettings: ...
     @property
     def chats(self) -> Chats: ...
+    @property
+    def recovery(self) -> Recovery: ...
 
 
 @dataclass
@@ -143,7 +155,17 @@ def _guarded(handler: Handler) -> Handler:
 
 
 def _json(data: Any, *, status: int = 200, content_type: str = JSON.content_type) -> web.Response:
-    return _body(json.dumps(data, ensure_ascii=False, default=str).encode(), content_type, status)
+    return _body(_dumps(data), content_type, status)
+
+
+def _dumps(data: Any) -> bytes:
+    """JSON that every browser reads: what it has no word for (NaN, infinity) becomes null."""
+    try:
+        text = json.dumps(data, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        known = json.loads(json.dumps(data, default=str), parse_constant=lambda name: None)
+        text = json.dumps(known, ensure_ascii=False, allow_nan=False)
+    return text.encode()
 
 
 def _body(body: bytes, content_type: str, status: int = 200) -> web.Response:
@@ -179,7 +201,7 @@ class _Api:
         self._services = services
         self._feed = feed
         self._made: dict[str, _Kept] = {
-            JSON.key: _Kept(lambda: json.dumps(services.monitor.snapshot(), default=str).encode())
+            JSON.key: _Kept(lambda: _dumps(services.monitor.snapshot()))
         }
         self._versions: dict[str, str] | None = None
 
@@ -259,16 +281,9 @@ class _Api:
         monitor = self._services.monitor
         report = diagnostics(
             monitor.snapshot(), monitor.health(), self._settings_rows(), list(monitor.errors.recent),
-            self._versions, self._redact(),
+            self._versions, self._services.recovery.redactor.redact_value,
         )  # fmt: skip
         return _json(report)
-
-    def _redact(self) -> Callable[[Any], Any]:
-        """The recovery's redactor, which knows the keys in use, or the one that knows their looks."""
-        from .recovery.redact import redact_value
-
-        redactor = getattr(getattr(self._services, "recovery", None), "redactor", None)
-        return getattr(redactor, "redact_value", redact_value)
 
     # Changing
 
@@ -315,11 +330,10 @@ class _Api:
         """Let the next call of a paused upstream through at once. The name is in the path, query or body."""
         data = await read_json(request)
         name = request.match_info.get("name") or request.query.get("name") or data.get("name")
-        breakers = getattr(getattr(self._services, "recovery", None), "breakers", None)
-        if breakers is None or name not in {row["name"] for row in breakers.snapshot()}:
+        breakers = self._services.recovery.breakers
+        if name not in {row["name"] for row in breakers.snapshot()}:
             raise Refused(404, "no such breaker")
-        breakers.get(name).probe_now()
-        return _json({"probing": True})
+        return _json({"probing": bool(breakers.get(name).probe_now())})
 
     async def probe_mcp(self, request: web.Request) -> web.StreamResponse:
         """`{"server"}`: try a dead MCP server now."""
