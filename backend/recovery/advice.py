@@ -16,7 +16,7 @@ _QUOTE_LENGTH: Final = 240
 
 
 def language_of(header: str | None) -> str:
-    """"zh" or "en" for an Accept-Language header or a locale such as zh_CN; the first language decides."""
+    """ "zh" or "en" for an Accept-Language header or a locale such as zh_CN; the first language decides."""
     return "zh" if (header or "").strip().lower().startswith(("zh", "cn")) else "en"
 
 
@@ -42,7 +42,12 @@ def explain(
     texts = CHINESE if zh else ENGLISH
     p = PHRASES["zh" if zh else "en"]
     base = addresses.clean_url(base_url)
-    host = addresses.host_of(host) or addresses.clean_url(host) or addresses.host_of(base) or addresses.host_of(c.url)
+    host = (
+        addresses.host_of(host)
+        or addresses.clean_url(host)
+        or addresses.host_of(base)
+        or addresses.host_of(c.url)
+    )
     fields = _fields(c, p, host=host, model=model, base=base, where_set=where_set)
     what, do = texts.get(c.kind, texts["unknown"])
     what = _special(c, p, fields) or what
@@ -150,8 +155,6 @@ def _quotable(message: str) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
 
 
 def _fill(template: str, fields: Mapping[str, str]) -> str:

@@ -17,6 +17,10 @@ ENGLISH: Final[Mapping[str, tuple[str, str]]] = {
         "{Model}{at} ended its answer without saying that it was finished, so the end may be missing.",
         "Ask it to go on. Some compatible servers always end like this; then the answer is probably complete.",
     ),
+    "length_limit": (
+        "{Model}{at} stopped in mid-answer at its limit of output tokens.",
+        "Ask it to go on, or ask for a shorter answer.",
+    ),
     "empty_answer": (
         "{Model}{at} finished without writing a word.",
         "Send the message again, or choose another model{picker}. Local models do this when their chat template does "
@@ -168,6 +172,10 @@ CHINESE: Final[Mapping[str, tuple[str, str]]] = {
         "{Model}{at}没有给出结束标志就断开了,回答的结尾可能缺失。",
         "可以让它继续。有些兼容服务总是这样结束,此时回答多半是完整的。",
     ),
+    "length_limit": (
+        "{Model}{at}达到了输出长度上限,回答到此中断。",
+        "可以让它继续,或要求更短的回答。",
+    ),
     "empty_answer": (
         "{Model}{at}没有写出任何内容就结束了。",
         "请重新发送,或换一个模型{picker}。本地模型在对话模板不匹配、或提示词占满上下文时会这样。",
@@ -292,17 +300,44 @@ CHINESE: Final[Mapping[str, tuple[str, str]]] = {
 
 # Kinds of which the server's own words help: they are quoted.
 QUOTED: Final = frozenset(
-    {"bad_request", "unknown", "internal", "forbidden", "content_filter", "server_error", "quota", "rate_limited", "not_found",
-     "model_not_found", "context_too_long", "model_behavior", "user_error", "no_tools", "overloaded", "tls", "mcp"}
+    {
+        "bad_request",
+        "unknown",
+        "internal",
+        "forbidden",
+        "content_filter",
+        "server_error",
+        "quota",
+        "rate_limited",
+        "not_found",
+        "model_not_found",
+        "context_too_long",
+        "model_behavior",
+        "user_error",
+        "no_tools",
+        "overloaded",
+        "tls",
+        "mcp",
+    }
 )
 
 PHRASES: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {
-        "server": "the model server", "model": "the model", "model_named": "{name}", "at": " at {host}",
-        "base": " ({base})", "status": " (HTTP {status})", "quote": 'The server says: "{words}"',
-        "tried": "Tried {attempts} times{waiting}.", "waiting": ", with {seconds} of waiting",
-        "partial": "The answer above is incomplete.", "seconds": "{n} s", "minutes": "{n} min", "hours": "{n} h",
-        "wait": " ({seconds})", "limit": "Send the message again in {seconds}.",
+        "server": "the model server",
+        "model": "the model",
+        "model_named": "{name}",
+        "at": " at {host}",
+        "base": " ({base})",
+        "status": " (HTTP {status})",
+        "quote": 'The server says: "{words}"',
+        "tried": "Tried {attempts} times{waiting}.",
+        "waiting": ", with {seconds} of waiting",
+        "partial": "The answer above is incomplete.",
+        "seconds": "{n} s",
+        "minutes": "{n} min",
+        "hours": "{n} h",
+        "wait": " ({seconds})",
+        "limit": "Send the message again in {seconds}.",
         "limit_unknown": "Wait a minute and send the message again.",
         "picker": " in the chat's model list",
         "picker_workflow": " in Copilot's workflow LLM setting (WORKFLOW_LLM_MODEL)",
@@ -312,14 +347,14 @@ PHRASES: Final[Mapping[str, Mapping[str, str]]] = {
         "where_model_chat": "It was set in the chat's model list: choose another model there.",
         "where_model_workflow": "It was set in Copilot's workflow LLM setting (WORKFLOW_LLM_MODEL): correct the name there.",
         "where_model_other": "It was set in {where}: correct the name there.",
-        "pull": " Ollama has only the models that were pulled: run \"ollama pull {name}\".",
+        "pull": ' Ollama has only the models that were pulled: run "ollama pull {name}".',
         "load": " In LM Studio, load the model first.",
         "slow": "Check the server's state at the provider and send the message again, or choose another model{picker}.",
         "slow_local": "A local model may still be loading or reading a long prompt: look at its own window or log, and send the "
         "message again when it is ready. The time allowed (first_token_timeout, stall_timeout) can be raised or "
         "switched off in Copilot Pulse's settings.",
-        "refused_local": "Is the local server running? Start it (LM Studio: Developer, Start Server, port 1234; Ollama: \"ollama "
-        "serve\", port 11434) and compare the port with the base URL{base}. If ComfyUI runs in Docker, localhost is the "
+        "refused_local": 'Is the local server running? Start it (LM Studio: Developer, Start Server, port 1234; Ollama: "ollama '
+        'serve", port 11434) and compare the port with the base URL{base}. If ComfyUI runs in Docker, localhost is the '
         "container itself: use host.docker.internal.",
         "refused": "Check the host and the port of the base URL{base}, a firewall in between, and whether the server is running.",
         "local": " Is the local server (LM Studio, Ollama) still running, with the model loaded?",
@@ -335,11 +370,21 @@ PHRASES: Final[Mapping[str, Mapping[str, str]]] = {
         "bad_key": "The API key cannot be sent: it holds a line break, a space or a character that no key has.",
     },
     "zh": {
-        "server": "模型服务", "model": "模型", "model_named": "模型 {name} ", "at": "({host})",
-        "base": "({base})", "status": "(HTTP {status})", "quote": "服务端的原话:“{words}”",
-        "tried": "已尝试 {attempts} 次{waiting}。", "waiting": ",共等待 {seconds}",
-        "partial": "上面的回答不完整。", "seconds": "{n} 秒", "minutes": "{n} 分钟", "hours": "{n} 小时",
-        "wait": "({seconds})", "limit": "请在 {seconds}后重新发送。",
+        "server": "模型服务",
+        "model": "模型",
+        "model_named": "模型 {name} ",
+        "at": "({host})",
+        "base": "({base})",
+        "status": "(HTTP {status})",
+        "quote": "服务端的原话:“{words}”",
+        "tried": "已尝试 {attempts} 次{waiting}。",
+        "waiting": ",共等待 {seconds}",
+        "partial": "上面的回答不完整。",
+        "seconds": "{n} 秒",
+        "minutes": "{n} 分钟",
+        "hours": "{n} 小时",
+        "wait": "({seconds})",
+        "limit": "请在 {seconds}后重新发送。",
         "limit_unknown": "请等一分钟后重新发送。",
         "picker": "(在对话的模型列表中)",
         "picker_workflow": "(在 Copilot 的工作流 LLM 设置 WORKFLOW_LLM_MODEL 中)",
@@ -349,12 +394,12 @@ PHRASES: Final[Mapping[str, Mapping[str, str]]] = {
         "where_model_chat": "它是在对话的模型列表中选择的:请在那里另选模型。",
         "where_model_workflow": "它是在 Copilot 的工作流 LLM 设置(WORKFLOW_LLM_MODEL)中填写的:请在那里改正名称。",
         "where_model_other": "它是在{where}中设置的:请在那里改正名称。",
-        "pull": "Ollama 只有已下载的模型:请运行 \"ollama pull {name}\"。",
+        "pull": 'Ollama 只有已下载的模型:请运行 "ollama pull {name}"。',
         "load": "在 LM Studio 中请先加载模型。",
         "slow": "请查看服务商的状态后重新发送,或换一个模型{picker}。",
         "slow_local": "本地模型可能仍在加载或在读取很长的提示词:请查看它自己的窗口或日志,就绪后重新发送。允许的时间"
         "(first_token_timeout、stall_timeout)可在 Copilot Pulse 的设置中调大或关闭。",
-        "refused_local": "本地服务在运行吗?请启动它(LM Studio:Developer → Start Server,端口 1234;Ollama:\"ollama serve\",端口 "
+        "refused_local": '本地服务在运行吗?请启动它(LM Studio:Developer → Start Server,端口 1234;Ollama:"ollama serve",端口 '
         "11434),并核对 Base URL{base}的端口。若 ComfyUI 在 Docker 中运行,localhost 指的是容器本身,请改用 host.docker.internal。",
         "refused": "请检查 Base URL{base}的主机和端口、中间的防火墙,以及该服务是否在运行。",
         "local": "本地服务(LM Studio、Ollama)还在运行并已加载模型吗?",

@@ -61,8 +61,13 @@ class BreakerLimits:
     @classmethod
     def of(cls, settings: BreakerSettings) -> BreakerLimits:
         """The limits that the settings ask for."""
-        return cls(settings.breaker_share, settings.breaker_min_calls, settings.breaker_window, settings.breaker_open,
-                   settings.breaker_probes)
+        return cls(
+            settings.breaker_share,
+            settings.breaker_min_calls,
+            settings.breaker_window,
+            settings.breaker_open,
+            settings.breaker_probes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +157,13 @@ class CircuitBreaker:
     def snapshot(self) -> dict[str, Any]:
         """Name, state, failures and calls of the window, seconds until the next try."""
         failures, calls = self._counts()
-        return {"name": self.name, "state": self._state.value, "failures": failures, "calls": calls,
-                "retry_in": round(self.retry_in, 3)}
+        return {
+            "name": self.name,
+            "state": self._state.value,
+            "failures": failures,
+            "calls": calls,
+            "retry_in": round(self.retry_in, 3),
+        }
 
     def _ended(self, lease: Lease, failed: bool | None) -> None:
         """The result of a lease: True failed, False succeeded, None neither."""
@@ -187,7 +197,9 @@ class CircuitBreaker:
         if self._on_change is None:
             return
         try:
-            self._on_change(BreakerChange(self.name, state.value, was.value, round(self.retry_in, 3), failures, calls))
+            self._on_change(
+                BreakerChange(self.name, state.value, was.value, round(self.retry_in, 3), failures, calls)
+            )
         except Exception:
             log.exception("a listener of circuit breaker %s failed", self.name)
 
@@ -268,7 +280,9 @@ class Lease:
     def __enter__(self) -> Lease:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None:
             self.success()
         elif not isinstance(error, Exception):  # cancelled, GeneratorExit, the program ends

@@ -83,7 +83,9 @@ class Classifier:
         means. Returns a function that takes the rule out again. A predicate that raises counts as false.
         """
         predicate = _by_type(match) if isinstance(match, (type, tuple)) else match
-        rule = _Custom(predicate, severity, kind, severity is Severity.MEDIUM if retryable is None else retryable)
+        rule = _Custom(
+            predicate, severity, kind, severity is Severity.MEDIUM if retryable is None else retryable
+        )
         if override:
             self._first = (rule, *self._first)
         else:
@@ -99,9 +101,15 @@ class Classifier:
         """What `error` is. Looks through wrappers, causes and exception groups. Never raises."""
         try:
             return self._judge(error, 0)[0]
-        except Exception as failure:  # a foreign exception may break any assumption; the chat must still end well
+        except (
+            Exception
+        ) as failure:  # a foreign exception may break any assumption; the chat must still end well
             return Classification(
-                Severity.HIGH, "unknown", False, type(error).__name__, f"unreadable ({type(failure).__name__})"
+                Severity.HIGH,
+                "unknown",
+                False,
+                type(error).__name__,
+                f"unreadable ({type(failure).__name__})",
             )
 
     def _judge(self, error: BaseException, depth: int) -> tuple[Classification, bool]:
@@ -120,12 +128,13 @@ class Classifier:
             if _holds(custom, error):
                 return self._custom(custom, facts), True
         general = rule or next((r for r in FALLBACK if r.matches(facts)), None)
-        plain = general is None or general.wrapper
-        deeper = beneath(error, context=plain)
-        if deeper is not None and depth < _MAX_DEPTH and (plain or error.__cause__ is not None):
+        deeper = beneath(error, carrier=rule is not None, known=general is not None)
+        if deeper is not None and depth < _MAX_DEPTH:
             below, specific = self._judge(deeper, depth + 1)
             # A cancellation beneath another error counts only if that error was raised on purpose from it.
-            if specific and (below.severity is not Severity.LOW or (general is None and error.__cause__ is deeper)):
+            if specific and (
+                below.severity is not Severity.LOW or (general is None and error.__cause__ is deeper)
+            ):
                 # The wrapper's address is kept: the inner error of a socket knows none.
                 return replace(
                     below,

@@ -51,8 +51,13 @@ class CriticalState:
         """A critical error happened."""
         count = self._cause["count"] + 1 if self._cause is not None else 1
         self._since = self._clock()
-        self._cause = {"kind": verdict.kind, "type": verdict.type, "message": verdict.message, "time": self._wall(),
-                       "count": count}
+        self._cause = {
+            "kind": verdict.kind,
+            "type": verdict.type,
+            "message": verdict.message,
+            "time": self._wall(),
+            "count": count,
+        }
 
     def active(self) -> dict[str, Any] | None:
         """The cause, as {kind, type, message, time, count}, or None once it has passed."""

@@ -36,6 +36,14 @@ class StreamTruncated(PulseError):
         super().__init__(f"the stream ended without a finish reason after {length} characters")
 
 
+class LengthLimit(PulseError):
+    """Raised, or only classified, when the model stopped at its length limit after `length` characters."""
+
+    def __init__(self, length: int = 0) -> None:
+        self.length = length
+        super().__init__(f"the model reached its length limit after {length} characters")
+
+
 class EmptyAnswer(PulseError):
     """Raised when a model call ended normally and held neither text nor a tool call."""
 
@@ -63,7 +71,13 @@ class HtmlBody(PulseError):
     """Raised when a web page came where the model's stream was due. `redirected_to` is where it came from, if elsewhere."""
 
     def __init__(
-        self, host: str, url: str, redirected_to: str | None = None, *, status: int | None = None, title: str = ""
+        self,
+        host: str,
+        url: str,
+        redirected_to: str | None = None,
+        *,
+        status: int | None = None,
+        title: str = "",
     ) -> None:
         self.host = host
         self.url = url
@@ -79,13 +93,17 @@ class UnexpectedBody(PulseError):
     `body` is the parsed JSON or the first characters of the text; it is judged like the body of an error status.
     """
 
-    def __init__(self, host: str, url: str, body: Any = None, *, status: int | None = None, content_type: str = "") -> None:
+    def __init__(
+        self, host: str, url: str, body: Any = None, *, status: int | None = None, content_type: str = ""
+    ) -> None:
         self.host = host
         self.url = url
         self.body = body
         self.status_code = status
         self.content_type = content_type
-        super().__init__(f"{host} answered with {content_type or 'an unknown type'} instead of an event stream")
+        super().__init__(
+            f"{host} answered with {content_type or 'an unknown type'} instead of an event stream"
+        )
 
 
 class CircuitOpen(PulseError):

@@ -20,7 +20,10 @@ _MAX_TEXT: Final = 4_000
 _MAX_LINKS: Final = 20
 _OURS: Final = PulseError.__module__
 _PACKAGES: Final = {"httpx2": "httpx", "httpcore2": "httpcore", "builtins": "", "exceptiongroup": ""}
-_HTML: Final = re.compile(r"\s{0,64}(?:\ufeff|<!--[^>]{0,500}-->|<\?xml[^>]{0,200}>|\s){0,4}<(?:!doctype\s{1,8}html|html|head|body)", re.I)
+_HTML: Final = re.compile(
+    r"\s{0,64}(?:\ufeff|<!--[^>]{0,500}-->|<\?xml[^>]{0,200}>|\s){0,4}<(?:!doctype\s{1,8}html|html|head|body)",
+    re.I,
+)
 _TITLE: Final = re.compile(r"<title[^>]{0,200}>([^<]{1,200})", re.I)
 _AGAIN_IN: Final = re.compile(
     r"(?:try again|retry|reset|available|wait)[^.\d]{0,40}?(?P<h>\d{1,3}(?=h))?h?(?P<m>\d{1,4}(?=m(?!s)))?m?\s?"
@@ -71,11 +74,16 @@ def children(error: BaseException) -> tuple[BaseException, ...]:
     return tuple(e for e in inner if isinstance(e, BaseException)) if isinstance(inner, (tuple, list)) else ()
 
 
-def beneath(error: BaseException, *, context: bool = False) -> BaseException | None:
-    """The error that caused this one: `__cause__`, and the implicit `__context__` where that is asked for."""
+def beneath(error: BaseException, *, carrier: bool, known: bool) -> BaseException | None:
+    """The error that this one came from.
+
+    A carrier hides its cause at times ("raise ... from None" in connection pools), so its context counts even if
+    suppressed; that of a type nobody knows counts unless suppressed; that of any other counts not at all, as it
+    may be an accident in an except clause.
+    """
     if error.__cause__ is not None:
         return error.__cause__
-    if context and not error.__suppress_context__:
+    if carrier or not (known or error.__suppress_context__):
         return error.__context__
     return None
 
@@ -123,7 +131,9 @@ def gather(error: BaseException) -> Facts:
         name=_short(type(error)),
         names=names,
         message=message,
-        text=" ".join(p for p in (message, code, kind, title[1] if title else "", raw[:_MAX_TEXT]) if p).lower(),
+        text=" ".join(
+            p for p in (message, code, kind, title[1] if title else "", raw[:_MAX_TEXT]) if p
+        ).lower(),
         status=status,
         code=code or kind,
         html=html,

@@ -68,8 +68,11 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     "overloaded": _medium("The server is overloaded or still loading the model.", upstream=True),
     "rate_limited": _medium("Too many requests or tokens in a short time.", upstream=True),
     "circuit_open": _medium("The server failed so often that it is left alone for a while.", retryable=False),
-    "mcp": _medium("An MCP server reported an error; its tools are missing, the chat goes on.", retryable=False),
+    "mcp": _medium(
+        "An MCP server reported an error; its tools are missing, the chat goes on.", retryable=False
+    ),
     "tls": _high("No encrypted connection: a bad certificate, or a plain port."),
+    "length_limit": _high("The model stopped at its limit of output tokens."),
     "quota": _high("The account's credit or quota is used up."),
     "auth": _high("The API key is missing, wrong or expired."),
     "forbidden": _high("The key is valid but may not do this."),

@@ -163,8 +163,15 @@ class RecoveryManager:
         about.delay = (delay or 0.0) if again else None
         outcome = "cancelled" if verdict.severity is Severity.LOW else "retrying" if again else "gave_up"
         about.error_id = self.record(
-            verdict, where=about.where, outcome=outcome, attempt=about.attempt, chat_id=about.chat_id, model=about.model,
-            host=about.host, wait=about.delay, error_id=about.error_id,
+            verdict,
+            where=about.where,
+            outcome=outcome,
+            attempt=about.attempt,
+            chat_id=about.chat_id,
+            model=about.model,
+            host=about.host,
+            wait=about.delay,
+            error_id=about.error_id,
         )
         return again
 
@@ -174,8 +181,15 @@ class RecoveryManager:
 
         def note(info: RetryInfo) -> None:
             known = last[0][0] if last else None
-            ident = self.record(info.classification, where=where, outcome="retrying", attempt=info.attempt, host=host,
-                                wait=info.wait, error_id=known)
+            ident = self.record(
+                info.classification,
+                where=where,
+                outcome="retrying",
+                attempt=info.attempt,
+                host=host,
+                wait=info.wait,
+                error_id=known,
+            )
             last[:] = [(ident, info.classification)]
 
         attempts = 0
@@ -186,15 +200,29 @@ class RecoveryManager:
             return await fn()
 
         try:
-            result = await retry(call, policy=self.policy, classify=self.classify, sleep=self._sleep,
-                                 clock=self._clock, on_retry=note)
+            result = await retry(
+                call,
+                policy=self.policy,
+                classify=self.classify,
+                sleep=self._sleep,
+                clock=self._clock,
+                on_retry=note,
+            )
         except BaseException as error:
             verdict = self.classify(error)
-            self.record(verdict, where=where, outcome="cancelled" if verdict.severity is Severity.LOW else "gave_up",
-                        attempt=attempts, host=host, error_id=last[0][0] if last else None)
+            self.record(
+                verdict,
+                where=where,
+                outcome="cancelled" if verdict.severity is Severity.LOW else "gave_up",
+                attempt=attempts,
+                host=host,
+                error_id=last[0][0] if last else None,
+            )
             raise
         if last:
-            self.record(last[0][1], where=where, outcome="recovered", attempt=attempts, host=host, error_id=last[0][0])
+            self.record(
+                last[0][1], where=where, outcome="recovered", attempt=attempts, host=host, error_id=last[0][0]
+            )
         return result
 
     def record(
@@ -229,8 +257,13 @@ class RecoveryManager:
             "outcome": outcome,
             "attempt": attempt,
         }
-        for key, value in (("wait", None if wait is None else round(wait, 3)), ("status", verdict.status),
-                           ("chat_id", chat_id), ("model", model and clean(model)), ("host", host and clean(host))):
+        for key, value in (
+            ("wait", None if wait is None else round(wait, 3)),
+            ("status", verdict.status),
+            ("chat_id", chat_id),
+            ("model", model and clean(model)),
+            ("host", host and clean(host)),
+        ):
             if value is not None:
                 data[key] = value
         self._count(verdict, outcome)
@@ -293,8 +326,14 @@ class RecoveryManager:
     def _breaker_changed(self, change: BreakerChange) -> None:
         self._publish(
             "breaker.changed",
-            {"name": change.name, "state": change.state, "was": change.was, "retry_in": change.retry_in,
-             "failures": change.failures, "calls": change.calls},
+            {
+                "name": change.name,
+                "state": change.state,
+                "was": change.was,
+                "retry_in": change.retry_in,
+                "failures": change.failures,
+                "calls": change.calls,
+            },
         )
 
     def _publish(self, type_: str, data: dict[str, Any]) -> None:

@@ -50,10 +50,13 @@ _HEADER_LINE: Final = re.compile(
     r"(?<![A-Za-z])(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?P<sep>[ \t]{0,8}:[ \t]{0,8})(?P<value>[^\s\"'][^\r\n\"']*)",
     re.IGNORECASE,
 )
-_SCHEME: Final = re.compile(r"\b(?P<name>Bearer|Basic)(?P<sep>[ \t]{1,8})(?P<value>[A-Za-z0-9._~+/=*-]{6,})", re.IGNORECASE)
+_SCHEME: Final = re.compile(
+    r"\b(?P<name>Bearer|Basic)(?P<sep>[ \t]{1,8})(?P<value>[A-Za-z0-9._~+/=*-]{6,})", re.IGNORECASE
+)
 _USERINFO: Final = re.compile(r"://[^\s/?#\"'<>\[\]]+@")
 _QUERY: Final = re.compile(
-    r"(?P<name>[?&](?:key|sig|signature|code|auth|sign|token|access_token|api_key)=)[^\s&#\"'<>\[\]]+", re.IGNORECASE
+    r"(?P<name>[?&](?:key|sig|signature|code|auth|sign|token|access_token|api_key)=)[^\s&#\"'<>\[\]]+",
+    re.IGNORECASE,
 )
 _PEM: Final = re.compile(
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
@@ -197,7 +200,11 @@ def _field(match: re.Match[str]) -> str:
 
 def _scheme(match: re.Match[str]) -> str:
     value = match["value"]
-    if len(value) >= 20 or any(c.isdigit() or c in "_+=*" for c in value) or any(c.isupper() for c in value[1:]):
+    if (
+        len(value) >= 20
+        or any(c.isdigit() or c in "_+=*" for c in value)
+        or any(c.isupper() for c in value[1:])
+    ):
         return f"{match['name']}{match['sep']}{MARK}"
     return match[0]
 
@@ -228,7 +235,8 @@ def _value(value: Any, clean: Callable[[str], str], depth: int) -> Any:
         return {
             (clean(key) if isinstance(key, str) else key): (
                 _hidden(item)
-                if isinstance(key, (str, bytes)) and secret_name(key if isinstance(key, str) else key.decode("latin-1"))
+                if isinstance(key, (str, bytes))
+                and secret_name(key if isinstance(key, str) else key.decode("latin-1"))
                 else _value(item, clean, depth + 1)
             )
             for key, item in value.items()
@@ -239,8 +247,10 @@ def _value(value: Any, clean: Callable[[str], str], depth: int) -> Any:
             name, item = value
             if secret_name(name if isinstance(name, str) else name.decode("latin-1")):
                 return (name, _hidden(item))
-        return [_value(item, clean, depth + 1) for item in value] if not isinstance(value, tuple) else tuple(
-            _value(item, clean, depth + 1) for item in value
+        return (
+            [_value(item, clean, depth + 1) for item in value]
+            if not isinstance(value, tuple)
+            else tuple(_value(item, clean, depth + 1) for item in value)
         )
     if isinstance(value, (bytes, bytearray)):
         return clean(bytes(value).decode("utf-8", "replace"))

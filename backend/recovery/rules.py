@@ -92,63 +92,165 @@ def _good_status(facts: Facts) -> bool:
     return facts.status is None or facts.status < 400 or facts.status in (404, 405, 406, 410, 415)
 
 
-_GONE = ("asyncio.CancelledError", "concurrent.CancelledError", "trio.Cancelled", "GeneratorExit", "KeyboardInterrupt",
-         "SystemExit", errors.ClientGone)
-_TIMEOUTS = ("TimeoutError", "asyncio.TimeoutError", "concurrent.TimeoutError", "openai.APITimeoutError",
-             "httpx.TimeoutException", "httpcore.TimeoutException", "aiohttp.ServerTimeoutError",
-             "agents.ModelTimeoutError", "requests.Timeout", "urllib3.TimeoutError")
+_GONE = (
+    "asyncio.CancelledError",
+    "concurrent.CancelledError",
+    "trio.Cancelled",
+    "GeneratorExit",
+    "KeyboardInterrupt",
+    "SystemExit",
+    errors.ClientGone,
+)
+_TIMEOUTS = (
+    "TimeoutError",
+    "asyncio.TimeoutError",
+    "concurrent.TimeoutError",
+    "openai.APITimeoutError",
+    "httpx.TimeoutException",
+    "httpcore.TimeoutException",
+    "aiohttp.ServerTimeoutError",
+    "agents.ModelTimeoutError",
+    "requests.Timeout",
+    "urllib3.TimeoutError",
+)
 _SSL = ("ssl.SSLError", "aiohttp.ClientConnectorSSLError")
-_BROKEN = ("ConnectionError", "aiohttp.ServerDisconnectedError", "aiohttp.ClientPayloadError", "asyncio.IncompleteReadError",
-           "http.IncompleteRead", "anyio.BrokenResourceError", "anyio.ClosedResourceError", "anyio.EndOfStream",
-           "ssl.SSLError", "anyio.ConnectionFailed")
-_CARRIERS = ("openai.APIConnectionError", "httpx.TransportError", "httpx.StreamError", "httpcore.NetworkError",
-             "httpcore.ProtocolError", "httpcore.ProxyError", "httpcore.ConnectionNotAvailable",
-             "aiohttp.ClientConnectionError", "requests.ConnectionError", "urllib3.HTTPError")
-_BAD_URLS = ("httpx.UnsupportedProtocol", "httpx.InvalidURL", "httpx.TooManyRedirects", "httpcore.UnsupportedProtocol",
-             "aiohttp.InvalidURL", "aiohttp.TooManyRedirects", "requests.InvalidURL", "requests.MissingSchema")
-_TRIPWIRES = ("agents.InputGuardrailTripwireTriggered", "agents.OutputGuardrailTripwireTriggered",
-              "agents.ToolInputGuardrailTripwireTriggered", "agents.ToolOutputGuardrailTripwireTriggered",
-              "agents.ModelRefusalError", "openai.ContentFilterFinishReasonError")
+_BROKEN = (
+    "ConnectionError",
+    "aiohttp.ServerDisconnectedError",
+    "aiohttp.ClientPayloadError",
+    "asyncio.IncompleteReadError",
+    "http.IncompleteRead",
+    "anyio.BrokenResourceError",
+    "anyio.ClosedResourceError",
+    "anyio.EndOfStream",
+    "ssl.SSLError",
+    "anyio.ConnectionFailed",
+)
+_CARRIERS = (
+    "openai.APIConnectionError",
+    "httpx.TransportError",
+    "httpx.StreamError",
+    "httpcore.NetworkError",
+    "httpcore.ProtocolError",
+    "httpcore.ProxyError",
+    "httpcore.ConnectionNotAvailable",
+    "aiohttp.ClientConnectionError",
+    "requests.ConnectionError",
+    "urllib3.HTTPError",
+)
+_BAD_URLS = (
+    "httpx.UnsupportedProtocol",
+    "httpx.InvalidURL",
+    "httpx.TooManyRedirects",
+    "httpcore.UnsupportedProtocol",
+    "aiohttp.InvalidURL",
+    "aiohttp.TooManyRedirects",
+    "requests.InvalidURL",
+    "requests.MissingSchema",
+)
+_TRIPWIRES = (
+    "agents.InputGuardrailTripwireTriggered",
+    "agents.OutputGuardrailTripwireTriggered",
+    "agents.ToolInputGuardrailTripwireTriggered",
+    "agents.ToolOutputGuardrailTripwireTriggered",
+    "agents.ModelRefusalError",
+    "openai.ContentFilterFinishReasonError",
+)
 
 RULES: Final[tuple[Rule, ...]] = (
     # 1. Nobody waits for the answer any more.
     Rule("cancelled", "A cancellation, or the program ends", types=_GONE),
-    Rule("cancelled", "A write to a page that is gone", types=("aiohttp.ClientConnectionResetError",), words=w.CLOSING),
+    Rule(
+        "cancelled",
+        "A write to a page that is gone",
+        types=("aiohttp.ClientConnectionResetError",),
+        words=w.CLOSING,
+    ),
     # 2. The process is in trouble, whoever noticed.
     Rule("memory", "`MemoryError`", types=("MemoryError",)),
     Rule("memory", "The system has no memory left (ENOMEM)", when=_errno(errno.ENOMEM)),
     Rule("recursion", "`RecursionError`", types=("RecursionError",)),
     Rule("system", "`SystemError`", types=("SystemError",)),
-    Rule("system", "No free file handles or no room on the disk", when=_errno(errno.EMFILE, errno.ENFILE, errno.ENOSPC)),
+    Rule(
+        "system",
+        "No free file handles or no room on the disk",
+        when=_errno(errno.EMFILE, errno.ENFILE, errno.ENOSPC),
+    ),
     # 3. What Pulse itself found out about a stream.
     Rule("stalled", "Silence beyond the limit", types=(errors.StreamStalled,)),
     Rule("truncated", "No finish reason", types=(errors.StreamTruncated,)),
+    Rule("length_limit", "Finish reason `length`", types=(errors.LengthLimit,)),
     Rule("empty_answer", "Neither text nor a tool call", types=(errors.EmptyAnswer,)),
     Rule("reasoning_only", "Reasoning without an answer", types=(errors.ReasoningOnly,)),
     Rule("unknown_tool", "The model insists on a missing tool", types=(errors.UnknownTool,)),
     Rule("circuit_open", "The breaker is open", types=(errors.CircuitOpen,)),
     # 4. The address, before what a stray page says is believed.
-    Rule("bad_url", "The base URL already ends in `/chat/completions`", spoken=True, status=(range(400, 406),),
-         when=lambda f: _TWICE.search(f.path) is not None),
-    Rule("missing_v1", "404 or 405, and the path has no version", spoken=True, status=(404, 405), when=_no_such_address),
-    Rule("missing_v1", "A JSON answer that names an unknown endpoint, and the path has no version", spoken=True,
-         types=(errors.UnexpectedBody,), words=w.NO_ROUTE, when=_lacks_version),
-    Rule("not_found", "A JSON answer that names an unknown endpoint", spoken=True, types=(errors.UnexpectedBody,),
-         words=w.NO_ROUTE),
-    Rule("html_body", "A page of HTML with a good status or 404", types=(errors.HtmlBody,), when=_good_status),
-    Rule("html_body", "A page of HTML with a good status or 404", spoken=True,
-         when=lambda f: _page(f) and _good_status(f)),
-    Rule("html_body", "A type of HTML where JSON was due", types=("aiohttp.ContentTypeError",), words=w.HTML_TYPE),
+    Rule(
+        "bad_url",
+        "The base URL already ends in `/chat/completions`",
+        spoken=True,
+        status=(range(400, 406),),
+        when=lambda f: _TWICE.search(f.path) is not None,
+    ),
+    Rule(
+        "missing_v1",
+        "404 or 405, and the path has no version",
+        spoken=True,
+        status=(404, 405),
+        when=_no_such_address,
+    ),
+    Rule(
+        "missing_v1",
+        "A JSON answer that names an unknown endpoint, and the path has no version",
+        spoken=True,
+        types=(errors.UnexpectedBody,),
+        words=w.NO_ROUTE,
+        when=_lacks_version,
+    ),
+    Rule(
+        "not_found",
+        "A JSON answer that names an unknown endpoint",
+        spoken=True,
+        types=(errors.UnexpectedBody,),
+        words=w.NO_ROUTE,
+    ),
+    Rule(
+        "html_body", "A page of HTML with a good status or 404", types=(errors.HtmlBody,), when=_good_status
+    ),
+    Rule(
+        "html_body",
+        "A page of HTML with a good status or 404",
+        spoken=True,
+        when=lambda f: _page(f) and _good_status(f),
+    ),
+    Rule(
+        "html_body",
+        "A type of HTML where JSON was due",
+        types=("aiohttp.ContentTypeError",),
+        words=w.HTML_TYPE,
+    ),
     # 5. What the server says: by code and by words, whatever the status, then by status.
     Rule("tls", "A plain request to an encrypted port", spoken=True, words=w.PLAIN_TO_TLS),
     Rule("no_tools", "Tools are not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS),
     Rule("context_too_long", "The context is exceeded", spoken=True, codes=w.CONTEXT_CODES, words=w.CONTEXT),
-    Rule("rate_limited", "A limit per minute, second or day that heals", spoken=True, status=(429,), words=w.PER_MINUTE),
+    Rule(
+        "rate_limited",
+        "A limit per minute, second or day that heals",
+        spoken=True,
+        status=(429,),
+        words=w.PER_MINUTE,
+    ),
     Rule("quota", "402", status=(402,)),
     Rule("quota", "The credit or quota is used up", spoken=True, codes=w.QUOTA_CODES, words=w.QUOTA),
     Rule("content_filter", "The content is refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
     Rule("model_not_found", "The model is unknown", spoken=True, codes=w.MODEL_CODES, words=w.MODEL),
-    Rule("overloaded", "Overloaded, or the model is loading", spoken=True, codes=w.OVERLOAD_CODES, words=w.OVERLOAD),
+    Rule(
+        "overloaded",
+        "Overloaded, or the model is loading",
+        spoken=True,
+        codes=w.OVERLOAD_CODES,
+        words=w.OVERLOAD,
+    ),
     Rule("rate_limited", "429", status=(429,)),
     Rule("rate_limited", "Too many requests", spoken=True, codes=w.RATE_CODES, words=w.RATE),
     Rule("auth", "401", status=(401,)),
@@ -163,43 +265,97 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("bad_request", "All other 4xx", status=(range(400, 500),)),
     Rule("bad_url", "A redirect that was not followed", status=(range(300, 400),)),
     Rule("malformed", "An answer of a wrong shape", types=("openai.APIResponseValidationError",)),
-    Rule("bad_request", "An error object inside the stream that blames the request", spoken=True, codes=w.REQUEST_CODES),
-    Rule("malformed", "JSON where a stream was due", types=(errors.UnexpectedBody, "aiohttp.ContentTypeError")),
+    Rule(
+        "bad_request",
+        "An error object inside the stream that blames the request",
+        spoken=True,
+        codes=w.REQUEST_CODES,
+    ),
+    Rule(
+        "malformed", "JSON where a stream was due", types=(errors.UnexpectedBody, "aiohttp.ContentTypeError")
+    ),
     # 6. No answer at all. Refused, unknown and untrusted addresses stand before the general failures.
     Rule("auth", "No key is set", types=("openai.OpenAIError",), words=w.NO_KEY),
-    Rule("auth", "The key cannot be sent in a header", types=("httpx.LocalProtocolError", "httpcore.LocalProtocolError"),
-         words=w.BAD_HEADER),
+    Rule(
+        "auth",
+        "The key cannot be sent in a header",
+        types=("httpx.LocalProtocolError", "httpcore.LocalProtocolError"),
+        words=w.BAD_HEADER,
+    ),
     Rule("auth", "The key holds characters that no header may hold", when=_ascii_only),
     Rule("bad_url", "No usable address", types=_BAD_URLS),
+    Rule("bad_url", "No usable port", types=("OverflowError",), words=w.BAD_PORT),
     Rule("timeout", "Any time-out", types=_TIMEOUTS),
-    Rule("tls", "The certificate is not trusted",
-         types=("ssl.SSLCertVerificationError", "aiohttp.ClientConnectorCertificateError")),
+    Rule(
+        "tls",
+        "The certificate is not trusted",
+        types=("ssl.SSLCertVerificationError", "aiohttp.ClientConnectorCertificateError"),
+    ),
     Rule("tls", "The handshake failed: a plain port, or no common version", types=_SSL, words=w.TLS),
     Rule("connection_refused", "Nothing listens", types=("ConnectionRefusedError",)),
     Rule("connection_refused", "Nothing listens (ECONNREFUSED)", when=_errno(errno.ECONNREFUSED)),
     Rule("dns", "The name is not found", types=("socket.gaierror", "aiohttp.ClientConnectorDNSError")),
     Rule("connection", "The connection broke", types=_BROKEN),
-    Rule("connection", "The network or the host is out of reach",
-         when=_errno(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ETIMEDOUT)),
+    Rule(
+        "connection",
+        "The network or the host is out of reach",
+        when=_errno(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ETIMEDOUT),
+    ),
     Rule("connection", "What a client library calls a connection error", types=_CARRIERS, wrapper=True),
     Rule("server_error", "An error object inside the stream", types=("openai.APIError",)),
     # 7. The answer makes no sense.
-    Rule("malformed", "No valid JSON, no valid UTF-8, no valid encoding",
-         types=("json.JSONDecodeError", "UnicodeDecodeError", "httpx.DecodingError", "pydantic_core.ValidationError")),
-    Rule("unknown_tool", "The agent knows no such tool", types=("agents.ModelBehaviorError",), words=w.UNKNOWN_TOOL),
-    Rule("empty_answer", "The run ended without an answer", types=("agents.ModelBehaviorError",), words=w.NO_FINAL),
+    Rule(
+        "malformed",
+        "No valid JSON, no valid UTF-8, no valid encoding",
+        types=(
+            "json.JSONDecodeError",
+            "UnicodeDecodeError",
+            "httpx.DecodingError",
+            "pydantic_core.ValidationError",
+        ),
+    ),
+    Rule(
+        "unknown_tool",
+        "The agent knows no such tool",
+        types=("agents.ModelBehaviorError",),
+        words=w.UNKNOWN_TOOL,
+    ),
+    Rule(
+        "empty_answer",
+        "The run ended without an answer",
+        types=("agents.ModelBehaviorError",),
+        words=w.NO_FINAL,
+    ),
     Rule("model_behavior", "The agent cannot read the answer", types=("agents.ModelBehaviorError",)),
     Rule("max_turns", "All turns are used", types=("agents.MaxTurnsExceeded",)),
     Rule("content_filter", "A guardrail or the model itself refused", types=_TRIPWIRES),
     Rule("user_error", "The agent is set up wrongly", types=("agents.UserError",)),
     Rule("model_behavior", "The answer hit the model's own limit", types=("openai.LengthFinishReasonError",)),
-    Rule("mcp", "An MCP server reports an error",
-         types=("mcp.McpError", "mcp.MCPError", "agents.MCPToolCancellationError")),
+    Rule(
+        "mcp",
+        "An MCP server reports an error",
+        types=("mcp.McpError", "mcp.MCPError", "agents.MCPToolCancellationError"),
+    ),
 )
 
 FALLBACK: Final[tuple[Rule, ...]] = (
     Rule("model_behavior", "Any other error of the agent library", types=("agents.AgentsException",)),
-    Rule("internal", "A fault in code",
-         types=("ArithmeticError", "AssertionError", "AttributeError", "ImportError", "LookupError", "NameError",
-                "NotImplementedError", "OSError", "StopAsyncIteration", "StopIteration", "TypeError", "ValueError")),
+    Rule(
+        "internal",
+        "A fault in code",
+        types=(
+            "ArithmeticError",
+            "AssertionError",
+            "AttributeError",
+            "ImportError",
+            "LookupError",
+            "NameError",
+            "NotImplementedError",
+            "OSError",
+            "StopAsyncIteration",
+            "StopIteration",
+            "TypeError",
+            "ValueError",
+        ),
+    ),
 )
