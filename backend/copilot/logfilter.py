@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..pulse import Pulse
 
 _MODULE: Final = "backend.utils.logger"
+LOGGER: Final = "comfyui_copilot"
 Format = Callable[[logging.LogRecord], str]
 # Redacting takes 0.2 ms per 1,000 characters on the event loop, and Copilot logs whole
 # conversations with their images.
@@ -102,6 +103,8 @@ class LogSeam:
         """Cover the logger of this Copilot; a second call changes nothing. Raises SeamMissing."""
         module = copilot.module(_MODULE)
         logger = getattr(getattr(module, "log", None), "_logger", None)
+        if not isinstance(logger, logging.Logger):
+            logger = logging.Logger.manager.loggerDict.get(LOGGER)
         if not isinstance(logger, logging.Logger):
             raise SeamMissing(f"{_MODULE} has no logger")
         with self._lock:
