@@ -19,6 +19,7 @@ from aiohttp import web
 
 from .copilot.attach import Attachment
 from .http_api import add_routes
+from .http_panel import PanelFeed
 from .pulse import Pulse
 
 log = logging.getLogger("copilot_pulse")
@@ -33,6 +34,7 @@ class Plugin:
         self.pulse = pulse
         self.server = server
         self.attachment = Attachment(pulse)
+        self._feed: PanelFeed | None = None
 
     def install(self) -> None:
         """Hook into the server's start-up and shut-down. Changes nothing else; call it once, at import."""
@@ -58,7 +60,7 @@ class Plugin:
         self._load_user_settings()
         self.attachment.attach()
         self.attachment.http.install(app)
-        add_routes(app.router, self)
+        self._feed = add_routes(app.router, pulse, self.send).feed
         pulse.start()
         states = pulse.seams.states.values()
         pulse.publish(
@@ -72,6 +74,8 @@ class Plugin:
 
     async def _on_cleanup(self, app: web.Application) -> None:
         try:
+            if self._feed is not None:
+                await self._feed.aclose()
             await self.attachment.aclose()
             await self.pulse.aclose()
         except asyncio.CancelledError:

@@ -43,6 +43,8 @@ class Pulse:
         self.before_chat: list[Callable[[Chat, Any], Awaitable[None]]] = []
         # Asked when an answer ends: what else the user must be told, or None.
         self.chat_notices: list[Callable[[Chat], str | None]] = []
+        # Tries a dead MCP server again, for the panel; False if it is not known. Set by who attaches.
+        self.probe_mcp: Callable[[str], Awaitable[bool]] | None = None
         self._undo: list[Callable[[], Any]] = []
 
     @classmethod

@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from ..monitoring import SourceNames
 from .chat import ChatSeam
 from .chats import Chat
 from .http import HttpSeam
@@ -50,6 +51,8 @@ class Attachment:
         )
         pulse.before_chat.append(self._summarise_history)
         pulse.chat_notices.append(self._missing_tools)
+        pulse.probe_mcp = self.mcp.probe
+        pulse.monitor.add_source(SourceNames.MCP, self.mcp.snapshot)
 
     def attach(self) -> bool:
         """Attach to every Copilot that has been imported. False if there is none. Never raises.
@@ -73,7 +76,7 @@ class Attachment:
             await self.memory.precompute(messages, chat.session)
 
     def _missing_tools(self, chat: Chat) -> str | None:
-        return self.mcp.missing_tools_notice(chat.session, chat.language) if chat.kind == "chat" else None
+        return self.mcp.notice(chat) if chat.kind == "chat" else None
 
     def _attach_one(self, seam: Seam, copilot: CopilotModules) -> None:
         registry = self._pulse.seams
