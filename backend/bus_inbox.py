@@ -1,0 +1,87 @@
+"""Events from other threads, on their way to the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from .bus_event import Event
+
+INBOX_CAPACITY: Final = 10_000
+
+
+class LoopGoneError(RuntimeError):
+    """Raised when an event cannot be published from a thread, because no event loop runs that would take it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the event was not published: {why}")
+
+
+class Inbox:
+    """A bounded, thread-safe queue in front of the bus, that wakes the loop once for a burst of events.
+
+    If the loop is held up so long that `capacity` events wait, further ones are dropped and counted by type;
+    essential ones only at twice that number.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[Event], None],
+        essential: Callable[[Event], bool],
+        *,
+        capacity: int = INBOX_CAPACITY,
+        slice_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._deliver = deliver
+        self._essential = essential
+        self._capacity = capacity
+        self._slice = slice_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._events: deque[Event] = deque()
+        self._woken: asyncio.AbstractEventLoop | None = None
+        self.received = 0
+        self.dropped_by_type: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put(self, event: Event, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Hand an event to `loop`. From any thread; doesn't wait. Raises LoopGoneError."""
+        if loop is None:
+            raise LoopGoneError("the bus has not met its event loop yet; call bus.bind() there first")
+        if loop.is_closed():
+            raise LoopGoneError("its event loop is closed")
+        if not loop.is_running():
+            raise LoopGoneError("its event loop does not run any more")
+        with self._lock:
+            waiting = len(self._events)
+            if waiting >= self._capacity and (waiting >= 2 * self._capacity or not self._essential(event)):
+                self.dropped_by_type[event.type] = self.dropped_by_type.get(event.type, 0) + 1
+                return
+            self._events.append(event)
+            self.received += 1
+            wake, self._woken = self._woken is not loop, loop
+        if wake:
+            try:
+                loop.call_soon_threadsafe(self._run, loop)
+            except RuntimeError:  # closed since we looked
+                raise LoopGoneError("its event loop is closed") from None
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """On the loop: publish what came, for a slice at most; the rest in the next turn."""
+        end = self._clock() + self._slice
+        with self._lock:
+            self._woken = None
+        while self._events:
+            self._deliver(self._events.popleft())
+            if self._events and self._clock() >= end:
+                with self._lock:
+                    wake, self._woken = self._woken is not loop, loop
+                if wake:
+                    loop.call_soon(self._run, loop)
+                return

@@ -1,0 +1,177 @@
+"""A mailbox: the bounded queue of one `async def` handler, and the task that drains it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .backpressure import BoundedQueue
+from .bus_event import Event
+
+# While somebody waits for room, or the zone is not green, the drain looks after them this often. Often
+# enough that a waiting publisher loses little; seldom enough that it costs a fast handler nothing.
+ATTENTION_SECONDS = 0.0001
+
+if sys.version_info >= (3, 11):
+    _DrainTask = asyncio.Task
+else:
+
+    class _DrainTask(asyncio.Task):  # type: ignore[type-arg]
+        """Counts cancel requests, as every task does from Python 3.11 on."""
+
+        _asked = 0
+
+        def cancel(self, msg: Any = None) -> bool:
+            self._asked += 1
+            return super().cancel(msg)
+
+        def cancelling(self) -> int:
+            return self._asked
+
+
+class Mailbox:
+    """Feeds one handler from one queue, in order, one event at a time. For the loop's thread.
+
+    The task is made when the first event comes, runs in the context (contextvars) in which the handler was
+    subscribed, and sleeps between events. A handler that raises costs its event only; `failed` is told. If
+    somebody else cancels the task, it ends, and the next event starts a new one; an event that was in the
+    handler's hands then is not delivered again.
+    """
+
+    __slots__ = (
+        "_context", "_failed", "_handler", "_sampled", "_sleeper", "_slice", "_slice_end", "queue", "retired",
+        "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        queue: BoundedQueue[Event],
+        handler: Callable[[Event], Awaitable[object]],
+        *,
+        failed: Callable[[Event, BaseException], None],
+        sampled: Callable[[float], None],
+        slice_seconds: float,
+    ) -> None:
+        self.queue = queue
+        self._handler = handler
+        self._failed = failed
+        self._sampled = sampled
+        self._slice = slice_seconds
+        self._slice_end = 0.0
+        self._context = contextvars.copy_context()
+        self._sleeper: asyncio.Future[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.retired = False
+        queue.wake = self._wake
+        queue.settle()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an event waits or is being handled."""
+        return bool(self.queue.items) or self.queue.held > 0
+
+    def retire(self) -> None:
+        """Deliver nothing more: drop what waits; a handler at work finishes its event. Doesn't wait."""
+        self.retired = True
+        self.queue.close(discard=True)
+        self._rouse()
+
+    def finish(self) -> None:
+        """Take in nothing more, deliver what is there, then end the task. Doesn't wait."""
+        self.retired = True
+        self.queue.close()
+        if self.queue.items:
+            self.kick()
+        else:
+            self._rouse()
+
+    def kick(self) -> None:
+        """See that what waits is delivered, should the task have been cancelled by somebody else."""
+        if self.queue.items and self.queue.wake is not None:
+            self.queue.wake = None
+            self._wake()
+            self.queue.settle()
+
+    def _rouse(self) -> None:
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
+
+    def _wake(self) -> None:
+        """An event lies in the empty queue."""
+        if self.task is None or self.task.done():
+            loop = asyncio.get_running_loop()
+            # A task object rather than create_task(): an eager task factory would run the handler right here,
+            # in the middle of the publisher.
+            self.task = self._context.run(
+                lambda: _DrainTask(self._drain(), loop=loop, name=f"mailbox of {self.queue.name}")
+            )
+        else:
+            self._rouse()
+
+    async def _drain(self) -> None:
+        queue, handler = self.queue, self._handler
+        buffer, items, popleft, clock = queue.buffer, queue.items, queue.items.popleft, queue.clock
+        try:
+            while True:
+                self._begin_slice()
+                while items:
+                    event = popleft()
+                    buffer.taken += 1
+                    try:
+                        await handler(event)
+                    except Exception as error:
+                        self._failed(event, error)
+                    except asyncio.CancelledError as error:
+                        self._failed(event, error)
+                        if _asked_to_stop():
+                            raise
+                    if clock() >= queue.deadline:
+                        await self._look_up()
+                event = None  # an idle mailbox holds on to nobody's data
+                queue.held = 0
+                if self.retired:
+                    break
+                queue.wake = self._wake
+                self._sleeper = asyncio.get_running_loop().create_future()
+                queue.settle()
+                await self._sleeper
+        finally:
+            self._sleeper = None
+            queue.held = 0
+            queue.wake = self._wake
+            queue.settle()
+
+    def _begin_slice(self) -> None:
+        """The loop has just turned, and there are events to handle."""
+        queue = self.queue
+        # 1 from here to the end of the batch, although nothing is in hand between two events: a place too
+        # few for the time of a yield is harmless, one too many would break the bound.
+        queue.held = 1
+        queue.let_go = 0
+        self._slice_end = queue.clock() + self._slice
+        self._settle()
+
+    def _settle(self) -> None:
+        """Settle the queue's level, sample the age of the next event, say when to look up next."""
+        queue = self.queue
+        queue.settle()
+        now = queue.clock()
+        if queue.items:
+            self._sampled(now - queue.items[0].time)
+        queue.deadline = min(self._slice_end, now + ATTENTION_SECONDS) if queue.attention else self._slice_end
+
+    async def _look_up(self) -> None:
+        """See to publishers that wait; let the loop turn if some can go on now, or the slice is over."""
+        self._settle()
+        if self.queue.let_go or self.queue.clock() >= self._slice_end:
+            await asyncio.sleep(0)
+            self._begin_slice()
+
+
+def _asked_to_stop() -> bool:
+    """Whether the running task was cancelled, rather than something that the handler waited for."""
+    task: Any = asyncio.current_task()
+    return bool(task.cancelling())

@@ -1,0 +1,113 @@
+"""Who subscribed to what: patterns, matching, and the record of one subscription."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import WeakSet
+
+from .backpressure import BoundedQueue
+from .bus_event import Event
+from .bus_mailbox import Mailbox
+from .bus_routes import Call, Route, gone
+
+
+class Subscription:
+    """One handler (`call`), mailbox (`queue` and `mailbox`) or stream (`queue`) and its pattern."""
+
+    __slots__ = ("call", "errors", "id", "logged", "mailbox", "name", "pattern", "queue", "routes", "unlogged")
+
+    def __init__(self, id_: int, pattern: str, name: str) -> None:
+        self.id = id_
+        self.pattern = pattern
+        self.name = name
+        self.call: Call | None = None
+        self.queue: BoundedQueue[Event] | None = None
+        self.mailbox: Mailbox | None = None
+        self.errors = 0
+        self.logged = float("-inf")
+        self.unlogged = 0
+        self.routes: WeakSet[Route] | None = None
+
+    @property
+    def kind(self) -> str:
+        """inline, mailbox or stream."""
+        return "inline" if self.queue is None else "mailbox" if self.mailbox is not None else "stream"
+
+    def joins(self, route: Route) -> None:
+        """This subscription's handler is one of several in `route`."""
+        if self.routes is None:
+            self.routes = WeakSet()
+        self.routes.add(route)
+
+    def leaves(self) -> None:
+        """Out of all routes at once, also of one that is delivering an event right now."""
+        for route in self.routes or ():
+            route.calls[:] = [gone if call is self.call else call for call in route.calls]
+
+
+class Subscriptions:
+    """All subscriptions by pattern. Finding those for a type looks at its own patterns only."""
+
+    def __init__(self) -> None:
+        self._by_pattern: dict[str, dict[int, Subscription]] = {}
+        self._by_id: dict[int, Subscription] = {}
+
+    def add(self, subscription: Subscription) -> None:
+        self._by_pattern.setdefault(subscription.pattern, {})[subscription.id] = subscription
+        self._by_id[subscription.id] = subscription
+
+    def remove(self, pattern: str, id_: int) -> Subscription | None:
+        """Take out and return a subscription; None if there is none with this pattern and id."""
+        same = self._by_pattern.get(pattern)
+        if same is None or id_ not in same:
+            return None
+        subscription = same.pop(id_)
+        del self._by_id[id_]
+        if not same:
+            del self._by_pattern[pattern]
+        return subscription
+
+    def matching(self, type_: str) -> list[Subscription]:
+        """The subscriptions for events of a type, oldest first."""
+        found = [sub for pattern in patterns_of(type_) for sub in self._by_pattern.get(pattern, {}).values()]
+        found.sort(key=lambda sub: sub.id)
+        return found
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+
+def patterns_of(type_: str) -> Iterator[str]:
+    """Every pattern that matches a type: `a.b.c` has a.b.c, a.b.*, a.* and *."""
+    yield type_
+    at = type_.rfind(".")
+    while at > 0:
+        yield type_[:at] + ".*"
+        at = type_.rfind(".", 0, at)
+    yield "*"
+
+
+def check_pattern(pattern: str) -> None:
+    """Raises ValueError unless `pattern` is a type, a prefix such as `chat.*`, or `*`."""
+    plain = pattern[:-2] if pattern.endswith(".*") else pattern
+    if pattern != "*" and (not plain or "*" in plain):
+        raise ValueError(f"{pattern!r} is no pattern: allowed are a type, a prefix such as 'chat.*', and '*'")
+
+
+def is_async(handler: Callable[..., Any]) -> bool:
+    """Whether calling the handler gives a coroutine: async functions, methods, partials, callable objects."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
+        getattr(handler, "__call__", None)  # noqa: B004 - the method itself is wanted, not whether it is there
+    )
+
+
+def name_of(handler: Callable[..., Any]) -> str:
+    """A handler's name for logs and statistics."""
+    inner = getattr(handler, "func", handler)  # a partial's
+    name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+    return str(name).replace("<locals>.", "")

@@ -1,0 +1,628 @@
+"""The event bus: publish and subscribe inside one process, on one event loop.
+
+    bus = get_event_bus()
+    sub_id = bus.subscribe("chat.delta", handler)
+    await bus.publish(Event(type="chat.delta", data={"chat_id": "7", "text": "Hi"}, source="copilot"))
+    bus.unsubscribe("chat.delta", sub_id)
+
+Patterns: `chat.delta` is that type only; `chat.*` is every type that begins with `chat.`; `*` is all.
+
+A plain function is called inside `publish`, in the order of subscription. An `async def` handler has a bounded
+mailbox and a task of its own, so that it can be slow or hang and harm nobody else. A handler that raises is
+counted and logged (its error's type and place, never its text, which could hold a secret), and stays.
+
+What happens when a handler uses the bus while it runs, with plain handlers A and B subscribed in this order:
+
+    A publishes y while it handles x     A(x) begins, everybody gets y, A(x) ends, B(x): depth first, no queue
+    A subscribes C while it handles x    A(x), B(x); C gets the next event, not this one
+    A unsubscribes B while it handles x  A(x); B is not called any more, not even for x
+    A unsubscribes A while it handles x  A(x) ends as usual, B(x); A gets nothing more
+    A closes the bus while it handles x  A(x) ends; B is not called; mailboxes deliver what they hold, then end
+
+An async handler may do the same. If it unsubscribes itself, the event in its hands is finished and what waits
+behind is dropped; if it awaits `join()` or `aclose()`, its own mailbox is not waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from functools import partial
+from typing import Any, Final, cast
+
+from .backpressure import (
+    DEFAULT_CAPACITY,
+    DEFAULT_PUT_TIMEOUT,
+    DEFAULT_SLICE,
+    BoundedQueue,
+    QueueClosed,
+    Sleep,
+    ThrottlePlan,
+    Zone,
+)
+from .bus_event import DONE, Event
+from .bus_inbox import Inbox, LoopGoneError
+from .bus_mailbox import Mailbox
+from .bus_pace import Pacer
+from .bus_routes import Answer, Call, Queue, Route, build
+from .bus_stream import EventStream
+from .bus_subscriptions import Subscription, Subscriptions, check_pattern, is_async, name_of
+
+__all__ = ["DONE", "Event", "EventBus", "EventStream", "LoopGoneError", "get_event_bus"]
+
+Handler = Callable[[Event], Any]
+
+MAX_TYPES: Final = 4096
+OTHER_TYPES: Final = "(other types)"
+LOG_EVERY: Final = 60.0
+CANCEL_PATIENCE: Final = 1.0
+
+logger = logging.getLogger("copilot_pulse.event_bus")
+
+
+class EventBus:
+    """See the module. Everything is for the loop's thread, except `publish_threadsafe()` and `statistics()`.
+
+    capacity: events that a mailbox or stream holds, the one in its handler's hands included. put_timeout:
+    seconds that `publish()` waits for room in a full one, before room is made there. throttle: how its fill
+    slows `publish()` down. essential(event): True for events that no mailbox may drop. conflate(event): a
+    key; an older waiting event with the same key may be replaced by a newer one; None for none.
+    on_error(name, event, error) is told of a handler that raised, on_zone(name, zone, was, fill) of a mailbox
+    that changed its zone. slice_seconds: a flood of events lets the loop turn this often. clock and sleep:
+    the outside world, for tests. The first seven can be changed later with `configure()`.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int = DEFAULT_CAPACITY,
+        put_timeout: float = DEFAULT_PUT_TIMEOUT,
+        throttle: ThrottlePlan | None = None,
+        essential: Callable[[Event], bool] | None = None,
+        conflate: Callable[[Event], Hashable | None] | None = None,
+        on_error: Callable[[str, Event, BaseException], object] | None = None,
+        on_zone: Callable[[str, Zone, Zone, float], object] | None = None,
+        slice_seconds: float = DEFAULT_SLICE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep | None = None,
+    ) -> None:
+        self.put_timeout = put_timeout
+        self._capacity = capacity
+        self._throttle = throttle
+        self._essential = essential
+        self._conflate = conflate
+        self._on_error = on_error
+        self._on_zone = on_zone
+        self._slice = slice_seconds
+        self._clock = clock
+        self._sleep = sleep
+        self._subscriptions = Subscriptions()
+        self._ids = itertools.count(1)
+        self._waiting: dict[str, Callable[[Event], Answer]] = {}  # publish(), by type
+        self._nowait: dict[str, Callable[[Event], Answer]] = {}  # publish_nowait(), by type
+        self._heard: dict[str, bool] = {}
+        self._routes: dict[str, list[Route]] = {}
+        self._published: dict[str, int] = {}  # by routes that are gone; see _count()
+        self._pacer = Pacer(clock, slice_seconds)
+        self._inbox = Inbox(self.publish_nowait, self._is_essential, slice_seconds=slice_seconds, clock=clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._retired: set[Mailbox] = set()  # unsubscribed, but their handler is still at work
+        self._names: set[str] = set()
+        self._errors = self._refused = self._dropped = self._conflated = 0
+        self._closed = False
+
+    # -- publishing ------------------------------------------------------------------------------------
+
+    def publish(self, event: Event) -> Coroutine[Any, Any, None]:
+        """Publish an event; `await` the result to be slowed down when mailboxes are full.
+
+        Plain handlers have been called, and mailboxes with room have the event, when the call returns. What
+        is left is what `await` waits for: room in full mailboxes (at most `put_timeout`, then room is made
+        there), the throttle's pause (as long as the fullest mailbox asks for), or, in a flood, one turn of
+        the loop. If there is nothing to wait for, that is `DONE`, a finished awaitable that costs nothing;
+        it works like a coroutine with gather, wait_for, shield, create_task and TaskGroup.
+
+        A cancel: mailboxes that had no room yet don't get the event, all others have it. A handler's error
+        is never raised here. On a closed bus nothing happens but a count in `statistics()["refused"]`.
+        """
+        try:
+            deliver = self._waiting[event.type]
+        except KeyError:
+            deliver = self._route(event.type, waits=True)
+        return deliver(event)  # type: ignore[no-any-return]
+
+    def publish_nowait(self, event: Event) -> None:
+        """Publish without ever waiting or raising: a full mailbox makes room at once, by conflating or dropping.
+
+        Essential events are never dropped for others; if a mailbox holds nothing else, it grows beyond its
+        capacity for them, up to twice that. What is dropped is counted by subscriber and type.
+        """
+        try:
+            deliver = self._nowait[event.type]
+        except KeyError:
+            deliver = self._route(event.type, waits=False)
+        deliver(event)
+
+    async def publish_many(self, events: Iterable[Event]) -> int:
+        """Publish events one after the other, as `publish()` does each; returns how many.
+
+        Lets the loop turn every `slice_seconds`. A cancel ends it between two events, or as in `publish()`.
+        """
+        number = 0
+        end = self._clock() + self._slice
+        for event in events:
+            waiting = self.publish(event)
+            number += 1
+            if waiting is not DONE:
+                await waiting
+            if self._clock() >= end:
+                await asyncio.sleep(0)
+                end = self._clock() + self._slice
+        return number
+
+    def publish_threadsafe(self, event: Event) -> None:
+        """`publish_nowait()` on the loop, from any thread. Doesn't wait.
+
+        Order is kept per thread. Raises LoopGoneError if the bus has not met its loop yet (it does at the
+        first subscribe, publish or `bind()` there) or the loop has ended.
+        """
+        self._inbox.put(event, self._loop)
+
+    # -- subscribing -----------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        pattern: str,
+        handler: Handler,
+        *,
+        weak: bool = False,
+        capacity: int | None = None,
+        name: str | None = None,
+    ) -> int:
+        """Call `handler(event)` for each event whose type matches; returns an id for `unsubscribe()`.
+
+        weak: don't keep the handler alive, for a bound method its object; it is unsubscribed when that is
+        gone. capacity: of the mailbox, for an async handler. name: for logs and statistics. May be called
+        before the loop runs. Raises ValueError for a bad pattern, RuntimeError on a closed bus.
+        """
+        if not callable(handler):
+            raise TypeError(f"a handler must be callable, not {type(handler).__name__}")
+        subscription = self._new(pattern, name or name_of(handler))
+        call: Handler = self._weakly(handler, subscription) if weak else handler
+        if is_async(handler):
+            queue = subscription.queue = self._new_queue(subscription, capacity)
+            subscription.mailbox = Mailbox(
+                queue,
+                call,
+                failed=partial(self._handler_failed, subscription),
+                sampled=self._pacer.samples.append,
+                slice_seconds=self._slice,
+            )
+        else:
+            subscription.call = call
+        self._add(subscription)
+        return subscription.id
+
+    def unsubscribe(self, pattern: str, sub_id: int) -> bool:
+        """End a subscription; True if there was one with this pattern and id.
+
+        The handler is not called any more after this returns; events that wait in its mailbox are dropped,
+        one in its hands is finished.
+        """
+        subscription = self._subscriptions.remove(pattern, sub_id)
+        if subscription is None:
+            return False
+        self._end(subscription, partial(Mailbox.retire), discard=True)
+        self._forget_routes(pattern)
+        return True
+
+    def stream(self, pattern: str, *, capacity: int | None = None, name: str | None = None) -> EventStream:
+        """The matching events as `async with bus.stream(pattern) as events: async for event in events: ...`.
+
+        See `EventStream`. Raises ValueError for a bad pattern.
+        """
+        check_pattern(pattern)
+
+        def open_() -> tuple[Queue, Callable[[], None], Callable[[], None]]:
+            subscription = self._new(pattern, name or f"stream of {pattern}")
+            queue = subscription.queue = self._new_queue(subscription, capacity)
+            self._add(subscription)
+            return (
+                queue,
+                partial(_unsubscribe, self, pattern, subscription.id),
+                partial(_unsubscribe_later, weakref.ref(self), pattern, subscription.id),
+            )
+
+        return EventStream(open_)
+
+    def has_subscribers(self, type_: str) -> bool:
+        """Whether anybody would get an event of this type: ask before building a costly one."""
+        try:
+            return self._heard[type_]
+        except KeyError:
+            if len(self._heard) >= MAX_TYPES:
+                self._heard.clear()
+            heard = self._heard[type_] = bool(self._subscriptions.matching(type_))
+            return heard
+
+    # -- the whole -------------------------------------------------------------------------------------
+
+    def configure(self, **changes: Any) -> None:
+        """Change settings of the constructor: capacity, throttle (both for new mailboxes only), put_timeout,
+        essential, conflate, on_error, on_zone. Raises TypeError for any other name."""
+        allowed = {"capacity", "throttle", "essential", "conflate", "on_error", "on_zone"}
+        for key, value in changes.items():
+            if key == "put_timeout":
+                self.put_timeout = value
+            elif key in allowed:
+                setattr(self, f"_{key}", value)
+            else:
+                raise TypeError(f"an event bus has no setting {key!r}")
+
+    def bind(self) -> None:
+        """Make the running loop known, for `publish_threadsafe()`. Raises RuntimeError if there is none."""
+        self._loop = asyncio.get_running_loop()
+
+    async def join(self) -> None:
+        """Wait until every mailbox is empty and every handler has finished (streams are not waited for).
+
+        Events that are published meanwhile are waited for too. A cancel changes nothing.
+        """
+        current = asyncio.current_task()
+        while True:
+            if self._inbox:
+                await asyncio.sleep(0)
+                continue
+            busy = next((box for box in self._mailboxes() if box.busy and box.task is not current), None)
+            if busy is None:
+                return
+            busy.kick()
+            await busy.queue.join()
+
+    def close(self, *, discard: bool = False) -> None:
+        """End everything without waiting: no more events in, no more calls of plain handlers, streams end.
+
+        Mailboxes go on until they have delivered what they hold, or drop it at once if `discard`.
+        """
+        self._closed = True
+        for subscription in self._subscriptions:
+            self._subscriptions.remove(subscription.pattern, subscription.id)
+            self._end(subscription, Mailbox.retire if discard else Mailbox.finish, discard=discard)
+        self._forget_routes("*")
+
+    async def aclose(self, *, drain: bool = True, timeout: float = 5.0) -> None:
+        """Close, and return when no task is left.
+
+        drain: let mailboxes deliver what they hold, for at most `timeout` seconds; then, or if not `drain`,
+        handlers are cancelled and what waits is dropped and counted. A handler that ignores its
+        cancellation is logged and left behind after 1 s. If this is cancelled itself, all handlers are
+        cancelled at once. Closing again is fine.
+        """
+        self.close(discard=not drain)
+        current, loop = asyncio.current_task(), asyncio.get_running_loop()
+        tasks = [
+            box.task
+            for box in self._retired
+            if box.task is not None and box.task is not current and box.task.get_loop() is loop
+        ]
+        try:
+            if tasks and drain:
+                await asyncio.wait(tasks, timeout=timeout)
+        finally:
+            for box in self._retired:
+                if box.task in tasks:
+                    box.retire()
+            for task in tasks:
+                task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=CANCEL_PATIENCE)
+            for task in stuck:
+                logger.warning("the %s does not end although it was cancelled; left behind", task.get_name())
+
+    def statistics(self) -> dict[str, Any]:
+        """A snapshot as plain data: what was published by type, subscribers, and each mailbox's figures."""
+        published = dict(self._published)
+        for type_, routes in list(self._routes.items()):
+            count = sum(route.published() for route in routes)
+            if count:
+                published[type_] = published.get(type_, 0) + count
+        subscribers, queues = [], []
+        for sub in self._subscriptions:
+            subscribers.append(
+                {"id": sub.id, "pattern": sub.pattern, "name": sub.name, "kind": sub.kind, "errors": sub.errors}
+            )
+            if sub.queue is not None:
+                row = sub.queue.statistics().as_dict()
+                queues.append({**row, "id": sub.id, "pattern": sub.pattern, "kind": sub.kind, "errors": sub.errors})
+        inbox_dropped = sum(self._inbox.dropped_by_type.values())
+        return {
+            "published": published,
+            "published_total": sum(published.values()),
+            "refused": self._refused,
+            "subscribers": subscribers,
+            "queues": queues,
+            "dropped_total": self._dropped + inbox_dropped + sum(row["dropped"] for row in queues),
+            "conflated_total": self._conflated + sum(row["conflated"] for row in queues),
+            "handler_errors_total": self._errors,
+            "threads": {
+                "received": self._inbox.received,
+                "waiting": len(self._inbox),
+                "dropped": inbox_dropped,
+                "dropped_by_type": dict(self._inbox.dropped_by_type),
+            },
+            "closed": self._closed,
+        }
+
+    def take_latency_samples(self) -> list[float]:
+        """Seconds from the making of an event to its delivery, sampled since the last call (4,096 at most)."""
+        samples = list(self._pacer.samples)
+        self._pacer.samples.clear()
+        return samples
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<EventBus {state}, {len(self._subscriptions)} subscriptions>"
+
+    # -- routes: built at the first event of a type ----------------------------------------------------
+
+    def _route(self, type_: str, *, waits: bool) -> Callable[[Event], Answer]:
+        """The missing route for a type."""
+        self._meet_loop()
+        if self._closed:
+            return self._refuse_and_wait if waits else self._refuse
+        if len(self._routes) >= MAX_TYPES and type_ not in self._routes:
+            self._forget_routes("*")  # somebody makes up types as they go; start afresh rather than grow
+        found = self._subscriptions.matching(type_)
+        calls = [sub.call for sub in found if sub.call is not None]
+        queues = [sub.queue for sub in found if sub.queue is not None]
+        route = build(
+            calls,
+            queues,
+            DONE if waits else None,
+            self._pacer.make_tick(sampled=bool(calls), waits=waits),
+            self._slow if waits else self._slow_nowait,
+            self._call_failed,
+        )
+        for sub in found:
+            if sub.call is not None:
+                sub.joins(route)
+        self._routes.setdefault(type_, []).append(route)
+        (self._waiting if waits else self._nowait)[type_] = route.deliver
+        return route.deliver
+
+    def _forget_routes(self, pattern: str) -> None:
+        """The routes that a pattern touches have to be built anew."""
+        if pattern == "*":
+            types = list(self._routes)
+            self._heard.clear()
+        elif pattern.endswith(".*"):
+            types = [type_ for type_ in self._routes if type_.startswith(pattern[:-1])]
+            self._heard.clear()
+        else:
+            types = [pattern] if pattern in self._routes else []
+            self._heard.pop(pattern, None)
+        for type_ in types:
+            self._waiting.pop(type_, None)
+            self._nowait.pop(type_, None)
+            for route in self._routes.pop(type_):
+                self._count(type_, route.published())
+
+    def _count(self, type_: str, number: int) -> None:
+        if type_ not in self._published and len(self._published) >= MAX_TYPES:
+            type_ = OTHER_TYPES
+        if number:
+            self._published[type_] = self._published.get(type_, 0) + number
+
+    # -- slow paths: what a route cannot do by itself --------------------------------------------------
+
+    def _slow(self, rest: tuple[Queue, ...], event: Event, answer: Answer) -> Answer:
+        """publish() for the queues in `rest`, whose limit says that appending is not all."""
+        full = [queue for queue in rest if not queue.closed and not queue.try_append(event)]
+        held_up = [queue for queue in rest if queue.throttle.delaying and not queue.closed]
+        if not full and not held_up:
+            return answer
+        if answer is not DONE:
+            answer.close()  # the waiting below lets the loop turn just as well
+        return self._wait(full, held_up, event)
+
+    async def _wait(self, full: list[Queue], held_up: list[Queue], event: Event) -> None:
+        """Layers 2 to 4: wait for room in the full queues, then as long as the throttles ask for."""
+        began = self._clock()
+        for queue in full:
+            try:
+                await queue.wait_and_append(event, self.put_timeout - (self._clock() - began))
+            except QueueClosed:
+                continue  # unsubscribed while we waited
+        for queue in held_up:
+            if not queue.closed:
+                await queue.throttle.pause(began)
+
+    def _slow_nowait(self, rest: tuple[Queue, ...], event: Event, answer: Answer) -> None:
+        """publish_nowait() for the queues in `rest`."""
+        for queue in rest:
+            if not queue.closed:
+                queue.offer(event)
+
+    def _refuse(self, event: Event) -> None:
+        if not self._refused:
+            logger.info("an event of type %s came after the bus was closed; such events are counted", event.type)
+        self._refused += 1
+
+    def _refuse_and_wait(self, event: Event) -> Answer:
+        self._refuse(event)
+        return DONE
+
+    # -- failures --------------------------------------------------------------------------------------
+
+    def _call_failed(self, call: Call, event: Event, error: BaseException) -> None:
+        for sub in self._subscriptions.matching(event.type):
+            if sub.call is call:
+                self._handler_failed(sub, event, error)
+                return
+        self._errors += 1  # it unsubscribed itself, then raised
+
+    def _handler_failed(self, sub: Subscription, event: Event, error: BaseException) -> None:
+        """Count, report and log (first at once, then once a minute) an error of a handler."""
+        self._errors += 1
+        sub.errors += 1
+        now = self._clock()
+        if now - sub.logged >= LOG_EVERY:
+            more = f"; {sub.unlogged} more since the last such line" if sub.unlogged else ""
+            logger.error(
+                "event handler %s failed on %s: %s at %s%s",
+                sub.name, event.type, type(error).__name__, _place(error), more,
+            )  # fmt: skip
+            sub.logged, sub.unlogged = now, 0
+        else:
+            sub.unlogged += 1
+        if self._on_error is not None:
+            try:
+                self._on_error(sub.name, event, error)
+            except Exception as second:
+                logger.error("on_error of the event bus failed: %s at %s", type(second).__name__, _place(second))
+
+    # -- subscriptions ---------------------------------------------------------------------------------
+
+    def _new(self, pattern: str, name: str) -> Subscription:
+        check_pattern(pattern)
+        if self._closed:
+            raise RuntimeError("the event bus is closed: nothing can be subscribed any more")
+        self._meet_loop()
+        id_ = next(self._ids)
+        if name in self._names:
+            name = f"{name}#{id_}"
+        self._names.add(name)
+        return Subscription(id_, pattern, name)
+
+    def _new_queue(self, subscription: Subscription, capacity: int | None) -> Queue:
+        return BoundedQueue(
+            capacity or self._capacity,
+            name=subscription.name,
+            throttle=self._throttle,
+            key=self._key,
+            essential=self._is_essential,
+            label=_type_of,
+            on_zone=self._zone_changed,
+            slice_seconds=self._slice,
+            clock=self._clock,
+            sleep=self._sleep,
+        )
+
+    def _add(self, subscription: Subscription) -> None:
+        self._subscriptions.add(subscription)
+        self._forget_routes(subscription.pattern)
+
+    def _end(self, subscription: Subscription, stop: Callable[[Mailbox], None], *, discard: bool) -> None:
+        """The subscription is out of the register: stop delivering to it."""
+        self._names.discard(subscription.name)
+        subscription.leaves()
+        if subscription.queue is None:
+            return
+        figures = subscription.queue.statistics()
+        self._dropped += figures.dropped
+        self._conflated += figures.conflated
+        if subscription.mailbox is None:
+            subscription.queue.close(discard=discard)
+            return
+        stop(subscription.mailbox)
+        if subscription.mailbox.task is not None and not subscription.mailbox.task.done():
+            self._retired.add(subscription.mailbox)
+            subscription.mailbox.task.add_done_callback(partial(_discard, self._retired, subscription.mailbox))
+
+    def _mailboxes(self) -> list[Mailbox]:
+        return [sub.mailbox for sub in self._subscriptions if sub.mailbox is not None] + list(self._retired)
+
+    def _weakly(self, handler: Handler, subscription: Subscription) -> Handler:
+        """The handler behind a weak reference that ends the subscription when it dies."""
+        later = partial(_unsubscribe_later, weakref.ref(self), subscription.pattern, subscription.id)
+        make: Any = weakref.WeakMethod if hasattr(handler, "__self__") else weakref.ref
+        reference: Callable[[], Handler | None] = make(handler, lambda _: later())
+        if is_async(handler):
+
+            async def call_async(event: Event) -> None:
+                target = reference()
+                if target is not None:
+                    await cast("Awaitable[object]", target(event))
+
+            return call_async
+
+        def call(event: Event) -> None:
+            target = reference()
+            if target is not None:
+                target(event)
+
+        return call
+
+    # -- small -----------------------------------------------------------------------------------------
+
+    def _meet_loop(self) -> None:
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+
+    def _is_essential(self, event: Event) -> bool:
+        return self._essential is not None and self._essential(event)
+
+    def _key(self, event: Event) -> Hashable | None:
+        return None if self._conflate is None else self._conflate(event)
+
+    def _zone_changed(self, name: str, zone: Zone, was: Zone, fill: float) -> None:
+        if self._on_zone is not None:
+            self._on_zone(name, zone, was, fill)
+
+
+def _type_of(event: Event) -> str:
+    return event.type
+
+
+def _discard(boxes: set[Mailbox], box: Mailbox, task: object) -> None:
+    boxes.discard(box)
+
+
+def _unsubscribe(bus: EventBus, pattern: str, id_: int) -> None:
+    bus.unsubscribe(pattern, id_)
+
+
+def _unsubscribe_later(reference: weakref.ref[EventBus], pattern: str, id_: int) -> None:
+    """Unsubscribe from wherever the garbage collector happens to run: on the loop, if one is running."""
+    bus = reference()
+    if bus is None:
+        return
+    loop = bus._loop
+    if loop is None or loop.is_closed() or not loop.is_running():
+        bus.unsubscribe(pattern, id_)
+        return
+    try:
+        loop.call_soon_threadsafe(bus.unsubscribe, pattern, id_)
+    except RuntimeError:  # closed since we looked
+        bus.unsubscribe(pattern, id_)
+
+
+def _place(error: BaseException) -> str:
+    """Where an error was raised: file, line and function, without the path."""
+    trace = error.__traceback__
+    if trace is None:
+        return "an unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    return f"{code.co_filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{trace.tb_lineno} in {code.co_name}"
+
+
+_default: EventBus | None = None
+_default_lock: Final = threading.Lock()
+
+
+def get_event_bus() -> EventBus:
+    """The process's event bus, made on first use. From any thread. A closed one is replaced by a new one."""
+    global _default
+    with _default_lock:
+        if _default is None or _default._closed:
+            _default = EventBus()
+        return _default
