@@ -40,9 +40,9 @@ class SlidingRate:
         start = -1
         for back in range(1, self._used + 1):
             index = (self._next - back) % _KEPT
-            # A look a hair too young counts: looks come once a second give or take the loop's lag.
+            # A look a little too young counts: looks come once a second give or take the loop's lag.
             start = index
-            if now - self._times[index] >= window * 0.95:
+            if now - self._times[index] >= window - 0.25:
                 break
         if start < 0:
             return 0.0

@@ -1,0 +1,124 @@
+"""History: three resolutions, fixed memory, gaps that stay gaps."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.metrics.history import RANGES, SERIES, History, Range
+
+
+def series(history: History, name: str, key: str, now: float) -> list[Any]:
+    """One series of one range."""
+    found: list[Any] = history.read(name, now=now, wall=5000.0)["series"][key]
+    return found
+
+
+def test_each_range_has_its_length_and_step() -> None:
+    """The charts get 60 points of 1 s, 720 of 5 s, 1440 of a minute, from the first moment on."""
+    history = History()
+    history.add(1000.0, {"events_rate": 1.0})
+
+    for spec in RANGES:
+        read = history.read(spec.name, now=1000.0, wall=5000.0)
+        assert (spec.name, spec.step) == (read["range"], read["step"])
+        assert {len(row) for row in read["series"].values()} == {spec.size}
+        assert set(SERIES) == set(read["series"])
+    assert [spec.step * spec.size for spec in RANGES] == [60, 3600, 86_400]
+
+
+def test_levels_are_averaged_peaks_kept_and_counts_summed() -> None:
+    """A short spike of the lag is not averaged away, and errors of five seconds add up."""
+    history = History()
+    for second in range(1000, 1010):
+        spike = 3.0 if second == 1007 else 0.001
+        history.add(second, {"cpu_percent": second - 1000, "loop_lag_p99": spike, "errors": 2})
+
+    assert [2.0, 7.0] == series(history, "1h", "cpu_percent", 1009.0)[-2:]
+    assert [0.001, 3.0] == series(history, "1h", "loop_lag_p99", 1009.0)[-2:]
+    assert [10.0, 10.0] == series(history, "1h", "errors", 1009.0)[-2:]
+
+
+def test_the_step_that_is_open_is_shown_as_far_as_it_has_come() -> None:
+    """Right after the start, the day's chart shows a point and not an empty minute."""
+    history = History()
+    history.add(1000.0, {"cpu_percent": 40.0})
+
+    assert series(history, "24h", "cpu_percent", 1000.0)[-1] == 40.0
+
+
+def test_end_is_the_wall_time_of_the_last_steps_end() -> None:
+    """The chart's time axis is right although the monitor counts monotonic seconds."""
+    history = History()
+    history.add(1000.25, {})
+
+    assert history.read("1m", now=1000.25, wall=5000.0)["end"] == pytest.approx(5000.75)
+
+
+def test_unknown_is_null_and_zero_is_zero() -> None:
+    """No chat in a second is not a chat with a first token after 0 s."""
+    history = History()
+    history.add(1000.0, {"first_token_p50": None, "errors": 0})
+
+    assert series(history, "1m", "first_token_p50", 1000.0)[-1] is None
+    assert series(history, "1m", "errors", 1000.0)[-1] == 0
+
+
+def test_a_late_tick_leaves_no_hole_in_levels() -> None:
+    """A tick that slips over a second's edge must not make a dotted line, nor invent errors."""
+    history = History()
+    history.add(1000.9, {"cpu_percent": 10.0, "errors": 1})
+    history.add(1002.1, {"cpu_percent": 20.0, "errors": 1})
+
+    assert [10.0, 20.0, 20.0] == series(history, "1m", "cpu_percent", 1002.1)[-3:]
+    assert [1.0, None, 1.0] == series(history, "1m", "errors", 1002.1)[-3:]
+
+
+def test_a_pause_of_the_process_stays_a_gap() -> None:
+    """A laptop that slept shows a hole, not a line drawn through it."""
+    history = History()
+    history.add(1000.0, {"cpu_percent": 10.0})
+    history.add(1020.0, {"cpu_percent": 20.0})
+
+    row = series(history, "1m", "cpu_percent", 1020.0)
+    assert [10.0, *[None] * 19, 20.0] == row[-21:]
+
+
+def test_an_unknown_range_is_a_key_error() -> None:
+    """The HTTP layer turns this into a 400."""
+    with pytest.raises(KeyError):
+        History().read("1y", now=1.0, wall=1.0)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.integers(1, 200), st.floats(0, 1e9)), min_size=1, max_size=120))
+def test_rings_agree_with_a_plain_list(steps: list[tuple[int, float]]) -> None:
+    """For any ticks and pauses, the ring shows what a list of all seconds shows at its end."""
+    history = History({"x": "max"}, (Range("r", 5, 8),))
+    second, told = 1000, {200: 1.0}
+    history.add(second, {"x": 1.0})
+    for gap, value in steps:
+        first = second + 1 if gap <= 3 else second + gap  # a late tick stands for the seconds it skipped
+        second += gap
+        for stood_for in range(first, second + 1):
+            told[stood_for // 5] = max(told.get(stood_for // 5, 0.0), value)
+        history.add(second, {"x": value})
+
+    last = second // 5
+    expected = [told.get(step) for step in range(last - 7, last + 1)]
+    found = history.read("r", now=second, wall=0.0)["series"]["x"]
+
+    assert [None if e is None else pytest.approx(e, rel=1e-5) for e in expected] == found
+
+
+def test_a_day_is_small_on_the_wire() -> None:
+    """A full day of all series is a JSON that a phone takes without a pause."""
+    history = History()
+    for minute in range(1440):
+        history.add(60.0 * minute, dict.fromkeys(SERIES, minute * 1.23456789))
+
+    assert len(json.dumps(history.read("24h", now=86_400.0, wall=0.0))) < 200_000
