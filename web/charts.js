@@ -21,6 +21,7 @@ import { button, h, setAttr, setText, svg } from "./dom.js";
  * @property {"line" | "bars"} [kind]
  * @property {number[]} [thresholds]  values that get a dashed line
  * @property {number} [ceiling]  the top of the scale; else it follows the data
+ * @property {boolean} [sparse]  values come now and then: dots, joined by a faint line, and the newest one is read out
  * @property {boolean} [fromZero]  the scale begins at 0 (the default)
  * @property {import("./types").Translate} t
  * @property {(wall: number, precise?: boolean) => string} clock
@@ -34,7 +35,7 @@ import { button, h, setAttr, setText, svg } from "./dom.js";
  * @property {Record<string, readonly (number | null)[]>} series
  */
 
-const HEIGHT = 84;
+const HEIGHT = 80;
 const TOP = 8;
 const BOTTOM = 17;
 const LEFT = 42;
@@ -57,6 +58,8 @@ export class Chart {
     this._scale = { low: 0, high: 1 };
     /** @type {Record<string, SVGPathElement>} */
     this._paths = {};
+    /** @type {Record<string, SVGPathElement>} */
+    this._joins = {};
     /** @type {Record<string, HTMLElement>} */
     this._values = {};
     this._plot = svg("svg", { class: "cpulse-plot", height: HEIGHT, tabindex: 0, role: "img" });
@@ -104,6 +107,7 @@ export class Chart {
       for (const line of this.options.lines) {
         const shape = this.options.kind === "bars" ? this._bars(line.key) : this._path(line.key);
         setAttr(this._paths[line.key], "d", shape);
+        if (this.options.sparse) setAttr(this._joins[line.key], "d", shape.replaceAll("h0.01", "").replace(/(?<!^)M/g, "L"));
       }
     }
     this._drawCursor();
@@ -112,12 +116,13 @@ export class Chart {
   // --- building ---
 
   _build() {
-    const { title, lines, kind = "line", t, signal } = this.options;
+    const { title, lines, kind = "line", sparse = false, t, signal } = this.options;
     const legend = h("div", { class: "cpulse-legend" });
     this._plot.append(...this._grid.flatMap(({ rule, label }) => [rule, label]), ...this._times, ...this._thresholds.map(({ rule }) => rule));
     for (const { key, label, tone } of lines) {
-      this._paths[key] = svg("path", { class: `cpulse-series cpulse-series-${kind} cpulse-tone-${tone}` });
-      this._plot.append(this._paths[key]);
+      this._joins[key] = svg("path", { class: `cpulse-series cpulse-join cpulse-tone-${tone}` });
+      this._paths[key] = svg("path", { class: `cpulse-series cpulse-series-${sparse ? "dots" : kind} cpulse-tone-${tone}` });
+      this._plot.append(...(sparse ? [this._joins[key]] : []), this._paths[key]);
       this._values[key] = h("span", { class: "cpulse-value" });
       const name = lines.length > 1 ? h("span", { class: `cpulse-key cpulse-tone-${tone}`, text: label }) : null;
       legend.append(h("span", { class: "cpulse-reading" }, name, this._values[key]));
@@ -334,7 +339,7 @@ export class Chart {
     const { end, step, series } = this.data;
     const readings = lines.map(({ key, label }) => {
       const values = series[key] ?? [];
-      const value = at === null ? newest(values) : values[at];
+      const value = at === null ? newest(values, this.options.sparse) : values[at];
       setText(this._values[key], format(value));
       return lines.length > 1 ? `${label} ${format(value)}` : format(value);
     });
@@ -391,8 +396,14 @@ export class Chart {
   }
 }
 
-/** The newest point, or the one before when the running step has no value yet. @param {readonly (number | null)[]} values */
-function newest(values) {
+/**
+ * The newest point, or the one before when the running step has no value yet; of sparse values the newest there is.
+ *
+ * @param {readonly (number | null)[]} values
+ * @param {boolean} [sparse]
+ */
+function newest(values, sparse = false) {
+  if (sparse) return values.findLast((value) => value !== null) ?? null;
   return values[values.length - 1] ?? values[values.length - 2] ?? null;
 }
 

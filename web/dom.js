@@ -101,7 +101,7 @@ const ICONS = {
 
 /** @param {keyof typeof ICONS} name */
 export function icon(name) {
-  const element = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true", class: "cpulse-icon" });
+  const element = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true", class: `cpulse-icon cpulse-icon-${name}` });
   element.append(svg("path", { d: ICONS[name] }));
   return element;
 }

@@ -5,6 +5,8 @@
 /** @typedef {import("./types").RangeName} RangeName */
 /** @typedef {import("./types").SeriesName} SeriesName */
 /** @typedef {import("./types").Snapshot} Snapshot */
+/** @typedef {import("./types").LogEvent} LogEvent */
+/** @typedef {Record<SeriesName, number | null>} Values */
 
 /** Seconds a point stands for, and how many points a range has. */
 export const RANGES = /** @type {const} */ ({
@@ -29,10 +31,32 @@ export const SERIES = [
   "chats_active",
 ];
 
-/** Of these the worst moment of a step counts; of the others the newest value. @type {ReadonlySet<SeriesName>} */
-const PEAKS = new Set(["queue_fill", "latency_p99", "loop_lag_p99", "chats_active", "cpu_percent"]);
+/**
+ * How the values of one step become its point; the server folds its history in the same way.
+ * @type {Record<SeriesName, "mean" | "max" | "sum">}
+ */
+const FOLDS = {
+  events_rate: "mean",
+  queue_fill: "max",
+  latency_p50: "mean",
+  latency_p99: "max",
+  first_token_p50: "mean",
+  tokens_per_second: "mean",
+  errors: "sum",
+  recovery_rate: "mean",
+  rss_bytes: "mean",
+  cpu_percent: "mean",
+  loop_lag_p99: "max",
+  chats_active: "max",
+};
 /** A hole of at most this many steps is late news and is filled; a longer one stays visible as a gap. */
 const BRIDGE = 3;
+/** After so many own points the server's are fetched again: it has seen every second, we only what was sent. */
+const OWN_POINTS = 12;
+/** Events older than this many seconds belong to an earlier point: a panel gets the last ones when it opens. */
+const FRESH = 60;
+/** Seconds over which the recovery rate of a moment is taken. */
+const RECOVERY_WINDOW = 60;
 
 export class HistoryTrack {
   /** @param {RangeName} range */
@@ -42,8 +66,14 @@ export class HistoryTrack {
     this.step = RANGES[range].step;
     /** @type {number} */
     this.points = RANGES[range].points;
-    /** Wall time of the newest point's step. */
+    /** Wall time at which the newest point's step begins. */
     this.end = 0;
+    /** Where a step begins, within the step: the server counts from another moment than the wall clock. */
+    this._phase = 0;
+    /** Own points since the last load. */
+    this._own = 0;
+    /** How many values the newest point's means are made of. @type {Partial<Record<SeriesName, number>>} */
+    this._counts = {};
     /** Rises with each change, so that a chart knows whether to draw. */
     this.version = 0;
     /** @type {import("./types").Series} */
@@ -58,7 +88,10 @@ export class HistoryTrack {
    */
   load(history) {
     this.step = history.step > 0 ? history.step : this.step;
-    this.end = this._slot(history.end);
+    this._phase = history.end % this.step;
+    this.end = history.end - this.step;
+    this._own = 0;
+    this._counts = {};
     for (const name of SERIES) {
       const given = Array.isArray(history.series?.[name]) ? history.series[name].slice(-this.points) : [];
       this.series[name] = [...Array(this.points - given.length).fill(null), ...given];
@@ -67,42 +100,62 @@ export class HistoryTrack {
   }
 
   /**
-   * Carry the charts on with a snapshot.
+   * Carry the charts on with a snapshot and the events that came with it.
    *
    * @param {Snapshot} snapshot
-   * @returns {boolean} false when the hole since the newest point asks for a fresh load
+   * @param {readonly LogEvent[]} [events]
+   * @returns {boolean} false when it is time to load the server's points again
    */
-  add(snapshot) {
+  add(snapshot, events = []) {
     const slot = this._slot(snapshot.time);
     const total = snapshot.errors.total;
     const errors = this._errorsSeen < 0 ? 0 : total >= this._errorsSeen ? total - this._errorsSeen : total;
     this._errorsSeen = total;
-    const values = sample(snapshot, this.range, errors);
-    const missing = this.end === 0 ? 0 : Math.round((slot - this.end) / this.step);
+    const values = sample(snapshot, events, errors);
+    const missing = this.end === 0 ? 1 : Math.round((slot - this.end) / this.step);
     if (missing > this.points || missing < -1) return false;
-    if (missing <= 0 && this.end !== 0) {
-      for (const name of SERIES) {
-        const list = this.series[name];
-        list[list.length - 1] = merge(name, list[list.length - 1], values[name]);
-      }
-    } else {
-      for (const name of SERIES) {
-        const list = this.series[name];
-        for (let left = missing; left > 1; left -= 1) {
-          list.push(missing <= BRIDGE ? (name === "errors" ? 0 : values[name]) : null);
-        }
-        list.push(values[name]);
-        list.splice(0, list.length - this.points);
-      }
+    for (let left = missing; left > 1; left -= 1) this._push(missing <= BRIDGE ? { ...values, errors: 0 } : null);
+    if (missing > 0) {
+      this._push(values);
       this.end = slot;
+      this._own += missing;
+    } else {
+      this._fold(values);
     }
     this.version += 1;
-    return missing <= BRIDGE;
+    return missing <= BRIDGE && this._own < OWN_POINTS;
   }
 
-  /** @param {number} wall */
+  /** Begin a new point. @param {Values | null} values */
+  _push(values) {
+    this._counts = {};
+    for (const name of SERIES) {
+      const list = this.series[name];
+      list.push(null);
+      list.splice(0, list.length - this.points);
+    }
+    if (values) this._fold(values);
+  }
+
+  /** Add values to the newest point. @param {Values} values */
+  _fold(values) {
+    for (const name of SERIES) {
+      const value = values[name];
+      if (value === null || value === undefined) continue;
+      const list = this.series[name];
+      const last = list.length - 1;
+      const old = list[last];
+      const count = this._counts[name] ?? (old === null ? 0 : 1);
+      this._counts[name] = count + 1;
+      if (old === null || old === undefined) list[last] = value;
+      else if (FOLDS[name] === "sum") list[last] = old + value;
+      else list[last] = FOLDS[name] === "max" ? Math.max(old, value) : old + (value - old) / (count + 1);
+    }
+  }
+
+  /** When the step that a moment lies in begins. @param {number} wall */
   _slot(wall) {
-    return Math.floor(wall / this.step) * this.step;
+    return Math.floor((wall - this._phase) / this.step) * this.step + this._phase;
   }
 }
 
@@ -114,38 +167,47 @@ function emptySeries(points) {
 }
 
 /**
- * @param {SeriesName} name
- * @param {number | null} old
- * @param {number | null} value
- */
-function merge(name, old, value) {
-  if (value === null) return old;
-  if (old === null) return value;
-  if (name === "errors") return old + value;
-  return PEAKS.has(name) ? Math.max(old, value) : value;
-}
-
-/**
+ * What the charts show of a moment. The first-token time and the speed are those of the chats of this moment, not
+ * the quantiles over an hour that the tiles show.
+ *
  * @param {Snapshot} snapshot
- * @param {RangeName} range
+ * @param {readonly LogEvent[]} events
  * @param {number} errors  new ones since the last sample
- * @returns {Record<SeriesName, number | null>}
+ * @returns {Values}
  */
-function sample(snapshot, range, errors) {
-  const { events, chat, system } = snapshot;
-  const rate = range === "1m" ? events.rate["1s"] : range === "1h" ? events.rate["10s"] : events.rate["60s"];
+function sample(snapshot, events, errors) {
+  const { chat, system } = snapshot;
+  const first = [];
+  const speed = [];
+  for (const { type, time, data } of events) {
+    if (time < snapshot.time - FRESH) continue;
+    if (type === "chat.first_token") first.push(Number(data.seconds));
+    else if (type === "chat.finished" && data.first_token !== null) {
+      const streamed = Number(data.seconds) - Number(data.first_token);
+      if (streamed > 0 && Number(data.tokens) > 1) speed.push((Number(data.tokens) - 1) / streamed);
+    }
+  }
+  const ended = (snapshot.errors.recent ?? []).filter(
+    (row) => row.time > snapshot.time - RECOVERY_WINDOW && (row.outcome === "recovered" || row.outcome === "gave_up"),
+  );
   return {
-    events_rate: rate ?? null,
-    queue_fill: events.queues.reduce((most, queue) => Math.max(most, queue.fill), 0),
-    latency_p50: events.latency_seconds.p50,
-    latency_p99: events.latency_seconds.p99,
-    first_token_p50: chat.first_token_seconds.p50,
-    tokens_per_second: chat.tokens_per_second.p50,
+    events_rate: snapshot.events.rate["1s"] ?? null,
+    queue_fill: snapshot.events.queues.reduce((most, queue) => Math.max(most, queue.fill), 0),
+    latency_p50: snapshot.events.latency_seconds.p50,
+    latency_p99: snapshot.events.latency_seconds.p99,
+    first_token_p50: median(first),
+    tokens_per_second: median(speed),
     errors,
-    recovery_rate: snapshot.errors.recovery_rate,
+    recovery_rate: ended.length ? ended.filter((row) => row.outcome === "recovered").length / ended.length : null,
     rss_bytes: system.rss_bytes,
     cpu_percent: system.cpu_percent,
     loop_lag_p99: system.loop_lag_seconds.p99,
     chats_active: chat.active,
   };
+}
+
+/** @param {number[]} values */
+function median(values) {
+  const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
+  return sorted.length ? sorted[Math.floor(sorted.length / 2)] : null;
 }

@@ -61,14 +61,16 @@ export function createPanel({ root, transport, t, locale, openSettings, copyText
     const links = createLinks(context);
     const log = createLog(context);
     const foot = createFoot(context, { openSettings, copyText });
-    shown = [top, chats, problems, tiles, charts, links, log, foot];
+    shown = [top, tiles, chats, problems, charts, links, log, foot];
     element.lang = tag;
     element.setAttribute("aria-label", translate("title"));
     body.replaceChildren(
       top.element,
+      tiles.element,
       h("div", { class: "cpulse-column cpulse-now" }, chats.element, problems.element),
-      h("div", { class: "cpulse-column cpulse-figures-column" }, tiles.element, charts.element),
-      h("div", { class: "cpulse-column cpulse-past" }, links.element, log.element),
+      charts.element,
+      links.element,
+      log.element,
       foot.element,
     );
     render();

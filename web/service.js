@@ -43,6 +43,8 @@ export class PulseService extends EventTarget {
     this._updatesAtLease = 0;
     /** @type {Promise<void> | null} */
     this._loading = null;
+    /** The history that is being fetched. @type {HistoryTrack | null} */
+    this._asked = null;
     /** @type {Set<string>} */
     this._seen = new Set();
   }
@@ -112,18 +114,18 @@ export class PulseService extends EventTarget {
     const update = /** @type {CustomEvent<import("./types").Update>} */ (event).detail;
     if (!update?.snapshot) return;
     this._updates += 1;
-    this._takeSnapshot(update.snapshot);
+    this._takeSnapshot(update.snapshot, update.events ?? []);
     this._takeEvents(update.events ?? []);
     this._failures = 0;
     this._setConnection("live");
   }
 
-  /** @param {Snapshot} snapshot */
-  _takeSnapshot(snapshot) {
+  /** @param {Snapshot} snapshot @param {LogEvent[]} events */
+  _takeSnapshot(snapshot, events) {
     this.snapshot = snapshot;
-    const whole = this.history.add(snapshot);
+    const enough = this.history.add(snapshot, events.filter((event) => !this._seen.has(String(event.id))));
     this._changed("snapshot");
-    if (!whole) void this._loadHistory();
+    if (!enough) void this._loadHistory();
   }
 
   /** @param {LogEvent[]} events */
@@ -181,7 +183,8 @@ export class PulseService extends EventTarget {
       const snapshot = /** @type {Snapshot} */ (await response.json());
       if (signal.aborted) return;
       this._seedLog(snapshot);
-      this._takeSnapshot(snapshot);
+      this.snapshot = snapshot;
+      this._changed("snapshot");
       this._failures = 0;
       this._setConnection(this.transport.connected ? "live" : "lost");
       await Promise.all([this._lease(), this._loadHistory()]);
@@ -193,7 +196,8 @@ export class PulseService extends EventTarget {
   async _loadHistory() {
     const signal = this._life?.signal;
     const track = this.history;
-    if (!signal) return;
+    if (!signal || this._asked === track) return;
+    this._asked = track;
     try {
       const response = await this.transport.fetch(`/copilot-pulse/history?range=${track.range}`, { signal });
       if (!response.ok) return;
@@ -204,6 +208,8 @@ export class PulseService extends EventTarget {
     } catch (error) {
       // The charts go on from the live snapshots; the next reload asks again.
       if (!signal.aborted && !(error instanceof TypeError || error instanceof SyntaxError)) throw error;
+    } finally {
+      if (this._asked === track) this._asked = null;
     }
   }
 

@@ -75,11 +75,14 @@ export interface SeamRow {
   detail?: string;
 }
 
-/** One check of the server's health report. */
-export interface CheckRow {
-  name?: string;
-  status?: Health;
+/** One health check that does not pass; `code` and `values` say the same as `output` for a program. */
+export interface HealthProblem {
+  check: string;
+  status: Health;
+  code?: string;
   output?: string;
+  advice?: string;
+  values?: Record<string, unknown>;
 }
 
 /** The body of `/copilot-pulse/metrics`. The server may add keys. */
@@ -138,7 +141,8 @@ export interface Snapshot {
   };
   mcp: McpRow[];
   seams: SeamRow[];
-  health: { status: Health; summary?: string; advice?: string; checks?: Record<string, CheckRow[]> };
+  /** `problems`: the worst first. */
+  health: { status: Health; summary?: string; advice?: string; problems?: HealthProblem[] };
 }
 
 export interface LogEvent {

@@ -6,92 +6,91 @@
 /** @typedef {import("./types").ErrorRow} ErrorRow */
 /** @typedef {import("./types").Translate} Translate */
 
+/** @typedef {import("./types").Format} Format */
+/** @typedef {import("./types").HealthProblem} HealthProblem */
+
 /**
  * @typedef {object} Verdict
  * @property {"pass" | "warn" | "fail" | "off"} status
  * @property {string} title
  * @property {string} advice  empty when nothing is to be done
+ * @property {string[]} more  what else is not well, one sentence each
  */
 
-/** How long a failed chat stays the headline, in seconds. */
-const FRESH = 300;
+/** Checks that tell of failed chats; the newest failure itself says more than their number. */
+const FAILURES = new Set(["chats_failed", "chats_all_failed"]);
 
 /**
+ * The server judges; this only finds the words, in the reader's language if we have them.
+ *
  * @param {{ snapshot: Snapshot | null, connection: import("./types").Connection }} state
- * @param {import("./types").Translate} t
- * @param {import("./types").Format} format
+ * @param {Translate} t
+ * @param {Format} format
  * @returns {Verdict}
  */
 export function verdict({ snapshot, connection }, t, format) {
-  if (connection === "absent") return say("fail", "absent");
-  if (connection === "unreachable") return say("fail", "unreachable");
-  if (!snapshot) return say("off", "connecting");
-  const { health } = snapshot;
-  const cause = findCause(snapshot, format);
-  if (cause) {
-    // The server's word on how bad it is stands, unless it has not noticed yet.
-    const status = health.status === "pass" ? cause.status : health.status === "fail" ? "fail" : cause.status;
-    if (cause.error) {
-      const params = { when: format.when(cause.error.time, snapshot.time), what: kindText(cause.error, t) };
-      return { status, title: t("verdict.failed.title", params), advice: kindAdvice(cause.error, t) || t("verdict.failed.advice") };
-    }
-    return say(status, cause.key, cause.params);
+  if (connection === "absent") return plain("fail", "absent");
+  if (connection === "unreachable") return plain("fail", "unreachable");
+  if (!snapshot) return plain("off", "connecting");
+  const { health, chat } = snapshot;
+  const problems = health.problems ?? [];
+  if (problems.length) {
+    const [first, ...rest] = problems.map((problem) => problemText(problem, snapshot, t, format));
+    return { status: health.status, title: first.title, advice: first.advice, more: rest.map((text) => text.title) };
   }
   if (health.status !== "pass") {
-    return { status: health.status, title: health.summary || t(`verdict.${health.status}.title`), advice: health.advice ?? "" };
+    const title = health.summary || t(`verdict.${health.status}.title`);
+    return { status: health.status, title, advice: health.advice ?? "", more: [] };
   }
-  const n = snapshot.chat.active;
-  if (n > 0) return say("pass", "busy", { n });
-  return say("pass", snapshot.chat.completed > 0 ? "well" : "ready");
+  if (chat.active > 0) return plain("pass", "busy", { n: chat.active });
+  return plain("pass", chat.completed > 0 ? "well" : "ready");
 
   /** @param {Verdict["status"]} status @param {string} key @param {Params} [params] @returns {Verdict} */
-  function say(status, key, params) {
-    return { status, title: t(`verdict.${key}.title`, params), advice: known(t, `verdict.${key}.advice`, params) };
+  function plain(status, key, params) {
+    return { status, title: t(`verdict.${key}.title`, params), advice: known(t, `verdict.${key}.advice`, params), more: [] };
   }
 }
 
 /**
- * The gravest thing that the figures show and that we have words for in every language.
- *
+ * @param {HealthProblem} problem
  * @param {Snapshot} snapshot
- * @param {import("./types").Format} format
- * @returns {{ status: "warn" | "fail", key: string, params?: Params, error?: ErrorRow } | null}
+ * @param {Translate} t
+ * @param {Format} format
  */
-function findCause(snapshot, format) {
-  const copilotSeams = snapshot.seams.filter((seam) => seam.name !== "http" && seam.name !== "log");
-  if (copilotSeams.length && copilotSeams.every((seam) => !seam.attached)) return { status: "warn", key: "noCopilot" };
-
-  const open = snapshot.errors.breakers.find((breaker) => breaker.state === "open" && !isMcp(breaker.name, snapshot));
-  if (open) {
-    const params = { name: shortName(open.name), wait: format.duration(open.retry_in ?? 0) };
-    return { status: "fail", key: "breakerOpen", params };
+function problemText(problem, snapshot, t, format) {
+  const code = problem.code ?? "";
+  const failure = FAILURES.has(code) ? newestFailure(snapshot) : null;
+  const params = healthParams(problem.values ?? {}, format);
+  if (failure) {
+    params.when = format.when(failure.time, snapshot.time);
+    params.what = kindText(failure, t);
+    const title = t(code === "chats_all_failed" ? "health.chats_all_failed.title" : "health.chat_failed.title", params);
+    return { title, advice: kindAdvice(failure, t) || t("health.chat_failed.advice") };
   }
-
-  const last = newestFailure(snapshot);
-  if (last && snapshot.time - last.time < FRESH) return { status: "warn", key: "failed", error: last };
-
-  const full = snapshot.events.queues.find((queue) => queue.zone === "degraded");
-  if (full) return { status: "warn", key: "queueFull", params: { name: full.name, fill: format.percent(full.fill) } };
-
-  const down = snapshot.mcp.filter((row) => row.state === "down");
-  if (down.length) {
-    return { status: "warn", key: "mcpDown", params: { n: down.length, names: down.map((row) => row.server).join(", ") } };
-  }
-  const loose = copilotSeams.filter((seam) => !seam.attached);
-  if (loose.length) return { status: "warn", key: "seamLoose", params: { n: loose.length, names: loose.map((seam) => seam.name).join(", ") } };
-  return null;
+  const title = known(t, `health.${code}.title`, params);
+  if (title) return { title, advice: known(t, `health.${code}.advice`, params) };
+  return { title: problem.output || problem.check, advice: problem.advice ?? "" };
 }
 
-/** @param {string} name @param {Snapshot} snapshot */
-function isMcp(name, snapshot) {
-  return name.startsWith("mcp") || snapshot.mcp.some((row) => row.server === name || (row.host && name.includes(row.host)));
+/** The values of a check as text: times with their unit, names without their scheme. @param {Record<string, unknown>} values @param {Format} format */
+function healthParams(values, format) {
+  /** @type {Params} */
+  const params = {};
+  for (const [name, value] of Object.entries(values)) {
+    if (typeof value === "number") {
+      const timed = name === "seconds" ? format.seconds(value) : name === "retry_in" ? format.duration(value) : null;
+      params[name] = timed ?? (name === "share" ? format.percent(value) : format.number(value));
+    } else {
+      params[name] = name === "names" ? String(value).split(", ").map(shortName).join(", ") : String(value);
+    }
+  }
+  return params;
 }
 
-/** The newest chat failure that no later success has outlived. @param {Snapshot} snapshot */
+/** @param {Snapshot} snapshot @returns {ErrorRow | null} */
 function newestFailure(snapshot) {
-  const recent = snapshot.errors.recent ?? [];
   let found = null;
-  for (const row of recent) {
+  for (const row of snapshot.errors.recent ?? []) {
     if (row.outcome === "gave_up" && (!found || row.time > found.time)) found = row;
   }
   return found;

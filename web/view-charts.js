@@ -8,15 +8,15 @@ import { RANGES } from "./history.js";
 /** @typedef {import("./types").ViewContext} ViewContext */
 /** @typedef {import("./types").RangeName} RangeName */
 /** @typedef {import("./types").SeriesName} SeriesName */
-/** @typedef {{ name: string, lines: [SeriesName, string, 1 | 2 | 3][], unit: "number" | "percent" | "share" | "seconds" | "bytes", kind?: "bars", thresholds?: number[], ceiling?: number, fromZero?: boolean }} ChartSpec */
+/** @typedef {{ name: string, lines: [SeriesName, string, 1 | 2 | 3][], unit: "number" | "percent" | "share" | "seconds" | "bytes", kind?: "bars", sparse?: boolean, thresholds?: number[], ceiling?: number, fromZero?: boolean }} ChartSpec */
 
 /** @type {{ name: string, charts: ChartSpec[] }[]} */
 export const GROUPS = [
   {
     name: "chat",
     charts: [
-      { name: "firstToken", lines: [["first_token_p50", "p50", 1]], unit: "seconds" },
-      { name: "speed", lines: [["tokens_per_second", "p50", 1]], unit: "number" },
+      { name: "firstToken", lines: [["first_token_p50", "p50", 1]], unit: "seconds", sparse: true },
+      { name: "speed", lines: [["tokens_per_second", "p50", 1]], unit: "number", sparse: true },
       { name: "chats", lines: [["chats_active", "active", 1]], unit: "number" },
     ],
   },
@@ -24,7 +24,7 @@ export const GROUPS = [
     name: "errors",
     charts: [
       { name: "errors", lines: [["errors", "errors", 3]], unit: "number", kind: "bars" },
-      { name: "recovery", lines: [["recovery_rate", "rate", 1]], unit: "share", ceiling: 1 },
+      { name: "recovery", lines: [["recovery_rate", "rate", 1]], unit: "share", ceiling: 1, sparse: true },
     ],
   },
   {
@@ -57,6 +57,7 @@ export function createCharts(context) {
         lines: spec.lines.map(([key, label, tone]) => ({ key, label: t(`charts.lines.${label}`), tone })),
         format: formatOf(spec.unit, format),
         kind: spec.kind,
+        sparse: spec.sparse,
         thresholds: spec.thresholds,
         ceiling: spec.ceiling,
         fromZero: spec.fromZero,

@@ -100,7 +100,7 @@ function createRow(first, { t, format, service, signal }) {
     setAttr(bar, "title", row.first_token === null || row.first_token === undefined
       ? t("chats.barWaiting", { wait: format.seconds(seconds) })
       : t("chats.bar", { wait: format.seconds(wait), stream: format.seconds(Math.max(0, seconds - wait)) }));
-    show(bar, seconds > 0);
+    show(bar, seconds > 0 && !over);
     if (over) stop.disabled = true;
   }
   update(first);

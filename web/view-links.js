@@ -40,7 +40,7 @@ export function createLinks(context) {
       if (!snapshot) return;
       mcp.update(snapshot.mcp.map((row) => mcpRow(row, context)));
       breakers.update(snapshot.errors.breakers.map((row) => breakerRow(row, context)));
-      seams.update(snapshot.seams.map((row) => seamRow(row, context)));
+      seams.update(seamRows(snapshot.seams, context));
     },
   };
 }
@@ -134,16 +134,17 @@ function breakerRow(row, { t, format, service }) {
   };
 }
 
-/** @param {import("./types").SeamRow} row @param {ViewContext} context @returns {LinkRow} */
-function seamRow(row, { t }) {
-  return {
-    key: row.name,
-    tone: row.attached ? "up" : "down",
-    title: row.name,
-    host: "",
-    state: t(row.attached ? "links.states.attached" : "links.states.missing"),
-    note: row.attached ? "" : (row.detail ?? ""),
-    retryLabel: "",
-    retry: null,
-  };
+/** What is attached in one line, and one line for each place that is not. @param {import("./types").SeamRow[]} seams @param {ViewContext} context @returns {LinkRow[]} */
+function seamRows(seams, { t }) {
+  const attached = seams.filter((seam) => seam.attached);
+  const missing = seams.filter((seam) => !seam.attached);
+  const plain = { host: "", retryLabel: "", retry: null };
+  /** @type {LinkRow[]} */
+  const rows = missing.map((seam) => ({ ...plain, key: seam.name, tone: "down", title: seam.name, state: t("links.states.missing"), note: seam.detail ?? "" }));
+  if (attached.length) {
+    const n = seams.length;
+    const title = missing.length ? t("links.attachedSome", { n, attached: attached.length }) : t("links.attachedAll", { n });
+    rows.unshift({ ...plain, key: "", tone: "up", title, state: "", note: attached.map((seam) => seam.name).join(", ") });
+  }
+  return rows;
 }

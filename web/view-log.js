@@ -173,7 +173,10 @@ function summarise(event, { t, format }) {
     "chat.agent_changed": () => [data.agent],
     "chat.retrying": () => [t("log.retry", { attempt: data.attempt, of: data.of, wait: format.seconds(data.wait) }), data.error],
     "chat.finished": () => [t(`log.outcomes.${data.outcome}`), format.seconds(data.seconds), t("chats.tokens", { n: data.tokens ?? 0, count: format.compact(data.tokens ?? 0) }), host],
-    error: () => [kindText(/** @type {import("./types").ErrorRow} */ (/** @type {unknown} */ (data)), t), data.outcome && t(`outcomes.${data.outcome}`), host],
+    error: () => {
+      const what = kindText(/** @type {import("./types").ErrorRow} */ (/** @type {unknown} */ (data)), t);
+      return [what, data.outcome && t(`outcomes.${data.outcome}`), ...[data.model, data.host].filter((name) => name && !what.includes(name))];
+    },
     "breaker.changed": () => [data.name, t(`links.states.${data.state}`)],
     "mcp.changed": () => [data.server, t(`links.states.${data.state}`), data.reason],
     "queue.zone": () => [data.queue, `${data.was} → ${data.zone}`, format.percent(data.fill)],

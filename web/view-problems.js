@@ -78,11 +78,12 @@ function createRow(first, { t, format, service }) {
   function update(row) {
     const now = service.snapshot?.time ?? row.time;
     setAttr(element, "data-outcome", row.outcome ?? "gave_up");
-    setText(what, kindText(row, t));
+    const title = kindText(row, t);
+    setText(what, title);
     setText(when, format.when(row.time, now));
     setAttr(when, "title", format.clock(row.time, true));
     setText(outcome, row.outcome && OUTCOMES.has(row.outcome) ? t(`outcomes.${row.outcome}`) : "");
-    setText(where, [row.model, row.host].filter(Boolean).join(" · "));
+    setText(where, [row.model, row.host].filter((name) => name && !title.includes(name)).join(" · "));
     setText(message, [row.type, row.status ? `HTTP ${row.status}` : "", row.message].filter(Boolean).join(" · "));
     const help = kindAdvice(row, t);
     setText(advice, help);

@@ -1,7 +1,7 @@
 // @ts-check
 /** The panel's head: the verdict, the tiles, and its foot with version, diagnostics and settings. */
 
-import { button, h, icon, setAttr, setText, show } from "./dom.js";
+import { button, h, icon, keyedList, setAttr, setText, show } from "./dom.js";
 import { verdict } from "./verdict.js";
 
 /** @typedef {import("./types").ViewContext} ViewContext */
@@ -12,8 +12,10 @@ export function createVerdict({ t, format, service }) {
   const mark = h("span", { class: "cpulse-mark", "aria-hidden": "true" });
   const title = h("p", { class: "cpulse-verdict-title", role: "status" });
   const advice = h("p", { class: "cpulse-verdict-advice" });
+  const more = h("ul", { class: "cpulse-verdict-more" });
+  const fill = keyedList(more, (/** @type {string} */ text) => ({ element: h("li", { text }), update: () => undefined }));
   const link = h("p", { class: "cpulse-verdict-link", text: t("connection.lost") });
-  const element = h("section", { class: "cpulse-verdict", "aria-label": t("sections.verdict") }, mark, h("div", {}, title, advice, link));
+  const element = h("section", { class: "cpulse-verdict", "aria-label": t("sections.verdict") }, mark, h("div", {}, title, advice, more, link));
   return {
     element,
     update() {
@@ -22,6 +24,8 @@ export function createVerdict({ t, format, service }) {
       setText(title, found.title);
       setText(advice, found.advice);
       show(advice, found.advice !== "");
+      fill(found.more, (text) => text);
+      show(more, found.more.length > 0);
       show(link, service.connection === "lost" && service.snapshot !== null);
     },
   };

@@ -58,6 +58,17 @@ def _error(now: float, ago: float, kind: str, type_: str, outcome: str, **more: 
     return row | more
 
 
+def _problem(check: str, status: str, code: str, **values: Any) -> Json:
+    return {"check": check, "status": status, "code": code, "output": f"Server's words for {code}.", "advice": "", "values": values}
+
+
+def _health(*problems: Json) -> Json:
+    if not problems:
+        return {"status": "pass", "summary": "Copilot Pulse is well.", "advice": "", "check": None, "code": "", "problems": []}
+    first = problems[0]
+    return {"status": first["status"], "summary": first["output"], "advice": "", "check": first["check"], "code": first["code"], "problems": list(problems)}
+
+
 def idle(now: float) -> Json:
     """A fresh start: attached, nothing asked yet."""
     none = {"p50": None, "p90": None, "p99": None, "max": None, "count": 0}
@@ -112,7 +123,7 @@ def idle(now: float) -> Json:
             {"server": "bing", "host": "bing.example.com", "state": "unknown", "tools": 0, "retry_in": 0, "reason": ""},
         ],
         "seams": [{"name": n, "attached": True, "detail": ""} for n in ("model", "run", "chat", "mcp", "memory", "log", "http")],
-        "health": {"status": "pass", "summary": "All is well.", "advice": ""},
+        "health": _health(),
     }
 
 
@@ -172,7 +183,11 @@ def busy(now: float) -> Json:
 def failing(now: float) -> Json:
     """The model server is gone, an MCP server too, and a chat was given up."""
     data = busy(now)
-    data["health"] = {"status": "fail", "summary": f"Calls to {LOCAL} are paused.", "advice": "Check the model server."}
+    data["health"] = _health(
+        _problem("chat:failures", "fail", "chats_all_failed", failed=3, cause="Cannot connect"),
+        _problem("breakers:open", "warn", "breaker_open", names=f"http://{LOCAL}/v1", retry_in=14),
+        _problem("mcp:connections", "warn", "mcp_down", names="mcp.example.com"),
+    )
     data["errors"] |= {
         "total": 23,
         "by_severity": {"low": 1, "medium": 19, "high": 3, "critical": 0},
@@ -216,7 +231,7 @@ def recovered(now: float) -> Json:
     data = failing(now + 0)
     for row in data["errors"]["recent"]:
         row["time"] -= 900
-    data["health"] = {"status": "pass", "summary": "All is well.", "advice": ""}
+    data["health"] = _health()
     data["errors"]["breakers"][1] |= {"state": "closed", "failures": 0, "calls": 4, "retry_in": 0}
     data["mcp"][0] |= {"state": "up", "tools": 12, "reason": "", "retry_in": 0}
     data["chat"] |= {"active": 0, "completed": 64, "current": [
@@ -232,7 +247,7 @@ def no_copilot(now: float) -> Json:
     data = idle(now)
     data["seams"] = [{"name": n, "attached": False, "detail": "Copilot is not loaded"} for n in ("model", "run", "chat", "mcp", "memory")]
     data["mcp"] = []
-    data["health"] = {"status": "warn", "summary": "Copilot was not found.", "advice": "Install ComfyUI-Copilot."}
+    data["health"] = _health(_problem("copilot:seams", "warn", "copilot_missing", detail="Copilot is not loaded"))
     return data
 
 
@@ -271,10 +286,11 @@ def history(scenario: str, range_: str, now: float) -> Json:
         put("queue_fill", 0.002 if calm else min(0.96, 0.06 + 0.1 * wave + 0.05 * noise + (0.55 * noise if trouble else 0)))
         put("latency_p50", 2e-5 + 6e-6 * noise)
         put("latency_p99", 7e-5 + 9e-5 * noise + (2e-4 if trouble else 0))
-        put("first_token_p50", None if calm else (2.2 if trouble else 0.55) + 0.4 * noise)
-        put("tokens_per_second", None if calm else (22 if trouble else 68) + 14 * noise)
+        seldom = calm or dice.random() > {"1m": 0.15, "1h": 0.1, "24h": 0.5}[range_]
+        put("first_token_p50", None if seldom else (2.2 if trouble else 0.55) + 0.4 * noise)
+        put("tokens_per_second", None if seldom else (22 if trouble else 68) + 14 * noise)
         put("errors", 0.0 if calm or not trouble else float(noise > 0.55) * math.ceil(noise * 3))
-        put("recovery_rate", None if calm else (0.64 if trouble else 1.0))
+        put("recovery_rate", (0.5 + 0.4 * noise if trouble else None))
         put("rss_bytes", 1.2e9 + 1.4e8 * index / points + 1e7 * noise)
         put("cpu_percent", 1 + noise if calm else 8 + 12 * wave + 4 * noise)
         put("loop_lag_p99", 0.0012 + 0.002 * noise + (0.05 * noise if trouble and noise > 0.8 else 0))
