@@ -24,10 +24,11 @@ How = Literal["reset", "close", "half", "hole"]
 class Fault:
     """What happens to one connection.
 
-    `cut_after` counts bytes towards the client, `cut_up_after` bytes towards the server; None never cuts. `how`:
-    "reset" (RST to both sides), "close" (orderly end to both), "half" (orderly end of that one direction; the
-    other goes on), "hole" (that direction is swallowed from there on, nobody is told). `delay` seconds lie
-    before each piece towards the client, whose size is at most `chunk` bytes. `refuse` resets at once.
+    `cut_after` counts bytes towards the client, `cut_up_after` bytes towards the server; None never cuts.
+    `how`: "reset" (RST to both sides), "close" (orderly end to both), "half" (orderly end of that one
+    direction; the other goes on), "hole" (that direction is swallowed from there on, nobody is told). `delay`
+    seconds lie before each piece towards the client, whose size is at most `chunk` bytes. `refuse` resets at
+    once.
     """
 
     cut_after: int | None = None

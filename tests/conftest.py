@@ -1,0 +1,58 @@
+"""Fixtures that any test may use: servers that misbehave, a stand-in Copilot, a clock moved by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.clock import FakeClock
+from tests.support.host import Host
+from tests.support.llm_server import FaultServer
+from tests.support.mcp_server import McpServer, Tool
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer has set in the shell must not decide a test, nor send traces or use a proxy."""
+    for name in list(os.environ):
+        upper = name.upper()
+        if upper.startswith(
+            ("COPILOT_PULSE", "COPILOT_STANDIN", "OPENAI_", "CC_OPENAI_", "WORKFLOW_")
+        ) or upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that stands still until the test advances it."""
+    return FakeClock()
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[FaultServer]:
+    """A model server; healthy until it is given plans."""
+    async with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def mcp() -> AsyncIterator[McpServer]:
+    """The MCP server with Copilot's tools; healthy until told otherwise."""
+    async with McpServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def search_mcp() -> AsyncIterator[McpServer]:
+    """The second MCP server, with a search tool."""
+    async with McpServer(tools={"bing_search": Tool("found on the web")}) as server:
+        yield server
+
+
+@pytest.fixture
+async def standin(llm: FaultServer, mcp: McpServer, search_mcp: McpServer) -> AsyncIterator[Host]:
+    """The unpatched stand-in with both MCP servers up, on `llm`."""
+    async with Host(llm=llm, mcp=(mcp.root, search_mcp.url)) as host:
+        yield host
