@@ -1,11 +1,11 @@
 """The MCP seam: a tool server that is dead, slow or dies costs its tools, and not the chat.
 
 Replaces `MCPServerSse` in Copilot's `mcp_client` (looked up for each chat) by a subclass of whatever class
-stands there. Unpatched, Copilot connects to its two servers one after the other before each chat, waits up to 300 s
-for each, and gives the chat up if one fails. Here
+stands there. Unpatched, Copilot connects to its two servers one after the other before each chat, waits up to
+300 s for each, and gives the chat up if one fails. Here
 
 - each server's connection lives in a task of its own (see `mcp_link`), begun when the object is made, so all
-  servers connect side by side; entering waits for what is left of `mcp_timeout`, then does without;
+  servers connect side by side; entering waits for what is left of `mcp_timeout`, then goes on without;
 - while a server is known to be down nobody waits for it (see `mcp_directory`), and it comes back by itself;
 - `list_tools()` of a server that is not there is empty; `call_tool()` gives the model an error to read, also
   after `mcp_tool_timeout` seconds; neither raises;
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .chats import current_chat
 from .mcp_directory import McpDirectory, Server, Sleep, digest
+from .mcp_http import share_tls_context
 from .mcp_link import Link, McpLost, McpTimeout
 from .mcp_reason import reason
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
@@ -169,9 +170,9 @@ class Guard:
         self._session = chat.session if chat is not None else _session(params.get("headers"))
         self._limit = seam.pulse.settings.current.mcp_timeout
         self._make = _link_maker(base, args, kwargs)
+        share_tls_context(target)
         self._link: Link | None = None
         self._server: Server | None = None
-        self._deadline = 0.0
         self._since = 0.0
         self._counted = False
 
@@ -181,7 +182,6 @@ class Guard:
             return
         directory = self._seam.directory
         self._since = self._seam.clock()
-        self._deadline = self._since + self._limit
         server = self._server = directory.want(self._url, self._make)
         if directory.shut(server, self._key):
             directory.missing_for(server, self._session)
@@ -214,7 +214,8 @@ class Guard:
         if self._link is None:
             return
         try:
-            if not await self._link.ready(self._deadline - self._seam.clock()):
+            # The link settles by itself when its time is up; this is for a loop that hardly turns.
+            if not await self._link.ready(2 * self._limit):
                 self._give_up()
         except BaseException:
             await self._seam.abandon(self)
@@ -285,11 +286,10 @@ class Guard:
 
     def _give_up(self) -> None:
         link, server = self._link, self._server
-        if link is None or server is None or link.state != "connecting":
-            return
-        self.stop()
-        self._seam.directory.failed(server, McpTimeout(self._limit), key=self._key, since=self._since)
-        self._seam.directory.missing_for(server, self._session)
+        if link is not None and server is not None and link.state == "connecting":
+            self.stop()
+            self._seam.directory.suspect(server)
+            self._seam.directory.missing_for(server, self._session)
 
     def _settle_count(self) -> None:
         if self._counted and self._server is not None:
@@ -369,6 +369,7 @@ def _link_maker(base: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Cal
     def make(limit: float) -> Link:
         # An object of the original class: a probe is no chat's.
         server = base(*args, **kwargs)
+        share_tls_context(server)
         return Link(
             connect=server.connect,
             list_tools=lambda: _count_tools(base, server),

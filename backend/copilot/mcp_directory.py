@@ -125,7 +125,7 @@ class McpDirectory:
             log.info("the MCP server %s is back, with %d tools", server.name, tools)
 
     def failed(self, server: Server, error: BaseException, *, key: str | None = None, since: float) -> None:
-        """A link that began at `since` did not come up; if another came up after that, it is only suspected."""
+        """A link that began at `since` did not come up; if another did after that, it is only suspected."""
         if server.up_at > since:
             self.suspect(server)
             return
@@ -279,7 +279,7 @@ class McpDirectory:
                 began = self._clock()
                 link.start()
                 try:
-                    up = await link.ready(max(limit, PROBE_SECONDS) + 1.0)
+                    up = await link.ready(2 * max(limit, PROBE_SECONDS))
                     took = self._clock() - began
                     error = link.error
                     tools = link.tools
@@ -299,7 +299,7 @@ class McpDirectory:
             server.probing = None
 
     def _down_again(self, server: Server, error: BaseException) -> None:
-        self._down(server, self._redact(reason(error, server.host)), error, key_only=server.key_only)
+        self._down(server, self._redact(reason(error, server.host)), error, key_only=refused_key(error))
         self._keep(server)
 
     def _publish(self, server: Server) -> None:
@@ -308,7 +308,7 @@ class McpDirectory:
             "host": server.host,
             "state": server.state,
             "reason": server.reason,
-            "retry_in": round(max(0.0, server.retry_at - self._clock()), 1) if server.state == "down" else 0.0,
+            "retry_in": 0.0 if server.state == "up" else round(max(0.0, server.retry_at - self._clock()), 1),
             "tools": server.tools,
         }
         try:

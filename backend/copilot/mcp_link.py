@@ -14,6 +14,9 @@ from typing import Any, Final, Literal
 log = logging.getLogger("copilot_pulse.mcp")
 
 CLEAN_SECONDS: Final = 5.0
+# A limit is kept in steps of this size, and a step that comes late counts no more: while ComfyUI itself
+# is busy on the event loop, no server can answer, and none is to blame.
+_STEP_SECONDS: Final = 0.05
 State = Literal["new", "connecting", "up", "failed", "closed"]
 
 
@@ -36,7 +39,7 @@ class Link:
     """The connection's life: `start()`, `ready()`, in between calls through `run()`, `close()`.
 
     `connect`, `list_tools` and `cleanup` do the work; all three run in the link's own task. `limit` is the
-    time for connecting and listing the tools together. `outcome(link)` is called once, when the link is up or
+    time for connecting and listing the tools together, in seconds in which the event loop was not held up. `outcome(link)` is called once, when the link is up or
     has failed (not if it was closed before), and `lost(link)` if it broke after it had been up.
     For the event loop's thread.
     """
@@ -67,6 +70,9 @@ class Link:
         self._stop: asyncio.Event = asyncio.Event()
         self._timed_out = False
         self._cancelled = False
+        self._spent = 0.0
+        self._looked_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to connect, in a task of its own; a second call changes nothing."""
@@ -101,7 +107,7 @@ class Link:
     async def run(self, call: Awaitable[Any], limit: float | None) -> Any:
         """The result of `call`, unless the link ends or `limit` seconds (None: no limit) pass before.
 
-        The call is cancelled then, and when the caller is. Raises what the call raises, McpTimeout or McpLost.
+        The call is cancelled then, and when the caller is. Raises what the call raises, McpTimeout, McpLost.
         """
         task = asyncio.ensure_future(call)
         ended = self.task
@@ -144,20 +150,30 @@ class Link:
             self._cancelled = True
             self.task.cancel()
 
-    def _time_out(self) -> None:
-        self._timed_out = True
-        self._cancel()
+    def _watch_the_time(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._timer is not None:
+            self._spent += min(now - self._looked_at, _STEP_SECONDS)
+        self._looked_at = now
+        left = self.limit - self._spent
+        if left <= 0:
+            self._timed_out = True
+            self._cancel()
+        else:
+            self._timer = loop.call_later(min(left, _STEP_SECONDS), self._watch_the_time)
 
     async def _live(self) -> None:
         """The link's task."""
         foreign_cancel: asyncio.CancelledError | None = None
         try:
-            timer = asyncio.get_running_loop().call_later(self.limit, self._time_out)
+            self._watch_the_time()
             try:
                 await self._connect()
                 self.tools = await self._list_tools()
             finally:
-                timer.cancel()
+                if self._timer is not None:
+                    self._timer.cancel()
             if not self._stop.is_set():
                 self._settle("up")
                 await self._stop.wait()
