@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from ..error_handling import (
     Classification,
@@ -97,7 +98,7 @@ class ModelCall:
         self._open_stream = open_stream
         self._client = model._client
         self._chat: Chat | None = current_chat.get()
-        self.base_url = str(self._client.base_url)
+        self.base_url = unquote(str(self._client.base_url))
         self.host = _host_of(self._client.base_url)
         self.name = str(model.model)
         self._breaker = pulse.recovery.breakers.get(f"llm:{self.host}")
@@ -301,7 +302,7 @@ class ModelCall:
             return True
         self._record(cause, "gave_up")
         final.response.output = [item for item in final.response.output if item not in unknown]
-        if not function_calls(final) and not answer_text(final.response).strip():
+        if not function_calls(final.response) and not answer_text(final.response).strip():
             raise UnknownTool(unknown[0].name)
         return False
 

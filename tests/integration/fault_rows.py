@@ -45,6 +45,8 @@ from tests.support.llm_steps import (
 )
 
 FULL = words(40)
+# What the debug agent writes before the model has said anything.
+DEBUG_HEAD = "> **Now: ComfyUI-Debug-Coordinator**"
 
 # Short limits, so that a row takes a fraction of a second; the breaker has tests of its own.
 ENVIRONMENT: Mapping[str, str] = {
@@ -216,11 +218,11 @@ ROWS: tuple[Row, ...] = (
     Row("hand-off broken off, then made", (Plan(Words(3), Reset()), _HANDOFF, answer()), like=(_HANDOFF, answer()),
         requests=3),
     # -- the debug agent ------------------------------------------------------------------------------
-    Row("debug: no fault", (answer(),), text=FULL, kind="debug"),
-    Row("debug: reset after 20 words", (reset_at(20), answer()), text=FULL, requests=2, kind="debug"),
-    Row("debug: silence", (stall_at(10), answer()), text=FULL, requests=2, kind="debug"),
-    Row("debug: clean end without a finish reason", (eof_at(20), answer()), text=FULL, requests=2, kind="debug"),
-    told("debug: wrong key", status(401, bodies.OPENAI_401), says=("key",), kind="debug"),
+    Row("debug: no fault", (answer(),), like=(answer(),), kind="debug"),
+    Row("debug: reset after 20 words", (reset_at(20), answer()), like=(answer(),), requests=2, kind="debug"),
+    Row("debug: silence", (stall_at(10), answer()), like=(answer(),), requests=2, kind="debug"),
+    Row("debug: clean end without a finish reason", (eof_at(20), answer()), like=(answer(),), requests=2, kind="debug"),
+    told("debug: wrong key", status(401, bodies.OPENAI_401), says=("key",), partial=DEBUG_HEAD, kind="debug"),
     Row("debug: tool, then a reset", (Plan(ToolCall("count_up", {"note": "a"})), reset_at(20), answer()),
         like=(Plan(ToolCall("count_up", {"note": "a"})), answer()), requests=3, tools={"count_up": 1}, kind="debug"),
     # -- Chinese --------------------------------------------------------------------------------------

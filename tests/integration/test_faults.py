@@ -38,11 +38,12 @@ async def test_fault(row: Row, llm: FaultServer) -> None:
     async with Host([PLUGIN, STANDIN], llm=llm, env=ENVIRONMENT) as host:
         assert not host.failed
         expected = row.text
+        llm.plan(answer(1))
+        for session in ("like", "fault"):  # opens the page's connection, and tells about the dead tool servers
+            await host.chat(session=session)
         if row.like:
             llm.plan(*row.like)
-            expected = strip((await _ask(host, row, "like", llm)).text)
-        llm.plan(answer(1))
-        await host.chat(session="fault")  # opens the page's connection, and tells about the dead tool servers
+            expected = (await _ask(host, row, "like", llm)).text
         llm.reset_counts()
         llm.plan(*row.plans)
 
