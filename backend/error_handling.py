@@ -1,12 +1,13 @@
 """Error recovery, the public front: what an error is, whether to ask again, what the user is told.
 
-Everything here stands alone: it knows neither ComfyUI nor Copilot, and foreign exceptions are known by the names
-of their types. The parts are in `backend/recovery/`; docs/errors.md holds the tables.
+Everything here stands alone: it knows neither ComfyUI nor Copilot, and foreign exceptions are known by
+the names of their types. The parts are in `backend/recovery/`; docs/errors.md holds the tables.
 """
 
 from __future__ import annotations
 
 from .recovery.advice import explain, language_of
+from .recovery.bodies import wrong_body
 from .recovery.breaker import BreakerChange, BreakerLimits, BreakerRegistry, CircuitBreaker, Lease
 from .recovery.classify import Classification, Classifier
 from .recovery.errors import (
@@ -14,6 +15,7 @@ from .recovery.errors import (
     ClientGone,
     EmptyAnswer,
     HtmlBody,
+    LengthLimit,
     PulseError,
     ReasoningOnly,
     StreamStalled,
@@ -24,7 +26,7 @@ from .recovery.errors import (
 from .recovery.kinds import KINDS, KindSpec, Severity
 from .recovery.manager import ErrorContext, RecoveryManager
 from .recovery.policy import RetryInfo, RetryPolicy, retry
-from .recovery.redact import Redactor, redact, redact_value
+from .recovery.redact import Redactor, redact, redact_value, secret_name
 
 __all__ = [
     "KINDS",
@@ -41,6 +43,7 @@ __all__ = [
     "HtmlBody",
     "KindSpec",
     "Lease",
+    "LengthLimit",
     "PulseError",
     "ReasoningOnly",
     "RecoveryManager",
@@ -57,4 +60,6 @@ __all__ = [
     "redact",
     "redact_value",
     "retry",
+    "secret_name",
+    "wrong_body",
 ]

@@ -1,4 +1,4 @@
-"""What is known about base URLs: which hosts are local, and what the right address of a provider looks like."""
+"""What is known about base URLs: which hosts are local, and what a provider's right address looks like."""
 
 from __future__ import annotations
 

@@ -1,18 +1,39 @@
-"""The paragraph that a user reads when an answer could not be had: what, where, what was tried, what to do."""
+"""What a user reads when an answer could not be had: what happened, where, what was tried, what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from . import addresses
-from .advice_texts import CHINESE, ENGLISH, PHRASES, QUOTED
+from . import addresses, advice_en, advice_zh
 from .redact import redact
 
 if TYPE_CHECKING:
     from .classify import Classification
 
 _QUOTE_LENGTH: Final = 240
+# Kinds of which the server's own words help: they are quoted.
+_QUOTED: Final = frozenset(
+    {
+        "bad_request",
+        "unknown",
+        "internal",
+        "forbidden",
+        "content_filter",
+        "server_error",
+        "quota",
+        "rate_limited",
+        "not_found",
+        "model_not_found",
+        "context_too_long",
+        "model_behavior",
+        "user_error",
+        "no_tools",
+        "overloaded",
+        "tls",
+        "mcp",
+    }
+)
 
 
 def language_of(header: str | None) -> str:
@@ -39,8 +60,8 @@ def explain(
     "chat", "workflow" or words of your own. `partial` tells that a part of the answer stands above.
     """
     zh = language_of(language) == "zh"
-    texts = CHINESE if zh else ENGLISH
-    p = PHRASES["zh" if zh else "en"]
+    spoken = advice_zh if zh else advice_en
+    p = spoken.PHRASES
     base = addresses.clean_url(base_url)
     host = (
         addresses.host_of(host)
@@ -49,11 +70,11 @@ def explain(
         or addresses.host_of(c.url)
     )
     fields = _fields(c, p, host=host, model=model, base=base, where_set=where_set)
-    what, do = texts.get(c.kind, texts["unknown"])
+    what, do = spoken.TEXTS.get(c.kind, spoken.TEXTS["unknown"])
     what = _special(c, p, fields) or what
     parts = [p["partial"] if partial else "", _fill(what, fields)]
     words = _quotable(c.message)
-    if words and c.kind in QUOTED:
+    if words and c.kind in _QUOTED:
         parts.append(p["quote"].format(words=words))
     if attempts > 1:
         waiting = p["waiting"].format(seconds=_seconds(waited, p)) if waited >= 0.5 else ""
@@ -112,9 +133,7 @@ def _special(c: Classification, p: Mapping[str, str], fields: Mapping[str, str])
     """Two sorts of a bad key never reach a server, which then cannot have refused it."""
     if c.kind != "auth" or c.status is not None:
         return ""
-    if c.type.endswith(("LocalProtocolError", "UnicodeEncodeError")):
-        return p["bad_key"]
-    return p["no_key"] if c.type.endswith("OpenAIError") else ""
+    return p["no_key"] if c.type.endswith(".OpenAIError") else p["bad_key"] if not c.code else ""
 
 
 def _scheme(c: Classification, p: Mapping[str, str], base: str) -> str:

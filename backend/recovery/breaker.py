@@ -47,7 +47,8 @@ class BreakerSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BreakerLimits:
-    """A breaker opens when at least `min_calls` of the last `window` seconds ended and `share` of them failed.
+    """A breaker opens when at least `min_calls` of the last `window` seconds ended and `share` of them
+    failed.
 
     It stays open for `open_for` seconds; then `probes` calls at a time may try. One that succeeds closes it.
     """
@@ -127,7 +128,7 @@ class CircuitBreaker:
         return self._state is State.CLOSED and self._counts()[1] == 0
 
     def acquire(self) -> Lease:
-        """A lease for one call. Raises CircuitOpen, with the seconds left, while the upstream is left alone."""
+        """A lease for one call. Raises CircuitOpen, with the seconds left, while the breaker is open."""
         if self._state is State.OPEN:
             if self._clock() < self._open_until:
                 raise CircuitOpen(self.name, self.retry_in)
@@ -225,9 +226,9 @@ class CircuitBreaker:
 class Lease:
     """The right to make one call. Tell it once how the call ended; whatever is told later is ignored.
 
-    As a (plain or async) context manager it judges by how the block is left. A chat should settle its lease with
-    the first token: a probe that streams for minutes would keep every other chat out as long. A lease that is
-    thrown away counts as cancelled.
+    As a (plain or async) context manager it judges by how the block is left. A chat should settle its lease
+    with the first token: a probe that streams for minutes would keep every other chat out as long. A lease
+    that is thrown away counts as cancelled.
     """
 
     __slots__ = ("_breaker", "_open", "epoch", "probe")
@@ -258,8 +259,8 @@ class Lease:
     def settle(self, verdict: Classification | None) -> None:
         """As the classification of the call's error says; None is a success.
 
-        A refusal that blames the caller (401, 404...) comes from a living server and is a success here; an error
-        that never reached the server is neither.
+        A refusal that blames the caller (401, 404...) comes from a living server and is a success here; an
+        error that never reached the server is neither.
         """
         if verdict is None:
             self.success()
@@ -305,7 +306,10 @@ class Lease:
 
 
 class BreakerRegistry:
-    """Breakers by name, made when first asked for. Bounded: beyond `bound` the idle, then the oldest are forgotten."""
+    """Breakers by name, made when first asked for.
+
+    Bounded: beyond `bound` of them an idle one is forgotten, else the one that was asked for longest ago.
+    """
 
     def __init__(
         self,

@@ -78,9 +78,10 @@ class Classifier:
     ) -> Callable[[], None]:
         """Add a rule for an exception type, or for errors of which `match(error)` is true.
 
-        It is asked after the table's specific rules and before its general ones (ValueError, OSError...); with
-        `override` before the whole table. The newest rule is asked first. `retryable` defaults to what MEDIUM
-        means. Returns a function that takes the rule out again. A predicate that raises counts as false.
+        It is asked after the table's specific rules and before its general ones (ValueError, OSError...);
+        with `override` before the whole table. The newest rule is asked first. `retryable` defaults to what
+        MEDIUM means. Returns a function that takes the rule out again. A predicate that raises counts as
+        false.
         """
         predicate = _by_type(match) if isinstance(match, (type, tuple)) else match
         rule = _Custom(
@@ -138,6 +139,7 @@ class Classifier:
                 # The wrapper's address is kept: the inner error of a socket knows none.
                 return replace(
                     below,
+                    type=below.type if rule is None else facts.name,
                     url=below.url or facts.url,
                     redirected_to=below.redirected_to or facts.redirected_to,
                     message=below.message or self._words(facts.message),

@@ -1,4 +1,5 @@
-"""The errors that Pulse itself raises about a model call. Imports nothing of the package, so all may import it.
+"""The errors that Pulse itself raises about a model call. Imports nothing of the package, so all may import
+it.
 
 Each message is built here from facts that are safe to show: names, hosts, seconds, never a key or a prompt.
 """
@@ -68,7 +69,10 @@ class UnknownTool(PulseError):
 
 
 class HtmlBody(PulseError):
-    """Raised when a web page came where the model's stream was due. `redirected_to` is where it came from, if elsewhere."""
+    """Raised when a web page came where the model's stream was due.
+
+    `redirected_to` is the address that it came from, if that is not the one that was asked.
+    """
 
     def __init__(
         self,
@@ -88,9 +92,11 @@ class HtmlBody(PulseError):
 
 
 class UnexpectedBody(PulseError):
-    """Raised when something other than an event stream came with a good status, such as an error object in JSON.
+    """Raised when something other than an event stream came with a good status, such as an error object in
+    JSON.
 
-    `body` is the parsed JSON or the first characters of the text; it is judged like the body of an error status.
+    `body` is the parsed JSON or the first characters of the text; it is judged like the body of an error
+    status.
     """
 
     def __init__(

@@ -1,35 +1,26 @@
 """What one exception tells, whichever library it came from, without importing that library.
 
-Types are known by `package.Class` names along the MRO (`openai.APIConnectionError`), so two major versions of a
-library look the same. Attributes are read with care: a foreign property may raise.
+Types are known by `package.Class` names along the MRO (`openai.APIConnectionError`), so two major versions
+of a library look the same. Attributes are read with care: a foreign property may raise.
 """
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from . import words as w
+from .bodies import html_title, is_html
 from .errors import PulseError
 
 _MAX_TEXT: Final = 4_000
-_MAX_LINKS: Final = 20
+_REST: Final = 300
 _OURS: Final = PulseError.__module__
 _PACKAGES: Final = {"httpx2": "httpx", "httpcore2": "httpcore", "builtins": "", "exceptiongroup": ""}
-_HTML: Final = re.compile(
-    r"\s{0,64}(?:\ufeff|<!--[^>]{0,500}-->|<\?xml[^>]{0,200}>|\s){0,4}<(?:!doctype\s{1,8}html|html|head|body)",
-    re.I,
-)
-_TITLE: Final = re.compile(r"<title[^>]{0,200}>([^<]{1,200})", re.I)
-_AGAIN_IN: Final = re.compile(
-    r"(?:try again|retry|reset|available|wait)[^.\d]{0,40}?(?P<h>\d{1,3}(?=h))?h?(?P<m>\d{1,4}(?=m(?!s)))?m?\s?"
-    r"(?P<s>\d{1,7}(?:\.\d{1,9})?)?\s?(?P<unit>ms|millisecond|s\b|sec|second|minute|分钟|秒)?",
-    re.I,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +38,8 @@ class Facts:
     url: str | None = None
     redirected_to: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    inner: frozenset[str] = frozenset()
-    """Type names of the errors beneath this one."""
-    inner_text: str = ""
+    codes: frozenset[str] = frozenset()
+    """The provider's code and type, in lower case."""
     body: bool = False
     """A body came with the error."""
 
@@ -77,29 +67,15 @@ def children(error: BaseException) -> tuple[BaseException, ...]:
 def beneath(error: BaseException, *, carrier: bool, known: bool) -> BaseException | None:
     """The error that this one came from.
 
-    A carrier hides its cause at times ("raise ... from None" in connection pools), so its context counts even if
-    suppressed; that of a type nobody knows counts unless suppressed; that of any other counts not at all, as it
-    may be an accident in an except clause.
+    A carrier hides its cause at times ("raise ... from None" in connection pools), so its context counts
+    even if suppressed; that of a type nobody knows counts unless suppressed; that of any other counts not
+    at all, as it may be an accident in an except clause.
     """
     if error.__cause__ is not None:
         return error.__cause__
     if carrier or not (known or error.__suppress_context__):
         return error.__context__
     return None
-
-
-def walk(error: BaseException) -> Iterator[BaseException]:
-    """The errors beneath this one, causes, contexts and members of groups. Bounded; survives cycles."""
-    seen = {id(error)}
-    todo: list[BaseException] = [error]
-    while todo and len(seen) <= _MAX_LINKS:
-        link = todo.pop(0)
-        below = [*children(link), *(e for e in (link.__cause__, link.__context__) if e is not None)]
-        for deeper in below:
-            if id(deeper) not in seen:
-                seen.add(id(deeper))
-                todo.append(deeper)
-                yield deeper
 
 
 def gather(error: BaseException) -> Facts:
@@ -117,32 +93,29 @@ def gather(error: BaseException) -> Facts:
     status = _status(error, response)
     if status is None and code is not None and code.isdigit() and 400 <= int(code) <= 599:
         status = int(code)  # an error object inside the stream that carries the status as its code
-    html = isinstance(body, str) and _HTML.match(body[:2_000]) is not None
+    html = isinstance(body, str) and is_html(body)
     url = _url(safe(error, "url")) or _url(safe(request, "url"))
-    redirected_to = _url(safe(error, "redirected_to")) or _redirected(response, url)
-    title = _TITLE.search(body[:_MAX_TEXT]) if isinstance(body, str) and html else None
-    if html:
-        message = f"web page: {title[1].strip()}" if title else "a web page"
+    if isinstance(body, str) and html:
+        title = html_title(body)
+        message = f"web page: {title}" if title else "a web page"
     else:
         message = said or _own_words(error, raw, body)
-    links = list(walk(error))
+    # The raw text of an API error repeats its body, which may repeat the prompt: words in it prove nothing.
+    rest = "" if said else raw[:_REST] if body else raw
     return Facts(
         error=error,
         name=_short(type(error)),
         names=names,
         message=message,
-        text=" ".join(
-            p for p in (message, code, kind, title[1] if title else "", raw[:_MAX_TEXT]) if p
-        ).lower(),
+        text=" ".join(part for part in (message, code, kind, rest) if part)[:_MAX_TEXT].lower(),
         status=status,
         code=code or kind,
         html=html,
         url=url,
-        redirected_to=redirected_to,
+        redirected_to=_url(safe(error, "redirected_to")) or _redirected(response, url),
         headers=headers,
-        inner=frozenset().union(*(type_names(e) for e in links)),
-        inner_text=" ".join(_text(e)[:300] for e in links).lower(),
-        body=body is not None,
+        codes=frozenset(word.lower() for word in (code, kind) if word),
+        body=bool(body),
     )
 
 
@@ -286,13 +259,11 @@ def _own_words(error: BaseException, raw: str, body: Any) -> str:
 
 
 def _asked_wait(text: str) -> float | None:
-    for match in _AGAIN_IN.finditer(text):
-        hours, minutes, seconds, unit = match["h"], match["m"], match["s"], match["unit"]
-        if not (hours or minutes or (seconds and unit)):
-            continue
-        total = int(hours or 0) * 3600.0 + int(minutes or 0) * 60.0
-        if seconds:
-            scale = 0.001 if unit in ("ms", "millisecond") else 60.0 if unit in ("minute", "分钟") else 1.0
-            total += float(seconds) * scale
-        return total
-    return None
+    found = w.WAIT.search(text)
+    if found is None:
+        return None
+    units = {"h": 3600.0, "小": 3600.0, "m": 60.0, "分": 60.0, "s": 1.0, "秒": 1.0}
+    total = 0.0
+    for number, unit in w.WAIT_PART.findall(found[1] or found[2]):
+        total += float(number) * (0.001 if unit in ("ms", "milli") else units[unit[0]])
+    return total

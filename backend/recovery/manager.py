@@ -51,7 +51,7 @@ class ErrorContext:
     error_id: str | None = None
 
 
-Handler = Callable[[BaseException, ErrorContext], "bool | None | Awaitable[bool | None]"]
+Handler = Callable[[BaseException, ErrorContext], "Awaitable[bool | None] | bool | None"]
 
 
 class RecoveryManager:
@@ -131,8 +131,8 @@ class RecoveryManager:
     def register_handler(self, error_type: type[BaseException], handler: Handler) -> Callable[[], None]:
         """Let `handler(error, context)`, plain or async, decide about errors of a type in `handle_error()`.
 
-        It returns True (make the call again), False (do not), or None (no opinion: the next handler, of the same
-        type or of a base class, is asked). Returns a function that takes the handler off.
+        It returns True (make the call again), False (do not), or None (no opinion: the next handler, of the
+        same type or of a base class, is asked). Returns a function that takes the handler off.
         """
         handlers = self._handlers.setdefault(error_type, [])
         handlers.append(handler)
@@ -146,10 +146,11 @@ class RecoveryManager:
     async def handle_error(self, error: BaseException, context: ErrorContext | str) -> bool:
         """Judge, count and publish an error; True if the operation should be made again.
 
-        The handlers of the error's type are asked first, the nearest type before its bases; a handler that raises
-        is logged and has no say. Then the classification and the retry policy decide. This does not wait out the
-        back-off: `context.delay` tells the seconds. LOW and CRITICAL errors are never retried, whatever a handler
-        says. A cancel while an async handler runs goes through, and nothing was recorded.
+        The handlers of the error's type are asked first, the nearest type before its bases; a handler that
+        raises is logged and has no say. Then the classification and the retry policy decide. This does not
+        wait out the back-off: `context.delay` tells the seconds. LOW and CRITICAL errors are never retried,
+        whatever a handler says. A cancel while an async handler runs goes through, and nothing was
+        recorded.
         """
         about = ErrorContext(context) if isinstance(context, str) else context
         verdict = self.classify(error)
@@ -176,7 +177,7 @@ class RecoveryManager:
         return again
 
     async def retry(self, fn: Callable[[], Awaitable[T]], *, where: str, host: str | None = None) -> T:
-        """`retry()` with this manager's policy, clock and sleep; every failure and the outcome are recorded."""
+        """`retry()` with this manager's policy, clock and sleep; failures and outcome are recorded."""
         last: list[tuple[str, Classification]] = []
 
         def note(info: RetryInfo) -> None:
@@ -240,9 +241,9 @@ class RecoveryManager:
     ) -> str:
         """Count, remember and publish one error and what became of it; returns its id.
 
-        `outcome` is retrying, recovered, gave_up, cancelled or ignored. Pass the id that the first failure got
-        with the later ones of the same call and with its recovery. `attempt` is the call's number, from 1;
-        `wait` the seconds until the next. A recovery is no further error and does not count as one.
+        `outcome` is retrying, recovered, gave_up, cancelled or ignored. Pass the id that the first failure
+        got with the later ones of the same call and with its recovery. `attempt` is the call's number, from
+        1; `wait` the seconds until the next. A recovery is no further error and does not count as one.
         """
         verdict = self.classify(error) if isinstance(error, BaseException) else error
         ident = error_id or f"{self._run}-{next(self._ids)}"
@@ -278,7 +279,7 @@ class RecoveryManager:
         return [dict(row) for row in reversed(self._recent)]
 
     def totals(self) -> dict[str, Any]:
-        """Counts since the start. `recovery_rate` is recovered / (recovered + gave up), None before the first."""
+        """Counts since the start. `recovery_rate` is recovered / (recovered + gave up), None before any."""
         done = self._outcomes["recovered"] + self._outcomes["gave_up"]
         return {
             "total": sum(self._severities.values()),

@@ -30,11 +30,13 @@ class RetrySettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential back-off with full jitter: wait k is random between 0 and `min(cap, base * 2**(k-1))` seconds.
+    """Exponential back-off with full jitter: wait k is random between 0 and `min(cap, base * 2**(k-1))`
+    seconds.
 
-    A server's Retry-After is waited out in full, plus up to a tenth of jitter, however long `cap` is. `budget`
-    bounds all waits of one call together, in seconds: a wait that the server asks for and that does not fit ends
-    the retries at once; a random wait is cut to what is left. `rng` returns floats in [0, 1).
+    A server's Retry-After is waited out in full, plus up to a tenth of jitter, however long `cap` is.
+    `budget` bounds all waits of one call together, in seconds: a wait that the server asks for and that
+    does not fit ends the retries at once; a random wait is cut to what is left. `rng` returns floats in [0,
+    1).
     """
 
     max_retries: int = 3
@@ -92,9 +94,9 @@ async def retry(
 ) -> T:
     """Await `fn()`, again after each failure that is retryable, and return what it returns.
 
-    The last exception is let through as it is. Only for calls that may be made twice: never for an agent's run,
-    whose tools would run twice. A cancel, in the call or in the wait, ends it at once; nothing is left behind.
-    `on_retry` is called before each wait; an exception of its own ends the retries.
+    The last exception is let through as it is. Only for calls that may be made twice: never for an agent's
+    run, whose tools would run twice. A cancel, in the call or in the wait, ends it at once; nothing is left
+    behind. `on_retry` is called before each wait; an exception of its own ends the retries.
     """
     began = clock()
     waited = 0.0

@@ -1,8 +1,8 @@
 """Secrets out of text and data before anything is stored, logged or sent.
 
-Two nets: patterns of what a secret looks like, and a `Redactor` that knows concrete values (the keys that came
-with a request). Every pattern starts at a literal and then takes one run of a character class, so the time
-grows with the length of the text only. Redacting twice changes nothing; nothing here raises.
+Two nets: patterns of what a secret looks like, and a `Redactor` that knows concrete values (the keys that
+came with a request). Every pattern starts at a literal and then takes one run of a character class, so the
+time grows with the length of the text only. Redacting twice changes nothing; nothing here raises.
 """
 
 from __future__ import annotations
@@ -23,40 +23,45 @@ _MAX_DEPTH: Final = 24
 
 # What people type where a local server wants no key: no secrets, and words that our advice needs.
 _PLACEHOLDERS: Final = frozenset(
-    "lm-studio lmstudio ollama llama.cpp llamacpp localhost not-needed no-key-required sk-no-key-required "
-    "placeholder none null undefined openai your-api-key your_api_key api-key api_key dummy-key fake-key "
-    "bearer anything changeme".split()
+    ("lm-studio", "lmstudio", "ollama", "llama.cpp", "llamacpp", "localhost", "not-needed", "no-key-required")
+    + ("sk-no-key-required", "placeholder", "undefined", "openai", "your-api-key", "your_api_key", "api-key")
+    + ("api_key", "dummy-key", "fake-key", "bearer", "anything", "changeme")
 )
 
-# Names of headers, fields and variables that hold a secret. Names of counters ("max_tokens",
-# "first_token": 0.4) are kept apart by the "s" and by their numeric values.
-_NAME: Final = (
-    r"(?:api|access|auth|secret|private|client|account|subscription)[_ -]?(?:api[_ -]?)?(?:key|token|secret)s?"
-    r"|authorization|authentication|apikey|accesskey|secret|passwords?|passwd|passphrase|pwd"
-    r"|credentials?|(?:session|refresh|bearer|id|csrf|xsrf|hf)[_ -]?token|token|cookies?|set-cookie|session[_-]?id_?key"
+# Names of headers, fields and variables that hold a secret. The first need no boundary before them
+# (openaiApiKey, OPENAI_API_KEY); "token" does, and "max_tokens" and "first_token": 0.4 must stay.
+_STRONG: Final = (
+    r"(?:api|access|auth|secret|private|client|account|subscription)[_ -]?"
+    r"(?:api[_ -]?)?(?:key|token|secret)s?"
+    r"|(?:session|refresh|bearer|id|csrf|xsrf|hf)[_-]?token"
+    r"|authorization|passwords?|passwd|passphrase|credentials?"
 )
-_SECRET_NAME: Final = re.compile(rf"(?<![a-z])(?:{_NAME})(?![a-z])", re.IGNORECASE)
+_WEAK: Final = r"(?<![A-Za-z])(?:token|secret|pwd|cookies?|set-cookie|apikey|authentication)"
+_NAME: Final = rf"(?:{_STRONG}|{_WEAK})(?![A-Za-z])"
+_SECRET_NAME: Final = re.compile(_NAME, re.IGNORECASE)
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
-# A field with its value: `"api_key": "..."`, `api-key=...`, `(b'Authorization', b'...')`, `Cookie: a=b; c=d`.
+# A field with its value: `"api_key": "..."`, `api-key=...`, `(b'Authorization', b'...')`, and JSON in JSON.
 _FIELD: Final = re.compile(
-    rf"(?<![A-Za-z])(?P<name>{_NAME})(?![A-Za-z])"
-    r"(?P<sep>\\{0,3}[\"']?\s{0,8}(?:=>?|:|,\s{0,4}b?(?=[\"']))\s{0,8})"
-    r"(?:(?P<open>b?\\{0,3}[\"'])(?P<quoted>[^\"'\\\r\n]*(?:\\[^\"'\r\n][^\"'\\\r\n]*)*)|(?P<bare>[^\s\"',;&<>{}()\[\]][^\s\"',;&<>{}()]*))",
+    rf"(?P<name>{_NAME})"
+    r"(?P<sep>\\{0,3}[\"']?\s{0,8}(?:=>?|:|,\s{0,4}(?=b?[\"']))\s{0,8})"
+    r"(?:(?P<open1>b?\\{1,3}[\"'])(?P<escaped>[^\"'\\\r\n]*)"
+    r"|(?P<open2>b?(?P<quote>[\"']))(?P<quoted>(?:\\.|(?!(?P=quote))[^\\\r\n])*)"
+    r"|(?:(?:Bearer|Basic|Token|Digest)[ \t]{1,8})?(?P<bare>[^\s\"',;&<>{}()\[\]][^\s\"',;&<>{}()]*))",
     re.IGNORECASE,
 )
-# The rest of a header line is all secret: schemes, several cookies, parameters.
+# The rest of a header's line is secret: a scheme with its value, several cookies, parameters.
+_HEADER: Final = r"(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?P<sep>[ \t]{0,8}:[ \t]{0,8})"
 _HEADER_LINE: Final = re.compile(
-    r"(?<![A-Za-z])(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?P<sep>[ \t]{0,8}:[ \t]{0,8})(?P<value>[^\s\"'][^\r\n\"']*)",
-    re.IGNORECASE,
+    rf"(?P<lead>^[ \t<>*]{{0,4}}){_HEADER}[^\s][^\r\n]*", re.IGNORECASE | re.MULTILINE
 )
+_HEADER_INSIDE: Final = re.compile(rf"(?P<lead>(?<![A-Za-z])){_HEADER}[^\s\"'][^\r\n\"']*", re.IGNORECASE)
 _SCHEME: Final = re.compile(
     r"\b(?P<name>Bearer|Basic)(?P<sep>[ \t]{1,8})(?P<value>[A-Za-z0-9._~+/=*-]{6,})", re.IGNORECASE
 )
 _USERINFO: Final = re.compile(r"://[^\s/?#\"'<>\[\]]+@")
 _QUERY: Final = re.compile(
-    r"(?P<name>[?&](?:key|sig|signature|code|auth|sign|token|access_token|api_key)=)[^\s&#\"'<>\[\]]+",
-    re.IGNORECASE,
+    r"(?P<name>[?&](?:key|sig|signature|code|auth|sign)=)[^\s&#\"'<>\[\]]+", re.IGNORECASE
 )
 _PEM: Final = re.compile(
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
@@ -64,9 +69,9 @@ _PEM: Final = re.compile(
 # Keys that their first characters give away. The run must not look like a hyphenated word (see `_shape`).
 _SHAPES: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:"
-    r"(?:sk|rk|pk)[-_][A-Za-z0-9_*.-]{8,}"
-    r"|(?:gsk|hf|r8|ghp|gho|ghu|ghs|ghr|github_pat|fw|key|tgp|jina|co)_[A-Za-z0-9_*]{16,}"
-    r"|(?:xai|nvapi|pplx|glpat|tvly|csk|gh)-[A-Za-z0-9_*-]{12,}"
+    r"(?:sk|rk|pk)[-_][A-Za-z0-9_*.-]{7,}[A-Za-z0-9_*]"
+    r"|(?:gsk|hf|r8|ghp|gho|ghu|ghs|ghr|github_pat|fw|tgp|jina)_[A-Za-z0-9_*]{16,}"
+    r"|(?:xai|nvapi|pplx|glpat|tvly|csk)-[A-Za-z0-9_*-]{12,}"
     r"|xox[abeprs]-[A-Za-z0-9-]{8,}"
     r"|AIza[A-Za-z0-9_*-]{16,}|ya29\.[A-Za-z0-9_-]{16,}"
     r"|(?:AKIA|ASIA|LTAI)[A-Za-z0-9]{12,}"
@@ -102,8 +107,8 @@ def secret_name(name: str) -> bool:
 class Redactor:
     """`redact()` that also knows concrete secrets, by value and by any prefix of eight characters or more.
 
-    The last 256 are kept, each for a day after it was last seen. `add()` and `redact()` may be called from any
-    thread, wait for nothing and never raise.
+    The last 256 are kept, each for a day after it was last seen. `add()` and `redact()` may be called from
+    any thread, wait for nothing and never raise.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, keep: float = 86_400.0) -> None:
@@ -178,7 +183,8 @@ def _prefix_out(text: str, secret: str) -> str:
 
 def _pass(text: str) -> str:
     text = _PEM.sub(MARK, text)
-    text = _HEADER_LINE.sub(rf"\g<name>\g<sep>{MARK}", text)
+    text = _HEADER_LINE.sub(rf"\g<lead>\g<name>\g<sep>{MARK}", text)
+    text = _HEADER_INSIDE.sub(rf"\g<lead>\g<name>\g<sep>{MARK}", text)
     text = _FIELD.sub(_field, text)
     text = _SCHEME.sub(_scheme, text)
     text = _USERINFO.sub(f"://{MARK}@", text)
@@ -187,10 +193,13 @@ def _pass(text: str) -> str:
 
 
 def _field(match: re.Match[str]) -> str:
-    name, sep, quoted, bare = match["name"], match["sep"], match["quoted"], match["bare"]
-    if quoted is not None:
-        return match[0] if not quoted or _plain(quoted) else f"{name}{sep}{match['open']}{MARK}"
-    if _plain(bare):
+    name, sep, bare = match["name"], match["sep"], match["bare"]
+    numeric_is_plain = name.lower() in ("token", "tokens", "secret")
+    if bare is None:
+        opening = match["open1"] or match["open2"]
+        value = match["escaped"] if match["open1"] else match["quoted"]
+        return match[0] if _plain(value, numeric_is_plain) else f"{name}{sep}{opening}{MARK}"
+    if _plain(bare, numeric_is_plain):
         return match[0]
     # In prose ("the token: it is missing") a colon is no proof; a password is worth a false alarm.
     if "=" in sep or "pass" in name.lower() or "pwd" in name.lower() or _looks_random(bare):
@@ -217,11 +226,11 @@ def _looks_random(text: str) -> bool:
     return len(text) >= 24 or any(c.isdigit() or c == "*" for c in text) or any(c.isupper() for c in text[1:])
 
 
-def _plain(text: str) -> bool:
-    """Values that cannot be secrets: numbers, and the words for nothing."""
-    if text == MARK or text.lower() in ("none", "null", "true", "false", "undefined", "..."):
+def _plain(text: str, numeric: bool) -> bool:
+    """Values that cannot be secrets: the words for nothing, and numbers where the name may be a counter's."""
+    if not text or text == MARK or text.lower() in ("none", "null", "true", "false", "undefined", "..."):
         return True
-    return len(text) < 12 and text.replace(".", "", 1).replace("-", "", 1).isdigit()
+    return numeric and len(text) < 12 and text.replace(".", "", 1).replace("-", "", 1).isdigit()
 
 
 def _value(value: Any, clean: Callable[[str], str], depth: int) -> Any:

@@ -1,9 +1,9 @@
 """The table of rules: which error is of which kind. Read from above; the first rule that matches decides.
 
-A rule names what must be true, and all that it names must be true: the type (by `package.Class`, see facts.py, or
-one of our own classes), the HTTP status, the provider's code, words of the message. Rules of one kind that differ
-in what they look at stand side by side. `wrapper` marks types that only carry another error: the carried one
-decides if a rule knows it. docs/errors.md prints this table.
+A rule names what must be true, and all that it names must be true: the type (by `package.Class`, see
+facts.py, or one of our own classes), the HTTP status, the provider's code, words of the message. Rules of
+one kind that differ in what they look at stand side by side. `wrapper` marks types that only carry another
+error: the carried one decides if a rule knows it. docs/errors.md prints this table.
 """
 
 from __future__ import annotations
@@ -47,11 +47,15 @@ class Rule:
             return False
         if self.status and (facts.status is None or not any(_in(facts.status, s) for s in self.status)):
             return False
-        if self.codes or self.words is not None:
-            by_code = facts.code is not None and facts.code.lower() in self.codes
-            if not by_code and (self.words is None or self.words.search(facts.text) is None):
-                return False
+        if (self.codes or self.words is not None) and not self._told(facts):
+            return False
         return self.when is None or self.when(facts)
+
+    def _told(self, facts: Facts) -> bool:
+        """By the code or by the words."""
+        if self.codes & facts.codes:
+            return True
+        return self.words is not None and self.words.search(facts.text) is not None
 
 
 def _is(facts: Facts, wanted: str | type[BaseException]) -> bool:
@@ -66,11 +70,22 @@ def _lacks_version(facts: Facts) -> bool:
     return facts.url is not None and _HAS_VERSION.search(facts.path) is None
 
 
+def _names_no_route(facts: Facts) -> bool:
+    return w.NO_ROUTE.search(facts.message.lower()) is not None
+
+
 def _no_such_address(facts: Facts) -> bool:
-    """Nothing serves the path: a page, a framework's own words, or no words at all."""
+    """Nothing serves the path, which has no version: a page, a framework's own words, or no words at all."""
     return _lacks_version(facts) and (
-        facts.html or not facts.body or w.NO_ROUTE.search(facts.text) is not None or facts.status == 405
+        facts.html or not facts.body or facts.status == 405 or _names_no_route(facts)
     )
+
+
+def _says_why(facts: Facts) -> bool:
+    """The server answered, and not with a status that leaves no doubt: its words may be believed."""
+    if facts.status is None:
+        return facts.body
+    return facts.status < 400 or facts.status in (400, 403, 404, 405, 406, 409, 413, 422, 424, 501)
 
 
 def _errno(*numbers: int) -> Callable[[Facts], bool]:
@@ -84,12 +99,13 @@ def _ascii_only(facts: Facts) -> bool:
     return isinstance(facts.error, UnicodeEncodeError) and facts.error.encoding in ("ascii", "latin-1")
 
 
-def _page(facts: Facts) -> bool:
-    return facts.html
-
-
-def _good_status(facts: Facts) -> bool:
+def _address_may_be_wrong(facts: Facts) -> bool:
     return facts.status is None or facts.status < 400 or facts.status in (404, 405, 406, 410, 415)
+
+
+def _not_too_large(facts: Facts) -> bool:
+    """No wait helps a single request that is larger than the limit per minute."""
+    return "too large" not in facts.text
 
 
 _GONE = (
@@ -188,62 +204,45 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "bad_url",
         "The base URL already ends in `/chat/completions`",
-        spoken=True,
         status=(range(400, 406),),
         when=lambda f: _TWICE.search(f.path) is not None,
     ),
+    Rule("missing_v1", "404 or 405, and the path has no version", status=(404, 405), when=_no_such_address),
     Rule(
         "missing_v1",
-        "404 or 405, and the path has no version",
-        spoken=True,
-        status=(404, 405),
-        when=_no_such_address,
-    ),
-    Rule(
-        "missing_v1",
-        "A JSON answer that names an unknown endpoint, and the path has no version",
-        spoken=True,
+        "JSON that names an unknown endpoint, and the path has no version",
         types=(errors.UnexpectedBody,),
-        words=w.NO_ROUTE,
-        when=_lacks_version,
+        when=lambda f: _names_no_route(f) and _lacks_version(f),
     ),
     Rule(
         "not_found",
-        "A JSON answer that names an unknown endpoint",
-        spoken=True,
+        "JSON that names an unknown endpoint",
         types=(errors.UnexpectedBody,),
-        words=w.NO_ROUTE,
+        when=_names_no_route,
     ),
+    Rule("html_body", "A web page with a good status", types=(errors.HtmlBody,), when=_address_may_be_wrong),
+    Rule("html_body", "A web page with 404 or the like", when=lambda f: f.html and _address_may_be_wrong(f)),
     Rule(
-        "html_body", "A page of HTML with a good status or 404", types=(errors.HtmlBody,), when=_good_status
+        "html_body", "`text/html` where JSON was due", types=("aiohttp.ContentTypeError",), words=w.HTML_TYPE
     ),
-    Rule(
-        "html_body",
-        "A page of HTML with a good status or 404",
-        spoken=True,
-        when=lambda f: _page(f) and _good_status(f),
-    ),
-    Rule(
-        "html_body",
-        "A type of HTML where JSON was due",
-        types=("aiohttp.ContentTypeError",),
-        words=w.HTML_TYPE,
-    ),
-    # 5. What the server says: by code and by words, whatever the status, then by status.
+    # 5. What the server says. The narrower a rule, the higher it stands; the bare status decides last.
     Rule("tls", "A plain request to an encrypted port", spoken=True, words=w.PLAIN_TO_TLS),
-    Rule("no_tools", "Tools are not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS),
-    Rule("context_too_long", "The context is exceeded", spoken=True, codes=w.CONTEXT_CODES, words=w.CONTEXT),
     Rule(
         "rate_limited",
-        "A limit per minute, second or day that heals",
-        spoken=True,
+        "429 with a limit that heals soon",
         status=(429,),
         words=w.PER_MINUTE,
+        when=_not_too_large,
     ),
     Rule("quota", "402", status=(402,)),
-    Rule("quota", "The credit or quota is used up", spoken=True, codes=w.QUOTA_CODES, words=w.QUOTA),
-    Rule("content_filter", "The content is refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
-    Rule("model_not_found", "The model is unknown", spoken=True, codes=w.MODEL_CODES, words=w.MODEL),
+    Rule("quota", "Credit or quota used up", spoken=True, codes=w.QUOTA_CODES, words=w.QUOTA),
+    Rule("context_too_long", "Context exceeded", spoken=True, codes=w.CONTEXT_CODES, words=w.CONTEXT),
+    Rule("no_tools", "Tools not supported", codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS, when=_says_why),
+    Rule("content_filter", "Content refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
+    Rule("model_not_found", "Model unknown", codes=w.MODEL_CODES, words=w.MODEL, when=_says_why),
+    Rule("model_not_found", "Model unknown, told as 5xx", status=(range(500, 600),), words=w.MODEL_SURELY),
+    Rule("auth", "401", status=(401,)),
+    Rule("auth", "Key refused", codes=w.AUTH_CODES, words=w.AUTH, when=_says_why),
     Rule(
         "overloaded",
         "Overloaded, or the model is loading",
@@ -252,11 +251,9 @@ RULES: Final[tuple[Rule, ...]] = (
         words=w.OVERLOAD,
     ),
     Rule("rate_limited", "429", status=(429,)),
-    Rule("rate_limited", "Too many requests", spoken=True, codes=w.RATE_CODES, words=w.RATE),
-    Rule("auth", "401", status=(401,)),
-    Rule("auth", "The key is refused", spoken=True, codes=w.AUTH_CODES, words=w.AUTH),
+    Rule("rate_limited", "Too many requests", codes=w.RATE_CODES, words=w.RATE, when=_says_why),
     Rule("forbidden", "403, 407, 451", status=(403, 407, 451)),
-    Rule("forbidden", "Permission denied", spoken=True, codes=w.FORBIDDEN_CODES),
+    Rule("forbidden", "Permission denied", codes=w.FORBIDDEN_CODES, when=_says_why),
     Rule("timeout", "408, 504, 522, 524", status=(408, 504, 522, 524)),
     Rule("context_too_long", "413", status=(413,)),
     Rule("not_found", "404, 405, 410", status=(404, 405, 410)),
@@ -267,7 +264,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("malformed", "An answer of a wrong shape", types=("openai.APIResponseValidationError",)),
     Rule(
         "bad_request",
-        "An error object inside the stream that blames the request",
+        "An error inside the stream that blames the request",
         spoken=True,
         codes=w.REQUEST_CODES,
     ),

@@ -1,0 +1,236 @@
+"""What the user is told, in English.
+
+`TEXTS` holds, for each kind of failure, what happened and what to do; `PHRASES` the pieces that fill
+the braces. `{at}` is the host in passing or nothing, `{server}` and `{model}` are their names or "the
+model server" and "the model". A key never appears: no field holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+TEXTS: Final[Mapping[str, tuple[str, str]]] = {
+    "cancelled": ("The chat was stopped.", ""),
+    "timeout": ("{Server} did not answer in time.", "{slow}"),
+    "stalled": ("{Model}{at} fell silent and its answer did not go on.", "{slow}"),
+    "truncated": (
+        "{Model}{at} ended its answer without saying that it was finished, so the end may be missing.",
+        "Ask it to go on. Some compatible servers always end like this; then the answer is probably "
+        "complete.",
+    ),
+    "length_limit": (
+        "{Model}{at} stopped in mid-answer at its limit of output tokens.",
+        "Ask it to go on, or ask for a shorter answer.",
+    ),
+    "empty_answer": (
+        "{Model}{at} finished without writing a word.",
+        "Send the message again, or choose another model{picker}. Local models do this when their chat "
+        "template does not fit, or when the prompt fills their whole context.",
+    ),
+    "reasoning_only": (
+        "{Model}{at} only thought: it sent its reasoning and no answer.",
+        "Send the message again, raise the model's output limit, turn its thinking off, or choose a model "
+        "that does not reason{picker}.",
+    ),
+    "malformed": (
+        "{Server} sent something that is no valid answer of a model.",
+        "Send the message again. If it stays, check that the base URL{base} belongs to an "
+        "OpenAI-compatible interface.",
+    ),
+    "connection": (
+        "The connection to {server} broke or could not be made.",
+        "Check the network, the proxy or VPN, and whether the server is running, then send the message "
+        "again.{local}",
+    ),
+    "connection_refused": ("Nothing answers at {address}: the connection was refused.", "{refused}"),
+    "dns": (
+        "The host name {hostname} was not found.",
+        "Check the spelling of the base URL{base}, and the network or VPN of the computer that runs ComfyUI.",
+    ),
+    "tls": (
+        "No encrypted connection to {server} could be made.",
+        "{scheme} If the certificate is not trusted, check the date of this computer, and any proxy in "
+        "between.",
+    ),
+    "server_error": (
+        "{Server} failed{status}.",
+        "The fault is at the server. Send the message again in a while, or choose another "
+        "model{picker}.{local}",
+    ),
+    "overloaded": (
+        "{Server} is overloaded, or {model} is still being loaded{status}.",
+        "Wait a moment{wait} and send the message again, or choose another model{picker}.",
+    ),
+    "rate_limited": (
+        "{Server} refuses more requests for now: the rate limit is reached{status}.",
+        "{limit} A plan with higher limits or another model{picker} helps too.",
+    ),
+    "circuit_open": (
+        "{Server} failed so often in the last minute that it is left alone for a while.",
+        "It is tried again in {seconds}. Send the message again then; Copilot Pulse's panel can try it at "
+        "once.",
+    ),
+    "mcp": (
+        "The tool server{at} reported an error.",
+        "The chat works without its tools. Copilot Pulse's panel shows its state and can try it again.",
+    ),
+    "quota": (
+        "The credit or quota of the account{at} is used up{status}.",
+        "Add credit or check the plan at the provider, or use another key or provider in Copilot's API "
+        "settings. Asking again does not help.",
+    ),
+    "auth": (
+        "{Server} refused the API key{status}.",
+        "Check the key in Copilot's API settings: it may be missing, incomplete, expired, or belong to "
+        "another provider than the base URL{base}.",
+    ),
+    "forbidden": (
+        "{Server} does not allow this request{status}.",
+        "The key may lack the right to use {model}, or the provider does not serve this region. Check the "
+        "account at the provider, or choose another model{picker}.",
+    ),
+    "model_not_found": ("{Server} has no model named {model_name}{status}.", "{where_model}{pull}"),
+    "not_found": (
+        "{Server} has nothing at {called}{status}.",
+        "Check the base URL{base} in Copilot's API settings. It usually ends in /v1, such as {example}.",
+    ),
+    "missing_v1": (
+        "{called} does not exist{at}: the base URL seems to lack its version part.",
+        "Set the base URL in Copilot's API settings to {try_url} and send the message again.",
+    ),
+    "html_body": (
+        "{Server} answered with a web page instead of a model's answer{redirect}.",
+        "The base URL{base} is the address of a website, not of a model's interface. Set it in Copilot's "
+        "API settings to an OpenAI-compatible address, such as {example}.",
+    ),
+    "bad_url": (
+        "The base URL{base} is no usable address.",
+        "It starts with http:// or https:// and ends before /chat/completions, such as {example}. Correct "
+        "it in Copilot's API settings.",
+    ),
+    "context_too_long": (
+        "The conversation, with the workflow in it, is longer than {model}{at} can read.",
+        "Start a new conversation, use a smaller workflow, or choose a model with a larger "
+        "context{picker}.{context}",
+    ),
+    "bad_request": (
+        "{Server} refused the request for {model}{status}.",
+        "Its own words above tell what it dislikes. Often the model does not support an option that "
+        "Copilot uses: choose another model{picker}.",
+    ),
+    "no_tools": (
+        "{Model}{at} cannot call tools, which Copilot needs.",
+        "Choose a model with tool support (function calling){picker}, such as qwen3, llama3.1 or "
+        "gpt-4.1.{serve}",
+    ),
+    "content_filter": (
+        "The provider's content filter refused the request or the answer{at}.",
+        "Say it in other words, or choose another model or provider{picker}.",
+    ),
+    "unknown_tool": (
+        "{Model}{at} kept calling a tool that does not exist.",
+        "Send the message again, or choose a model that is better at calling tools{picker}. If an MCP "
+        "server is down, its tools are missing: see Copilot Pulse's panel.",
+    ),
+    "max_turns": (
+        "{Model}{at} used all its turns without coming to an end.",
+        "Ask for less at a time, or choose a more capable model{picker}.",
+    ),
+    "model_behavior": (
+        "{Model}{at} gave an answer that Copilot cannot use.",
+        "Send the message again, or choose another model{picker}.",
+    ),
+    "user_error": (
+        "Copilot's agent or one of its tools is set up wrongly.",
+        "Update ComfyUI-Copilot and openai-agents; if it stays, report the error to ComfyUI-Copilot.",
+    ),
+    "internal": (
+        "Code failed while the answer was made ({type}).",
+        "Send the message again; if it stays, report the error with the details of Copilot Pulse's panel.",
+    ),
+    "unknown": (
+        "An unexpected error ended the answer of {model}{at} ({type}).",
+        "Send the message again; if it stays, report the error with the details of Copilot Pulse's panel.",
+    ),
+    "memory": (
+        "ComfyUI's computer ran out of memory, so this chat was stopped.",
+        "Close other programs, unload models in ComfyUI, then send the message again.",
+    ),
+    "recursion": (
+        "The workflow or the answer is nested too deeply, so this chat was stopped.",
+        "Try a simpler workflow; if it stays, report the error with the details of Copilot Pulse's panel.",
+    ),
+    "system": (
+        "ComfyUI's computer is in trouble ({type}), so this chat was stopped.",
+        "Check free disk space and open files, and restart ComfyUI.",
+    ),
+}
+
+PHRASES: Final[Mapping[str, str]] = {
+    "server": "the model server",
+    "model": "the model",
+    "model_named": "{name}",
+    "at": " at {host}",
+    "base": " ({base})",
+    "status": " (HTTP {status})",
+    "quote": 'The server says: "{words}"',
+    "tried": "Tried {attempts} times{waiting}.",
+    "waiting": ", with {seconds} of waiting",
+    "partial": "The answer above is incomplete.",
+    "seconds": "{n} s",
+    "minutes": "{n} min",
+    "hours": "{n} h",
+    "wait": " ({seconds})",
+    "limit": "Send the message again in {seconds}.",
+    "limit_unknown": "Wait a minute and send the message again.",
+    "picker": " in the chat's model list",
+    "picker_workflow": " in Copilot's workflow LLM setting (WORKFLOW_LLM_MODEL)",
+    "picker_other": " in {where}",
+    "where_model": (
+        "Choose another model in the chat's model list, or correct the name where it was set: the chat's "
+        "model list, or Copilot's workflow LLM setting (WORKFLOW_LLM_MODEL)."
+    ),
+    "where_model_chat": "It was set in the chat's model list: choose another model there.",
+    "where_model_workflow": (
+        "It was set in Copilot's workflow LLM setting (WORKFLOW_LLM_MODEL): correct the name there."
+    ),
+    "where_model_other": "It was set in {where}: correct the name there.",
+    "pull": ' Ollama has only the models that were pulled: run "ollama pull {name}".',
+    "load": " In LM Studio, load the model first.",
+    "slow": (
+        "Check the server's state at the provider and send the message again, or choose another "
+        "model{picker}."
+    ),
+    "slow_local": (
+        "A local model may still be loading or reading a long prompt: look at its own window or log, and "
+        "send the message again when it is ready. The time allowed (first_token_timeout, stall_timeout) "
+        "can be raised or switched off in Copilot Pulse's settings."
+    ),
+    "refused_local": (
+        "Is the local server running? Start it (LM Studio: Developer, Start Server, port 1234; Ollama: "
+        '"ollama serve", port 11434) and compare the port with the base URL{base}. If ComfyUI runs in '
+        "Docker, localhost is the container itself: use host.docker.internal."
+    ),
+    "refused": (
+        "Check the host and the port of the base URL{base}, a firewall in between, and whether the server "
+        "is running."
+    ),
+    "local": " Is the local server (LM Studio, Ollama) still running, with the model loaded?",
+    "scheme_https": (
+        "If the server speaks plain HTTP, as local servers do, let the base URL begin with http:// instead "
+        "of https://{suggest}."
+    ),
+    "scheme_http": (
+        "The port expects encryption: let the base URL begin with https:// instead of http://{suggest}."
+    ),
+    "suggest": ": {url}",
+    "redirect": " (the request was led to {host}, probably to log in)",
+    "context_local": (
+        " A local server can be given a larger context length (LM Studio: when loading the model; Ollama: "
+        "OLLAMA_CONTEXT_LENGTH)."
+    ),
+    "serve_vllm": " vLLM needs --enable-auto-tool-choice and --tool-call-parser, llama.cpp --jinja.",
+    "no_key": "No API key was sent to {server}.",
+    "bad_key": "The API key cannot be sent: it holds a line break, a space or a character that no key has.",
+}

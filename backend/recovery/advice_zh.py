@@ -1,0 +1,202 @@
+"""What the user is told, in Chinese.
+
+`TEXTS` holds, for each kind of failure, what happened and what to do; `PHRASES` the pieces that fill
+the braces. `{at}` is the host in passing or nothing, `{server}` and `{model}` are their names or "the
+model server" and "the model". A key never appears: no field holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+TEXTS: Final[Mapping[str, tuple[str, str]]] = {
+    "cancelled": ("对话已停止。", ""),
+    "timeout": ("{Server}没有及时响应。", "{slow}"),
+    "stalled": ("{Model}{at}中途没有了响应，回答未能继续。", "{slow}"),
+    "truncated": (
+        "{Model}{at}没有给出结束标志就断开了，回答的结尾可能缺失。",
+        "可以让它继续。有些兼容服务总是这样结束，此时回答多半是完整的。",
+    ),
+    "length_limit": ("{Model}{at}达到了输出长度上限，回答到此中断。", "可以让它继续，或要求更短的回答。"),
+    "empty_answer": (
+        "{Model}{at}没有写出任何内容就结束了。",
+        "请重新发送，或换一个模型{picker}。本地模型在对话模板不匹配、或提示词占满上下文时会这样。",
+    ),
+    "reasoning_only": (
+        "{Model}{at}只输出了思考过程，没有给出回答。",
+        "请重新发送，调大模型的输出上限，关闭其思考模式，或换一个非推理模型{picker}。",
+    ),
+    "malformed": (
+        "{Server}返回的内容不是有效的模型回答。",
+        "请重新发送。若仍然如此，请检查 Base URL{base}是否属于 OpenAI 兼容接口。",
+    ),
+    "connection": (
+        "与{server}的连接中断或无法建立。",
+        "请检查网络、代理或 VPN，以及该服务是否在运行，然后重新发送。{local}",
+    ),
+    "connection_refused": ("{address} 无人应答：连接被拒绝。", "{refused}"),
+    "dns": (
+        "找不到主机名 {hostname}。",
+        "请检查 Base URL{base}的拼写，以及运行 ComfyUI 的电脑的网络或 VPN。",
+    ),
+    "tls": ("无法与{server}建立加密连接。", "{scheme}若是证书不受信任，请检查本机日期以及中间的代理。"),
+    "server_error": (
+        "{Server}出错{status}。",
+        "问题出在服务端。请稍后重新发送，或换一个模型{picker}。{local}",
+    ),
+    "overloaded": (
+        "{Server}过载，或{model}仍在加载{status}。",
+        "请稍等{wait}后重新发送，或换一个模型{picker}。",
+    ),
+    "rate_limited": (
+        "{Server}暂时不接受更多请求：已达到速率限制{status}。",
+        "{limit}也可以升级套餐或换一个模型{picker}。",
+    ),
+    "circuit_open": (
+        "{Server}最近一分钟内多次失败，暂时不再请求。",
+        "{seconds}后会再次尝试，请届时重新发送；也可以在 Copilot Pulse 面板中立即重试。",
+    ),
+    "mcp": (
+        "工具服务{at}报告了错误。",
+        "对话仍可继续，只是缺少它的工具。Copilot Pulse 面板会显示其状态，并可重试。",
+    ),
+    "quota": (
+        "账户{at}的余额或配额已用完{status}。",
+        "请在服务商处充值或检查套餐，或在 Copilot 的 API 设置中换用其他密钥或服务商。再次发送没有用。",
+    ),
+    "auth": (
+        "{Server}拒绝了 API 密钥{status}。",
+        "请在 Copilot 的 API 设置中检查密钥：可能缺失、不完整、已过期，或不属于该 Base URL{base}的服务商。",
+    ),
+    "forbidden": (
+        "{Server}不允许此请求{status}。",
+        "该密钥可能无权使用{model}，或服务商不支持所在地区。请在服务商处检查账户，或换一个模型{picker}。",
+    ),
+    "model_not_found": ("{Server}没有名为 {model_name} 的模型{status}。", "{where_model}{pull}"),
+    "not_found": (
+        "{Server}上没有 {called}{status}。",
+        "请在 Copilot 的 API 设置中检查 Base URL{base}。它通常以 /v1 结尾，例如 {example}。",
+    ),
+    "missing_v1": (
+        "{called} 不存在{at}：Base URL 似乎缺少版本部分。",
+        "请在 Copilot 的 API 设置中把 Base URL 改为 {try_url}，然后重新发送。",
+    ),
+    "html_body": (
+        "{Server}返回的是网页，而不是模型的回答{redirect}。",
+        "Base URL{base}是网站地址，不是模型接口地址。请在 Copilot 的 API 设置中改为 OpenAI 兼容的地址，"
+        "例如 {example}。",
+    ),
+    "bad_url": (
+        "Base URL{base}不是可用的地址。",
+        "它应以 http:// 或 https:// 开头，且不含 /chat/completions，例如 {example}。请在 Copilot 的 API "
+        "设置中改正。",
+    ),
+    "context_too_long": (
+        "对话（含工作流）超出了{model}{at}的上下文长度。",
+        "请新建对话，使用较小的工作流，或换一个上下文更长的模型{picker}。{context}",
+    ),
+    "bad_request": (
+        "{Server}拒绝了对{model}的请求{status}。",
+        "原因见上面服务端的原话。常见的是模型不支持 Copilot 使用的某个选项：请换一个模型{picker}。",
+    ),
+    "no_tools": (
+        "{Model}{at}不支持工具调用，而 Copilot 需要它。",
+        "请换一个支持工具调用（function calling）的模型{picker}，例如 qwen3、llama3.1 或 gpt-4.1。{serve}",
+    ),
+    "content_filter": (
+        "服务商的内容审核{at}拒绝了该请求或回答。",
+        "请换一种说法，或换一个模型或服务商{picker}。",
+    ),
+    "unknown_tool": (
+        "{Model}{at}反复调用不存在的工具。",
+        "请重新发送，或换一个更擅长工具调用的模型{picker}。若有 MCP 服务离线，其工具会缺失：请看 Copilot "
+        "Pulse 面板。",
+    ),
+    "max_turns": (
+        "{Model}{at}用完了所有轮次仍未完成。",
+        "请每次少提一些要求，或换一个更强的模型{picker}。",
+    ),
+    "model_behavior": ("{Model}{at}给出的回答 Copilot 无法使用。", "请重新发送，或换一个模型{picker}。"),
+    "user_error": (
+        "Copilot 的智能体或其工具设置有误。",
+        "请更新 ComfyUI-Copilot 和 openai-agents；若仍然如此，请向 ComfyUI-Copilot 反馈。",
+    ),
+    "internal": (
+        "生成回答时代码出错（{type}）。",
+        "请重新发送；若仍然如此，请附上 Copilot Pulse 面板中的详情进行反馈。",
+    ),
+    "unknown": (
+        "意外错误中断了{model}{at}的回答（{type}）。",
+        "请重新发送；若仍然如此，请附上 Copilot Pulse 面板中的详情进行反馈。",
+    ),
+    "memory": (
+        "运行 ComfyUI 的电脑内存不足，此对话已停止。",
+        "请关闭其他程序，在 ComfyUI 中卸载模型，然后重新发送。",
+    ),
+    "recursion": (
+        "工作流或回答嵌套过深，此对话已停止。",
+        "请尝试更简单的工作流；若仍然如此，请附上 Copilot Pulse 面板中的详情进行反馈。",
+    ),
+    "system": (
+        "运行 ComfyUI 的电脑出现故障（{type}），此对话已停止。",
+        "请检查磁盘空间和打开的文件数，并重启 ComfyUI。",
+    ),
+}
+
+PHRASES: Final[Mapping[str, str]] = {
+    "server": "模型服务",
+    "model": "模型",
+    "model_named": "模型 {name} ",
+    "at": "（{host}）",
+    "base": "（{base}）",
+    "status": "（HTTP {status}）",
+    "quote": "服务端的原话：“{words}”",
+    "tried": "已尝试 {attempts} 次{waiting}。",
+    "waiting": "，共等待 {seconds}",
+    "partial": "上面的回答不完整。",
+    "seconds": "{n} 秒",
+    "minutes": "{n} 分钟",
+    "hours": "{n} 小时",
+    "wait": "（{seconds}）",
+    "limit": "请在 {seconds}后重新发送。",
+    "limit_unknown": "请等一分钟后重新发送。",
+    "picker": "（在对话的模型列表中）",
+    "picker_workflow": "（在 Copilot 的工作流 LLM 设置 WORKFLOW_LLM_MODEL 中）",
+    "picker_other": "（在{where}中）",
+    "where_model": (
+        "请在对话的模型列表中另选模型，或在设置它的地方改正名称：对话的模型列表，或 Copilot 的工作流 LLM "
+        "设置（WORKFLOW_LLM_MODEL）。"
+    ),
+    "where_model_chat": "它是在对话的模型列表中选择的：请在那里另选模型。",
+    "where_model_workflow": (
+        "它是在 Copilot 的工作流 LLM 设置（WORKFLOW_LLM_MODEL）中填写的：请在那里改正名称。"
+    ),
+    "where_model_other": "它是在{where}中设置的：请在那里改正名称。",
+    "pull": 'Ollama 只有已下载的模型：请运行 "ollama pull {name}"。',
+    "load": "在 LM Studio 中请先加载模型。",
+    "slow": "请查看服务商的状态后重新发送，或换一个模型{picker}。",
+    "slow_local": (
+        "本地模型可能仍在加载或在读取很长的提示词：请查看它自己的窗口或日志，就绪后重新发送。"
+        "允许的时间（first_token_timeout、stall_timeout）可在 Copilot Pulse 的设置中调大或关闭。"
+    ),
+    "refused_local": (
+        '本地服务在运行吗？请启动它（LM Studio：Developer → Start Server，端口 1234；Ollama："ollama '
+        'serve"，端口 11434），并核对 Base URL{base}的端口。若 ComfyUI 在 Docker 中运行，localhost '
+        "指的是容器本身，请改用 host.docker.internal。"
+    ),
+    "refused": "请检查 Base URL{base}的主机和端口、中间的防火墙，以及该服务是否在运行。",
+    "local": "本地服务（LM Studio、Ollama）还在运行并已加载模型吗？",
+    "scheme_https": (
+        "若服务只支持普通 HTTP（本地服务通常如此），请让 Base URL 以 http:// 而不是 https:// 开头{suggest}。"
+    ),
+    "scheme_http": "该端口需要加密：请让 Base URL 以 https:// 而不是 http:// 开头{suggest}。",
+    "suggest": "：{url}",
+    "redirect": "（请求被转到 {host}，多半是要登录）",
+    "context_local": (
+        "本地服务可以设置更大的上下文（LM Studio：加载模型时设置；Ollama：OLLAMA_CONTEXT_LENGTH）。"
+    ),
+    "serve_vllm": "vLLM 需要 --enable-auto-tool-choice 和 --tool-call-parser，llama.cpp 需要 --jinja。",
+    "no_key": "没有向{server}发送 API 密钥。",
+    "bad_key": "API 密钥无法发送：其中含有换行、空格或密钥里不会有的字符。",
+}

@@ -1,0 +1,59 @@
+"""What to make of an answer that is no event stream although its status is good."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from .addresses import host_of
+from .errors import HtmlBody, PulseError, UnexpectedBody
+
+_HTML: Final = re.compile(
+    r"(?:\s|\ufeff|<!--[^>]{0,500}-->|<\?xml[^>]{0,200}>){0,40}<(?:!doctype\s{1,8}html|html|head|body)\b",
+    re.IGNORECASE,
+)
+_TITLE: Final = re.compile(r"<title[^>]{0,200}>([^<]{1,200})", re.IGNORECASE)
+_STREAM: Final = re.compile(r"[\s\ufeff]{0,20}(?:data|event|id|retry)?:", re.IGNORECASE)
+_LENGTH: Final = 4_000
+
+
+def wrong_body(
+    content_type: str | None,
+    body: bytes | str,
+    *,
+    url: str,
+    status: int = 200,
+    redirected_to: str | None = None,
+) -> PulseError | None:
+    """The error that an answer's first bytes (some thousand will do) amount to; None if they are an event
+    stream.
+
+    A client library reads such an answer as an empty stream and reports nothing. `url` is what was asked and
+    `redirected_to` the final address if it is another. Any thread; never raises.
+    """
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    text = (body.decode("utf-8", "replace") if isinstance(body, bytes) else body)[: _LENGTH * 4]
+    page = is_html(text)
+    if not page and (kind == "text/event-stream" or _STREAM.match(text)):
+        return None
+    host = host_of(url) or "the server"
+    if page or kind in ("text/html", "application/xhtml+xml"):
+        return HtmlBody(host, url, redirected_to, status=status, title=html_title(text))
+    parsed: Any = text[:_LENGTH]
+    try:
+        parsed = json.loads(text)
+    except ValueError:  # cut off, or no JSON: judged by its words
+        pass
+    return UnexpectedBody(host, url, parsed, status=status, content_type=kind)
+
+
+def is_html(text: str) -> bool:
+    """True if the text begins like a web page."""
+    return _HTML.match(text[:_LENGTH]) is not None
+
+
+def html_title(text: str) -> str:
+    """The page's title, else ""."""
+    found = _TITLE.search(text[: _LENGTH * 4])
+    return " ".join(found[1].split())[:100] if found else ""
