@@ -95,7 +95,7 @@ class MemorySeam:
     async def precompute(
         self, messages: Messages, session_id: str | None, copilot: CopilotModules | None = None
     ) -> None:
-        """Prepare, in a thread, the messages that Copilot will ask for. Await it in the task that runs the chat.
+        """Prepare, in a thread, the messages that Copilot will ask for; for the task that runs the chat.
 
         Takes the messages as the page sent them. Waits at most `first_token_timeout` seconds (0: no limit).
         A cancel leaves nothing prepared, and a thread that ends by itself. Raises nothing else.
@@ -133,6 +133,8 @@ class MemorySeam:
                 await asyncio.wait({future}, timeout=left)
                 if not future.done():
                     raise CallTimeout(self._lane.name, limit or 0.0)
+            left = None if limit is None else max(0.0, limit - (self._clock() - started))
+            await self._lane.place(left)
             left = None if limit is None else max(0.0, limit - (self._clock() - started))
             future = self._lane.start(original, session_id, messages)
             self._running[key] = (self._clock(), future)

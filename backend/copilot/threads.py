@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -39,6 +40,7 @@ class Lane:
         self.name = name
         self.limit = limit
         self.busy = 0
+        self._freed = asyncio.Event()
 
     def start(self, function: Callable[..., T], /, *args: Any) -> asyncio.Future[T]:
         """Call `function(*args)` in a thread, under a copy of the caller's context. Does not wait.
@@ -54,6 +56,7 @@ class Lane:
 
         def deliver(result: Any, error: BaseException | None) -> None:
             self.busy -= 1
+            self._freed.set()
             if future.cancelled():
                 return
             if error is None:
@@ -79,6 +82,23 @@ class Lane:
         thread.start()
         self.busy += 1
         return future
+
+    async def place(self, limit: float | None = None) -> None:
+        """Wait until a thread is free, `limit` seconds at most; `start()` at once, before it is taken.
+
+        Raises CallTimeout. A cancel leaves nothing behind.
+        """
+        end = None if limit is None else time.monotonic() + limit
+        while self.busy >= self.limit:
+            self._freed.clear()
+            left = None if end is None else end - time.monotonic()
+            waiter = asyncio.ensure_future(self._freed.wait())
+            try:
+                done, _ = await asyncio.wait({waiter}, timeout=left)
+            finally:
+                waiter.cancel()
+            if not done:
+                raise CallTimeout(self.name, limit or 0.0)
 
     async def run(self, function: Callable[..., T], /, *args: Any, limit: float | None = None) -> T:
         """Call `function(*args)` in a thread and wait for it, `limit` seconds at most (None: for ever).
