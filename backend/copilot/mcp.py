@@ -43,9 +43,9 @@ _NEEDED: Final = ("connect", "cleanup", "list_tools", "call_tool")
 # The answer is out by then; a slow good-bye goes on without the chat.
 LEAVE_SECONDS: Final = 1.0
 _NOTICE: Final = {
-    "en": "Some tools were missing for this answer: the tool server {names} cannot be reached ({reason})."
-    " They come back by themselves when the server does.",
-    "zh": "本次回答缺少部分工具：工具服务器 {names} 无法连接（{reason}）。服务器恢复后，这些工具会自动恢复。",
+    "en": "Some of Copilot's tools were missing for this answer, because these tool servers cannot be reached: {names}."
+    " They come back by themselves when the server does; Copilot Pulse's panel shows the reason.",
+    "zh": "本次回答缺少部分工具：以下工具服务器无法连接：{names}。服务器恢复后，这些工具会自动恢复；原因见 Copilot Pulse 面板。",
 }
 
 
@@ -106,8 +106,7 @@ class McpSeam:
         if not servers:
             return None
         text = _NOTICE.get(chat.language, _NOTICE["en"])
-        reasons = dict.fromkeys(server.reason or "no answer" for server in servers)
-        return text.format(names=", ".join(server.name for server in servers), reason="; ".join(reasons))
+        return text.format(names=", ".join(server.name for server in servers))
 
     # -- for the guards --------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from ..error_handling import HtmlBody, StreamStalled, UnexpectedBody
 T = TypeVar("T")
 # A server that sends heartbeats for ever without a token is not waited for longer than this, in seconds.
 HEARTBEAT_LIMIT: Final = 600.0
+# The loop gets a turn at least this often while a model is fast, in seconds.
+TURN: Final = 0.005
 
 
 class StreamWatch:
@@ -41,6 +43,7 @@ class StreamWatch:
         self._task = asyncio.current_task()
         self._began = self._loop.time()
         self._alive = self._began
+        self._turn = self._began
         self._waiting = False
         self._fired = False
         self._timer: asyncio.TimerHandle | None = None
@@ -89,7 +92,13 @@ class StreamWatch:
         """
         self._waiting = True
         try:
-            return await source.__anext__()
+            event = await source.__anext__()
+            # A fast model's tokens lie ready in the buffers: reading them never waits, and nobody else
+            # in ComfyUI would get a turn until the answer is through.
+            if self._loop.time() - self._turn > TURN:
+                await asyncio.sleep(0)
+                self._turn = self._loop.time()
+            return event
         except asyncio.CancelledError:
             if not self._fired:
                 raise
