@@ -69,7 +69,7 @@ class HostAgent:
             if chat is not None:
                 read_run(self._pulse, chat, run)
             text = ""
-            events = run.stream_events()
+            events: Any = run.stream_events()
             try:
                 async for event in events:
                     if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":

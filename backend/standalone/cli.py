@@ -39,8 +39,10 @@ async def _run(options: Options, environ: Mapping[str, str]) -> int:
     try:
         from .agent import AgentsMissing
         from .host import Host
-    except ImportError as error:
-        return _fail(f"{error.name or error} is missing: pip install -r requirements-standalone.txt")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(__package__.partition(".")[0]):
+            raise  # one of our own: no pip install would help
+        return _fail(f"{error.name} is missing: pip install -r requirements-standalone.txt")
     try:
         host = Host(options, environ)
         for problem in host.pulse.settings.problems:

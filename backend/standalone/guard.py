@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -64,7 +64,7 @@ def _name(host: str) -> str:
         return ""
 
 
-def guard(*, loopback_only: bool) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def guard(*, loopback_only: bool) -> Any:
     """The middleware. It stands before all others, and waits for nothing of its own."""
 
     @web.middleware

@@ -12,8 +12,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from ..copilot.chat import ChatSeam
-from ..copilot.chats import current_request
-from ..copilot.http import HttpSeam
+from ..copilot.http import HttpSeam, current_request
 from ..http_api import RoutesReport, add_routes
 from ..monitoring import SourceNames
 from ..pulse import VERSION, Pulse
@@ -26,8 +25,10 @@ from .sockets import SocketHub
 
 log = logging.getLogger("copilot_pulse.standalone")
 
-# A newcomer should see a stall repaired within seconds. What the environment says goes first.
+# A newcomer should see a stall repaired within seconds, and may try one fault after the other, which looks
+# like a server that had better be left alone. What the environment says goes first.
 SCRIPTED_DEFAULTS: Final = {
+    "COPILOT_PULSE_BREAKER_SHARE": "0.8",
     "COPILOT_PULSE_STALL_TIMEOUT": "3",
     "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "5",
 }
@@ -45,10 +46,11 @@ class Host:
     routes. Only the agent and the page are the host's.
     """
 
-    def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
+    def __init__(self, options: Options, environ: Mapping[str, str], *, pace: float = 1.0) -> None:
+        """`pace` scales the scripted model's times between tokens; 0 plays all at full speed."""
         self.options = options
         self.sockets = SocketHub()
-        self.model = ScriptedModel() if options.endpoint is None else None
+        self.model = ScriptedModel(pace=pace) if options.endpoint is None else None
         self.pulse = Pulse.create({**(SCRIPTED_DEFAULTS if self.model else {}), **environ})
         self.endpoint: Endpoint | None = options.endpoint
         self.url = ""

@@ -205,7 +205,7 @@ def _answer(ask: Ask, results: Sequence[str]) -> Plan:
     elif name == "tool" and ask.times:
         text += texts["tool drop"]
     return Plan(
-        tokens=tokens(text.format_map(values)),
+        tokens=tokens(text.format_map(values).strip()),
         reasoning=tokens(texts["thoughts"]) if name == "reasoning" else (),
         pace=SLOW_PACE if name == "slow" else PACE,
     )

@@ -143,7 +143,7 @@ export function createChat({ root, info, locale }) {
     };
     const facts = (/** @type {number} */ now) => {
       const seconds = ((now - began) / 1000).toFixed(1);
-      const parts = [t("meta", { seconds, updates: state.updates, bytes: size(state.bytes) })];
+      const parts = [t(state.updates === 1 ? "metaOne" : "meta", { seconds, updates: state.updates, bytes: size(state.bytes) })];
       if (state.retries) parts.push(t("metaRetries", { n: state.retries }));
       return parts;
     };

@@ -8,6 +8,8 @@ const FENCE = /^\s*(`{3,}|~{3,})\s*(\S*)/;
 const HEADING = /^(#{1,6})\s+(.*?)\s*#*\s*$/;
 const RULE = /^\s*([-*_])\s*(?:\1\s*){2,}$/;
 const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
+// Copilot Pulse marks what it tells the user itself with invisible separators.
+const QUOTE = /^[\s\u2063]*>\s?/;
 const TABLE_RULE = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 const INLINE =
   /(`+)(.+?)\1(?!`)|\*\*(.+?)\*\*|__(.+?)__|\*([^\s*](?:.*?[^\s*])?)\*|(?<!\w)_([^\s_](?:.*?[^\s_])?)_(?!\w)|!?\[([^\]]*)\]\(\s*(\S+?)(?:\s+"[^"]*")?\s*\)/g;
@@ -86,9 +88,9 @@ function blockElement(block) {
   if (lines.length === 1 && RULE.test(block)) return document.createElement("hr");
   if (ITEM.test(lines[0])) return list(lines);
   if (lines.length > 1 && lines[0].includes("|") && TABLE_RULE.test(lines[1])) return table(lines);
-  if (lines.every((line) => /^\s*>/.test(line))) {
+  if (lines.every((line) => QUOTE.test(line))) {
     const quote = document.createElement("blockquote");
-    render(quote, [], lines.map((line) => line.replace(/^\s*>\s?/, "")).join("\n"));
+    render(quote, [], lines.map((line) => line.replace(QUOTE, "")).join("\n"));
     return quote;
   }
   return paragraph(lines);
