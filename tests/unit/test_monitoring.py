@@ -1,0 +1,293 @@
+"""The monitor as a whole: events and sources in, one JSON and one verdict out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from backend.events import EVENTS
+from backend.monitoring import KEPT_EVENTS, Monitor
+from tests.support.clock import FakeClock
+from tests.support.net import until
+
+
+class Happened:
+    """An event as far as the monitor looks at it."""
+
+    def __init__(self, type_: str, number: int = 0, **data: Any) -> None:
+        self.type = type_
+        self.data = data
+        self.id = f"e{number}"
+        self.source = "test"
+        self.session = "s1"
+
+
+class Still:
+    """A process whose figures never change."""
+
+    def sample(self) -> dict[str, float | None]:
+        return {"rss_bytes": 5e8, "cpu_percent": 12.5, "cpu_seconds": 3.0, "threads": 9.0}
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock moved by hand."""
+    return FakeClock()
+
+
+@pytest.fixture
+def monitor(clock: FakeClock) -> Monitor:
+    """A monitor on that clock."""
+    return Monitor(clock=clock, wall=clock, sampler=Still())
+
+
+def keys(value: Any) -> Any:
+    """The shape of a JSON: its keys, nested, without the values."""
+    return {key: keys(inner) for key, inner in value.items()} if isinstance(value, dict) else None
+
+
+CONTRACT: dict[str, Any] = {
+    "version": 0, "time": 0, "uptime_seconds": 0,
+    "events": {
+        "published_total": 0, "rate": {"1s": 0, "10s": 0, "60s": 0},
+        "latency_seconds": {"p50": 0, "p90": 0, "p99": 0, "max": 0, "count": 0},
+        "by_type": {}, "queues": 0, "dropped_total": 0, "conflated_total": 0,
+    },
+    "errors": {
+        "total": 0, "by_severity": {"low": 0, "medium": 0, "high": 0, "critical": 0}, "by_type": {},
+        "by_kind": {}, "retries": 0, "recovered": 0, "gave_up": 0, "recovery_rate": 0, "recent": 0,
+        "breakers": 0,
+    },
+    "system": {
+        "rss_bytes": 0, "cpu_percent": 0, "connections": {"chats": 0, "panels": 0, "websockets": 0},
+        "loop_lag_seconds": {"p50": 0, "p99": 0, "max": 0}, "last_stall": 0, "threads": 0,
+    },
+    "chat": {
+        "active": 0, "completed": 0, "failed": 0, "cancelled": 0,
+        "first_token_seconds": {"p50": 0, "p90": 0, "p99": 0, "max": 0, "count": 0},
+        "tokens_per_second": {"p50": 0, "count": 0}, "length_chars": {"p50": 0},
+        "bytes_sent_total": 0, "bytes_saved_total": 0, "models": 0, "current": 0,
+    },
+    "mcp": 0, "seams": 0, "health": {"status": 0, "summary": 0, "advice": 0},
+}  # fmt: skip
+
+
+def missing(contract: Any, found: Any, path: str = "") -> list[str]:
+    """The paths of the contract that are not there."""
+    if not isinstance(contract, dict):
+        return []
+    lost = [f"{path}/{key}" for key in contract if key not in found]
+    return lost + [
+        deeper
+        for key, inner in contract.items()
+        if key in found
+        for deeper in missing(inner, found[key], f"{path}/{key}")
+    ]
+
+
+def test_the_snapshot_has_every_key_of_the_contract(monitor: Monitor) -> None:
+    """The panel reads these; an idle plugin has all of them."""
+    snapshot = monitor.snapshot()
+
+    assert missing(CONTRACT, snapshot) == []
+    json.dumps(snapshot, allow_nan=False)
+
+
+def test_every_event_type_is_taken(monitor: Monitor) -> None:
+    """No event of the table makes the monitor stumble, even with no data at all."""
+    for type_ in EVENTS:
+        monitor.on_event(Happened(type_))
+
+    assert dict.fromkeys(EVENTS, 1) == monitor.snapshot()["events"]["by_type"]
+
+
+def test_a_malformed_event_is_counted_and_logged_once(
+    monitor: Monitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An event of a plugin that got the data wrong harms nothing and does not flood the log."""
+    for _ in range(3):
+        monitor.on_event(Happened("http.request", seconds="soon"))
+
+    assert monitor.snapshot()["events"]["by_type"] == {"http.request": 3}
+    assert len(caplog.records) == 1
+
+
+def test_sources_fill_their_places(monitor: Monitor) -> None:
+    """Rows of the registry, servers, seams and breakers appear where the contract says."""
+    chats = [{"chat_id": "1", "state": "streaming"}, {"chat_id": "2", "state": "done"}]
+    monitor.add_source("chats", lambda: chats)
+    monitor.add_source("mcp", lambda: [{"server": "a", "state": "up"}])
+    monitor.add_source("seams", lambda: [{"name": "chat", "attached": True}])
+    monitor.add_source("breakers", lambda: [{"name": "b", "state": "closed"}])
+    monitor.add_source("connections", lambda: {"panels": 2, "websockets": 3})
+    monitor.add_source("weather", lambda: "fine")
+    snapshot = monitor.snapshot()
+
+    assert snapshot["chat"]["active"] == 1
+    assert [row["chat_id"] for row in snapshot["chat"]["current"]] == ["1", "2"]
+    assert snapshot["mcp"] == [{"server": "a", "state": "up"}]
+    assert snapshot["seams"] == [{"name": "chat", "attached": True}]
+    assert snapshot["errors"]["breakers"] == [{"name": "b", "state": "closed"}]
+    assert snapshot["system"]["connections"] == {"chats": 1, "panels": 2, "websockets": 3}
+    assert snapshot["extra"] == {"weather": "fine"}
+
+
+def test_a_source_that_raises_keeps_its_last_value(
+    monitor: Monitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One part that breaks does not take the page down."""
+    answers: list[Any] = [[{"server": "a", "state": "up"}]]
+    monitor.add_source("mcp", lambda: answers.pop())
+    monitor.snapshot()
+    monitor.snapshot()
+
+    assert monitor.snapshot()["mcp"] == [{"server": "a", "state": "up"}]
+    assert len(caplog.records) == 1
+
+
+def test_what_json_cannot_say_becomes_null(monitor: Monitor) -> None:
+    """Browsers refuse Python's Infinity, and then the panel would show nothing at all."""
+    monitor.add_source("breakers", lambda: [{"name": "b", "state": "open", "retry_in": float("inf")}])
+    monitor.on_event(Happened("chat.retrying", wait=float("nan")))
+    monitor.tick()
+
+    assert monitor.snapshot()["errors"]["breakers"][0]["retry_in"] is None
+    assert monitor.events_since(0)[1][0]["data"]["wait"] is None
+
+
+def test_events_since_gives_each_once_in_order(monitor: Monitor) -> None:
+    """Two readers with their own number each get all, once; text never leaves."""
+    monitor.on_event(Happened("chat.started", 1, chat_id="1"))
+    first, rows = monitor.events_since(0)
+    monitor.on_event(Happened("chat.finished", 2, chat_id="1", notice="my secret diary"))
+    second, more = monitor.events_since(first)
+
+    assert [row["id"] for row in rows] == ["e1"]
+    assert [row["id"] for row in more] == ["e2"]
+    assert more[0]["data"] == {"chat_id": "1", "notice_length": 15}
+    assert set(more[0]) == {"id", "type", "time", "source", "session", "data"}
+    assert monitor.events_since(second) == (second, [])
+
+
+def test_the_event_log_is_bounded(monitor: Monitor) -> None:
+    """A reader that was away long gets the last 200, and the memory holds no more."""
+    for n in range(1000):
+        monitor.on_event(Happened("chat.retrying", n))
+    seq, rows = monitor.events_since(0)
+
+    assert (seq, len(rows), rows[-1]["id"]) == (1000, KEPT_EVENTS, "e999")
+
+
+def test_active_chats_without_a_registry(monitor: Monitor) -> None:
+    """With nobody to ask, the events of the chats are counted."""
+    monitor.on_event(Happened("chat.started", chat_id="1"))
+    monitor.on_event(Happened("chat.started", chat_id="2"))
+    monitor.on_event(Happened("chat.finished", chat_id="1", outcome="completed"))
+
+    assert monitor.active() == 1
+    assert "1 chats active" in repr(monitor)
+
+
+def test_a_tick_a_second_makes_history(monitor: Monitor, clock: FakeClock) -> None:
+    """What happened in a second stands in that second's place."""
+    for second in range(3):
+        monitor.on_latency([0.01 * (second + 1)])
+        monitor.on_event(Happened("chat.first_token", seconds=1.0, model="m", host="h"))
+        monitor.tick()
+        clock.advance(1.0)
+    series = monitor.read_history("1m")["series"]
+
+    assert series["latency_p50"][-3:] == pytest.approx([0.01, 0.02, 0.03], rel=0.03)
+    assert series["first_token_p50"][-3:] == pytest.approx([1.0] * 3, rel=0.03)
+    assert series["events_rate"][-2:] == [1.0, 1.0]
+    assert series["rss_bytes"][-3:] == [5e8] * 3
+    assert series["rss_bytes"][0] is None
+
+
+def test_health_changes_are_published(clock: FakeClock) -> None:
+    """Others learn of an alert through the injected publish, once."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    monitor = Monitor(
+        clock=clock, wall=clock, sampler=Still(), publish=lambda type_, data: told.append((type_, data))
+    )
+    monitor.add_source("mcp", lambda: [{"server": "a", "host": "a", "state": "down"}])
+    for _ in range(5):
+        monitor.tick()
+        clock.advance(1.0)
+
+    ((type_, data),) = told
+    assert type_ == "health.changed"
+    assert (data["check"], data["status"], data["was"]) == ("mcp:connections", "warn", "pass")
+    assert set(data) == set(EVENTS["health.changed"].data.__annotations__)
+
+
+def test_a_stall_is_published_and_shown(clock: FakeClock) -> None:
+    """The event has the keys of the table; the panel sees the same."""
+    told: list[str] = []
+    monitor = Monitor(
+        clock=clock, wall=clock, sampler=Still(), publish=lambda type_, data: told.append(type_)
+    )
+    monitor._on_stall({"seconds": 1.0, "frame": "f", "stack": ["f"]})
+
+    assert told == ["loop.stalled"]
+    assert monitor.snapshot()["system"]["last_stall"]["frame"] == "f"
+
+
+async def test_start_and_close_leave_nothing() -> None:
+    """One task and one thread while it runs, none after; twice each is fine."""
+    monitor = Monitor()
+    tasks, threads = len(asyncio.all_tasks()), threading.active_count()
+    monitor.start()
+    monitor.start()
+    await until(lambda: monitor.ticks > 0)
+    assert len(asyncio.all_tasks()) == tasks + 1
+    await monitor.aclose()
+    await monitor.aclose()
+
+    assert (len(asyncio.all_tasks()), threading.active_count()) == (tasks, threads)
+
+
+async def test_making_a_monitor_starts_nothing() -> None:
+    """Importing and making must not cost ComfyUI a thread or a task."""
+    tasks, threads = len(asyncio.all_tasks()), threading.active_count()
+    Monitor()
+
+    assert (len(asyncio.all_tasks()), threading.active_count()) == (tasks, threads)
+
+
+async def test_a_tick_that_fails_does_not_end_the_ticking(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broken figure must not freeze all the others for ever."""
+    monitor = Monitor()
+    calls: list[int] = []
+
+    def broken() -> None:
+        calls.append(1)
+        raise ZeroDivisionError
+
+    async def soon(seconds: float) -> None:
+        await asyncio.shield(asyncio.get_running_loop().create_future()) if len(calls) > 2 else None
+
+    monkeypatch.setattr(monitor, "tick", broken)
+    monkeypatch.setattr("backend.monitoring.asyncio.sleep", soon)
+    task = asyncio.create_task(monitor.run())
+    await until_calls(calls)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert len([r for r in caplog.records if "tick" in r.getMessage()]) == 1
+
+
+async def until_calls(calls: list[int]) -> None:
+    """Let the loop turn until there are three calls; without `asyncio.sleep`, which the test replaced."""
+    loop = asyncio.get_running_loop()
+    while len(calls) < 3:
+        turn = loop.create_future()
+        loop.call_soon(turn.set_result, None)
+        await turn
