@@ -7,9 +7,11 @@ import json
 import re
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from backend.copilot.notices import strip
 from tests.comfyui.conftest import Boot, plugin, standin
 from tests.comfyui.harness import ComfyUI
 from tests.support.llm_server import FaultServer, answer, reset_at, stall_at, words
@@ -22,10 +24,10 @@ ROUTES = [
 SEAMS = {"model", "run", "chat", "mcp", "http", "memory", "log"}
 
 
-async def one_chat(comfy: ComfyUI, llm: FaultServer, prompt: str = "hello") -> Chat:
+async def one_chat(comfy: ComfyUI, llm: FaultServer, prompt: str = "hello", **options: Any) -> Chat:
     """One message and its whole answer."""
     async with CopilotPage(comfy.url, llm.base_url) as page:
-        return await page.chat(prompt)
+        return await page.chat(prompt, **options)
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +37,17 @@ def comfy(boot: Boot) -> ComfyUI:
 
 
 async def test_chat_gives_the_whole_text(comfy: ComfyUI) -> None:
-    """With both MCP servers dead the user still gets the answer, whole, in order and once."""
+    """With both MCP servers dead the user gets the whole answer, and is told once what is missing."""
     async with FaultServer() as llm:
         llm.plan(answer(40))
-        got = await one_chat(comfy, llm)
+        first = await one_chat(comfy, llm, session="told-once")
+        second = await one_chat(comfy, llm, session="told-once")
 
-    assert got.text == words(40)
-    assert got.finished
-    assert len(llm.requests) == 1
+    assert strip(first.text) == words(40).rstrip()
+    assert "127.0.0.1:9" in first.text
+    assert second.text == words(40)
+    assert first.finished
+    assert len(llm.requests) == 2
 
 
 async def test_chat_with_a_broken_stream_gives_the_whole_text(comfy: ComfyUI) -> None:
@@ -51,7 +56,7 @@ async def test_chat_with_a_broken_stream_gives_the_whole_text(comfy: ComfyUI) ->
         llm.plan(reset_at(20), answer(40))
         got = await one_chat(comfy, llm)
 
-    assert got.text == words(40)
+    assert strip(got.text).rstrip() == words(40).rstrip()
     assert len(llm.requests) == 2
 
 
@@ -62,7 +67,7 @@ async def test_two_thousand_tokens(comfy: ComfyUI, report: Callable[[str], None]
         got = await one_chat(comfy, llm, "a long answer, please")
     report(f"2,000 tokens: {got.size / 1000:.0f} KB in {len(got.lines)} lines, {got.seconds:.2f} s in all")
 
-    assert got.text == words(2000)
+    assert strip(got.text).rstrip() == words(2000).rstrip()
     assert got.size < 1_000_000
 
 
@@ -76,7 +81,8 @@ async def test_many_chats_at_once_never_mix(comfy: ComfyUI) -> None:
                 page.chat(f"[{number:02}] hello", session=f"session-{number}") for number in range(20)
             ))
 
-    assert [got.text for got in answers] == [words(10 + number) for number in range(20)]
+    # A session that has not been told yet learns that tools are missing.
+    assert [strip(got.text).rstrip() for got in answers] == [words(10 + number).rstrip() for number in range(20)]
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from backend.copilot.notices import strip
 from tests.comfyui.conftest import Boot, plugin, standin
 from tests.comfyui.harness import NODES, ComfyUI, Node
 from tests.support.llm_server import FaultServer, answer, words
@@ -24,7 +25,7 @@ async def assert_whole_answer(comfy: ComfyUI) -> None:
         async with CopilotPage(comfy.url, llm.base_url) as page:
             got = await page.chat()
 
-    assert got.text == words(40)
+    assert strip(got.text) == words(40).rstrip()
 
 
 @pytest.mark.parametrize(("ours", "copilot", "first"), [

@@ -58,8 +58,9 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
         writes = any(letter in (mode or "") for letter in "wax+") or (
             mode is None and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         )
-        # The import system's own cache of byte code is Python's choice, not the plugin's.
-        if not writes or "__pycache__" in str(what):
+        # The import system's own cache of byte code is Python's choice, not the plugin's. A number is a file
+        # that was opened before, and was seen then.
+        if not writes or isinstance(what, int) or "__pycache__" in str(what):
             return
     elif event in {"os.mkdir", "os.rename"} and "__pycache__" in f"{arguments}":
         return
