@@ -82,7 +82,8 @@ async def test_many_chats_at_once_never_mix(comfy: ComfyUI) -> None:
             ))
 
     # A session that has not been told yet learns that tools are missing.
-    assert [strip(got.text).rstrip() for got in answers] == [words(10 + number).rstrip() for number in range(20)]
+    expected = [words(10 + number).rstrip() for number in range(20)]
+    assert [strip(got.text).rstrip() for got in answers] == expected
 
 
 @pytest.mark.parametrize("route", ROUTES)
