@@ -237,7 +237,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("quota", "402", status=(402,)),
     Rule("quota", "Credit or quota used up", spoken=True, codes=w.QUOTA_CODES, words=w.QUOTA),
     Rule("context_too_long", "Context exceeded", spoken=True, codes=w.CONTEXT_CODES, words=w.CONTEXT),
-    Rule("no_tools", "Tools not supported", codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS, when=_says_why),
+    Rule("no_tools", "Tools not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS),
     Rule("content_filter", "Content refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
     Rule("model_not_found", "Model unknown", codes=w.MODEL_CODES, words=w.MODEL, when=_says_why),
     Rule("model_not_found", "Model unknown, told as 5xx", status=(range(500, 600),), words=w.MODEL_SURELY),

@@ -128,10 +128,22 @@ FILTER: Final = _any(
 
 MODEL_CODES: Final = _codes(
     "model_not_found model_not_exist modelnotfound model_decommissioned model_not_available "
-    "invalid_model 20012 1211 "
+    "invalid_model deploymentnotfound 20012 1211 "
     "invalidendpointormodel.notfound model_not_found_error unknown_model no_model_loaded"
 )
+# Words that tell a missing model even when the status blames the server.
+_SURE_MODEL: Final = (
+    r"models?\b[^\n]{0,120}(?:does not exist|not found)",
+    r"无可用渠道",
+    r"no available channel",
+    r"failed to load (?:the )?model",
+    r"no models? loaded",
+    r"pulling it first",
+    r"模型[^。\n]{0,60}不存在",
+)
+MODEL_SURELY: Final = _any(*_SURE_MODEL)
 MODEL: Final = _any(
+    *_SURE_MODEL,
     r"models?\b[^\n]{0,120}(?:does not exist|doesn't exist|not exists?\b|not found|no longer available)",
     r"models?\b[^\n]{0,120}(?:not (?:available|loaded|accessible|a valid|a supported)|is not supported)",
     r"models?\b[^\n]{0,120}(?:has been (?:decommissioned|deprecated|retired)|is (?:invalid|unknown))",
@@ -144,17 +156,6 @@ MODEL: Final = _any(
     r"模型[^。\n]{0,60}(?:不存在|未找到|无效|不可用|未开通|已下线)",
     r"不存在[^。\n]{0,8}模型",
 )
-# Words that tell a missing model even when the status blames the server.
-MODEL_SURELY: Final = _any(
-    r"models?\b[^\n]{0,120}(?:does not exist|not found)",
-    r"无可用渠道",
-    r"no available channel",
-    r"failed to load (?:the )?model",
-    r"no models? loaded",
-    r"pulling it first",
-    r"模型[^。\n]{0,60}不存在",
-)
-
 OVERLOAD_CODES: Final = _codes(
     "overloaded_error overloaded engine_overloaded_error server_overloaded service_unavailable "
     "server_busy unavailable "

@@ -1,0 +1,480 @@
+"""Real clients (whichever openai version is installed), real sockets: what each failure is judged to be.
+
+Everything here is raised by openai, its HTTP client, aiohttp or the agent library itself, never made by hand.
+"""
+
+# ruff: noqa: E501  (a table is read by its lines)
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+
+from backend.error_handling import Classification, Classifier, Severity, explain, wrong_body
+from tests.support import llm_server as s
+from tests.support.llm_server import FaultServer, Plan, bodies
+
+KEY = "sk-proj-THEUSERSOWNSECRET0123456789"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FaultServer]:
+    """A model server that can be told to fail; a path without /v1 is served like any other."""
+    async with FaultServer() as running:
+        yield running
+
+
+async def failure(
+    base_url: str, *, key: str = KEY, timeout: float = 5.0, model: str = "test-model"
+) -> BaseException:
+    """The error that a streamed chat ends with; fails the test if there is none."""
+    # Loading the authorities' certificates takes longer than all the rest of a test.
+    http = openai.DefaultAsyncHttpxClient(verify=False)
+    try:
+        client = openai.AsyncOpenAI(
+            api_key=key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http
+        )
+        stream = await client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": "THE PROMPT"}], stream=True
+        )
+        async for _ in stream:
+            pass
+    except Exception as error:
+        return error
+    finally:
+        await http.aclose()
+    pytest.fail("the call did not fail")
+
+
+async def judged(server: FaultServer, plan: Plan, base: str = "/v1", **how: Any) -> Classification:
+    """What the failure under a plan is classified as."""
+    server.plan(plan)
+    return Classifier().classify(await failure(server.base_url.removesuffix("/v1") + base, **how))
+
+
+BROKEN = [
+    ("reset before the headers", s.reset_before_headers(), "connection"),
+    ("reset before the first token", s.reset_first(), "connection"),
+    ("reset in mid-answer", s.reset_at(5), "connection"),
+    ("the body is cut", s.cut_at(5), "connection"),
+    ("an error object inside the stream", s.error_at(3), "server_error"),
+    ("a rate limit inside the stream", s.error_at(3, message="Slow down", code="rate_limit_exceeded"), "rate_limited"),
+    ("overload inside the stream", s.error_at(3, message="Overloaded", code=None, type="overloaded_error"), "overloaded"),
+    ("a status as the code inside the stream", s.error_at(3, message="Provider returned error", code=502), "server_error"),
+    ("a line that is no JSON", s.garbage_at(3), "malformed"),
+    ("bytes that are no UTF-8", s.undecodable_at(3), "malformed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("plan", "kind"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
+async def test_broken_stream_is_asked_again(server: FaultServer, plan: Plan, kind: str) -> None:
+    """Whatever breaks a stream in mid-answer is MEDIUM and retryable."""
+    verdict = await judged(server, plan)
+
+    assert (kind, Severity.MEDIUM, True) == (verdict.kind, verdict.severity, verdict.retryable)
+
+
+BLAMED = [
+    ("quota", {"message": "You exceeded your current quota", "code": "insufficient_quota"}, "quota"),
+    ("key", {"message": "Incorrect API key provided", "code": "invalid_api_key", "type": "authentication_error"}, "auth"),
+    ("request", {"message": "temperature: bad value", "code": None, "type": "invalid_request_error"}, "bad_request"),
+    ("model", {"message": "The model `x` does not exist", "code": None, "type": "invalid_request_error"},
+     "model_not_found"),
+    ("context", {"message": "maximum context length is 8192 tokens", "code": "context_length_exceeded"},
+     "context_too_long"),
+    ("filter", {"message": "stopped", "code": "content_filter", "type": "x"}, "content_filter"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "kind"), [b[1:] for b in BLAMED], ids=[b[0] for b in BLAMED])
+async def test_in_stream_refusal_is_not_asked_again(
+    server: FaultServer, error: dict[str, Any], kind: str
+) -> None:
+    """An error object inside the stream that blames the request or the account is judged like its status."""
+    verdict = await judged(server, s.error_at(2, **error))
+
+    assert (kind, Severity.HIGH, False) == (verdict.kind, verdict.severity, verdict.retryable)
+
+
+STATUSES = [
+    (400, "bad_request"), (401, "auth"), (402, "quota"), (403, "forbidden"), (404, "not_found"), (405, "not_found"),
+    (407, "forbidden"), (408, "timeout"), (409, "server_error"), (410, "not_found"), (413, "context_too_long"),
+    (418, "bad_request"), (422, "bad_request"), (425, "server_error"), (429, "rate_limited"), (451, "forbidden"),
+    (500, "server_error"), (502, "server_error"), (503, "overloaded"), (504, "timeout"), (520, "server_error"),
+    (524, "timeout"), (529, "overloaded"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+async def test_bare_status(server: FaultServer, status: int, kind: str) -> None:
+    """A status whose body tells nothing decides alone: 408, 409, 425, 429 and 5xx are asked again."""
+    verdict = await judged(server, s.status(status))
+
+    assert (kind, status) == (verdict.kind, verdict.status)
+    assert verdict.retryable is (status in (408, 409, 425, 429) or status >= 500)
+
+
+BODIES: list[tuple[str, int, Any, str]] = [
+    ("openai key", 401, bodies.OPENAI_401, "auth"),
+    ("openai region", 403, bodies.OPENAI_403_REGION, "forbidden"),
+    ("openai model", 404, bodies.OPENAI_404_MODEL, "model_not_found"),
+    ("openai context", 400, bodies.OPENAI_400_CONTEXT, "context_too_long"),
+    ("openai filter", 400, bodies.OPENAI_400_FILTER, "content_filter"),
+    ("openai rate", 429, bodies.OPENAI_429_RATE, "rate_limited"),
+    ("openai quota", 429, bodies.OPENAI_429_QUOTA, "quota"),
+    ("openai 500", 500, bodies.OPENAI_500, "server_error"),
+    ("openai 503", 503, bodies.OPENAI_503, "overloaded"),
+    ("anthropic overload", 529, bodies.ANTHROPIC_529, "overloaded"),
+    ("anthropic model", 404,
+     {"type": "error", "error": {"type": "not_found_error", "message": "model: claude-nope"}}, "model_not_found"),
+    ("anthropic context", 400,
+     {"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 210000 tokens > 200000 maximum"}},
+     "context_too_long"),
+    ("anthropic credit", 400,
+     {"type": "error", "error": {"type": "invalid_request_error",
+                                 "message": "Your credit balance is too low to access the Anthropic API."}}, "quota"),
+    ("azure filter", 400, bodies.AZURE_400_FILTER, "content_filter"),
+    ("azure deployment", 404, bodies.AZURE_404_DEPLOYMENT, "model_not_found"),
+    ("dashscope context", 400, bodies.DASHSCOPE_400_CONTEXT, "context_too_long"),
+    ("dashscope arrears", 400, bodies.DASHSCOPE_400_ARREARS, "quota"),
+    ("dashscope key", 401, bodies.DASHSCOPE_401, "auth"),
+    ("dashscope filter", 400, {"error": {"code": "data_inspection_failed", "message": "Input data may contain inappropriate content."}},
+     "content_filter"),
+    ("deepseek balance", 402, bodies.DEEPSEEK_402, "quota"),
+    ("deepseek model", 400, {"error": {"message": "Model Not Exist", "type": "invalid_request_error"}}, "model_not_found"),
+    ("deepseek risk", 400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error"}}, "content_filter"),
+    ("deepseek key", 401, {"error": {"message": "Authentication Fails, Your api key: ****abcd is invalid"}}, "auth"),
+    ("gemini key", 400, bodies.GEMINI_400_KEY, "auth"),
+    ("gemini overload", 503, bodies.GEMINI_503, "overloaded"),
+    ("gemini model", 404, [{"error": {"code": 404, "message": "models/gemini-9 is not found for API version v1main",
+                                      "status": "NOT_FOUND"}}], "model_not_found"),
+    ("gemini per minute", 429, [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message":
+                                 "You exceeded your current quota. Quota exceeded for metric: requests per minute. "
+                                 "Please retry in 27.5s."}}], "rate_limited"),
+    ("gemini context", 400, [{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message":
+                              "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."}}],
+     "context_too_long"),
+    ("groq too large", 413, bodies.GROQ_413, "context_too_long"),
+    ("groq retired", 400, {"error": {"message": "The model `x` has been decommissioned", "code": "model_decommissioned"}},
+     "model_not_found"),
+    ("too large for the minute", 429, {"error": {"message": "Request too large for gpt-4o on tokens per min (TPM): Limit 30000"}},
+     "context_too_long"),
+    ("lm studio no model", 404, bodies.LMSTUDIO_404_NO_MODEL, "model_not_found"),
+    ("lm studio context", 400, bodies.LMSTUDIO_400_CONTEXT, "context_too_long"),
+    ("lm studio load", 400, {"error": {"message": 'Failed to load model "x". Error: not enough memory'}}, "model_not_found"),
+    ("moonshot concurrency", 429, bodies.MOONSHOT_429, "rate_limited"),
+    ("moonshot model", 404, {"error": {"message": "Not found the model moonshot-x or Permission denied",
+                                       "type": "resource_not_found_error"}}, "model_not_found"),
+    ("moonshot context", 400, {"error": {"message": "Invalid request: Your request exceeded model token limit: 8192",
+                                         "type": "invalid_request_error"}}, "context_too_long"),
+    ("moonshot balance", 429, {"error": {"message": "Your account is suspended", "type": "exceeded_current_quota_error"}},
+     "quota"),
+    ("moonshot busy", 429, {"error": {"message": "The engine is currently overloaded", "type": "engine_overloaded_error"}},
+     "overloaded"),
+    ("ollama model", 404, bodies.OLLAMA_404_MODEL, "model_not_found"),
+    ("ollama tools", 400, bodies.OLLAMA_400_NO_TOOLS, "no_tools"),
+    ("openrouter credits", 402, bodies.OPENROUTER_402, "quota"),
+    ("openrouter tools", 404, bodies.OPENROUTER_404_TOOLS, "no_tools"),
+    ("openrouter model", 400, {"error": {"message": "acme/none is not a valid model ID", "code": 400}}, "model_not_found"),
+    ("openrouter no endpoint", 404, {"error": {"message": "No endpoints found for acme/none.", "code": 404}},
+     "model_not_found"),
+    ("bedrock default model", 400, bodies.BEDROCK_400_MODEL, "model_not_found"),
+    ("vllm context", 400, bodies.VLLM_400_CONTEXT, "context_too_long"),
+    ("vllm tools", 400, bodies.VLLM_400_TOOLS, "no_tools"),
+    ("vllm model", 404, {"object": "error", "message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404},
+     "model_not_found"),
+    ("llama.cpp context", 400, {"error": {"code": 400, "type": "exceed_context_size_error",
+                                          "message": "the request exceeds the available context size. try increasing it"}},
+     "context_too_long"),
+    ("llama.cpp loading", 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, "overloaded"),
+    ("llama.cpp tools", 500, {"error": {"code": 500, "message": "tools param requires --jinja flag"}}, "no_tools"),
+    ("siliconflow tools", 400, {"code": 20037, "message": "Function call is not supported for this model.", "data": None},
+     "no_tools"),
+    ("siliconflow model", 400, {"code": 20012, "message": "Model does not exist. Please check it carefully."},
+     "model_not_found"),
+    ("siliconflow balance", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}, "quota"),
+    ("zhipu balance", 429, bodies.ZHIPU_429_BALANCE, "quota"),
+    ("zhipu context", 400, bodies.ZHIPU_400_CONTEXT, "context_too_long"),
+    ("zhipu model", 400, {"error": {"code": "1211", "message": "模型不存在，请检查模型代码。"}}, "model_not_found"),
+    ("zhipu filter", 400, {"error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全或敏感内容"}},
+     "content_filter"),
+    ("chinese rate", 429, bodies.CHINESE_429_RATE, "rate_limited"),
+    ("one-api no channel", 503, {"error": {"message": "当前分组 default 下对于模型 gpt-x 无可用渠道", "type": "new_api_error"}},
+     "model_not_found"),
+    ("one-api token", 401, {"error": {"message": "无效的令牌", "type": "new_api_error"}}, "auth"),
+    ("nginx", 502, bodies.NGINX_502, "server_error"),
+    ("cloudflare", 524, bodies.CLOUDFLARE_524, "timeout"),
+    ("cloudflare forbids", 403, b"<!DOCTYPE html><html><title>Attention Required</title></html>", "forbidden"),
+    ("plain to tls", 400, b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>", "tls"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body", "kind"), [b[1:] for b in BODIES], ids=[b[0] for b in BODIES])
+async def test_body_of_a_provider(server: FaultServer, status: int, body: Any, kind: str) -> None:
+    """What each provider says in its own words, in English or Chinese, is understood."""
+    headers = {"Content-Type": "text/html"} if isinstance(body, bytes) else {}
+    verdict = await judged(server, s.status(status, body, headers=headers))
+
+    assert (kind, status) == (verdict.kind, verdict.status)
+
+
+ADDRESSES: list[tuple[str, str, int, Any, str]] = [
+    ("ollama without v1", "", 404, b"404 page not found", "missing_v1"),
+    ("fastapi without v1", "", 404, bodies.NOT_FOUND, "missing_v1"),
+    ("405 without v1", "", 405, {"detail": "Method Not Allowed"}, "missing_v1"),
+    ("a page without v1", "", 404, s.PAGE, "missing_v1"),
+    (
+        "openai without v1",
+        "",
+        404,
+        {"error": {"message": "Invalid URL (POST /chat/completions)"}},
+        "missing_v1",
+    ),
+    ("a model error without v1", "", 404, bodies.OPENAI_404_MODEL, "model_not_found"),
+    (
+        "moonshot's model error without v1",
+        "",
+        404,
+        {"error": {"message": "Not found the model x"}},
+        "model_not_found",
+    ),
+    ("fastapi with v1", "/v1", 404, bodies.NOT_FOUND, "not_found"),
+    ("a page with v1", "/v1", 404, s.PAGE, "html_body"),
+    ("the whole address as the base", "/v1/chat/completions", 404, bodies.NOT_FOUND, "bad_url"),
+    ("a version of another name", "/api/paas/v4", 404, bodies.NOT_FOUND, "not_found"),
+]
+
+
+@pytest.mark.parametrize(
+    ("base", "status", "body", "kind"), [a[1:] for a in ADDRESSES], ids=[a[0] for a in ADDRESSES]
+)
+async def test_wrong_address(base: str, status: int, body: Any, kind: str) -> None:
+    """A 404 tells a missing model from a missing /v1 from a website from a wrong path."""
+    async with Scripted(status, body) as url:
+        verdict = Classifier().classify(await failure(url + base))
+
+    assert (kind, f"{url}{base}/chat/completions", False) == (verdict.kind, verdict.url, verdict.retryable)
+
+
+class Scripted:
+    """A server that gives every path the same answer, which the fault server keeps for paths with /v1.
+
+    The first path may be redirected to another.
+    """
+
+    def __init__(self, status: int, body: Any, *, raw: bytes | None = None, redirect: bytes = b"") -> None:
+        plan = s.status(status, body)
+        kind = b"text/html" if plan.body == s.PAGE else b"application/json"
+        head = b"HTTP/1.1 %d X\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        self._answer = (
+            raw if raw is not None else head % (status, kind, len(plan.body or b"")) + (plan.body or b"")
+        )
+        self._redirect = redirect
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.read(65_536)
+        if self._redirect and self._redirect not in asked:
+            head = b"HTTP/1.1 302 X\r\nLocation: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            writer.write(head % self._redirect)
+        else:
+            writer.write(self._answer)
+        await writer.drain()
+        writer.close()
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+
+UNREACHABLE = [
+    ("refused", lambda: s.refused_url("/v1"), "connection_refused", True),
+    ("no such host", lambda: s.dns_failure_url("/v1"), "dns", True),
+    ("no scheme", lambda: "127.0.0.1:1234/v1", "bad_url", False),
+    ("not a URL", lambda: "my server", "bad_url", False),
+    ("another protocol", lambda: "ftp://127.0.0.1/v1", "bad_url", False),
+    ("half an IPv6 address", lambda: "http://[::1/v1", "bad_url", False),
+    ("an impossible port", lambda: "http://127.0.0.1:99999/v1", "bad_url", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "retryable"), [u[1:] for u in UNREACHABLE], ids=[u[0] for u in UNREACHABLE]
+)
+async def test_unreachable_address(url: Any, kind: str, retryable: bool) -> None:
+    """A server that is not there is asked again; an address that can never work is not."""
+    verdict = Classifier().classify(await failure(url()))
+
+    assert (kind, retryable) == (verdict.kind, verdict.retryable)
+
+
+async def test_tls_to_a_plain_port_is_told_and_not_retried() -> None:
+    """https:// in front of a plain server: every try would fail the same."""
+    async with Scripted(0, None, raw=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as url:
+        verdict = Classifier().classify(await failure(s.tls_to_plain(url) + "/v1"))
+
+    assert ("tls", False, Severity.HIGH) == (verdict.kind, verdict.retryable, verdict.severity)
+    assert "http:// instead of https://" in explain(verdict, base_url=s.tls_to_plain(url) + "/v1")
+
+
+async def test_silence_is_a_timeout(server: FaultServer) -> None:
+    """The client's own limit, before the headers and in mid-stream."""
+    before = await judged(server, s.stall_headers(), timeout=0.2)
+    within = await judged(server, s.stall_at(3), timeout=0.2)
+
+    assert ["timeout", "timeout"] == [before.kind, within.kind]
+    assert before.retryable
+    assert within.retryable
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", "我的密钥-THEUSERSOWNSECRET"], ids=["line break", "chinese"])
+async def test_key_that_cannot_be_sent(server: FaultServer, key: str) -> None:
+    """A key with a line break or foreign characters never reaches the server; it is told, not retried, not shown."""
+    verdict = Classifier().classify(await failure(server.base_url, key=key))
+
+    assert ("auth", False) == (verdict.kind, verdict.retryable)
+    assert "SECRET" not in verdict.message
+    assert "cannot be sent" in explain(verdict)
+
+
+async def test_no_key_at_all() -> None:
+    """openai refuses to be made without a key."""
+    with pytest.raises(openai.OpenAIError) as caught:
+        openai.AsyncOpenAI(api_key=None)
+
+    verdict = Classifier().classify(caught.value)
+
+    assert ("auth", False) == (verdict.kind, verdict.retryable)
+    assert "No API key was sent" in explain(verdict)
+
+
+@pytest.mark.parametrize(
+    ("plan", "low", "high"),
+    [
+        (s.status(429, retry_after=7), 7, 7),
+        (s.status(503, retry_after="2.5"), 2.5, 2.5),
+        (s.status(429, retry_after=90, retry_after_ms=1500), 1.5, 1.5),
+        (s.status(429, retry_at=4000), 2000, 4001),
+        (s.status(429, retry_at=-4000), 0, 0),
+        (s.status(429, bodies.OPENAI_429_RATE), 6, 6),
+        (s.status(429, retry_after="soon"), None, None),
+        (s.status(429, retry_after="nan"), None, None),
+        (s.status(400, retry_after=7), None, None),
+    ],
+    ids=["seconds", "fraction", "milliseconds", "date", "past", "in words", "nonsense", "nan", "no retry"],
+)
+async def test_wait_that_the_server_asks_for(
+    server: FaultServer, plan: Plan, low: float | None, high: float | None
+) -> None:
+    """Retry-After in seconds, in milliseconds, as a date, or in the message's words."""
+    verdict = await judged(server, plan)
+
+    if low is None or high is None:
+        assert verdict.retry_after is None
+    else:
+        assert verdict.retry_after is not None
+        assert low <= verdict.retry_after <= high
+
+
+async def test_prompt_echoed_by_a_validation_error_is_not_repeated(server: FaultServer) -> None:
+    """FastAPI's details hold the whole input; only their messages are taken over."""
+    details = {
+        "detail": [
+            {"type": "missing", "loc": ["body"], "msg": "Field required", "input": {"m": "THE PROMPT"}}
+        ]
+    }
+    verdict = await judged(server, s.status(422, details))
+
+    assert ("bad_request", "Field required") == (verdict.kind, verdict.message)
+
+
+async def test_words_of_an_echoed_prompt_decide_nothing(server: FaultServer) -> None:
+    """A body without a message is not searched for words that the user may have written."""
+    verdict = await judged(server, s.status(400, {"input": "x" * 400 + " rate limit, insufficient quota"}))
+
+    assert "bad_request" == verdict.kind
+    assert "quota" not in verdict.message
+
+
+async def test_redirect_to_a_login_page_is_seen() -> None:
+    """A page behind a redirect tells where the request was led, for the advice to name."""
+    async with Scripted(404, s.PAGE, redirect=b"/v1/login") as url:
+        verdict = Classifier().classify(await failure(url + "/v1"))
+
+    assert ("html_body", f"{url}/v1/login") == (verdict.kind, verdict.redirected_to)
+
+
+async def test_answer_that_is_no_stream_is_judged_by_its_first_bytes(server: FaultServer) -> None:
+    """openai reads a page or LM Studio's "returning 200 anyway" as an empty stream; `wrong_body` does not."""
+    url = server.base_url.removesuffix("/v1") + "/chat/completions"
+    async with aiohttp.ClientSession() as session, session.post(url, json={"stream": True}) as answer:
+        error = wrong_body(answer.content_type, await answer.read(), url=url, status=answer.status)
+    assert error is not None
+
+    verdict = Classifier().classify(error)
+
+    assert ("missing_v1", 200) == (verdict.kind, verdict.status)
+
+
+async def test_aiohttp_errors(server: FaultServer) -> None:
+    """The errors of aiohttp's client, as another part of Copilot may raise them."""
+    found = []
+    server.plan(s.status(503), s.html(), s.cut_at(3))
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        for url in (server.base_url + "/chat/completions",) * 3 + (
+            s.refused_url(),
+            "http://",
+            s.dns_failure_url(),
+        ):
+            try:
+                async with session.post(url, json={"stream": True}) as answer:
+                    await answer.json()
+            except Exception as error:
+                found.append(Classifier().classify(error).kind)
+
+    assert ["overloaded", "html_body", "connection", "connection_refused", "bad_url", "dns"] == found
+
+
+async def test_agents_and_mcp_errors() -> None:
+    """The agent library's own errors: no retry, and a missing tool is told from nonsense."""
+    exceptions = pytest.importorskip("agents.exceptions")
+    made = [
+        exceptions.MaxTurnsExceeded("Max turns (30) exceeded"),
+        exceptions.ModelBehaviorError("Tool get_weather not found in agent Main"),
+        exceptions.ModelBehaviorError("Invalid JSON when parsing THE ANSWER for TypeAdapter"),
+        exceptions.ModelBehaviorError("Model did not produce a final response!"),
+        exceptions.UserError("Error running tool x: Connection error."),
+        exceptions.AgentsException("something"),
+    ]
+    made[4].__cause__ = ConnectionRefusedError()
+    verdicts = [Classifier().classify(error) for error in made]
+
+    assert [
+        ("max_turns", False), ("unknown_tool", False), ("model_behavior", False), ("empty_answer", True),
+        ("user_error", False), ("model_behavior", False),
+    ] == [(v.kind, v.retryable) for v in verdicts]  # fmt: skip
+    assert "ANSWER" not in verdicts[2].message
+
+
+async def test_nothing_of_the_key_or_the_prompt_is_in_any_verdict(server: FaultServer) -> None:
+    """Whatever the server echoes: the key is taken out by its looks alone."""
+    seen = []
+    for body in (
+        {"error": {"message": f"Incorrect API key provided: {KEY}"}},
+        {"error": f"bad header Authorization: Bearer {KEY}"},
+        {"message": "denied", "code": KEY},
+        f"<html><title>token={KEY}</title>".encode(),
+    ):
+        verdict = await judged(server, s.status(400, body))
+        seen.append(f"{verdict} {explain(verdict)} {explain(verdict, language='zh')}")
+
+    assert "SECRET" not in " ".join(seen)
