@@ -84,7 +84,9 @@ def main() -> int:
 def _value(setting: Mapping[str, Any], value: Any) -> str:
     if setting["type"] == "boolean":
         return "on" if value else "off"
-    unit = f" {setting['unit']}" if setting["unit"] else ""
+    unit = setting["unit"]
+    if unit and not unit.startswith("/"):
+        unit = f" {unit}"
     return f"{value:,g}{unit}" if isinstance(value, float) else f"{value:,}{unit}"
 
 

@@ -1,0 +1,68 @@
+"""The READMEs: generated parts are current, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backend import event_bus
+from backend.settings import describe
+from backend.standalone.settings_table import CHINESE, FILES, ROOT, renewed
+
+
+@pytest.mark.parametrize(("name", "language"), FILES.items())
+def test_the_settings_table_is_current(name: str, language: str) -> None:
+    """The table is what `python -m backend.standalone.settings_table` would write."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+
+    assert text == renewed(text, language)
+
+
+def test_every_setting_has_chinese_text() -> None:
+    """No setting is missing from the Chinese table, and none in it is gone."""
+    assert [row["name"] for row in describe()] == list(CHINESE)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_links_lead_somewhere(name: str) -> None:
+    """Every relative link and picture in a README is a file of the repository."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) + re.findall(r'src="([^":]+)"', text)
+
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_both_languages_give_the_same_commands() -> None:
+    """What one README tells the reader to type, the other does, too."""
+    english, chinese = (
+        re.findall(r"```(?:sh|bash|python)\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+        for name in FILES
+    )
+
+    assert [_code(block) for block in english] == [_code(block) for block in chinese]
+
+
+def test_the_snippet_for_plugin_authors_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plugin author copies from the README receives the end of a chat."""
+    bus = event_bus.EventBus()
+    monkeypatch.setitem(sys.modules, "copilot_pulse", SimpleNamespace(get_event_bus=lambda: bus))
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    shown: list[float] = []
+    names: dict[str, Any] = {"show": shown.append}
+
+    assert block is not None
+    exec(block.group(1), names)
+    names["start"]()
+    bus.publish_nowait(event_bus.Event(type="chat.finished", data={"seconds": 1.5}, source="test"))
+
+    assert shown == [1.5]
+
+
+def _code(block: str) -> list[str]:
+    """A block without its comments, which are in the README's language."""
+    return [line.partition("  #")[0].rstrip() for line in block.splitlines()]
