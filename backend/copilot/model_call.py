@@ -396,7 +396,7 @@ class ModelCall:
             attempts=self._attempt,
             waited=self._waited,
             language=chat.language if chat is not None else "en",
-            partial=bool(self._kept or self._partial),
+            partial=bool(self._kept or self._length()),
         )
 
     def _succeeded(self) -> None:
