@@ -76,9 +76,9 @@ def _names_no_route(facts: Facts) -> bool:
 
 def _no_such_address(facts: Facts) -> bool:
     """Nothing serves the path, which has no version: a page, a framework's own words, or no words at all."""
-    return _lacks_version(facts) and (
-        facts.html or not facts.body or facts.status == 405 or _names_no_route(facts)
-    )
+    if facts.redirected_to is not None or not _lacks_version(facts):
+        return False
+    return facts.html or not facts.body or facts.status == 405 or _names_no_route(facts)
 
 
 def _says_why(facts: Facts) -> bool:
