@@ -27,12 +27,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiohttp import web
 
-from ..recovery.redact import secret_name
+from ..error_handling import language_of, secret_name
 from .llm_routes import BLOCKING, BlockingRoutes
 from .seam import CopilotModules
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
+
+__all__ = ["HangUpWatch", "HttpSeam", "RequestInfo", "current_request", "gone", "language_of"]
 
 log = logging.getLogger("copilot_pulse.http")
 
@@ -61,7 +63,7 @@ for (_method, _path), _kind in _ROUTES.items():
 
 
 class RequestInfo:
-    """What a chat may know of the HTTP request that asked for it; also the request's key in the chat registry.
+    """What a chat may know of the HTTP request that asked for it; also its key in the chat registry.
 
     `language` is "en" or "zh", `session` what the body says, `hung_up` whether the client has left.
     """
@@ -70,7 +72,7 @@ class RequestInfo:
 
     def __init__(self, request: web.Request, kind: Literal["chat", "debug"]) -> None:
         self.kind: Literal["chat", "debug"] = kind
-        self.language = language_of(request.headers.get("Accept-Language", ""))
+        self.language = language_of(request.headers.get("Accept-Language"))
         self.session: str | None = None
         self.hung_up = False
         self._writer = getattr(request, "writer", None)
@@ -84,11 +86,6 @@ class RequestInfo:
 current_request: contextvars.ContextVar[RequestInfo | None] = contextvars.ContextVar(
     "copilot_pulse_request", default=None
 )
-
-
-def language_of(accept: str) -> str:
-    """"zh" if the first language of an Accept-Language header is a Chinese one, else "en"."""
-    return "zh" if accept.strip().lower().startswith("zh") else "en"
 
 
 class HttpSeam:
@@ -297,7 +294,7 @@ class HangUpWatch:
 
 
 async def _problem(request: web.Request, info: RequestInfo) -> str | None:
-    """What is wrong with the body of a chat request, in a sentence, or None. It can be read again after this."""
+    """What is wrong with the body of a chat request, in a sentence, or None. It can be read again."""
     try:
         # `read()` keeps the bytes for the handler's own `json()`. Errors of HTTP itself pass.
         body = json.loads(await request.read())

@@ -2,9 +2,9 @@
 
 Copilot asks the model's server for its models, and ModelScope for a search, with a synchronous HTTP client
 and without a time limit, inside async handlers: for as long as that takes, nothing in ComfyUI moves. The
-handlers read the request's headers and query and return a complete response, so each can run in a thread under
-a loop of its own. A handler that turns out to need the real loop runs there, from then on. Other plugins'
-handlers at these paths are not touched.
+handlers read the request's headers and query and return a complete response, so each can run in a thread
+under a loop of its own. A handler that turns out to need the real loop runs there, from then on. Other
+plugins' handlers at these paths are not touched.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ..error_handling import language_of
 from .threads import CallTimeout, Lane, LaneFull
 
 log = logging.getLogger("copilot_pulse.http")
@@ -80,7 +81,7 @@ class BlockingRoutes:
             log.info("%s runs on the event loop: %s in a thread", route, type(error).__name__)
             self._on_loop.add(handler)
             return await handler(request)
-        language = "zh" if request.headers.get("Accept-Language", "").lower().startswith("zh") else "en"
+        language = language_of(request.headers.get("Accept-Language"))
         return BLOCKING[route](texts[language].format(seconds=seconds))
 
     def _ours(self, request: web.Request, handler: Handler) -> bool:

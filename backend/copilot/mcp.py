@@ -43,9 +43,11 @@ _NEEDED: Final = ("connect", "cleanup", "list_tools", "call_tool")
 # The answer is out by then; a slow good-bye goes on without the chat.
 LEAVE_SECONDS: Final = 1.0
 _NOTICE: Final = {
-    "en": "Some of Copilot's tools were missing for this answer, because these tool servers cannot be reached: {names}."
-    " They come back by themselves when the server does; Copilot Pulse's panel shows the reason.",
-    "zh": "本次回答缺少部分工具：以下工具服务器无法连接：{names}。服务器恢复后，这些工具会自动恢复；原因见 Copilot Pulse 面板。",
+    "en": "Some of Copilot's tools were missing for this answer, because these tool servers cannot be"
+    " reached: {names}. They come back by themselves when the server does;"
+    " Copilot Pulse's panel shows the reason.",
+    "zh": "本次回答缺少部分工具：以下工具服务器无法连接：{names}。"
+    "服务器恢复后，这些工具会自动恢复；原因见 Copilot Pulse 面板。",
 }
 
 

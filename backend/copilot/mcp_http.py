@@ -1,7 +1,7 @@
 """One TLS context for all MCP connections: making one takes 40 ms of the event loop, and each chat made two.
 
-openai-agents takes a factory for the HTTP client in a server's parameters, since 0.4 or so. Older versions, and
-parameters that bring a factory of their own, are left as they are.
+openai-agents takes a factory for the HTTP client in a server's parameters, in newer versions. Older ones,
+and parameters that bring a factory of their own, are left as they are.
 """
 
 from __future__ import annotations

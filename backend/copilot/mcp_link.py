@@ -39,8 +39,9 @@ class Link:
     """The connection's life: `start()`, `ready()`, in between calls through `run()`, `close()`.
 
     `connect`, `list_tools` and `cleanup` do the work; all three run in the link's own task. `limit` is the
-    time for connecting and listing the tools together, in seconds in which the event loop was not held up. `outcome(link)` is called once, when the link is up or
-    has failed (not if it was closed before), and `lost(link)` if it broke after it had been up.
+    time for connecting and listing the tools together, in seconds in which the event loop was not held up.
+    `outcome(link)` is called once, when the link is up or has failed (not if it was closed before), and
+    `lost(link)` if it broke after it had been up.
     For the event loop's thread.
     """
 

@@ -26,7 +26,6 @@ from .threads import CallTimeout, Lane
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
-    from .chats import Chat
 
 log = logging.getLogger("copilot_pulse.memory")
 
@@ -86,11 +85,6 @@ class MemorySeam:
 
     async def aclose(self) -> None:
         """Nothing to wait for: a thread that still waits for a model is a daemon and ends by itself."""
-
-    async def before_chat(self, chat: Chat, messages: Any) -> None:
-        """As `precompute()`, for the pump of `chat`, whose kind decides whether there is a history."""
-        if chat.kind == "chat":
-            await self.precompute(messages, chat.session)
 
     async def precompute(
         self, messages: Messages, session_id: str | None, copilot: CopilotModules | None = None

@@ -29,7 +29,7 @@ class Wrapper:
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
 
-    def info(self, message: str, *args: Any) -> None:
+    def write(self, message: str, *args: Any) -> None:
         """Log a message with arguments that may not belong to it."""
         record = self._logger.makeRecord(
             self._logger.name, logging.INFO, "here.py", 1, message, args, None, "f"
@@ -92,8 +92,8 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 def test_a_known_key_is_in_neither_console_nor_file(world: World) -> None:
     """The whole configuration is logged, without the key's value and without its first twelve characters."""
-    world.log.info(f"config: {{'openai_api_key': '{KEY}', 'model': 'm1'}}")
-    world.log.info(f"key extracted and stored: {KEY[:12]}...")
+    world.log.write(f"config: {{'openai_api_key': '{KEY}', 'model': 'm1'}}")
+    world.log.write(f"key extracted and stored: {KEY[:12]}...")
 
     for text in world.written:
         assert KEY[:8] not in text
@@ -103,14 +103,14 @@ def test_a_known_key_is_in_neither_console_nor_file(world: World) -> None:
 
 def test_an_unknown_key_is_found_by_its_shape(world: World) -> None:
     """A key that came some other way is recognised by what keys look like."""
-    world.log.info("using sk-proj-abcdef0123456789ABCDEF for this")
+    world.log.write("using sk-proj-abcdef0123456789ABCDEF for this")
 
     assert all("abcdef0123456789" not in text for text in world.written)
 
 
 def test_arguments_are_part_of_the_message(world: World) -> None:
     """%-style arguments are filled in before the line is cleaned."""
-    world.log.info("key %s of %d", KEY, 2)
+    world.log.write("key %s of %d", KEY, 2)
 
     assert all("key [redacted] of 2" in text for text in world.written)
 
@@ -120,7 +120,7 @@ def test_data_beside_a_message_without_a_place_for_it(
     world: World, stderr: io.StringIO, data: Any
 ) -> None:
     """`log.info("Request:", data)` neither prints the data in clear nor a traceback of the logging module."""
-    world.log.info("Request JSON:", data)
+    world.log.write("Request JSON:", data)
 
     for text in [*world.written, stderr.getvalue()]:
         assert KEY not in text
@@ -144,7 +144,7 @@ def test_a_handler_that_is_added_later_is_covered(world: World) -> None:
     """A second file added by somebody else gets no key."""
     late = io.StringIO()
     world.logger.addHandler(logging.StreamHandler(late))
-    world.log.info(f"again {KEY}")
+    world.log.write(f"again {KEY}")
 
     assert "again [redacted]" in late.getvalue()
 
@@ -160,7 +160,7 @@ def test_children_are_covered_too(world: World) -> None:
         if number == 0:
             world.seam.cover()
         else:
-            world.log.info("the next record makes the filter look")
+            world.log.write("the next record makes the filter look")
         child.info("child %s", KEY)
 
     assert ["child [redacted]\n"] * 2 == [stream.getvalue() for stream in streams]
@@ -172,7 +172,7 @@ def test_any_console_encoding_is_survived(world: World, stderr: io.StringIO, tex
     raw = io.BytesIO()
     console = io.TextIOWrapper(raw, encoding="gbk", errors="strict", write_through=True)
     world.logger.addHandler(logging.StreamHandler(console))
-    world.log.info(f"before {text} after")
+    world.log.write(f"before {text} after")
 
     shown = raw.getvalue().decode("gbk")
     assert "before " in shown
@@ -203,7 +203,7 @@ def test_arguments_with_a_hostile_repr(world: World, stderr: io.StringIO) -> Non
         def __repr__(self) -> str:
             raise RuntimeError(KEY)
 
-    world.log.info("look", Hostile())
+    world.log.write("look", Hostile())
 
     assert all("withheld" in text for text in world.written)
     assert "" == stderr.getvalue()
@@ -211,7 +211,7 @@ def test_arguments_with_a_hostile_repr(world: World, stderr: io.StringIO) -> Non
 
 def test_a_huge_line_is_cut_at_a_blank(world: World) -> None:
     """A conversation with images does not hold the event loop; the cut does not halve a key."""
-    world.log.info("messages: " + "word " * MAX_LENGTH + KEY)
+    world.log.write("messages: " + "word " * MAX_LENGTH + KEY)
 
     for text in world.written:
         assert len(text) < MAX_LENGTH + 100
@@ -221,7 +221,7 @@ def test_a_huge_line_is_cut_at_a_blank(world: World) -> None:
 
 def test_a_huge_word_is_cut_too(world: World) -> None:
     """A line without blanks is cut as well."""
-    world.log.info("x" * 5 * MAX_LENGTH)
+    world.log.write("x" * 5 * MAX_LENGTH)
 
     assert all(len(text) < MAX_LENGTH for text in world.written)
 
@@ -235,7 +235,7 @@ def test_attaching_twice_and_detaching(world: World) -> None:
     assert [0, 0] == [len(handler.filters) for handler in (world.stream, world.file)]
     assert "addHandler" not in vars(world.logger)
     assert all("format" not in vars(handler) for handler in (world.stream, world.file))
-    world.log.info("plain %s", KEY)
+    world.log.write("plain %s", KEY)
     assert KEY in world.written[0]
     world.seam.attach(COPILOT)
 

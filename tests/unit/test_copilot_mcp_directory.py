@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -55,7 +55,7 @@ class World:
                 record=lambda error, **data: self.records.append(data),
             ),
         )
-        self.directory = McpDirectory(self.pulse, clock=self.clock, sleep=self.clock.sleep)
+        self.directory = McpDirectory(cast(Any, self.pulse), clock=self.clock, sleep=self.clock.sleep)
 
     @staticmethod
     def fail() -> int:
@@ -155,7 +155,7 @@ async def test_an_outage_is_published_once_with_all_its_data(world: World) -> No
 
 
 async def test_a_failure_that_began_before_a_success_is_only_a_suspicion(world: World) -> None:
-    """Of two chats one was in and one timed out: the server is asked once more, and stays up if it answers."""
+    """Of two chats one was in and one timed out: the server is asked once more, and stays up."""
     server = world.directory.want(URL, world.make)
     world.outcome = lambda: 2
     since = world.clock()
@@ -183,7 +183,7 @@ async def test_a_refused_key_keeps_nobody_else_out(world: World) -> None:
 
 
 async def test_a_server_that_refuses_the_first_key_still_lets_others_try(world: World) -> None:
-    """The first chat's key is refused: health says down and why, another key may try, and the server is up."""
+    """The first chat's key is refused: health says down and why; another key may try, and it is up."""
     server = world.down(Refused(403), key="bad")
 
     assert ("down", "it answered with HTTP status 403") == (server.state, server.reason)

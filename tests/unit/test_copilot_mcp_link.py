@@ -191,7 +191,7 @@ async def test_a_clean_up_that_hangs_is_cut_short(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_connection_that_breaks_is_reported_as_lost() -> None:
-    """The MCP client cancels the task that holds it when its connection breaks: calls end, the owner hears."""
+    """The MCP client cancels the task that holds it when its connection breaks: calls end, and it is told."""
     work = Work()
     link = work.link()
     link.start()

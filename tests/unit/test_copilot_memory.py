@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from backend.copilot.chats import Chat
 from backend.copilot.memory import MemorySeam, strip_assistant
 from backend.copilot.seam import CopilotModules, SeamMissing
 from backend.settings import LiveSettings, Settings
@@ -263,16 +262,6 @@ async def test_what_cannot_be_prepared_is_not(
     assert [] == world.calls
 
 
-async def test_the_pump_prepares_chats_and_not_debug_runs(make_world: Callable[..., World]) -> None:
-    """The hook for the pump knows that a debug run has no history."""
-    world = make_world()
-    await world.seam.before_chat(Chat(session="s", kind="debug"), HISTORY)
-    assert [] == world.calls
-    await world.seam.before_chat(Chat(session="s"), HISTORY)
-
-    assert 1 == len(world.calls)
-
-
 async def test_attach_and_detach_restore_the_very_function(make_world: Callable[..., World]) -> None:
     """Attaching twice changes nothing; detached the original is there again and nothing is prepared."""
     world = make_world()
@@ -301,7 +290,7 @@ async def test_a_copilot_without_it_is_a_missing_seam() -> None:
 
 
 def test_strip_assistant() -> None:
-    """Only texts of the assistant lose their trailing blanks, in strings and in parts; the input stays as it is."""
+    """Only texts of the assistant lose their trailing blanks, in strings and in parts; the input stays."""
     parts = {"role": "assistant", "content": [{"type": "text", "text": "a "}, {"type": "x"}, 3]}
     given = [user("u "), {"role": "assistant", "content": "a\n "}, parts, {"role": "assistant"}, "odd"]
     stripped = strip_assistant(given)  # type: ignore[arg-type]
