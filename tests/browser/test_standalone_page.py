@@ -1,0 +1,203 @@
+"""The standalone host's page in Chromium: the chat, its stop button, its languages, what cannot hurt it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.browser.chromium import launch
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+QUICK = {"COPILOT_PULSE_RETRY_BASE": "0.05", "COPILOT_PULSE_PANEL_REFRESH": "0.2"}
+ANSWER_MS = 20_000
+
+
+class Program:
+    """`python -m backend` on a free port."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "backend", "--port", "0"],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **QUICK},
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.url = next(word for word in self.process.stdout.readline().split() if word.startswith("http://"))
+
+    def metrics(self) -> Any:
+        with urllib.request.urlopen(f"{self.url}/api/metrics", timeout=10) as response:
+            return json.load(response)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Program]:
+    program = Program()
+    yield program
+    program.end()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(locale="en-US", viewport={"width": 1280, "height": 800})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, program: Program) -> Iterator[Page]:
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.goto(program.url)
+    expect(page.locator(".welcome")).to_be_visible()
+    yield page
+    assert problems == []
+
+
+def send(page: Page, text: str) -> None:
+    page.get_by_role("textbox").fill(text)
+    page.get_by_role("textbox").press("Enter")
+
+
+def finished(page: Page) -> None:
+    expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=ANSWER_MS)
+
+
+def test_a_dropped_connection_is_repaired_before_ones_eyes(page: Page) -> None:
+    """The answer stands there whole and once, and the line below it tells of the retry."""
+    page.get_by_role("button", name="/drop", exact=True).click()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    finished(page)
+
+    answer = page.locator(".message.assistant")
+    expect(answer.locator("h5")).to_have_text("A dropped connection")
+    expect(answer.get_by_text("nothing stands here twice")).to_have_count(1)
+    expect(answer.locator(".meta")).to_contain_text("1 retried", timeout=ANSWER_MS)
+    expect(page.locator("#panel")).to_contain_text("scripted")
+
+
+def test_stop_ends_the_answer_and_the_model(page: Page, program: Program) -> None:
+    """After Stop the page is ready for the next message, and the server has no chat running."""
+    send(page, "/slow")
+    expect(page.locator(".message.assistant .body")).to_contain_text("Slowly", timeout=ANSWER_MS)
+    page.get_by_role("button", name="Stop", exact=True).click()
+
+    finished(page)
+    expect(page.locator(".meta").last).to_contain_text("Stopped")
+    while program.metrics()["chat"]["active"]:
+        page.wait_for_timeout(20)
+
+
+def test_text_is_only_ever_text(page: Page) -> None:
+    """Neither what the user types nor what the model repeats becomes a live element or a script link."""
+    attack = (
+        '<img src=x onerror="window.hit=1"> [x](javascript:window.hit=1) **<script>window.hit=1</script>**'
+    )
+    send(page, attack)
+    finished(page)
+
+    expect(page.locator(".message.user .body")).to_have_text(attack)
+    expect(page.locator(".message.assistant .body")).to_contain_text("You wrote")
+    assert page.locator(".log img, .log script, .log a").count() == 0
+    assert page.evaluate("window.hit") is None
+
+
+def test_a_notice_is_told_as_a_quote(page: Page) -> None:
+    """What Pulse says itself is set apart from the model's words."""
+    send(page, "/401")
+    finished(page)
+
+    expect(page.locator(".message.assistant blockquote")).to_contain_text("key")
+    expect(page.locator(".message.assistant .body")).not_to_contain_text(">")
+
+
+def test_the_language_can_be_changed_and_is_kept(page: Page) -> None:
+    """One button turns the page and the panel to Chinese, also after a reload."""
+    page.locator("#language").click()
+
+    expect(page.get_by_role("button", name="发送")).to_be_visible()
+    expect(page.locator("#panel")).to_contain_text("对话")
+    page.reload()
+    expect(page.get_by_role("button", name="发送")).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == "zh"
+
+
+def test_a_reload_keeps_the_conversation(page: Page) -> None:
+    """After a reload the messages and answers of this tab are there; a new chat clears them."""
+    send(page, "/help")
+    finished(page)
+    answer = page.locator(".message.assistant .body").inner_text()
+    page.reload()
+
+    expect(page.locator(".message.assistant .body")).to_have_text(answer, use_inner_text=True)
+    page.get_by_role("button", name="New chat").click()
+    expect(page.locator(".message")).to_have_count(0)
+
+
+def test_enter_belongs_to_the_input_method_while_composing(page: Page) -> None:
+    """Choosing a Chinese word with Enter does not send half a sentence; Shift+Enter is a new line."""
+    box = page.get_by_role("textbox")
+    box.fill("ni")
+    box.dispatch_event("keydown", {"key": "Enter", "isComposing": True})
+    box.press("Shift+Enter")
+
+    assert page.locator(".message").count() == 0
+    assert box.input_value() == "ni\n"
+
+
+@pytest.mark.parametrize("width", [320, 390, 861])
+def test_nothing_sticks_out(page: Page, width: int) -> None:
+    """On a phone and in a narrow window everything fits; the two views are a tap apart."""
+    page.set_viewport_size({"width": width, "height": 700})
+    send(page, "/tool")
+    finished(page)
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("document.querySelector('.log').scrollWidth") <= width
+    if width < 800:
+        page.get_by_role("tab", name="Monitor").click()
+        expect(page.locator("#panel")).to_be_visible()
+        expect(page.locator("#chat")).to_be_hidden()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_server_that_goes_away_is_told(context: BrowserContext) -> None:
+    """When the server dies in mid-answer, what had arrived stays, and the page says that it is not all."""
+    program = Program()
+    try:
+        page = context.new_page()
+        page.goto(program.url)
+        send(page, "/slow")
+        expect(page.locator(".message.assistant .body")).to_contain_text("Slowly", timeout=ANSWER_MS)
+        program.end()
+
+        finished(page)
+        expect(page.locator(".meta").last).to_contain_text("broke before the answer was complete")
+        expect(page.locator(".message.assistant .body")).to_contain_text("Slowly")
+    finally:
+        program.end()
