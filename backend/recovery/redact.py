@@ -20,6 +20,7 @@ MAX_SECRETS: Final = 256
 PREFIX_LENGTH: Final = 8
 _MIN_SECRET: Final = 6
 _MAX_DEPTH: Final = 24
+_RUN: Final = re.compile(r"[A-Za-z0-9_*+/=~-]*")
 
 # What people type where a local server wants no key: no secrets, and words that our advice needs.
 _PLACEHOLDERS: Final = frozenset(
@@ -152,33 +153,47 @@ class Redactor:
         return _value(value, self.redact, 0)
 
     def _known_out(self, text: str) -> str:
-        for secret in self._known:
-            if len(secret) < PREFIX_LENGTH:
-                if secret in text:
-                    text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", MARK, text)
-            elif secret[:PREFIX_LENGTH] in text:
-                text = _prefix_out(text, secret)
+        known = self._known
+        for secret in known:  # whole values first: what is left of them are prefixes
+            if secret in text:
+                text = _whole_out(text, secret)
+        for head in {secret[:PREFIX_LENGTH] for secret in known if len(secret) >= PREFIX_LENGTH}:
+            if head in text:
+                text = _prefixes_out(text, head, [secret for secret in known if secret.startswith(head)])
         return text
 
 
-def _prefix_out(text: str, secret: str) -> str:
-    head = secret[:PREFIX_LENGTH]
+def _whole_out(text: str, secret: str) -> str:
+    if len(secret) >= PREFIX_LENGTH:
+        return text.replace(secret, MARK)
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", MARK, text)
+
+
+def _prefixes_out(text: str, head: str, secrets: list[str]) -> str:
+    """Take out every beginning of one of the secrets, and what hangs on to it without a gap.
+
+    Keys of one provider begin alike: without the rest of the run, the head of a known key would be cut off an
+    unknown one, whose tail then looks like nothing.
+    """
     parts: list[str] = []
     at = 0
     while (found := text.find(head, at)) >= 0:
         end = found + PREFIX_LENGTH
-        if text.startswith(secret, found):
-            end = found + len(secret)
-        else:
-            for expected in secret[PREFIX_LENGTH:]:
-                if end >= len(text) or text[end] != expected:
-                    break
-                end += 1
+        reach = max(_common(text, found, secret) for secret in secrets)
+        run = _RUN.match(text, max(end, found + reach))
         parts.append(text[at:found])
         parts.append(MARK)
-        at = end
+        at = run.end() if run is not None else end
     parts.append(text[at:])
     return "".join(parts)
+
+
+def _common(text: str, at: int, secret: str) -> int:
+    """How many characters of the secret stand in the text from `at` on."""
+    length = PREFIX_LENGTH
+    while length < len(secret) and at + length < len(text) and text[at + length] == secret[length]:
+        length += 1
+    return length
 
 
 def _pass(text: str) -> str:
