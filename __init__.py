@@ -6,6 +6,8 @@ the event bus whatever our folder is called, and whichever of us loads first:
     from copilot_pulse import get_event_bus
 """
 
+from __future__ import annotations
+
 import sys as _sys
 
 from .backend.event_bus import Event, EventBus, get_event_bus
@@ -15,10 +17,13 @@ __all__ = ["NODE_CLASS_MAPPINGS", "Event", "EventBus", "get_event_bus"]
 # No nodes, but ComfyUI reports a failed import without it.
 NODE_CLASS_MAPPINGS: dict[str, type] = {}
 
-_sys.modules.setdefault("copilot_pulse", _sys.modules[__name__])
+# Of two copies the first one attaches, so the name stays with it.
+_first = _sys.modules.get("copilot_pulse")
+if _first is None or _sys.modules.get(_first.__name__) is not _first:
+    _sys.modules["copilot_pulse"] = _sys.modules[__name__]
 
 
-def _install() -> bool:
+def _install() -> object | None:
     """Hook into ComfyUI's server, if this is ComfyUI and the plugin is not switched off."""
     import logging
 
@@ -26,10 +31,10 @@ def _install() -> bool:
     try:
         from server import PromptServer
     except ImportError:
-        return False  # imported for the bus alone
+        return None  # imported for the bus alone
     instance = getattr(PromptServer, "instance", None)
     if instance is None:
-        return False
+        return None
     try:
         from .backend.plugin import Plugin
         from .backend.pulse import Pulse
@@ -37,14 +42,16 @@ def _install() -> bool:
         pulse = Pulse.create()
         if not pulse.settings.current.enabled:
             log.info("Copilot Pulse is off (COPILOT_PULSE): nothing is attached")
-            return False
-        Plugin(pulse, instance).install()
+            return None
+        plugin = Plugin(pulse, instance)
+        plugin.install()
     except Exception:
         log.exception("Copilot Pulse could not be loaded; ComfyUI and Copilot work as without it")
-        return False
-    return True
+        return None
+    return plugin
 
 
-if _install():
+_plugin = _install()
+if _plugin is not None:
     WEB_DIRECTORY = "./web"
     __all__ += ["WEB_DIRECTORY"]  # noqa: PLE0604

@@ -72,7 +72,10 @@ class ChatPump:
         chat = self._chat
         try:
             for prepare in self._pulse.before_chat:
-                await prepare(chat, self._messages)
+                try:
+                    await prepare(chat, self._messages)
+                except Exception:
+                    log.exception("a chat was not prepared; Copilot does it as without Copilot Pulse")
             source = self._source()
             try:
                 async for item in source:
@@ -147,7 +150,11 @@ class ChatPump:
         if self._last is not None:
             data = self._last[1].get("data")
         for notice in self._pulse.chat_notices:
-            text = notice(chat)
+            try:
+                text = notice(chat)
+            except Exception:
+                log.exception("a notice is left out")
+                continue
             if text:
                 chat.notices.append(text)
         if not chat.visible().strip() and not chat.notices and not data:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wr
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
+
+log = logging.getLogger("copilot_pulse.model")
 
 TARGET_MODULE = "backend.agent_factory"
 TARGET = "OpenAIChatCompletionsModel"
@@ -42,8 +45,13 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
 
         def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
             # Not a generator of its own: one layer less for every token.
-            arguments = stream_signature.bind(self, *args, **kwargs)
-            return ModelCall(pulse, self, arguments, open_stream, hosts).stream()
+            try:
+                arguments = stream_signature.bind(self, *args, **kwargs)
+                return ModelCall(pulse, self, arguments, open_stream, hosts).stream()
+            except Exception:
+                log.exception("a model call goes on without recovery")
+                answer: AsyncIterator[Any] = base.stream_response(self, *args, **kwargs)
+                return answer
 
         async def get_response(self, *args: Any, **kwargs: Any) -> Any:
             arguments = response_signature.bind(self, *args, **kwargs)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wr
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
+
+log = logging.getLogger("copilot_pulse.run")
 
 
 class RunReader:
@@ -214,7 +217,12 @@ class RunSeam:
             if chat is None or chat.pump_task is None or asyncio.current_task() is not chat.pump_task:
                 return plain(cls, *args, **kwargs)
             kwargs["run_config"] = without_tracing(kwargs.get("run_config"))
-            return read_run(pulse, chat, plain(cls, *args, **kwargs))
+            run = plain(cls, *args, **kwargs)
+            try:
+                return read_run(pulse, chat, run)
+            except Exception:
+                log.exception("a run is not watched; the chat goes on without recovery")
+                return run
 
         return classmethod(mark_wrapper(run_streamed, original))
 

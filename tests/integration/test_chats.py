@@ -1,0 +1,413 @@
+"""Whole chats through the plugin and the stand-in Copilot: sessions, readers, hang-ups, fail-open, detach."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.copilot.notices import strip
+from tests.integration.fault_rows import ENVIRONMENT, FULL
+from tests.support.host import PLUGIN, STANDIN, Host
+from tests.support.leaks import no_leaks
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import (
+    Plan,
+    Stall,
+    Text,
+    ToolCall,
+    Words,
+    answer,
+    eof_at,
+    reset_at,
+    stall_at,
+    stall_headers,
+    status,
+    words,
+)
+from tests.support.mcp_server import McpServer
+from tests.support.net import until
+
+NODES = [PLUGIN, STANDIN]
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[FaultServer]:
+    """A model server that misbehaves as it is told."""
+    async with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def host(llm: FaultServer) -> AsyncIterator[Host]:
+    """The plugin and the stand-in, with both MCP servers dead."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as running:
+        assert not running.failed
+        yield running
+
+
+def pulse_of(host: Host) -> Any:
+    """The running plugin's parts."""
+    for module in list(sys.modules.values()):
+        plugin = getattr(module, "_plugin", None)
+        if plugin is not None and plugin.server is host.server:
+            return plugin.pulse
+    raise LookupError("the plugin is not loaded")
+
+
+async def warm(host: Host, llm: FaultServer, *sessions: str) -> None:
+    """Chat once in each session, so that nothing new is opened or told later."""
+    llm.plan(answer(1))
+    for session in sessions:
+        await host.chat(session=session)
+    llm.reset_counts()
+
+
+# -- what a chat brings ------------------------------------------------------------------------------
+
+
+async def test_a_chat_is_complete_although_both_tool_servers_are_dead(host: Host, llm: FaultServer) -> None:
+    """The whole answer, and one notice that names the servers; the next answer has none."""
+    first = await host.chat(session="a")
+    second = await host.chat(session="a")
+
+    assert FULL.strip() == strip(first.text)
+    assert "127.0.0.1" in first.text[len(FULL) - 1 :]
+    assert FULL == second.text
+    assert first.finished
+
+
+async def test_metrics_show_the_chat(host: Host, llm: FaultServer) -> None:
+    """What happened stands in /api/metrics: chats, model, host, tokens, bytes, the MCP servers, the seams."""
+    await host.chat(session="a")
+    await host.chat(session="a")
+
+    metrics = await host.page.json("/api/metrics")
+
+    assert 2 == metrics["chat"]["completed"]
+    assert ["fake-model"] == [row["model"] for row in metrics["chat"]["models"]]
+    assert 80 == metrics["chat"]["models"][0]["tokens"]
+    assert 2 == metrics["chat"]["first_token_seconds"]["count"]
+    assert metrics["chat"]["bytes_saved_total"] > 0
+    assert {"down"} == {row["state"] for row in metrics["mcp"]}
+    assert all(row["attached"] for row in metrics["seams"]), metrics["seams"]
+    assert 80 == metrics["events"]["by_type"]["chat.delta"]
+
+
+async def test_the_bytes_sent_stay_small(host: Host, llm: FaultServer) -> None:
+    """2,000 tokens at full speed are at most 400 KB on the wire; unpatched they are 12 MB."""
+    llm.plan(answer(2000))
+
+    chat = await host.chat(session="a", timeout=60)
+
+    assert words(2000).strip() == strip(chat.text)
+    assert chat.size <= 400_000
+
+
+async def test_updates_only_grow(host: Host, llm: FaultServer) -> None:
+    """The page sees the answer grow, line by line, also over a retry, and the last line is the exact text."""
+    await warm(host, llm, "a")
+    llm.plan(Plan(Words(20, pace=0.01), *reset_at(0).steps[1:]), Plan(Words(40, pace=0.01)))
+
+    chat = await host.chat(session="a")
+
+    lengths = [len(text) for text in chat.shown]
+    assert sorted(lengths) == lengths
+    assert len(lengths) > 3
+    assert FULL == chat.text
+
+
+async def test_fifty_chats_at_once_never_mix(host: Host, llm: FaultServer) -> None:
+    """Each of fifty sessions gets its own words, whatever fault it meets on the way."""
+    for n in range(50):
+        text = f"answer for session {n} " * 5
+        broken = [(), (reset_at(3),), (status(503),), (eof_at(2),), (stall_at(2),)][n % 5]
+        llm.plan_for(f"[chat {n:03}]", *broken, Plan(Text(text)))
+
+    chats = await asyncio.gather(
+        *(host.chat(f"[chat {n:03}]", session=f"session-{n}", timeout=60) for n in range(50))
+    )
+
+    for n, chat in enumerate(chats):
+        assert (f"answer for session {n} " * 5).strip() == strip(chat.text)
+        assert {f"session-{n}"} == {line["session_id"] for line in chat.lines}
+
+
+async def test_a_slow_reader_gets_the_whole_text_and_holds_no_memory(host: Host, llm: FaultServer) -> None:
+    """A page that reads slowly does not slow the model down, and the queue in between stays at its bound."""
+    await warm(host, llm, "a")
+    llm.plan(answer(3000))
+
+    chat = await host.begin(session="a", read_pace=0.05)
+    await until(lambda: llm.chats and not llm.active, 30, "the model has finished")
+    await chat.done(60)
+
+    assert words(3000) == chat.text
+
+
+async def test_a_notice_is_not_fed_back_to_the_model(host: Host, llm: FaultServer) -> None:
+    """The page sends earlier answers as history; what we told the user is not among them."""
+    llm.plan(reset_at(5))
+    broken = await host.chat("one", session="a")
+    llm.plan(answer(3))
+    llm.reset_counts()
+
+    history = [{"role": "user", "content": "one"}, {"role": "assistant", "content": broken.text}]
+    await host.chat("two", session="a", history=history)
+
+    sent = [m["content"] for m in llm.chats[0].body["messages"] if m["role"] == "assistant"]
+    assert [words(5).strip()] == [str(text).strip() for text in sent]
+
+
+# -- hang-ups and stops ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plan", "when"),
+    [
+        (stall_headers(), "the model has not answered"),
+        (stall_at(0), "no token has come"),
+        (Plan(Words(5), Stall()), "the model is silent in mid-answer"),
+        (Plan(Words(100_000, pace=0.005)), "the answer streams"),
+        (Plan(ToolCall("take_time", {"seconds": 30})), "a tool runs"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_hang_up_stops_everything(llm: FaultServer, plan: Plan, when: str) -> None:
+    """When the page leaves, the model's request ends within a second, and no task or socket is left."""
+    patient = {**ENVIRONMENT, "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "60", "COPILOT_PULSE_STALL_TIMEOUT": "60"}
+    async with Host(NODES, llm=llm, env=patient) as host:
+        await warm(host, llm, "a")
+        llm.plan(plan)
+        async with no_leaks(timeout=5):
+            chat = await host.begin(session="a")
+            await llm.until_requests(1)
+            if plan.text:
+                await chat.until_text("w0002")
+            elif "tool" in when:
+                await until(lambda: host.tool_counts("a").get("take_time"), 5, "the tool runs")
+            await chat.hang_up()
+            await until(lambda: llm.active == 0, 1.5, "the model's request has ended")
+
+        metrics = await host.page.json("/api/metrics")
+
+    assert 1 == metrics["chat"]["cancelled"]
+    assert 0 == metrics["chat"]["active"]
+
+
+async def test_a_hang_up_while_waiting_for_a_retry_ends_it(llm: FaultServer) -> None:
+    """A page that leaves during the back-off does not cause another request."""
+    slow = {**ENVIRONMENT, "COPILOT_PULSE_RETRY_BASE": "30", "COPILOT_PULSE_RETRY_MAX": "30",
+            "COPILOT_PULSE_RETRY_BUDGET": "60"}  # fmt: skip
+    async with Host(NODES, llm=llm, env=slow) as host:
+        await warm(host, llm, "a")
+        llm.plan(status(503, retry_after=20), answer())
+        async with no_leaks(timeout=5):
+            chat = await host.begin(session="a")
+            pulse = pulse_of(host)
+            await until(lambda: any(c.state == "retrying" for c in pulse.chats), 5, "the chat waits")
+            await chat.hang_up()
+            await until(lambda: not len(pulse.chats), 2, "the chat has ended")
+
+        assert 1 == len(llm.chats)
+
+
+async def test_the_stop_button_ends_the_answer_where_it_is(host: Host, llm: FaultServer) -> None:
+    """Stopped from the panel, the page keeps what it has, and the model's request ends."""
+    await warm(host, llm, "a")
+    llm.plan(Plan(Words(100_000, pace=0.005)))
+    chat = await host.begin(session="a")
+    await chat.until_text("w0002")
+    pulse = pulse_of(host)
+    running = next(iter(pulse.chats))
+
+    async with host.page.session.post(f"{host.url}/copilot-pulse/chats/{running.id}/stop", json={}) as response:
+        assert 200 == response.status
+    await chat.done(5)
+
+    await until(lambda: llm.active == 0, 1.5, "the model's request has ended")
+    assert chat.finished
+    assert chat.text.startswith("w0000 w0001 w0002")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_cancel_at_any_moment_leaves_nothing(host: Host, llm: FaultServer, seed: int) -> None:
+    """Chats with faults, each stopped after a random number of the loop's turns: no task, no socket stays."""
+    chance = random.Random(seed)
+    plans = [
+        reset_at(5), stall_at(3), status(503), eof_at(4), answer(30),
+        Plan(ToolCall("count_up", {"note": "x"})), Plan(ToolCall("make_coffee", {})),
+    ]  # fmt: skip
+    await warm(host, llm, "a")
+    pulse = pulse_of(host)
+    async with no_leaks(timeout=6):
+        for _ in range(8):
+            llm.plan(*chance.choices(plans, k=3), answer(5))
+            chat = await host.begin(session="a")
+            for _ in range(chance.randrange(400)):
+                await asyncio.sleep(0)
+            await asyncio.gather(*(running.stop() for running in pulse.chats))
+            await chat.done(10)
+
+    assert 0 == len(pulse.chats)
+
+
+# -- attach and detach -------------------------------------------------------------------------------
+
+
+def _targets(host: Host) -> dict[str, Any]:
+    conversation = host.copilot("backend.controller.conversation_api")
+    client = host.copilot("backend.service.mcp_client")
+    return {
+        "invoke": conversation.comfyui_agent_invoke,
+        "debug": conversation.debug_workflow_errors,
+        "model": host.copilot("backend.agent_factory").OpenAIChatCompletionsModel,
+        "mcp": client.MCPServerSse,
+        "memory": client.message_memory_optimize,
+        "run": vars(sys.modules["agents.run"].Runner)["run_streamed"],
+    }
+
+
+async def test_detach_restores_the_very_same_objects(llm: FaultServer) -> None:
+    """After detach every replaced name is the object that Copilot had, and attaching twice wraps once."""
+    async with Host([STANDIN], llm=llm) as plain:
+        unpatched = {name: getattr(value, "__qualname__", None) for name, value in _targets(plain).items()}
+    runner = vars(sys.modules["agents.run"].Runner)["run_streamed"]
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        attached = _targets(host)
+        plugin = plugin_of(host)
+        plugin.attachment.attach()
+        again = _targets(host)
+        plugin.attachment.detach()
+        restored = _targets(host)
+
+        assert attached == again
+        assert restored["run"] is runner
+        for name, value in restored.items():
+            assert value is not attached[name], name
+            original = getattr(attached[name], "__copilot_pulse_wraps__", None)
+            if name != "run":
+                assert value is original, name
+            assert unpatched[name] == getattr(value, "__qualname__", None)
+
+        chat = await host.chat(session="a")
+
+    assert "MCP server" in chat.text, "unpatched again: Copilot gives up because its tool servers are dead"
+
+
+def plugin_of(host: Host) -> Any:
+    """The running plugin."""
+    for module in list(sys.modules.values()):
+        plugin = getattr(module, "_plugin", None)
+        if plugin is not None and plugin.server is host.server:
+            return plugin
+    raise LookupError("the plugin is not loaded")
+
+
+@pytest.mark.parametrize("order", [[PLUGIN, STANDIN], [STANDIN, PLUGIN]], ids=["before", "after"])
+@pytest.mark.parametrize("name", ["ComfyUI Copilot (fork) v2.1", "副驾驶-copilot"])
+async def test_copilot_is_found_in_any_order_under_any_name(
+    llm: FaultServer, order: list[Any], name: str
+) -> None:
+    """Neither the load order nor the name of Copilot's folder, or ours, matters."""
+    names = {STANDIN: name, PLUGIN: "my pulse.plugin-1"}
+    async with Host(order, llm=llm, env=ENVIRONMENT, names=names) as host:
+        assert not host.failed
+        chat = await host.chat(session="a")
+
+    assert FULL.strip() == strip(chat.text)
+
+
+async def test_without_copilot_the_routes_answer_and_say_what_to_install() -> None:
+    """Copilot absent: metrics and health are served, and health warns with a sentence that helps."""
+    async with Host([PLUGIN], env=ENVIRONMENT) as host:
+        metrics = await host.page.json("/api/metrics")
+        health = await host.page.json("/api/health")
+
+    assert 0 == metrics["chat"]["active"]
+    assert "warn" == health["status"]
+    assert "ComfyUI-Copilot" in health["output"]
+    assert "nstall" in health["output"]
+
+
+async def test_switched_off_nothing_is_attached(llm: FaultServer) -> None:
+    """`COPILOT_PULSE=off`: no route, no wrapper, Copilot as it is."""
+    async with Host(NODES, llm=llm, env={**ENVIRONMENT, "COPILOT_PULSE": "off"}) as host:
+        targets = _targets(host)
+        async with host.page.session.get(f"{host.url}/copilot-pulse/metrics") as response:
+            status_code = response.status
+
+    assert 404 == status_code
+    assert not any("__copilot_pulse_wraps__" in getattr(value, "__dict__", ()) for value in targets.values())
+
+
+BREAKS: Mapping[str, tuple[str, str]] = {
+    "chat": ("backend.copilot.chat_pump", "ChatPump.start"),
+    "memory": ("backend.copilot.memory", "MemorySeam.precompute"),
+    "mcp": ("backend.copilot.mcp", "Guard"),
+    "run": ("backend.copilot.run", "read_run"),
+    "model": ("backend.copilot.model", "ModelCall"),
+    "notice": ("backend.copilot.mcp", "McpSeam.notice"),
+}
+
+
+@pytest.mark.parametrize("seam", sorted(BREAKS))
+async def test_an_exception_of_ours_leaves_the_answer_as_it_is(
+    llm: FaultServer, seam: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug in any seam costs what the seam does, never the answer."""
+    async with McpServer() as tools, McpServer(tools={}) as search:
+        servers = (tools.root, search.url)
+        async with Host(NODES, llm=llm, env=ENVIRONMENT, mcp=servers) as host:
+            plugin = plugin_of(host)
+            package = type(plugin).__module__.removesuffix(".backend.plugin")
+            module_name, path = BREAKS[seam]
+            owner: Any = sys.modules[f"{package}.{module_name}"]
+            *parents, attribute = path.split(".")
+            for parent in parents:
+                owner = getattr(owner, parent)
+
+            def broken(*args: object, **kwargs: object) -> None:
+                raise ZeroDivisionError("a bug of ours")
+
+            monkeypatch.setattr(owner, attribute, broken)
+            with caplog.at_level(logging.CRITICAL):
+                chat = await host.chat(session="a")
+
+    assert FULL.strip() == strip(chat.text).strip()
+    assert chat.finished
+
+
+async def test_another_plugin_reaches_the_bus_without_our_folders_name(host: Host, llm: FaultServer) -> None:
+    """`from copilot_pulse import get_event_bus` gives the bus on which this process's chats are told."""
+    bus = sys.modules["copilot_pulse"].get_event_bus()
+    seen: list[str] = []
+    sub_id = bus.subscribe("chat.*", lambda event: seen.append(event.type))
+    try:
+        await host.chat(session="a")
+    finally:
+        bus.unsubscribe("chat.*", sub_id)
+
+    assert "chat.started" == seen[0]
+    assert "chat.finished" == seen[-1]
+    assert 40 == seen.count("chat.delta")
+
+
+async def test_no_key_is_logged(llm: FaultServer, tmp_path: Path) -> None:
+    """Copilot logs its whole configuration; what it writes to its file has no key in it."""
+    log = tmp_path / "copilot.log"
+    async with Host(NODES, llm=llm, env={**ENVIRONMENT, "COPILOT_STANDIN_LOG": str(log)}) as host:
+        llm.plan(status(401, {"error": {"message": f"Incorrect API key provided: {host.page.api_key}"}}))
+        chat = await host.chat(session="a")
+        key = host.page.api_key
+
+    written = log.read_text("utf-8")
+    assert "config" in written, "the stand-in has logged its configuration"
+    assert key not in written
+    assert key not in chat.text
