@@ -148,7 +148,8 @@ class Host:
         self.names = {Path(path): name for path, name in (names or {}).items()}
         self._llm, self.port = llm, port
         tools, search = mcp or (refused_url(), refused_url("/sse"))
-        self.env = {"BACKEND_BASE_URL": tools, "COPILOT_STANDIN_SEARCH_URL": search, **(env or {})}
+        own = {"BACKEND_BASE_URL": tools, "COPILOT_STANDIN_SEARCH_URL": search, "COPILOT_STANDIN_QUIET": "1"}
+        self.env = {**own, **(env or {})}
         self.loaded: dict[Path, ModuleType] = {}
         self.failed: dict[Path, Exception] = {}
         self.server: PromptServer
@@ -167,7 +168,7 @@ class Host:
             web_root = folder / "web_root"
             web_root.mkdir()
             self.server.add_routes(web_root)
-            runner = web.AppRunner(self.server.app, access_log=None)
+            runner = web.AppRunner(self.server.app, access_log=None, shutdown_timeout=0.2)
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", self.port)

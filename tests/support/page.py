@@ -101,7 +101,8 @@ class CopilotPage:
 
     def __init__(self, url: str, llm: str = "", *, model: str = "fake-model", api_key: str = API_KEY) -> None:
         self.url, self.llm, self.model, self.api_key = url.rstrip("/"), llm, model, api_key
-        self.session = aiohttp.ClientSession()
+        # A connection a request: a test that counts sockets must not find idle ones.
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
 
     async def close(self) -> None:
         """Close the client."""

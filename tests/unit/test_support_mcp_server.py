@@ -18,8 +18,12 @@ from tests.support.net import Gate, until
 async def client(server: McpServer, timeout: float = 5.0) -> AsyncIterator[MCPServerSse]:
     """A connected client, entered and left in one task."""
     params: Any = {"url": server.url, "timeout": timeout, "sse_read_timeout": timeout}
-    async with MCPServerSse(params=params, client_session_timeout_seconds=timeout) as made:
+    made = MCPServerSse(params=params, client_session_timeout_seconds=timeout)
+    try:  # not `async with`: old versions leave the stream open if a cancel hits their __aenter__
+        await made.connect()  # type: ignore[no-untyped-call]
         yield made
+    finally:
+        await made.cleanup()  # type: ignore[no-untyped-call]
 
 
 async def listed(server: McpServer) -> list[str]:

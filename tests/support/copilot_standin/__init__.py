@@ -7,7 +7,7 @@ measures.
 
 It loads as a custom node in the real ComfyUI under any folder name, and under tests/support/host.py without.
 Environment: BACKEND_BASE_URL and COPILOT_STANDIN_SEARCH_URL (the two MCP servers), COPILOT_STANDIN_LOG (a log
-file; without it only the console is written).
+file; without it only the console is written), COPILOT_STANDIN_QUIET (no console either).
 """
 
 from __future__ import annotations

@@ -15,7 +15,9 @@ def _handlers() -> list[logging.Handler]:
     logger = logging.getLogger(NAME)
     logger.setLevel(logging.DEBUG)
     if not logger.handlers:
-        made: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+        made: list[logging.Handler] = [
+            logging.NullHandler() if os.getenv("COPILOT_STANDIN_QUIET") else logging.StreamHandler(sys.stderr)
+        ]
         path = os.getenv("COPILOT_STANDIN_LOG")
         if path:
             made.append(logging.FileHandler(path, encoding="utf-8"))
