@@ -13,6 +13,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -33,6 +35,7 @@ OWN: Final = "/copilot-pulse"
 GENERIC: Final = ("/metrics", "/health")
 CACHE_SHARE: Final = 20
 """A body is served again for this many times what it took to make: scraping costs the loop 5 % at most."""
+CACHE_LIMIT: Final = 1.0
 HEALTH_TYPE: Final = "application/health+json; charset=utf-8"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -178,20 +181,27 @@ def _body(body: bytes, content_type: str, status: int = 200) -> web.Response:
 
 
 class _Kept:
-    """A body that is made anew when it has been served for `CACHE_SHARE` times what making it took."""
+    """A body that is made anew when it has been served for `CACHE_SHARE` times what making it took.
 
-    def __init__(self, make: Callable[[], bytes]) -> None:
+    Who asks meanwhile waits for the one that is being made; who is cancelled leaves the others unharmed.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[bytes]]) -> None:
         self._make = make
         self._body = b""
         self._until = 0.0
+        self._lock = asyncio.Lock()
 
-    def __call__(self) -> bytes:
-        now = time.perf_counter()
-        if now >= self._until:
-            self._body = self._make()
-            done = time.perf_counter()
-            self._until = done + CACHE_SHARE * (done - now)
-        return self._body
+    async def get(self) -> bytes:
+        if time.perf_counter() < self._until:
+            return self._body
+        async with self._lock:
+            began = time.perf_counter()
+            if began >= self._until:
+                self._body = await self._make()
+                done = time.perf_counter()
+                self._until = done + min(CACHE_SHARE * (done - began), CACHE_LIMIT)
+            return self._body
 
 
 class _Api:
@@ -200,8 +210,10 @@ class _Api:
     def __init__(self, services: Services, feed: PanelFeed) -> None:
         self._services = services
         self._feed = feed
-        self._made: dict[str, _Kept] = {
-            JSON.key: _Kept(lambda: _dumps(services.monitor.snapshot()))
+        self._made = {
+            JSON.key: _Kept(self._make_json),
+            TEXT.key: _Kept(partial(self._expose, "text")),
+            OPENMETRICS.key: _Kept(partial(self._expose, "openmetrics")),
         }
         self._versions: dict[str, str] | None = None
 
@@ -237,20 +249,20 @@ class _Api:
             offer = choose(",".join(request.headers.getall("Accept", [])) or None)
         if offer is None:
             raise Refused(406, "this page is available as " + ", ".join(o.type for o in OFFERS))
-        if offer.key not in self._made:
-            await self._load_exposition()
-        response = _body(self._made[offer.key](), offer.content_type)
+        response = _body(await self._made[offer.key].get(), offer.content_type)
         response.headers["Vary"] = "Accept"
         return response
 
-    async def _load_exposition(self) -> None:
-        """Import prometheus-client when it is first asked for, off the loop: it takes 0.1 s."""
-        from importlib import import_module
+    async def _make_json(self) -> bytes:
+        return _dumps(self._services.monitor.snapshot())
 
+    async def _expose(self, format_: str) -> bytes:
+        """Look on the loop, encode in a thread. prometheus-client takes 0.1 s to import, so that is done
+        there too, when somebody scrapes for the first time."""
         module = await asyncio.to_thread(import_module, ".metrics.exposition", __package__)
-        exposition = module.Exposition(self._services.monitor)
-        self._made.setdefault(TEXT.key, _Kept(exposition.text))
-        self._made.setdefault(OPENMETRICS.key, _Kept(exposition.openmetrics))
+        look = module.Look(self._services.monitor)
+        body: bytes = await asyncio.to_thread(getattr(look, format_))
+        return body
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         """health+json: 200 for pass and warn, 503 for fail."""

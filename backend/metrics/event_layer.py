@@ -39,6 +39,7 @@ class EventLayer:
         self._second = LogHistogram()
         self._rate = SlidingRate()
         self._bus_types: dict[str, int] = {}
+        self._bus_lost: dict[str, int] = {}
         self.queues: list[dict[str, Any]] = []
         # What queues that are gone had dropped and conflated; totals must not fall when a reader leaves.
         self._gone = {"dropped": 0, "conflated": 0}
@@ -50,16 +51,23 @@ class EventLayer:
 
     def on_latency(self, samples: Iterable[float], now: float) -> None:
         """Take samples of the time from publish to the start of a handler, in seconds."""
+        batch = LogHistogram()  # thousands of samples may come at once: one logarithm each, then two sums
         for seconds in samples:
-            self.latency.record(seconds, now)
-            self.latency_buckets.record(max(0.0, seconds))
-            self._second.record(seconds)
+            batch.record(seconds)
+            self.latency_buckets.record(seconds if seconds > 0 else 0.0)
+        if batch.count:
+            self.latency.add(batch, now)
+            self._second.add(batch)
 
     def on_bus(self, statistics: Any) -> None:
         """Take the bus's statistics: counts by type, and a row for each mailbox or queue."""
         published = field(statistics, "published_by_type", "by_type", "types", "published", default={})
         if isinstance(published, Mapping):
             self._bus_types = {str(name): int(n) for name, n in published.items()}
+        for what in self._gone:
+            total = field(statistics, f"{what}_total")
+            if isinstance(total, int):
+                self._bus_lost[what] = total
         rows = field(statistics, "queues", "subscribers", "mailboxes", default=())
         if isinstance(rows, Mapping):
             rows = [{"name": name, **row} if isinstance(row, Mapping) else row for name, row in rows.items()]
@@ -109,8 +117,10 @@ class EventLayer:
         return counts
 
     def lost(self, what: str) -> int:
-        """Events `dropped` or `conflated` since the start, by queues that are gone too."""
-        return self._gone[what] + sum(self._last[what].values())
+        """Events `dropped` or `conflated` since the start, queues that are gone included: by the bus's own
+        total if it has one, else by what its queues have shown."""
+        told = self._bus_lost.get(what)
+        return told if told is not None else self._gone[what] + sum(self._last[what].values())
 
     @property
     def worst_fill(self) -> float:

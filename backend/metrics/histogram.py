@@ -38,7 +38,7 @@ class LogHistogram:
     fixed at about 8 bytes for every 5 % step between `low` and `high` (4 KB from 1 µs to one day).
     """
 
-    __slots__ = ("_counts", "_last", "_offset", "count", "high", "low", "peak", "sum")
+    __slots__ = ("_counts", "_found", "_last", "_offset", "count", "high", "low", "peak", "sum")
 
     def __init__(self, low: float = SECONDS_LOW, high: float = SECONDS_HIGH) -> None:
         if not 0 < low < high:
@@ -52,6 +52,8 @@ class LogHistogram:
         self.count = 0
         self.sum = 0.0
         self.peak = 0.0
+        # (count at the time, quantile asked for -> answer): most histograms are read more often than written.
+        self._found: tuple[int, dict[float, float]] = (0, {})
 
     def record(self, value: float) -> None:
         """Count one value. Negative values count as zero; NaN and infinity are refused with ValueError."""
@@ -83,6 +85,7 @@ class LogHistogram:
             self.count = 0
             self.sum = 0.0
             self.peak = 0.0
+            self._found = (0, {})
 
     def add(self, other: LogHistogram) -> None:
         """Count all of `other`'s values here too. Both must have the same range."""
@@ -103,23 +106,27 @@ class LogHistogram:
 
 
 def quantiles(histogram: LogHistogram, qs: Sequence[float]) -> list[float | None]:
-    """Several quantiles in one pass; `qs` ascending, each 0 to 1. All None while nothing is recorded."""
+    """Several quantiles in one pass; each of `qs` is 0 to 1. All None while nothing is recorded."""
     if not histogram.count:
         return [None for _ in qs]
-    found: list[float | None] = []
-    ranks = [max(1, math.ceil(q * histogram.count)) for q in qs]
-    seen = 0
-    position = 0
-    for index, n in enumerate(histogram._counts):
-        if not n:
-            continue
-        seen += n
-        while position < len(ranks) and seen >= ranks[position]:
-            found.append(_value_of(histogram, index))
-            position += 1
-        if position == len(ranks):
-            break
-    return found
+    count, found = histogram._found
+    if count != histogram.count:
+        found = {}
+        histogram._found = (histogram.count, found)
+    todo = sorted({q for q in qs if q not in found})
+    if todo:
+        ranks = [max(1, math.ceil(q * histogram.count)) for q in todo]
+        position = seen = 0
+        for index, n in enumerate(histogram._counts):
+            if not n:
+                continue
+            seen += n
+            while position < len(todo) and seen >= ranks[position]:
+                found[todo[position]] = _value_of(histogram, index)
+                position += 1
+            if position == len(todo):
+                break
+    return [found[q] for q in qs]
 
 
 def _value_of(histogram: LogHistogram, index: int) -> float:
@@ -155,6 +162,12 @@ class WindowedHistogram:
         self._turn(now)
         self._parts[self._slot % len(self._parts)].record(value)
         self._merged.record(value)
+
+    def add(self, histogram: LogHistogram, now: float) -> None:
+        """Count all values of another histogram, of the same range, at the monotonic time `now`."""
+        self._turn(now)
+        self._parts[self._slot % len(self._parts)].add(histogram)
+        self._merged.add(histogram)
 
     def read(self, now: float) -> LogHistogram:
         """The histogram of the window that ends at `now`; valid until the next call, not to be changed."""

@@ -13,8 +13,10 @@ T = TypeVar("T")
 
 def clean(value: object) -> str:
     """`value` as a label: one line of at most 100 printable characters, never empty."""
-    text = "".join(c for c in str(value)[: 4 * MAX_LABEL] if c.isprintable()).strip()
-    return text[:MAX_LABEL] or "unknown"
+    text = str(value)[: 4 * MAX_LABEL]
+    if not text.isprintable():
+        text = "".join(c for c in text if c.isprintable())
+    return text.strip()[:MAX_LABEL].strip() or "unknown"
 
 
 class BoundedLabels(Generic[T]):
@@ -23,20 +25,26 @@ class BoundedLabels(Generic[T]):
     The first come stay: a label set that changed its members would make Prometheus' counters fall.
     """
 
-    __slots__ = ("_cap", "_items", "_make", "_width")
+    __slots__ = ("_cap", "_items", "_known", "_make", "_width")
 
     def __init__(self, make: Callable[[], T], *, width: int = 1, cap: int = 50) -> None:
         self._make = make
         self._width = width
         self._cap = cap
         self._items: dict[tuple[str, ...], T] = {}
+        # As they come in, before cleaning and the cap; a look-up table that is thrown away when it is full.
+        self._known: dict[tuple[str, ...], T] = {}
 
     def get(self, *labels: str) -> T:
         """The item of these labels (made on first use), or the shared one once the cap is reached."""
-        item = self._items.get(labels)
+        item = self._known.get(labels)
         if item is not None:
             return item
-        return self._miss(labels)
+        item = self._miss(labels)
+        if len(self._known) >= 4 * self._cap:
+            self._known.clear()
+        self._known[labels] = item
+        return item
 
     def _miss(self, labels: tuple[str, ...]) -> T:
         if len(labels) != self._width:

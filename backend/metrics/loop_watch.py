@@ -45,7 +45,7 @@ class _Stall:
         name = blame(stack)
         self.counts[name] += 1
         self.samples += 1
-        self.stacks.setdefault(name, stack)
+        self.stacks[name] = stack  # the latest: by then a call is where it spends its time
 
     def worst(self) -> str:
         return self.counts.most_common(1)[0][0] if self.counts else ""
@@ -178,9 +178,11 @@ class LoopWatch:
             frames.clear()  # they would keep everybody's variables alive
 
     def _sample(self, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
-        while not stop.wait(self._beat):
+        armed = False
+        while not stop.wait(self._beat if armed else 2 * self._beat):
             overdue = self._clock() - self._due
-            if overdue < self._beat:
+            armed = overdue >= self._beat
+            if not armed:
                 continue
             if not loop.is_running():
                 if loop.is_closed():

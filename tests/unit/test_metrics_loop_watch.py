@@ -107,7 +107,7 @@ async def test_requests_get_inside_a_handler_is_caught(seen: Seen) -> None:
     assert "test_metrics_loop_watch.py" in stall["frame"]
     assert stall["seconds"] >= LIMIT
     assert any("aiohttp/web_protocol.py" in line for line in stall["stack"])
-    assert "socket.py" in stall["stack"][-1]
+    assert any("requests/sessions.py" in line for line in stall["stack"])
     assert max(seen.lags) >= LIMIT
 
 
