@@ -16,10 +16,11 @@ from backend.standalone.host import Host
 from backend.standalone.options import Endpoint, Options
 from tests.support.llm_server import FaultServer
 
+# A busy machine is silent by itself at times; only the tests of silence have a short limit.
 QUICK = {
     "COPILOT_PULSE_RETRY_BASE": "0.01",
-    "COPILOT_PULSE_STALL_TIMEOUT": "0.3",
-    "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "0.5",
+    "COPILOT_PULSE_STALL_TIMEOUT": "20",
+    "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "20",
     "COPILOT_PULSE_PANEL_REFRESH": "0.2",
     "COPILOT_PULSE_BREAKER_MIN_CALLS": "1000",
 }
@@ -85,8 +86,6 @@ async def until(condition: Callable[[], bool]) -> None:
         ("hello", 1),
         ("/drop", 2),
         ("/drop 3", 4),
-        ("/stall", 2),
-        ("/silent", 2),
         ("/503", 3),
         ("/truncate", 2),
         ("/garbage", 2),
@@ -107,6 +106,18 @@ async def test_every_fault_ends_in_the_exact_answer(
     assert [line["finished"] for line in answer[:-1]] == [False] * (len(answer) - 1)
     assert host.model is not None
     assert host.model.requests == calls
+
+
+@pytest.mark.parametrize("text", ["/stall", "/silent"])
+async def test_silence_ends_in_the_exact_answer(host: Host, client: aiohttp.ClientSession, text: str) -> None:
+    """A model that falls silent is given up after the limit and asked again, as often as it takes."""
+    host.pulse.settings.update({"stall_timeout": 1, "first_token_timeout": 1, "max_retries": 10})
+
+    answer = await lines(client, text)
+
+    assert answer[-1]["text"] == whole(text)
+    assert host.model is not None
+    assert host.model.requests >= 2
 
 
 async def test_retry_after_is_honoured(host: Host, client: aiohttp.ClientSession) -> None:
@@ -235,7 +246,7 @@ async def test_a_cancelled_start_leaves_nothing(start: Start) -> None:
 
 
 async def test_routes_answer_in_both_forms(client: aiohttp.ClientSession) -> None:
-    """Each route is there as /x and as /api/x, as in ComfyUI, and health has nothing to complain of."""
+    """Each route is there as /x and as /api/x, as in ComfyUI, and health finds seams and routes in order."""
     for path in (
         "/metrics",
         "/health",
@@ -248,7 +259,10 @@ async def test_routes_answer_in_both_forms(client: aiohttp.ClientSession) -> Non
             async with client.get(prefix + path) as response:
                 assert (path, response.status) == (path, 200)
     async with client.get("/api/health") as response:
-        assert (await response.json(content_type=None))["status"] == "pass"
+        health = await response.json(content_type=None)
+    assert health["status"] in ("pass", "warn")  # a busy machine's lag is a warning
+    assert [check["status"] for check in health["checks"]["copilot:seams"]] == ["pass"]
+    assert [check["status"] for check in health["checks"]["http:routes"]] == ["pass"]
     async with client.get("/i18n") as response:
         texts = await response.json()
     assert texts["en"]["copilotPulse"]["title"] == "Copilot Pulse"
