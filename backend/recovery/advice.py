@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -14,26 +15,12 @@ if TYPE_CHECKING:
 _QUOTE_LENGTH: Final = 240
 # Kinds of which the server's own words help: they are quoted.
 _QUOTED: Final = frozenset(
-    {
-        "bad_request",
-        "unknown",
-        "internal",
-        "forbidden",
-        "content_filter",
-        "server_error",
-        "quota",
-        "rate_limited",
-        "not_found",
-        "model_not_found",
-        "context_too_long",
-        "model_behavior",
-        "user_error",
-        "no_tools",
-        "overloaded",
-        "tls",
-        "mcp",
-    }
+    ("bad_request", "forbidden", "content_filter", "server_error", "quota", "rate_limited", "not_found")
+    + ("model_not_found", "context_too_long", "no_tools", "overloaded", "mcp")
 )
+# Kinds of which the error's own text helps: it is no sentence of a server.
+_DETAILED: Final = frozenset(("unknown", "internal", "model_behavior", "user_error", "tls", "system"))
+_SPACE_BEFORE_WIDE: Final = re.compile(r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09。])")
 
 
 def language_of(header: str | None) -> str:
@@ -70,18 +57,20 @@ def explain(
         or addresses.host_of(c.url)
     )
     fields = _fields(c, p, host=host, model=model, base=base, where_set=where_set)
-    what, do = spoken.TEXTS.get(c.kind, spoken.TEXTS["unknown"])
-    what = _special(c, p, fields) or what
-    parts = [p["partial"] if partial else "", _fill(what, fields)]
+    kind = "bad_url" if c.kind == "dns" and base and not addresses.host_of(base) else c.kind
+    what, do = spoken.TEXTS.get(kind, spoken.TEXTS["unknown"])
+    what = _special(c, p) or what
+    incomplete = partial and kind not in ("truncated", "length_limit")  # these two say so themselves
+    parts = [p["partial"] if incomplete else "", _fill(what, fields)]
     words = _quotable(c.message)
-    if words and c.kind in _QUOTED:
-        parts.append(p["quote"].format(words=words))
+    if words and (kind in _QUOTED or kind in _DETAILED or kind not in spoken.TEXTS):
+        parts.append(p["quote" if kind in _QUOTED else "details"].format(words=words))
     if attempts > 1:
         waiting = p["waiting"].format(seconds=_seconds(waited, p)) if waited >= 0.5 else ""
         parts.append(p["tried"].format(attempts=attempts, waiting=waiting))
     parts.append(_fill(do, fields))
-    glue = "" if zh else " "
-    return redact(" ".join(glue.join(part.strip() for part in parts if part.strip()).split()))
+    text = " ".join(("" if zh else " ").join(part.strip() for part in parts if part.strip()).split())
+    return redact(_SPACE_BEFORE_WIDE.sub("", text) if zh else text)
 
 
 def _fields(
@@ -97,7 +86,7 @@ def _fields(
         "Server": server if host else _capital(server),
         "model": model_words,
         "Model": model_words if name else _capital(model_words),
-        "model_name": f'"{name}"' if name else p["model"],
+        "the_model": p["model_there"].format(name=name) if name else p["model_chosen"],
         "at": p["at"].format(host=host) if host else "",
         "hostname": addresses.host_name(host) or server,
         "address": host or server,
@@ -129,11 +118,13 @@ def _fields(
     return f
 
 
-def _special(c: Classification, p: Mapping[str, str], fields: Mapping[str, str]) -> str:
+def _special(c: Classification, p: Mapping[str, str]) -> str:
     """Two sorts of a bad key never reach a server, which then cannot have refused it."""
     if c.kind != "auth" or c.status is not None:
         return ""
-    return p["no_key"] if c.type.endswith(".OpenAIError") else p["bad_key"] if not c.code else ""
+    if c.type == "openai.OpenAIError":
+        return p["no_key"]
+    return p["bad_key"] if "header value" in c.message or "codec can't encode" in c.message else ""
 
 
 def _scheme(c: Classification, p: Mapping[str, str], base: str) -> str:

@@ -90,7 +90,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "The key may lack the right to use {model}, or the provider does not serve this region. Check the "
         "account at the provider, or choose another model{picker}.",
     ),
-    "model_not_found": ("{Server} has no model named {model_name}{status}.", "{where_model}{pull}"),
+    "model_not_found": ("{Server} does not have {the_model}{status}.", "{where_model}{pull}"),
     "not_found": (
         "{Server} has nothing at {called}{status}.",
         "Check the base URL{base} in Copilot's API settings. It usually ends in /v1, such as {example}.",
@@ -174,6 +174,9 @@ PHRASES: Final[Mapping[str, str]] = {
     "at": " at {host}",
     "base": " ({base})",
     "status": " (HTTP {status})",
+    "details": 'Details: "{words}"',
+    "model_there": 'a model named "{name}"',
+    "model_chosen": "the chosen model",
     "quote": 'The server says: "{words}"',
     "tried": "Tried {attempts} times{waiting}.",
     "waiting": ", with {seconds} of waiting",

@@ -73,7 +73,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{Server}不允许此请求{status}。",
         "该密钥可能无权使用{model}，或服务商不支持所在地区。请在服务商处检查账户，或换一个模型{picker}。",
     ),
-    "model_not_found": ("{Server}没有名为 {model_name} 的模型{status}。", "{where_model}{pull}"),
+    "model_not_found": ("{Server}没有{the_model}{status}。", "{where_model}{pull}"),
     "not_found": (
         "{Server}上没有 {called}{status}。",
         "请在 Copilot 的 API 设置中检查 Base URL{base}。它通常以 /v1 结尾，例如 {example}。",
@@ -151,6 +151,9 @@ PHRASES: Final[Mapping[str, str]] = {
     "at": "（{host}）",
     "base": "（{base}）",
     "status": "（HTTP {status}）",
+    "details": "详情：“{words}”",
+    "model_there": "名为“{name}”的模型",
+    "model_chosen": "所选的模型",
     "quote": "服务端的原话：“{words}”",
     "tried": "已尝试 {attempts} 次{waiting}。",
     "waiting": "，共等待 {seconds}",
