@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from .options import Options, UsageError, parse
+from .options import Endpoint, Options, UsageError, parse
 
 if TYPE_CHECKING:
     from .host import Host
 
+# What needs a library is imported where it is used, so that a missing one can be told in a line.
 FAILED: Final = 2
 
 
@@ -46,7 +47,7 @@ async def _run(options: Options, environ: Mapping[str, str]) -> int:
     try:
         host = Host(options, environ)
         for problem in host.pulse.settings.problems:
-            sys.stderr.write(f"{problem}\n")
+            _warn(str(problem))
         await host.start()
     except AgentsMissing as error:
         return _fail(str(error))
@@ -60,9 +61,26 @@ async def _run(options: Options, environ: Mapping[str, str]) -> int:
 
 
 async def _serve(host: Host, stop: asyncio.Event) -> None:
+    from .guard import is_loopback
+
     sys.stdout.write(f"Copilot Pulse is at {host.url} (Ctrl-C ends it)\n")
     sys.stdout.flush()
+    options = host.options
+    if not is_loopback(options.host):
+        _warn(f"anybody who reaches {options.host} can chat here; there is no password")
+    asking = asyncio.create_task(_tell_doubts(options.endpoint)) if options.endpoint else None
     await stop.wait()
+    if asking is not None:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def _tell_doubts(endpoint: Endpoint) -> None:
+    from .endpoint_check import doubt
+
+    doubtful = await doubt(endpoint)
+    if doubtful:
+        _warn(doubtful)
 
 
 def _listen(stop: asyncio.Event) -> None:
@@ -89,6 +107,11 @@ def _why(error: OSError, options: Options) -> str:
     return f"cannot listen on {place}: {error.strerror or error}; see --host and --port"
 
 
-def _fail(message: str) -> int:
+def _warn(message: str) -> None:
     sys.stderr.write(f"copilot-pulse: {' '.join(message.split())}\n")
+    sys.stderr.flush()
+
+
+def _fail(message: str) -> int:
+    _warn(message)
     return FAILED
