@@ -35,6 +35,16 @@ class McpLost(Exception):
         super().__init__("the connection was lost")
 
 
+def _outcome(task: asyncio.Future[Any]) -> Any:
+    """The call's result. A cancel from inside it is an error: it must not look like the caller's own."""
+    if task.cancelled():
+        raise McpLost
+    error = task.exception()
+    if error is not None and hasattr(error, "exceptions") and not isinstance(error, Exception):
+        raise McpLost from error
+    return task.result()
+
+
 class Link:
     """The connection's life: `start()`, `ready()`, in between calls through `run()`, `close()`.
 
@@ -119,7 +129,7 @@ class Link:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if task.done():
-                return task.result()
+                return _outcome(task)
         finally:
             if not task.done():
                 task.cancel()
@@ -166,7 +176,7 @@ class Link:
 
     async def _live(self) -> None:
         """The link's task."""
-        foreign_cancel: asyncio.CancelledError | None = None
+        foreign: BaseException | None = None
         try:
             self._watch_the_time()
             try:
@@ -189,14 +199,16 @@ class Link:
                 if uncancel is not None:
                     uncancel()
             else:
-                foreign_cancel = cancel
-        except Exception as error:  # an ExceptionGroup, too
+                foreign = cancel
+        except BaseException as error:  # groups of the MCP client may hold cancels and are no Exception then
             if not self._stop.is_set():
                 self.error = error
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                foreign = error
         self._settle("closed" if self._stop.is_set() else "failed")
         await self._clean()
-        if foreign_cancel is not None:
-            raise foreign_cancel
+        if foreign is not None:
+            raise foreign
 
     def _settle(self, state: State) -> None:
         was, self.state = self.state, state
@@ -220,7 +232,9 @@ class Link:
             await self._cleanup()
         except asyncio.CancelledError:
             log.debug("%s: cleaning up was cut short", self.name)
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
             log.debug("%s: cleaning up failed: %s", self.name, type(error).__name__)
         finally:
             timer.cancel()

@@ -617,3 +617,38 @@ def test_a_server_made_without_a_loop_connects_when_it_is_entered() -> None:
     finally:
         world.seam.detach()
         sys.modules.pop(MODULE, None)
+
+
+async def test_connections_share_one_tls_context(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three chats make one TLS context, where the installed openai-agents lets us choose."""
+    from backend.copilot import mcp_http
+
+    library = mcp_http._library()
+    made: list[Any] = []
+    create = library.create_ssl_context
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        made.append(args)
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(mcp_http, "_contexts", {})
+    monkeypatch.setattr(library, "create_ssl_context", counted)
+    async with McpServer() as mcp:
+        for _ in range(3):
+            assert ["search_node"] == await world.tools(mcp.url)
+        await mcp.until_idle()
+
+    assert mcp_http._takes_factory(agents_mcp.MCPServerSse) == (made == [()])
+    assert made in ([], [()])
+
+
+async def test_a_factory_of_ones_own_is_kept(world: World) -> None:
+    """Parameters that bring their own HTTP client are not touched."""
+    from backend.copilot.mcp_http import share_tls_context
+
+    own = object()
+    server: Any = SimpleNamespace(params={"url": "http://x", "httpx_client_factory": own})
+    share_tls_context(server)
+    share_tls_context(object())
+
+    assert own is server.params["httpx_client_factory"]

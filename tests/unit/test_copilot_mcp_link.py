@@ -285,3 +285,44 @@ async def test_a_callback_that_fails_does_not_break_the_link() -> None:
 
     assert await link.ready(5)
     await link.close(5)
+
+
+async def test_a_cancel_from_inside_a_call_is_not_the_callers() -> None:
+    """When the MCP client cancels its own request, the chat gets an error and is not taken for cancelled."""
+    link = Work().link()
+    link.start()
+    await link.ready(5)
+
+    async def call() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(McpLost):
+        await link.run(call(), 5)
+    await link.close(5)
+
+
+async def test_a_group_with_a_cancel_in_it_fails_the_link_and_no_more() -> None:
+    """A group of errors that is no Exception settles the link, is cleaned up after, and ends there."""
+
+    class Group(BaseException):
+        exceptions = (asyncio.CancelledError(), OSError("x"))
+
+    work = Work()
+    work.error = Group()
+    link = work.link()
+    link.start()
+
+    assert not await link.ready(5)
+    await link.close(5)
+    assert isinstance(link.error, Group)
+    assert "clean" in work.seen
+    other = Work().link()
+    other.start()
+    await other.ready(5)
+
+    async def call() -> None:
+        raise Group
+
+    with pytest.raises(McpLost):
+        await other.run(call(), 5)
+    await other.close(5)
