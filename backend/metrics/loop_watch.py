@@ -20,7 +20,7 @@ from .frames import Place, blame, is_idle, is_waiting, read_stack
 
 log = logging.getLogger("copilot_pulse.monitoring")
 
-BEATS_PER_LIMIT: Final = 5
+BEATS_PER_LIMIT: Final = 3
 MIN_BEAT: Final = 0.01
 MAX_BEAT: Final = 0.1
 MAX_SAMPLES: Final = 200
@@ -28,6 +28,7 @@ FROZEN: Final = 5.0
 """A loop that stands still this long is logged from the thread, because it may never turn again."""
 PAUSED: Final = "the whole process stood still (paused, swapped out or starved), not one piece of code"
 ELSEWHERE: Final = "another thread, which held Python's lock"
+THREAD: Final = " (in another thread, which held Python's lock)"
 
 
 class _Stall:
@@ -41,14 +42,22 @@ class _Stall:
         self.samples = 0
         self.logged = False
 
-    def add(self, stack: list[Place]) -> None:
-        name = blame(stack)
+    def add(self, stack: list[Place], note: str = "") -> None:
+        name = blame(stack) + note
         self.counts[name] += 1
         self.samples += 1
         self.stacks[name] = stack  # the latest: by then a call is where it spends its time
 
     def worst(self) -> str:
         return self.counts.most_common(1)[0][0] if self.counts else ""
+
+
+def _busy_thread(without: set[int]) -> list[Place]:
+    """The stack of the first thread that does not merely wait, those of `without` left out; [] for none."""
+    for thread, frame in sys._current_frames().items():
+        if thread not in without and not is_waiting(stack := read_stack(frame)):
+            return stack
+    return []
 
 
 class LoopWatch:
@@ -151,7 +160,12 @@ class LoopWatch:
         if burnt < 0.1 * late and seen < 0.2 * expected:
             return {"seconds": round(late, 3), "frame": PAUSED, "stack": []}
         if stall is None or not seen:
-            return {"seconds": round(late, 3), "frame": ELSEWHERE, "stack": []}
+            # Whoever held Python's lock kept our thread out, too; it may still be where it was.
+            stall = _Stall()
+            stack = _busy_thread({self._loop_thread, threading.get_ident()})
+            if not stack:
+                return {"seconds": round(late, 3), "frame": ELSEWHERE, "stack": []}
+            stall.add(stack, THREAD)
         worst = stall.worst()
         return {
             "seconds": round(late, 3),
@@ -161,21 +175,13 @@ class LoopWatch:
 
     # In the thread
 
-    def _read(self) -> list[Place]:
-        """The stack to blame: the loop's, or, if the loop waits for Python's lock only, a busy thread's."""
-        frames = sys._current_frames()
-        try:
-            stack = read_stack(frames.pop(self._loop_thread, None))
-            if not is_idle(stack):
-                return stack
-            frames.pop(threading.get_ident(), None)
-            for frame in frames.values():
-                stack = read_stack(frame)
-                if not is_waiting(stack):
-                    return stack
-            return []
-        finally:
-            frames.clear()  # they would keep everybody's variables alive
+    def _read(self) -> tuple[list[Place], str]:
+        """The stack to blame and a note on it: the loop's, or, if the loop itself only waits for Python's
+        lock, that of a busy thread."""
+        stack = read_stack(sys._current_frames().get(self._loop_thread))
+        if not is_idle(stack):
+            return stack, ""
+        return _busy_thread({self._loop_thread, threading.get_ident()}), THREAD
 
     def _sample(self, stop: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
         armed = False
@@ -189,7 +195,7 @@ class LoopWatch:
                     return
                 self._loop_was_off = True
                 continue
-            stack = self._read()
+            stack, note = self._read()
             if not stack:
                 continue
             with self._lock:
@@ -199,7 +205,7 @@ class LoopWatch:
                     self._stall = _Stall()
                 stall = self._stall
                 if stall.samples < MAX_SAMPLES:
-                    stall.add(stack)
+                    stall.add(stack, note)
             if overdue >= FROZEN and not stall.logged:
                 stall.logged = True
                 log.error("the event loop has stood still for %.0f s in %s", overdue, stall.worst())

@@ -24,7 +24,7 @@ from tests.support.net import until
 
 LIMIT = 0.05
 PATIENCE = 20.0
-ENOUGH = 10  # samples are a beat, a fifth of the limit, apart: with ten of them the limit is long past
+ENOUGH = 10  # samples are a beat, a third of the limit, apart: with ten of them the limit is long past
 
 
 class Seen:
@@ -41,6 +41,8 @@ class Seen:
     def watch(self, **changes: Any) -> LoopWatch:
         """A watch that tells this object, with a low limit."""
         changes.setdefault("limit", lambda: LIMIT)
+        # As if this process had the processor all the time: a machine full of tests may starve it.
+        changes.setdefault("cpu", time.monotonic)
         return LoopWatch(on_lag=self.lags.append, on_stall=self.stalls.append, **changes)
 
 
@@ -124,6 +126,32 @@ async def test_code_that_computes_is_named(seen: Seen) -> None:
     crunch()
     await until(lambda: bool(seen.blaming("crunch")))
     watch.stop()
+
+
+async def test_a_thread_that_starves_the_loop_is_named(seen: Seen) -> None:
+    """The loop idles, but another thread holds Python's lock in C code: that thread's code is named."""
+    watch = seen.watch()
+    watch.start()
+    await until(lambda: bool(seen.lags))
+    go, lags = threading.Event(), seen.lags
+    digits = 2_000
+
+    def hog() -> None:
+        nonlocal digits
+        go.wait()
+        while max(lags) < 2 * LIMIT and digits < 2_000_000:
+            digits *= 2
+            pow(3, digits)  # one call that never lets go of the lock
+
+    thread = threading.Thread(target=hog)
+    thread.start()
+    go.set()
+    await until(lambda: not thread.is_alive(), PATIENCE)
+    await until(lambda: bool(seen.stalls))
+    watch.stop()
+    thread.join()
+
+    assert any("another thread" in stall["frame"] for stall in seen.stalls)
 
 
 async def test_a_healthy_loop_has_lag_but_no_stall(seen: Seen) -> None:
