@@ -5,6 +5,7 @@
 
 import { h } from "./dom.js";
 import { createFormat } from "./format.js";
+import { RANGES } from "./history.js";
 import { PulseService } from "./service.js";
 import { createCharts } from "./view-charts.js";
 import { createChats } from "./view-chats.js";
@@ -35,7 +36,7 @@ import { createFoot, createTiles, createVerdict } from "./view-top.js";
 /** Build the panel and ask for live data at once. @param {PanelOptions} options @returns {Panel} */
 export function createPanel({ root, transport, t, locale, openSettings, copyText = copyToClipboard }) {
   const life = new AbortController();
-  const service = new PulseService({ transport });
+  const service = new PulseService({ transport, range: keptRange() });
   const element = h("div", { class: "cpulse" });
   addStyles(element);
   const body = h("div", { class: "cpulse-body" });
@@ -89,6 +90,9 @@ export function createPanel({ root, transport, t, locale, openSettings, copyText
     queueMicrotask(render);
   }, { signal: life.signal });
 
+  service.addEventListener("change", (event) => {
+    if (/** @type {CustomEvent} */ (event).detail === "history") keepRange(service.history.range);
+  }, { signal: life.signal });
   element.setAttribute("role", "region");
   build(t, locale);
   service.open();
@@ -105,6 +109,27 @@ export function createPanel({ root, transport, t, locale, openSettings, copyText
       element.remove();
     },
   };
+}
+
+const RANGE_KEY = "copilotPulse.range";
+
+/** The range that the reader chose last. @returns {import("./types").RangeName} */
+function keptRange() {
+  try {
+    const kept = localStorage.getItem(RANGE_KEY) ?? "";
+    return Object.hasOwn(RANGES, kept) ? /** @type {import("./types").RangeName} */ (kept) : "1m";
+  } catch {
+    return "1m"; // storage is forbidden here
+  }
+}
+
+/** @param {import("./types").RangeName} range */
+function keepRange(range) {
+  try {
+    if (localStorage.getItem(RANGE_KEY) !== range) localStorage.setItem(RANGE_KEY, range);
+  } catch {
+    // Storage is forbidden or full: the choice lasts as long as the panel.
+  }
 }
 
 /** The panel's stylesheet, from beside this file. @param {HTMLElement} element */

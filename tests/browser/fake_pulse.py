@@ -1,7 +1,8 @@
 """A server that speaks the panel's contract and says what a test wants it to say.
 
 Runs in a thread with its own loop, so that plain (synchronous) Playwright tests can drive it. All requests are
-noted. `python tests/browser/fake_pulse.py` serves it by hand: /page?theme=light&lang=zh&scenario=failing
+noted. By hand: `python -m tests.browser.fake_pulse`, and then the page that it names, with other words
+for theme (dark, light, nord), lang (en, zh) and scenario.
 """
 
 from __future__ import annotations
@@ -17,10 +18,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-try:
-    from . import scenarios
-except ImportError:  # started by hand as a script
-    import scenarios  # type: ignore[no-redef]
+from . import scenarios
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -30,7 +28,8 @@ Json = dict[str, Any]
 def messages() -> Json:
     """The locales as ComfyUI's `/i18n` gives them."""
     return {
-        lang: json.loads((ROOT / "locales" / lang / "main.json").read_text(encoding="utf-8")) for lang in ("en", "zh")
+        lang: json.loads((ROOT / "locales" / lang / "main.json").read_text(encoding="utf-8"))
+        for lang in ("en", "zh")
     }
 
 
@@ -90,7 +89,11 @@ class FakePulse:
 
     def posts(self, path: str) -> list[Any]:
         """The bodies that were posted to a path, oldest first."""
-        return [body for method, where, body in list(self.requests) if method == "POST" and where.split("?")[0] == path]
+        return [
+            body
+            for method, where, body in list(self.requests)
+            if method == "POST" and where.split("?")[0] == path
+        ]
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -162,7 +165,9 @@ class FakePulse:
             if body["open"]:
                 self.leases.add(body["client_id"])
                 self.ever_leased.set()
-                await self._push({"snapshot": self.snapshot(), "events": scenarios.log(self.scenario, self.clock())})
+                await self._push(
+                    {"snapshot": self.snapshot(), "events": scenarios.log(self.scenario, self.clock())}
+                )
             else:
                 self.leases.discard(body["client_id"])
         return web.json_response({"ok": True})

@@ -1,4 +1,4 @@
-"""What the panel is shown in the browser tests: whole snapshots by the contract of `/api/metrics`, and histories.
+"""What the panel is shown in the browser tests: whole snapshots as `/api/metrics` gives them, and histories.
 
 Pure functions of a wall time; the same time gives the same data, so that pictures can be compared.
 """
@@ -59,14 +59,35 @@ def _error(now: float, ago: float, kind: str, type_: str, outcome: str, **more: 
 
 
 def _problem(check: str, status: str, code: str, **values: Any) -> Json:
-    return {"check": check, "status": status, "code": code, "output": f"Server's words for {code}.", "advice": "", "values": values}
+    return {
+        "check": check,
+        "status": status,
+        "code": code,
+        "output": f"Server's words for {code}.",
+        "advice": "",
+        "values": values,
+    }
 
 
 def _health(*problems: Json) -> Json:
     if not problems:
-        return {"status": "pass", "summary": "Copilot Pulse is well.", "advice": "", "check": None, "code": "", "problems": []}
+        return {
+            "status": "pass",
+            "summary": "Copilot Pulse is well.",
+            "advice": "",
+            "check": None,
+            "code": "",
+            "problems": [],
+        }
     first = problems[0]
-    return {"status": first["status"], "summary": first["output"], "advice": "", "check": first["check"], "code": first["code"], "problems": list(problems)}
+    return {
+        "status": first["status"],
+        "summary": first["output"],
+        "advice": "",
+        "check": first["check"],
+        "code": first["code"],
+        "problems": list(problems),
+    }
 
 
 def idle(now: float) -> Json:
@@ -81,7 +102,9 @@ def idle(now: float) -> Json:
             "rate": {"1s": 0.0, "10s": 0.0, "60s": 0.1},
             "latency_seconds": {"p50": 21e-6, "p90": 38e-6, "p99": 74e-6, "max": 130e-6, "count": 14},
             "by_type": {"pulse.started": 1, "health.changed": 3, "http.request": 10},
-            "queues": [{"name": "monitor", "size": 0, "capacity": 1000, "fill": 0.0, "zone": "green", "peak": 2}],
+            "queues": [
+                {"name": "monitor", "size": 0, "capacity": 1000, "fill": 0.0, "zone": "green", "peak": 2}
+            ],
             "dropped_total": 0,
             "conflated_total": 0,
         },
@@ -119,10 +142,27 @@ def idle(now: float) -> Json:
             "current": [],
         },
         "mcp": [
-            {"server": "copilot", "host": "mcp.example.com", "state": "up", "tools": 12, "retry_in": 0, "reason": ""},
-            {"server": "bing", "host": "bing.example.com", "state": "unknown", "tools": 0, "retry_in": 0, "reason": ""},
+            {
+                "server": "copilot",
+                "host": "mcp.example.com",
+                "state": "up",
+                "tools": 12,
+                "retry_in": 0,
+                "reason": "",
+            },
+            {
+                "server": "bing",
+                "host": "bing.example.com",
+                "state": "unknown",
+                "tools": 0,
+                "retry_in": 0,
+                "reason": "",
+            },
         ],
-        "seams": [{"name": n, "attached": True, "detail": ""} for n in ("model", "run", "chat", "mcp", "memory", "log", "http")],
+        "seams": [
+            {"name": n, "attached": True, "detail": ""}
+            for n in ("model", "run", "chat", "mcp", "memory", "log", "http")
+        ],
         "health": _health(),
     }
 
@@ -135,7 +175,9 @@ def busy(now: float) -> Json:
         "published_total": 184_233,
         "rate": {"1s": 214.0, "10s": 187.4, "60s": 152.1},
         "latency_seconds": {"p50": 24e-6, "p90": 61e-6, "p99": 180e-6, "max": 2.1e-3, "count": 184_233},
-        "queues": [{"name": "monitor", "size": 120, "capacity": 1000, "fill": 0.12, "zone": "green", "peak": 310}],
+        "queues": [
+            {"name": "monitor", "size": 120, "capacity": 1000, "fill": 0.12, "zone": "green", "peak": 310}
+        ],
     }
     data["errors"] |= {
         "total": 6,
@@ -146,15 +188,36 @@ def busy(now: float) -> Json:
         "gave_up": 0,
         "recovery_rate": 1.0,
         "recent": [
-            _error(now, 55, "connection", "APIConnectionError", "recovered", message="Connection error.", host=LOCAL, model="qwen3:8b"),
-            _error(now, 2400, "rate_limited", "RateLimitError", "recovered", status=429, message="Rate limit reached for requests"),
+            _error(
+                now,
+                55,
+                "connection",
+                "APIConnectionError",
+                "recovered",
+                message="Connection error.",
+                host=LOCAL,
+                model="qwen3:8b",
+            ),
+            _error(
+                now,
+                2400,
+                "rate_limited",
+                "RateLimitError",
+                "recovered",
+                status=429,
+                message="Rate limit reached for requests",
+            ),
         ],
         "breakers": [
             {"name": f"https://{OPENAI}/v1", "state": "closed", "failures": 0, "calls": 18, "retry_in": 0},
             {"name": f"http://{LOCAL}/v1", "state": "closed", "failures": 1, "calls": 9, "retry_in": 0},
         ],
     }
-    data["system"] |= {"cpu_percent": 14.0, "rss_bytes": 1_391_000_000, "connections": {"chats": 4, "panels": 1, "websockets": 2}}
+    data["system"] |= {
+        "cpu_percent": 14.0,
+        "rss_bytes": 1_391_000_000,
+        "connections": {"chats": 4, "panels": 1, "websockets": 2},
+    }
     data["chat"] |= {
         "active": 4,
         "completed": 57,
@@ -167,7 +230,17 @@ def busy(now: float) -> Json:
         "bytes_saved_total": 96_000_000,
         "current": [
             _chat(12, "streaming", seconds=6.4, tokens=412, first_token=0.8),
-            _chat(13, "retrying", seconds=9.1, tokens=120, first_token=1.2, attempt=2, retry_in=3.6, model="qwen3:8b", host=LOCAL),
+            _chat(
+                13,
+                "retrying",
+                seconds=9.1,
+                tokens=120,
+                first_token=1.2,
+                attempt=2,
+                retry_in=3.6,
+                model="qwen3:8b",
+                host=LOCAL,
+            ),
             _chat(14, "tool", seconds=3.3, tokens=38, first_token=0.7, tool="search_nodes"),
             _chat(15, "waiting", seconds=1.4, model="deepseek-reasoner", host="api.deepseek.com"),
             _chat(11, "done", seconds=8.8, tokens=690, first_token=0.6),
@@ -191,16 +264,49 @@ def failing(now: float) -> Json:
     data["errors"] |= {
         "total": 23,
         "by_severity": {"low": 1, "medium": 19, "high": 3, "critical": 0},
-        "by_type": {"APIConnectionError": 14, "RateLimitError": 4, "StreamStalled": 2, "AuthenticationError": 2, "McpError": 1},
+        "by_type": {
+            "APIConnectionError": 14,
+            "RateLimitError": 4,
+            "StreamStalled": 2,
+            "AuthenticationError": 2,
+            "McpError": 1,
+        },
         "retries": 17,
         "recovered": 9,
         "gave_up": 5,
         "recovery_rate": 9 / 14,
         "recent": [
-            _error(now, 4, "connection_refused", "APIConnectionError", "gave_up", host=LOCAL, model="qwen3:8b", attempt=4, message="Cannot connect to host 127.0.0.1:11434"),
+            _error(
+                now,
+                4,
+                "connection_refused",
+                "APIConnectionError",
+                "gave_up",
+                host=LOCAL,
+                model="qwen3:8b",
+                attempt=4,
+                message="Cannot connect to host 127.0.0.1:11434",
+            ),
             _error(now, 31, "stalled", "StreamStalled", "recovered", message="no data for 30 s"),
-            _error(now, 340, "auth", "AuthenticationError", "gave_up", severity="high", status=401, message="Incorrect API key provided: [redacted]"),
-            _error(now, 2900, "rate_limited", "RateLimitError", "recovered", status=429, message="Rate limit reached for requests"),
+            _error(
+                now,
+                340,
+                "auth",
+                "AuthenticationError",
+                "gave_up",
+                severity="high",
+                status=401,
+                message="Incorrect API key provided: [redacted]",
+            ),
+            _error(
+                now,
+                2900,
+                "rate_limited",
+                "RateLimitError",
+                "recovered",
+                status=429,
+                message="Rate limit reached for requests",
+            ),
         ],
         "breakers": [
             {"name": f"https://{OPENAI}/v1", "state": "closed", "failures": 1, "calls": 18, "retry_in": 0},
@@ -218,11 +324,35 @@ def failing(now: float) -> Json:
         ],
     }
     data["mcp"] = [
-        {"server": "copilot", "host": "mcp.example.com", "state": "down", "tools": 0, "retry_in": 17.4, "reason": "HTTP 503 Service Suspended"},
-        {"server": "bing", "host": "bing.example.com", "state": "up", "tools": 3, "retry_in": 0, "reason": ""},
+        {
+            "server": "copilot",
+            "host": "mcp.example.com",
+            "state": "down",
+            "tools": 0,
+            "retry_in": 17.4,
+            "reason": "HTTP 503 Service Suspended",
+        },
+        {
+            "server": "bing",
+            "host": "bing.example.com",
+            "state": "up",
+            "tools": 3,
+            "retry_in": 0,
+            "reason": "",
+        },
     ]
     data["system"]["last_stall"] = {"seconds": 1.84, "frame": "llm_api.py:88 list_models", "time": now - 500}
-    data["events"]["queues"] = [{"name": "monitor", "size": 520, "capacity": 1000, "fill": 0.52, "zone": "yellow", "peak": 760, "dropped": 0}]
+    data["events"]["queues"] = [
+        {
+            "name": "monitor",
+            "size": 520,
+            "capacity": 1000,
+            "fill": 0.52,
+            "zone": "yellow",
+            "peak": 760,
+            "dropped": 0,
+        }
+    ]
     return data
 
 
@@ -234,20 +364,29 @@ def recovered(now: float) -> Json:
     data["health"] = _health()
     data["errors"]["breakers"][1] |= {"state": "closed", "failures": 0, "calls": 4, "retry_in": 0}
     data["mcp"][0] |= {"state": "up", "tools": 12, "reason": "", "retry_in": 0}
-    data["chat"] |= {"active": 0, "completed": 64, "current": [
-        _chat(24, "done", seconds=9.4, tokens=720, first_token=0.9, model="qwen3:8b", host=LOCAL),
-        _chat(23, "done", seconds=6.1, tokens=455, first_token=0.7),
-        _chat(20, "failed", seconds=18.0, model="qwen3:8b", host=LOCAL, notice=True),
-    ]}
+    data["chat"] |= {
+        "active": 0,
+        "completed": 64,
+        "current": [
+            _chat(24, "done", seconds=9.4, tokens=720, first_token=0.9, model="qwen3:8b", host=LOCAL),
+            _chat(23, "done", seconds=6.1, tokens=455, first_token=0.7),
+            _chat(20, "failed", seconds=18.0, model="qwen3:8b", host=LOCAL, notice=True),
+        ],
+    }
     return data
 
 
 def no_copilot(now: float) -> Json:
     """ComfyUI without Copilot."""
     data = idle(now)
-    data["seams"] = [{"name": n, "attached": False, "detail": "Copilot is not loaded"} for n in ("model", "run", "chat", "mcp", "memory")]
+    data["seams"] = [
+        {"name": n, "attached": False, "detail": "Copilot is not loaded"}
+        for n in ("model", "run", "chat", "mcp", "memory")
+    ]
     data["mcp"] = []
-    data["health"] = _health(_problem("copilot:seams", "warn", "copilot_missing", detail="Copilot is not loaded"))
+    data["health"] = _health(
+        _problem("copilot:seams", "warn", "copilot_missing", detail="Copilot is not loaded")
+    )
     return data
 
 
@@ -263,13 +402,26 @@ SCENARIOS: dict[str, Callable[[float], Json]] = {
 def history(scenario: str, range_: str, now: float) -> Json:
     """A believable past of a scenario."""
     step, points = RANGES[range_]
-    dice = random.Random(f"{scenario}{range_}")  # noqa: S311  a picture, not a secret
+    dice = random.Random(f"{scenario}{range_}")
     end = math.floor(now / step) * step
     calm = scenario in ("idle", "no_copilot")
-    series: dict[str, list[float | None]] = {name: [] for name in (
-        "events_rate", "queue_fill", "latency_p50", "latency_p99", "first_token_p50", "tokens_per_second",
-        "errors", "recovery_rate", "rss_bytes", "cpu_percent", "loop_lag_p99", "chats_active",
-    )}
+    series: dict[str, list[float | None]] = {
+        name: []
+        for name in (
+            "events_rate",
+            "queue_fill",
+            "latency_p50",
+            "latency_p99",
+            "first_token_p50",
+            "tokens_per_second",
+            "errors",
+            "recovery_rate",
+            "rss_bytes",
+            "cpu_percent",
+            "loop_lag_p99",
+            "chats_active",
+        )
+    }
     for index in range(points):
         age = points - 1 - index
         wave = 0.5 + 0.5 * math.sin(index / points * 11) * math.cos(index / points * 3)
@@ -283,7 +435,10 @@ def history(scenario: str, range_: str, now: float) -> Json:
             series[name].append(None if missing else value)
 
         put("events_rate", 0.1 * noise if calm else load * (0.4 if trouble else 1))
-        put("queue_fill", 0.002 if calm else min(0.96, 0.06 + 0.1 * wave + 0.05 * noise + (0.55 * noise if trouble else 0)))
+        put(
+            "queue_fill",
+            0.002 if calm else min(0.96, 0.06 + 0.1 * wave + 0.05 * noise + (0.55 * noise if trouble else 0)),
+        )
         put("latency_p50", 2e-5 + 6e-6 * noise)
         put("latency_p99", 7e-5 + 9e-5 * noise + (2e-4 if trouble else 0))
         seldom = calm or dice.random() > {"1m": 0.15, "1h": 0.1, "24h": 0.5}[range_]
@@ -300,10 +455,20 @@ def history(scenario: str, range_: str, now: float) -> Json:
 
 def log(scenario: str, now: float) -> list[Json]:
     """The events that a scenario's panel has seen, oldest first."""
-    def event(number: int, ago: float, type_: str, **data: Any) -> Json:
-        return {"id": f"{scenario}-{number}", "type": type_, "time": now - ago, "source": "copilot", "session": "session-12", "data": data}
 
-    start = event(1, 300, "pulse.started", version="0.1.0", attached=["model", "run", "chat", "mcp"], missing=[])
+    def event(number: int, ago: float, type_: str, **data: Any) -> Json:
+        return {
+            "id": f"{scenario}-{number}",
+            "type": type_,
+            "time": now - ago,
+            "source": "copilot",
+            "session": "session-12",
+            "data": data,
+        }
+
+    start = event(
+        1, 300, "pulse.started", version="0.1.0", attached=["model", "run", "chat", "mcp"], missing=[]
+    )
     if scenario in ("idle", "no_copilot"):
         return [start]
     rows = [
@@ -311,18 +476,127 @@ def log(scenario: str, now: float) -> list[Json]:
         event(2, 64, "chat.started", chat_id="12-abc", kind="chat", messages=3),
         event(3, 63.4, "chat.first_token", chat_id="12-abc", model="gpt-4.1-mini", host=OPENAI, seconds=0.62),
         event(4, 58, "chat.tool_called", chat_id="12-abc", tool="search_nodes", call_id="c1"),
-        event(5, 57, "chat.tool_output", chat_id="12-abc", tool="search_nodes", call_id="c1", seconds=0.94, length=5200),
-        event(6, 55, "chat.retrying", chat_id="13-abc", attempt=1, of=3, wait=0.41, error="APIConnectionError", cut=320),
-        event(7, 54.6, "error", error_id="e1", severity="medium", kind="connection", type="APIConnectionError", where="model", message="Connection error.", outcome="recovered", attempt=2, model="qwen3:8b", host=LOCAL),
-        event(8, 41, "chat.finished", chat_id="11-abc", kind="chat", outcome="completed", model="gpt-4.1-mini", host=OPENAI, seconds=8.8, first_token=0.6, tokens=690, length=3100, updates=120, bytes_sent=80000, bytes_saved=900000, retries=0),
+        event(
+            5,
+            57,
+            "chat.tool_output",
+            chat_id="12-abc",
+            tool="search_nodes",
+            call_id="c1",
+            seconds=0.94,
+            length=5200,
+        ),
+        event(
+            6,
+            55,
+            "chat.retrying",
+            chat_id="13-abc",
+            attempt=1,
+            of=3,
+            wait=0.41,
+            error="APIConnectionError",
+            cut=320,
+        ),
+        event(
+            7,
+            54.6,
+            "error",
+            error_id="e1",
+            severity="medium",
+            kind="connection",
+            type="APIConnectionError",
+            where="model",
+            message="Connection error.",
+            outcome="recovered",
+            attempt=2,
+            model="qwen3:8b",
+            host=LOCAL,
+        ),
+        event(
+            8,
+            41,
+            "chat.finished",
+            chat_id="11-abc",
+            kind="chat",
+            outcome="completed",
+            model="gpt-4.1-mini",
+            host=OPENAI,
+            seconds=8.8,
+            first_token=0.6,
+            tokens=690,
+            length=3100,
+            updates=120,
+            bytes_sent=80000,
+            bytes_saved=900000,
+            retries=0,
+        ),
     ]
     if scenario == "failing":
         rows += [
             event(9, 31, "queue.zone", queue="monitor", zone="yellow", was="green", fill=0.52),
-            event(10, 22, "mcp.changed", server="copilot", host="mcp.example.com", state="down", reason="HTTP 503 Service Suspended", retry_in=20, tools=0),
-            event(11, 6, "breaker.changed", name=f"http://{LOCAL}/v1", state="open", was="closed", retry_in=20, failures=9, calls=10),
-            event(12, 4, "error", error_id="e2", severity="medium", kind="connection_refused", type="APIConnectionError", where="model", message="Cannot connect to host 127.0.0.1:11434", outcome="gave_up", attempt=4, model="qwen3:8b", host=LOCAL),
-            event(13, 3.9, "chat.finished", chat_id="20-abc", kind="chat", outcome="failed", model="qwen3:8b", host=LOCAL, seconds=18.0, first_token=None, tokens=0, length=0, updates=2, bytes_sent=900, bytes_saved=0, retries=3),
-            event(14, 3, "health.changed", check="breakers", status="fail", was="pass", output="Calls to 127.0.0.1:11434 are paused"),
+            event(
+                10,
+                22,
+                "mcp.changed",
+                server="copilot",
+                host="mcp.example.com",
+                state="down",
+                reason="HTTP 503 Service Suspended",
+                retry_in=20,
+                tools=0,
+            ),
+            event(
+                11,
+                6,
+                "breaker.changed",
+                name=f"http://{LOCAL}/v1",
+                state="open",
+                was="closed",
+                retry_in=20,
+                failures=9,
+                calls=10,
+            ),
+            event(
+                12,
+                4,
+                "error",
+                error_id="e2",
+                severity="medium",
+                kind="connection_refused",
+                type="APIConnectionError",
+                where="model",
+                message="Cannot connect to host 127.0.0.1:11434",
+                outcome="gave_up",
+                attempt=4,
+                model="qwen3:8b",
+                host=LOCAL,
+            ),
+            event(
+                13,
+                3.9,
+                "chat.finished",
+                chat_id="20-abc",
+                kind="chat",
+                outcome="failed",
+                model="qwen3:8b",
+                host=LOCAL,
+                seconds=18.0,
+                first_token=None,
+                tokens=0,
+                length=0,
+                updates=2,
+                bytes_sent=900,
+                bytes_saved=0,
+                retries=3,
+            ),
+            event(
+                14,
+                3,
+                "health.changed",
+                check="breakers",
+                status="fail",
+                was="pass",
+                output="Calls to 127.0.0.1:11434 are paused",
+            ),
         ]
     return rows

@@ -1,0 +1,77 @@
+"""Fixtures of the browser tests. Where Chromium is missing they fail; they never skip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from .chromium import launch
+from .fake_pulse import FakePulse
+
+HERE = Path(__file__).parent
+# The browser itself logs requests that fail; tests that break the server cause them on purpose.
+EXPECTED = ("Failed to load resource", "WebSocket connection to")
+
+OpenPage = Callable[..., Page]
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """All tests of this folder need a browser."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for a file's tests: Playwright's plain interface cannot be started twice at a time."""
+    with sync_playwright() as playwright:
+        chromium = launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def fake() -> Iterator[FakePulse]:
+    """A server that speaks the panel's contract."""
+    server = FakePulse("busy").start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Opens pages in contexts of their own, and fails the test on any error in their consoles."""
+    contexts = []
+    errors: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error" and not message.text.startswith(EXPECTED):
+            errors.append(message.text)
+
+    def make(url: str, width: int = 340, height: int = 900, **options: object) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.add_init_script(path=HERE / "counting.js")
+        page.goto(url)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def panel(fake: FakePulse, open_page: OpenPage) -> Page:
+    """A page of the busy fake with the panel open and filled."""
+    page = open_page(f"{fake.url}/page")
+    page.wait_for_selector(".cpulse-log-row")
+    return page

@@ -1,0 +1,304 @@
+"""What the panel shows of what it is told: verdict, tiles, chats, problems, connections, log, languages."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import OpenPage
+from .fake_pulse import FakePulse
+
+
+def show(fake: FakePulse, open_page: OpenPage, scenario: str, query: str = "", **options: object) -> Page:
+    fake.scenario = scenario
+    page = open_page(f"{fake.url}/page?{query}", **options)
+    page.wait_for_selector(".cpulse-log-row")
+    return page
+
+
+def test_verdict_of_a_well_copilot(panel: Page) -> None:
+    """With all well the first line says so and how many chats run, and asks for nothing."""
+    expect(panel.locator(".cpulse-verdict")).to_have_attribute("data-status", "pass")
+    expect(panel.locator(".cpulse-verdict-title")).to_have_text("Copilot is well, with 4 chats running.")
+    expect(panel.locator(".cpulse-verdict-advice")).to_be_hidden()
+
+
+def test_verdict_of_a_failing_copilot(fake: FakePulse, open_page: OpenPage) -> None:
+    """When chats fail the first line says what failed and what to do, and the other problems follow."""
+    page = show(fake, open_page, "failing")
+
+    expect(page.locator(".cpulse-verdict")).to_have_attribute("data-status", "fail")
+    expect(page.locator(".cpulse-verdict-title")).to_contain_text("Nothing listens at 127.0.0.1:11434")
+    expect(page.locator(".cpulse-verdict-advice")).to_contain_text("Ollama listens on 11434")
+    expect(page.locator(".cpulse-verdict-more li")).to_have_count(2)
+
+
+def test_unknown_health_check_is_shown_in_the_server_s_words(fake: FakePulse, open_page: OpenPage) -> None:
+    """A check that the panel has no words for is told as the server told it."""
+    problem = {
+        "check": "new:check",
+        "status": "warn",
+        "code": "brand_new",
+        "output": "Something new.",
+        "advice": "Do this.",
+    }
+    fake.change = lambda snapshot: snapshot.update(health={"status": "warn", "problems": [problem]})
+    page = show(fake, open_page, "idle")
+
+    expect(page.locator(".cpulse-verdict-title")).to_have_text("Something new.")
+    expect(page.locator(".cpulse-verdict-advice")).to_have_text("Do this.")
+
+
+def test_tiles(panel: Page) -> None:
+    """The tiles hold the key figures with their units."""
+    expect(panel.locator(".cpulse-tile-value")).to_have_text(["4", "620 ms", "74", "100%", "187", "1.4 GB"])
+
+
+def test_chats_with_their_states(panel: Page) -> None:
+    """Each running chat tells its model, its host, what it is doing, for how long and how fast."""
+    states = panel.locator(".cpulse-chat .cpulse-state")
+
+    expect(states.nth(0)).to_have_text("Streaming")
+    expect(states.nth(1)).to_have_text("Retrying 2 of 3 in 4 s")
+    expect(states.nth(2)).to_have_text("Calling search_nodes")
+    expect(states.nth(3)).to_have_text("Waiting for the first token")
+    expect(panel.locator(".cpulse-chat").first).to_contain_text("gpt-4.1-mini")
+    expect(panel.locator(".cpulse-chat").first).to_contain_text("6.4 s · 412 tokens · 74/s")
+
+
+def test_stop_button_stops_its_chat(panel: Page, fake: FakePulse) -> None:
+    """The stop button of a running chat stops that chat; one that has ended has none."""
+    panel.locator(".cpulse-chat", has_text="deepseek").get_by_role("button", name="Stop this chat").click()
+    panel.wait_for_function("document.querySelectorAll('.cpulse-chat button:disabled').length > 0")
+
+    expect(panel.locator(".cpulse-chat[data-state=done] button:visible")).to_have_count(0)
+    stopped = [where for method, where, _ in fake.requests if method == "POST" and where.endswith("/stop")]
+    assert stopped == ["/copilot-pulse/chats/15-abc/stop"]
+
+
+def test_refused_stop_can_be_tried_again(panel: Page, fake: FakePulse) -> None:
+    """If the chat cannot be stopped the button comes back and the row says so."""
+    fake.failing_paths["/copilot-pulse/chats/15-abc/stop"] = 404
+    row = panel.locator(".cpulse-chat", has_text="deepseek")
+    row.get_by_role("button").click()
+
+    expect(row).to_contain_text("could not be stopped")
+    expect(row.get_by_role("button")).to_be_enabled()
+
+
+def test_more_of_the_ended_chats_on_demand(panel: Page) -> None:
+    """Three ended chats are shown, and the others after a click."""
+    ended = panel.locator(".cpulse-chat:is([data-state=done], [data-state=cancelled], [data-state=failed])")
+    expect(ended).to_have_count(3)
+    panel.get_by_role("button", name="Show 2 more").click()
+
+    expect(ended).to_have_count(5)
+
+
+def test_retry_now(fake: FakePulse, open_page: OpenPage) -> None:
+    """A dead MCP server and a paused model server can be tried at once; those that work have no button."""
+    page = show(fake, open_page, "failing")
+    links = page.locator(".cpulse-links")
+    links.get_by_role("button", name="Try copilot again now").click()
+    links.get_by_role("button", name="Try 127.0.0.1:11434 again now").click()
+    expect(links.get_by_role("button")).to_have_count(2)
+    page.wait_for_function("document.querySelectorAll('.cpulse-links button:disabled').length === 0")
+
+    assert fake.posts("/copilot-pulse/mcp/probe") == [{"server": "copilot"}]
+    assert fake.posts("/copilot-pulse/breakers/probe") == [{"name": "http://127.0.0.1:11434/v1"}]
+
+
+def test_problems_tell_what_became_of_each(fake: FakePulse, open_page: OpenPage) -> None:
+    """Past errors stand newest first with their outcome; a click shows the advice and the server's words."""
+    page = show(fake, open_page, "failing")
+    rows = page.locator(".cpulse-problem")
+    expect(rows).to_have_count(4)
+    expect(rows.nth(0)).to_contain_text("Given up")
+    expect(rows.nth(1)).to_contain_text("Recovered")
+    rows.nth(2).locator("summary").click()
+
+    expect(rows.nth(2).locator(".cpulse-detail")).to_contain_text("Set a valid API key")
+    expect(rows.nth(2).locator(".cpulse-detail")).to_contain_text("HTTP 401")
+    expect(page.locator(".cpulse-type").first).to_contain_text("APIConnectionError")
+    expect(page.locator(".cpulse-stall")).to_contain_text("llm_api.py:88 list_models")
+
+
+def test_open_problem_survives_an_update(fake: FakePulse, open_page: OpenPage) -> None:
+    """Reading the details of an error is not interrupted by the next update."""
+    page = show(fake, open_page, "failing")
+    now = fake.clock()
+    fake.clock = lambda: now
+    fake.push()
+    page.locator(".cpulse-problem summary").first.click()
+    fake.push(uptime_seconds=99_999.0)
+    expect(page.locator(".cpulse-about")).to_contain_text("1 day")
+
+    expect(page.locator(".cpulse-problem details[open]")).to_have_count(1)
+
+
+def test_log_filter(fake: FakePulse, open_page: OpenPage) -> None:
+    """The log can be narrowed to troubles and to words, and says when nothing is left."""
+    page = show(fake, open_page, "failing")
+    rows = page.locator(".cpulse-log-row")
+    expect(rows.first).to_contain_text("health.changed")
+    page.get_by_label("Kind of events").select_option("errors")
+    expect(page.locator(".cpulse-log-row", has_text="chat.finished")).to_have_count(0)
+    page.get_by_label("Filter").fill("breaker.")
+    expect(rows).to_have_count(1)
+    page.get_by_label("Filter").fill("no such thing")
+
+    expect(rows).to_have_count(0)
+    expect(page.locator(".cpulse-log")).to_contain_text("No event matches.")
+
+
+def test_log_pause(panel: Page, fake: FakePulse) -> None:
+    """A paused log stands still and counts what comes; resumed, it shows it."""
+    before = panel.locator(".cpulse-log-row").count()
+    panel.get_by_role("button", name="Pause the log").click()
+    fake.push([{"id": "late", "type": "chat.started", "time": fake.clock(), "data": {"messages": 7}}])
+    more = panel.get_by_role("button", name="1 new event")
+    expect(more).to_be_visible()
+    assert panel.locator(".cpulse-log-row").count() == before
+    more.click()
+
+    expect(panel.locator(".cpulse-log-row").first).to_contain_text("7 messages")
+
+
+def test_log_is_bounded(panel: Page, fake: FakePulse) -> None:
+    """However many events come, the page keeps a fixed number of rows and of events."""
+    for batch in range(5):
+        fake.push(
+            [
+                {"id": f"{batch}-{n}", "type": "chat.started", "time": fake.clock(), "data": {"messages": 1}}
+                for n in range(200)
+            ]
+        )
+    expect(panel.locator(".cpulse-log-row")).to_have_count(150)
+
+    assert panel.evaluate("[pulse.panel.service.log.length, pulse.panel.service._seen.size <= 2000]") == [
+        500,
+        True,
+    ]
+
+
+def test_log_details_on_click(panel: Page) -> None:
+    """A click on an event shows all of its data."""
+    row = panel.locator(".cpulse-log-row", has_text="chat.finished").first
+    row.locator("summary").click()
+    data = json.loads(row.locator("pre").inner_text())
+
+    assert data["type"] == "chat.finished"
+    assert data["data"]["tokens"] == 690
+
+
+def test_same_event_twice_is_one_row(panel: Page, fake: FakePulse) -> None:
+    """After a reconnect the server may tell the last events again; the log does not."""
+    before = panel.locator(".cpulse-log-row").count()
+    event = {"id": "twice", "type": "chat.started", "time": fake.clock(), "data": {"messages": 1}}
+    fake.push([event])
+    fake.push([event, {**event, "id": "last"}])
+    expect(panel.locator(".cpulse-log-row")).to_have_count(before + 2)
+
+
+def test_copy_diagnostics(panel: Page) -> None:
+    """The button puts the server's report on the clipboard, as text that can be pasted into a bug report."""
+    panel.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel.get_by_role("button", name="Copy diagnostics").click()
+    expect(panel.locator(".cpulse-said")).to_have_text("Copied")
+
+    report = json.loads(panel.evaluate("navigator.clipboard.readText()"))
+    assert report["versions"] == {"copilot-pulse": "0.1.0"}
+
+
+def test_diagnostics_where_the_clipboard_is_forbidden(panel: Page) -> None:
+    """Where the browser refuses the clipboard the report is shown, selected, to be copied by hand."""
+    panel.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
+    panel.get_by_role("button", name="Copy diagnostics").click()
+
+    expect(panel.locator(".cpulse-report")).to_be_visible()
+    assert panel.evaluate("getSelection().toString() || document.activeElement.value").startswith("{")
+
+
+def test_settings_button_asks_the_host(panel: Page) -> None:
+    """The settings are the host's; the button asks it to show them."""
+    panel.get_by_role("button", name="Settings").click()
+
+    assert panel.evaluate("pulse.settingsOpened") == 1
+
+
+def test_nothing_asked_yet(fake: FakePulse, open_page: OpenPage) -> None:
+    """Before the first chat the panel says what will appear where."""
+    page = show(fake, open_page, "idle")
+
+    expect(page.locator(".cpulse-verdict-title")).to_have_text("Copilot is ready.")
+    expect(page.locator(".cpulse-chats")).to_contain_text("No chat yet.")
+    expect(page.locator(".cpulse-problems")).to_be_hidden()
+
+
+def test_without_copilot(fake: FakePulse, open_page: OpenPage) -> None:
+    """Where Copilot was not found the panel says so and what to install."""
+    page = show(fake, open_page, "no_copilot")
+
+    expect(page.locator(".cpulse-verdict-title")).to_have_text("ComfyUI-Copilot was not found.")
+    expect(page.locator(".cpulse-verdict-advice")).to_contain_text("Install ComfyUI-Copilot")
+
+
+def test_chinese(fake: FakePulse, open_page: OpenPage) -> None:
+    """In Chinese everything that is ours is Chinese, plural forms and advice included."""
+    page = show(fake, open_page, "failing", "lang=zh")
+
+    expect(page.locator(".cpulse-verdict-title")).to_have_text(
+        "最近 3 个对话全部失败：127.0.0.1:11434 上没有服务。"
+    )
+    expect(page.locator(".cpulse-charts h3")).to_have_text("趋势")
+    # Key names that slipped through would show as dotted paths.
+    texts = page.locator(".cpulse-body > :not(.cpulse-log)").all_inner_texts()
+    assert (
+        re.findall(r"\b(?:verdict|health|charts|links|chats|tiles|kinds|foot)\.\w+", "\n".join(texts)) == []
+    )
+
+
+def test_language_switch_keeps_everything(panel: Page, fake: FakePulse) -> None:
+    """A switch of the language changes the texts at once, and asks the server for nothing."""
+    before = len(fake.requests)
+    panel.evaluate("pulse.setLocale('zh')")
+    expect(panel.locator(".cpulse-verdict-title")).to_have_text("Copilot 正常，4 个对话进行中。")
+    expect(panel.locator(".cpulse-log-row")).not_to_have_count(0)
+
+    assert len(fake.requests) == before
+    assert panel.locator(".cpulse-body > *").count() == 7
+
+
+@pytest.mark.parametrize("width", [280, 300, 460, 620, 860, 1280])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_nothing_sticks_out(fake: FakePulse, open_page: OpenPage, width: int, lang: str) -> None:
+    """From a narrow sidebar to a whole screen, nothing is wider than the panel."""
+
+    def long_names(snapshot: dict) -> None:  # type: ignore[type-arg]
+        snapshot["chat"]["current"][0] |= {
+            "model": "a-very-long-model-name/" * 4,
+            "host": "host." * 20,
+            "tool": "t" * 90,
+        }
+        snapshot["mcp"][0] |= {"server": "https://mcp.example.com/" + "path/" * 20, "reason": "r" * 200}
+        snapshot["errors"]["by_type"]["AnExceptionWithAVeryLongName" * 3] = 3
+
+    fake.change = long_names
+    page = show(fake, open_page, "failing", f"lang={lang}", width=width)
+
+    assert page.evaluate(
+        "document.querySelector('.cpulse').scrollWidth <= document.querySelector('.cpulse').clientWidth"
+    )
+    # What is cut off on purpose, with an ellipsis or a scrollbar of its own, may go on behind the edge.
+    outside = page.evaluate("""() => {
+      const edge = document.querySelector('.cpulse').getBoundingClientRect().right + 0.5;
+      const clipped = '.cpulse-log-list, svg, .cpulse-row-head, .cpulse-type-name';
+      return [...document.querySelectorAll('.cpulse *')]
+        .filter((e) => e.getClientRects().length && !e.closest(clipped))
+        .filter((e) => e.getBoundingClientRect().right > edge)
+        .map((e) => e.className || e.tagName);
+    }""")
+    assert outside == []

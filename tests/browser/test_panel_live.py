@@ -1,0 +1,260 @@
+"""The panel's connection: leases, updates, reconnects, what it leaves behind, and what it lets in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import OpenPage
+from .fake_pulse import FakePulse
+
+TITLE = ".cpulse-verdict-title"
+CLOSED = {"listeners": 0, "timers": 0, "frames": 0, "observers": 0}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something on the server's side has happened."""
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def test_updates_are_shown(panel: Page, fake: FakePulse) -> None:
+    """What the server sends is on the page without a reload."""
+    fake.scenario = "failing"
+    fake.push()
+
+    expect(panel.locator(TITLE)).to_contain_text("All of the last 3 chats failed")
+
+
+def test_open_and_close_say_so(panel: Page, fake: FakePulse) -> None:
+    """An open panel holds a lease; closing gives it back, and nothing is asked or sent any more."""
+    client = panel.evaluate("pulse.transport.clientId")
+    assert fake.leases == {client}
+    panel.evaluate("pulse.close()")
+    wait_for(lambda: not fake.leases)
+    asked = len(fake.requests)
+    fake.push()
+
+    assert fake.posts("/copilot-pulse/panel") == [
+        {"client_id": client, "open": True},
+        {"client_id": client, "open": False},
+    ]
+    assert len(fake.requests) == asked
+    assert panel.locator(".cpulse").count() == 0
+
+
+def test_nothing_is_left_after_closing(fake: FakePulse, open_page: OpenPage) -> None:
+    """Opened and closed ten times, the panel leaves no listener, timer, frame or observer behind."""
+    page = open_page(f"{fake.url}/page?closed")
+    page.wait_for_function("window.ready && pulse.transport.connected")
+    before = page.evaluate("leftovers()")
+    for round_ in range(10):
+        page.evaluate("pulse.open()")
+        page.wait_for_selector(".cpulse-log-row")
+        page.get_by_role("button", name="Copy diagnostics").click()
+        page.locator(".cpulse-plot").first.hover()
+        page.locator('input[value="1h"]' if round_ % 2 else 'input[value="1m"]').check(force=True)
+        page.evaluate("pulse.setLocale('zh')")
+        page.locator(".cpulse-log-row summary").first.click()
+        page.evaluate("pulse.close()")
+    page.wait_for_function("before => JSON.stringify(leftovers()) === JSON.stringify(before)", arg=before)
+
+
+def test_transport_leaves_nothing_either(fake: FakePulse, open_page: OpenPage) -> None:
+    """Closing the standalone transport too leaves the page as it was."""
+    page = open_page(f"{fake.url}/page?closed")
+    page.wait_for_function("window.ready && pulse.transport.connected")
+    page.evaluate("pulse.transport.close()")
+    wait_for(lambda: not fake.sockets)
+
+    page.wait_for_function("leftovers().timers === 0")
+
+
+def test_hidden_page_asks_for_nothing(panel: Page, fake: FakePulse) -> None:
+    """A page in the background gives its lease back, and is up to date again as soon as it is seen."""
+    hide = """state => {
+        Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange')); }"""
+    panel.evaluate(hide, "hidden")
+    wait_for(lambda: not fake.leases)
+    fake.scenario = "failing"
+    panel.evaluate(hide, "visible")
+
+    expect(panel.locator(TITLE)).to_contain_text("All of the last 3 chats failed")
+    wait_for(lambda: len(fake.leases) == 1)
+
+
+def test_lost_connection_comes_back(panel: Page, fake: FakePulse) -> None:
+    """A cut connection is told, the last figures stay, and after the reconnect all is fetched anew."""
+    fetched = sum("metrics" in where for _, where, _ in fake.requests)
+    fake.failing_paths["/ws"] = 503
+    fake.drop_sockets()
+    expect(panel.locator(".cpulse-verdict-link")).to_be_visible()
+    expect(panel.locator(".cpulse-tile-value").first).to_have_text("4")
+    fake.scenario = "failing"
+    del fake.failing_paths["/ws"]
+
+    expect(panel.locator(TITLE)).to_contain_text("All of the last 3 chats failed")
+    expect(panel.locator(".cpulse-verdict-link")).to_be_hidden()
+    assert sum("metrics" in where for _, where, _ in fake.requests) > fetched
+
+
+def test_server_restart(panel: Page, fake: FakePulse) -> None:
+    """A restarted server is found again without a reload, and the panel takes up its lease."""
+    fake.stop_listening()
+    expect(panel.locator(".cpulse-verdict-link")).to_be_visible()
+    fake.scenario = "recovered"
+    fake.start()
+
+    expect(panel.locator(TITLE)).to_have_text("Copilot is well.")
+    wait_for(lambda: len(fake.leases) == 1)
+
+
+def test_server_that_is_not_there(fake: FakePulse, open_page: OpenPage) -> None:
+    """A server that answers errors is told as such, with what to do, and is tried again."""
+    fake.failing_paths["/copilot-pulse/metrics"] = 500
+    page = open_page(f"{fake.url}/page")
+    expect(page.locator(TITLE)).to_have_text("The server does not answer.")
+    fake.failing_paths.clear()
+
+    expect(page.locator(TITLE)).to_have_text("Copilot is well, with 4 chats running.")
+
+
+def test_plugin_missing_on_the_server(fake: FakePulse, open_page: OpenPage) -> None:
+    """A page whose server has no Copilot Pulse says what to look for."""
+    fake.failing_paths["/copilot-pulse/metrics"] = 404
+    page = open_page(f"{fake.url}/page")
+
+    expect(page.locator(TITLE)).to_have_text("Copilot Pulse is not running on the server.")
+
+
+def test_two_pages(panel: Page, fake: FakePulse, open_page: OpenPage) -> None:
+    """Two pages each get their own updates, and closing one leaves the other alone."""
+    other = open_page(f"{fake.url}/page")
+    other.wait_for_selector(".cpulse-log-row")
+    assert len(fake.leases) == 2
+    panel.evaluate("pulse.close()")
+    wait_for(lambda: len(fake.leases) == 1)
+    fake.scenario = "failing"
+    fake.push()
+
+    expect(other.locator(TITLE)).to_contain_text("All of the last 3 chats failed")
+
+
+def test_lease_is_renewed(fake: FakePulse, open_page: OpenPage) -> None:
+    """The lease is renewed well before the server would forget the panel, for as long as it is open."""
+    page = open_page("about:blank")
+    page.clock.install()
+    page.goto(f"{fake.url}/page")
+    page.wait_for_selector(".cpulse-log-row")
+    for renewal in range(2, 5):
+        page.clock.run_for(20_500)
+        wait_for(lambda wanted=renewal: len(fake.posts("/copilot-pulse/panel")) >= wanted)  # type: ignore[misc]
+
+    assert all(body["open"] for body in fake.posts("/copilot-pulse/panel"))
+
+
+def test_silent_feed_is_noticed(fake: FakePulse, open_page: OpenPage) -> None:
+    """If no update comes for a whole lease the panel looks over HTTP instead of showing old figures."""
+    page = open_page("about:blank")
+    page.clock.install()
+    page.goto(f"{fake.url}/page")
+    page.wait_for_selector(".cpulse-log-row")
+    page.clock.run_for(20_500)
+    wait_for(lambda: len(fake.posts("/copilot-pulse/panel")) >= 2)
+    fake.scenario = "failing"
+    fake.leases.clear()
+    page.clock.run_for(41_000)
+
+    expect(page.locator(TITLE)).to_contain_text("All of the last 3 chats failed")
+
+
+def test_reload_keeps_history(panel: Page, fake: FakePulse) -> None:
+    """After a reload the charts, the errors and the chosen range are there again."""
+    panel.locator('input[value="1h"]').check(force=True)
+    expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "1h")
+    panel.reload()
+    panel.wait_for_selector(".cpulse-problem")
+
+    expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "1h")
+    assert (
+        panel.evaluate("pulse.panel.service.history.series.events_rate.filter((v) => v !== null).length")
+        > 600
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<img src=x onerror='window.hacked=1'>",
+        "<script>window.hacked=1</script>",
+        "</pre><svg onload='window.hacked=1'>",
+        "\"><iframe srcdoc='<script>parent.hacked=1</script>'>",
+    ],
+)
+def test_no_text_becomes_html(fake: FakePulse, open_page: OpenPage, text: str) -> None:
+    """Whatever stands in names, messages and events is shown as text and never becomes a part of the page."""
+
+    def poison(node: object) -> object:
+        if isinstance(node, dict):
+            return {
+                key if key in KEEP else f"{key}": poison(value) if key not in KEEP else value
+                for key, value in node.items()
+            }
+        if isinstance(node, list):
+            return [poison(item) for item in node]
+        return text if isinstance(node, str) else node
+
+    def change(snapshot: dict) -> None:  # type: ignore[type-arg]
+        poisoned = poison(snapshot)
+        assert isinstance(poisoned, dict)
+        snapshot.clear()
+        snapshot.update(poisoned)
+        snapshot["errors"]["by_type"] = {text: 3}
+        snapshot["health"] = {
+            "status": "fail",
+            "problems": [
+                {
+                    "check": text,
+                    "status": "fail",
+                    "code": text,
+                    "output": text,
+                    "advice": text,
+                    "values": {"names": text},
+                }
+            ],
+        }
+
+    fake.change = change
+    fake.scenario = "failing"
+    page = open_page(f"{fake.url}/page")
+    page.wait_for_selector(".cpulse-chat")
+    fake.push(
+        [
+            {
+                "id": text,
+                "type": text,
+                "time": fake.clock(),
+                "source": text,
+                "session": text,
+                "data": {text: text, "more": {"deep": text}},
+            }
+        ]
+    )
+    row = page.locator(".cpulse-log-row").first
+    row.locator("summary").click()
+    for detail in page.locator(".cpulse-problem summary").all():
+        detail.click()
+
+    expect(row).to_contain_text(text)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator(".cpulse :is(img, script, iframe, object, embed)").count() == 0
+
+
+# What decides how something is shown, rather than being shown.
+KEEP = {"state", "severity", "outcome", "zone", "status", "chat_id"}
