@@ -19,7 +19,9 @@ _QUOTED: Final = frozenset(
     + ("model_not_found", "context_too_long", "no_tools", "overloaded", "mcp")
 )
 # Kinds of which the error's own text helps: it is no sentence of a server.
-_DETAILED: Final = frozenset(("unknown", "internal", "model_behavior", "user_error", "tls", "system"))
+_DETAILED: Final = frozenset(
+    ("unknown", "internal", "model_behavior", "user_error", "tls", "system", "unknown_tool")
+)
 _SPACE_BEFORE_WIDE: Final = re.compile(r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09。])")
 
 
@@ -68,6 +70,9 @@ def explain(
     if attempts > 1:
         waiting = p["waiting"].format(seconds=_seconds(waited, p)) if waited >= 0.5 else ""
         parts.append(p["tried"].format(attempts=attempts, waiting=waiting))
+    name = " ".join((model or "").split())[:100]
+    if name and name not in "".join(parts):
+        parts.append(p["asked"].format(name=name))
     parts.append(_fill(do, fields))
     text = " ".join(("" if zh else " ").join(part.strip() for part in parts if part.strip()).split())
     return redact(_SPACE_BEFORE_WIDE.sub("", text) if zh else text)

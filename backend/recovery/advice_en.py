@@ -178,6 +178,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "model_there": 'a model named "{name}"',
     "model_chosen": "the chosen model",
     "quote": 'The server says: "{words}"',
+    "asked": "The model asked was {name}.",
     "tried": "Tried {attempts} times{waiting}.",
     "waiting": ", with {seconds} of waiting",
     "partial": "The answer above is incomplete.",

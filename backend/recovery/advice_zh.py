@@ -155,6 +155,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "model_there": "名为“{name}”的模型",
     "model_chosen": "所选的模型",
     "quote": "服务端的原话：“{words}”",
+    "asked": "所用模型：{name}。",
     "tried": "已尝试 {attempts} 次{waiting}。",
     "waiting": "，共等待 {seconds}",
     "partial": "上面的回答不完整。",

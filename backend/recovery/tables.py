@@ -19,7 +19,7 @@ _CLASSES: Final = {
     Severity.LOW: "Not an error: clean up and let it through; counted as cancelled.",
     Severity.MEDIUM: "The model call is made again where the table says so; else the user is told.",
     Severity.HIGH: "No retry: the user is told what to change.",
-    Severity.CRITICAL: "The chat stops at once and frees its memory; health fails until the cause has passed.",
+    Severity.CRITICAL: "The chat stops at once and frees its memory; health fails until it has passed.",
 }
 
 
@@ -46,8 +46,8 @@ def _head() -> list[str]:
         "# Errors",
         "",
         *_prose(
-            """What Pulse does about each failure. This page is written from the code by
-            `python -m backend.recovery.tables`; a test fails if the two differ."""
+            """What Pulse does about each failure. This page is written from the code by `python -m
+            backend.recovery.tables`; a test fails if the two differ."""
         ),
     ]
 
@@ -62,9 +62,9 @@ def _kinds() -> list[str]:
         "## Kinds",
         "",
         *_prose(
-            """*Retried*: the broken model call is made again. *Breaker*: the failure counts against the server's
-            circuit breaker. The advice is what the user reads; pieces in braces are filled in, and a Chinese chat
-            reads it in Chinese."""
+            """*Retried*: the broken model call is made again. *Breaker*: the failure counts against the
+            server's circuit breaker. The advice is what the user reads; pieces in braces are filled in,
+            and a Chinese chat reads it in Chinese."""
         ),
         "| kind | class | retried | breaker | meaning | advice |",
         "|---|---|---|---|---|---|",
@@ -88,10 +88,11 @@ def _rules() -> list[str]:
         "## How a kind is found",
         "",
         *_prose(
-            """The first row that matches decides. All that a row names must be true; *body* means that the server
-            answered. After the numbered rows up to *then your own rules* come those that were registered with
-            `register_rule()`, and then the general ones. A *carrier* only carries another error: if a rule knows
-            that one, it decides. Causes and members of exception groups are looked through in the same way."""
+            """The first row that matches decides. All that a row names must be true; *body* means that the
+            server answered. After the numbered rows up to *then your own rules* come those that were
+            registered with `register_rule()`, and then the general ones. A *carrier* only carries another
+            error: if a rule knows that one, it decides. Causes and members of exception groups are looked
+            through in the same way."""
         ),
         "| | kind | when | types | status | codes and words |",
         "|---|---|---|---|---|---|",
@@ -141,20 +142,20 @@ def _waiting() -> list[str]:
         "## Waiting",
         "",
         *_prose(
-            f"""A broken model call is made again at most {policy.max_retries} times. Wait *k* is random between 0
-            and `min({policy.cap:g}, {policy.base:g} * 2**(k-1))` seconds. A server's Retry-After (seconds,
-            milliseconds, a date, or words such as "try again in 6s") is waited out in full, with up to a tenth
-            more. All waits of one call together stay within {policy.budget:g} s; a server that asks for more is
-            told to the user at once."""
+            f"""A broken model call is made again at most {policy.max_retries} times. Wait *k* is random
+            between 0 and `min({policy.cap:g}, {policy.base:g} * 2**(k-1))` seconds. A server's
+            Retry-After (seconds, milliseconds, a date, or words such as "try again in 6s") is waited out
+            in full, with up to a tenth more. All waits of one call together stay within {policy.budget:g}
+            s; a server that asks for more is told to the user at once."""
         ),
         "## Circuit breaker",
         "",
         *_prose(
-            f"""One for each base URL and each MCP server. It opens when at least {limits.min_calls} calls of the
-            last {limits.window:g} s have ended and {limits.share:.0%} of them failed. Open, it refuses at once and
-            tells the seconds left; after {limits.open_for:g} s it lets {limits.probes} call through as a probe,
-            whose success closes it. Cancelled calls count as neither, and results of calls that began before the
-            last change of state are ignored."""
+            f"""One for each base URL and each MCP server. It opens when at least {limits.min_calls} calls of
+            the last {limits.window:g} s have ended and {limits.share:.0%} of them failed. Open, it
+            refuses at once and tells the seconds left; after {limits.open_for:g} s it lets
+            {limits.probes} call through as a probe, whose success closes it. Cancelled calls count as
+            neither, and results of calls that began before the last change of state are ignored."""
         ),
         "All these numbers are settings.",
     ]
