@@ -4,7 +4,7 @@
 |---|---|---|
 | 1 | `Buffer` (bp_buffer.py) | holds at most `capacity` items |
 | 2 | `WaitingLine` (bp_line.py) | a producer waits for room, first come first served, at most `put_timeout` |
-| 3 | `RoomMaker` (bp_buffer.py) | then room is made: conflate by key, else drop the oldest that may be dropped |
+| 3 | `RoomMaker` (bp_buffer.py) | then it makes room: conflates by key, else drops the oldest it may drop |
 | 4 | `Throttle` (bp_throttle.py), `ZoneMeter` (bp_zones.py) | producers are slowed by fill, with hysteresis |
 
 Each part stands alone and can be used alone. Everything here belongs to the event loop's thread.
@@ -17,12 +17,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import asdict, dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from .bp_buffer import Buffer, KeyOf, Marked, RoomMaker
 from .bp_errors import QueueClosed, QueueEmpty, QueueFull
 from .bp_line import Ticket, WaitingLine, Wake
+from .bp_statistics import QueueStatistics
 from .bp_throttle import Throttle
 from .bp_timer import Sleep, Timer, make_timer
 from .bp_zones import UNTHROTTLED, ThrottlePlan, Zone, ZoneMeter
@@ -59,44 +59,6 @@ DEFAULT_SLICE: Final = 0.005
 logger = logging.getLogger("copilot_pulse.backpressure")
 
 
-@dataclass(frozen=True)
-class QueueStatistics:
-    """A snapshot of a `BoundedQueue`. Every item put is in exactly one of size, taken, dropped, conflated.
-
-    size: items held now, the one in its handler's hands included. peak: the most there ever were. fill:
-    size / capacity. put, taken, conflated, dropped: items since the beginning; conflated ones were replaced
-    by a newer one with the same key. refused: items that never came in, because nothing could be dropped for
-    them. overflow: essential items that were let in beyond the capacity, because they could not wait.
-    throttled, throttled_seconds: pauses of producers and their length. reaction_seconds: the longest time
-    from crossing a threshold to the first throttled producer.
-    """
-
-    name: str
-    size: int
-    capacity: int
-    fill: float
-    zone: str
-    peak: int
-    put: int
-    taken: int
-    conflated: int
-    dropped: int
-    refused: int
-    overflow: int
-    dropped_by_type: dict[str, int]
-    waiting_producers: int
-    waiting_consumers: int
-    throttled: int
-    throttled_now: int
-    throttled_seconds: float
-    reaction_seconds: float | None
-    closed: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same as plain data that JSON can hold."""
-        return asdict(self)
-
-
 class BoundedQueue(Generic[T]):
     """A bounded first-in, first-out queue with all four layers. For the loop's thread.
 
@@ -118,8 +80,8 @@ class BoundedQueue(Generic[T]):
 
     __slots__ = (
         "_conflate_always", "_consumers", "_joiners", "_overflow", "_producers", "_refused", "_room",
-        "_slice", "_turn", "attention", "buffer", "capacity", "clock", "closed", "deadline", "held", "items", "let_go",
-        "limit", "name", "on_zone", "peak", "put_timeout", "throttle", "wake",
+        "_slice", "_turn", "attention", "buffer", "capacity", "clock", "closed", "deadline", "held", "items",
+        "let_go", "limit", "name", "on_zone", "peak", "put_timeout", "throttle", "wake",
     )  # fmt: skip
 
     def __init__(
@@ -224,7 +186,7 @@ class BoundedQueue(Generic[T]):
 
     def try_append(self, entry: Any) -> bool:
         """Append if there is room that nobody else waits for. `entry` is an item, or a `Marked` one."""
-        if self.closed or self._producers or not self._has_room():
+        if self.closed or self._producers.tickets or not self._has_room():
             return False
         self._append(entry)
         return True
@@ -234,7 +196,7 @@ class BoundedQueue(Generic[T]):
 
         Cancel, order and errors as in `put()`.
         """
-        if timeout <= 0 and not self._producers and self._make_room(entry):
+        if timeout <= 0 and not self._producers.tickets and self._make_room(entry):
             return
         with self._producers.enter() as ticket:
             self._settle()
@@ -295,7 +257,7 @@ class BoundedQueue(Generic[T]):
     # -- the whole -------------------------------------------------------------------------------------
 
     def close(self, *, discard: bool = False) -> None:
-        """Take no more items. Consumers still get what is there, unless `discard`, which drops (and counts) it.
+        """Take no more items. Consumers get what is there, unless `discard`, which drops (and counts) it.
 
         Waiting producers raise QueueClosed; waiting consumers too, once it is empty. Closing again is fine.
         """
@@ -359,7 +321,7 @@ class BoundedQueue(Generic[T]):
         return f"<BoundedQueue {self.name!r} {len(self.items) + self.held}/{self.capacity} {state}>"
 
     def settle(self) -> None:
-        """For the owner who popped from `items` (and counted it in `buffer.taken`): see to what depends on the level."""
+        """For the owner who popped from `items`: see to everything that depends on the level."""
         self._settle()
 
     # -- inside ----------------------------------------------------------------------------------------
@@ -375,13 +337,12 @@ class BoundedQueue(Generic[T]):
         self.items.append(entry)
         if self._room.active:
             self._room.added(entry)
-        if self._consumers:
+        if self._consumers.tickets:
             self._consumers.grant()
-        self._settle()
         if self.wake is not None:
             wake, self.wake = self.wake, None
             wake()
-            self._settle()
+        self._settle()
 
     def _take(self) -> T:
         item = self.buffer.take()
@@ -416,34 +377,32 @@ class BoundedQueue(Generic[T]):
         level = len(self.items) + self.held
         if level > self.peak:
             self.peak = level
-        throttle, producers = self.throttle, self._producers
+        throttle, producers, room = self.throttle, self._producers, self._room
         was = throttle.note(level)
         if was is not None and not throttle.delaying:
             self.let_go += throttle.waiting
-        while producers and self._has_room():
-            if not producers.grant():
-                break
+        while producers.tickets and self._has_room() and producers.grant():
             self.let_go += 1
         if not level and self._joiners:
             for future in self._joiners:
                 if not future.done():
                     future.set_result(None)
-        if self._room.active and throttle.zone is not Zone.DEGRADED and not self._conflate_always:
-            self._room.rest()
-        waiting = bool(producers) or producers.reserved > 0
+        if room.active and throttle.zone is not Zone.DEGRADED and not self._conflate_always:
+            room.rest()
+        waiting = bool(producers.tickets) or producers.reserved > 0
         self.attention = (
-            waiting or throttle.zone is not Zone.GREEN or self._room.active or bool(self._joiners)
+            waiting or room.active or throttle.zone is not Zone.GREEN or bool(self._joiners)
         )
         if self.attention:
             self.deadline = float("-inf")
         if (
-            self.closed or waiting or self.wake is not None or self._consumers
-            or throttle.delaying or self._room.active
+            waiting or room.active or throttle.delaying or self.wake is not None or self._consumers.tickets
+            or self.closed
         ):  # fmt: skip
             self.limit = 0
         else:
             # A level that would be a new peak or enter another zone takes the slow path, and is seen there.
-            self.limit = min(throttle.ceiling, self.peak) - self.held
+            self.limit = min(throttle.ceiling, self.peak, self.capacity) - self.held
         if was is not None and self.on_zone is not None:
             self._report_zone(was, level)
 

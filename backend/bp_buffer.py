@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
-from itertools import islice
+from collections.abc import Callable, Hashable, Iterator
+from itertools import islice, repeat
+from operator import length_hint
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -25,17 +26,24 @@ class Marked:
 class Buffer(Generic[T]):
     """Layer 1: the items, and how many were taken and dropped. Enforcing the bound is its user's part.
 
-    `items` may be appended to and popped from directly (the event bus does, for speed) as long as every
-    item that leaves at the front is added to `taken`.
+    `items` may be appended to directly (the event bus does, for speed). Who pops from its front directly has
+    to count: by going once round `counted(number)` for each.
     """
 
-    __slots__ = ("capacity", "dropped", "items", "taken")
+    __slots__ = ("_batch", "_progress", "_taken", "capacity", "dropped", "items")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.items: deque[Any] = deque()
-        self.taken = 0
         self.dropped = 0
+        self._taken = 0
+        self._batch = 0
+        self._progress: repeat[None] = repeat(None, 0)
+
+    @property
+    def taken(self) -> int:
+        """How many items were taken so far."""
+        return self._taken + self._batch - length_hint(self._progress)
 
     @property
     def removed(self) -> int:
@@ -45,8 +53,20 @@ class Buffer(Generic[T]):
     def take(self) -> T:
         """The oldest item. IndexError if there is none."""
         entry = self.items.popleft()
-        self.taken += 1
+        self._taken += 1
         return entry.item if type(entry) is Marked else entry  # type: ignore[no-any-return]
+
+    def counted(self, number: int) -> Iterator[None]:
+        """Something to go round at most `number` times, that counts each round as an item taken.
+
+        A number in an attribute would do as well, but adding 1 to that costs as much as popping the item.
+        """
+        self._taken, self._batch, self._progress = self.taken, number, repeat(None, number)
+        return self._progress
+
+    def not_taken(self) -> None:
+        """In one round of `counted()` there was no item after all."""
+        self._taken -= 1
 
 
 class RoomMaker(Generic[T]):
@@ -60,7 +80,10 @@ class RoomMaker(Generic[T]):
     moves only these (they are not in the index), so the serial numbers of all later items stay right.
     """
 
-    __slots__ = ("_buffer", "_essential", "_index", "_key", "_label", "_searched", "conflated", "dropped_by_type")
+    __slots__ = (
+        "_buffer", "_essential", "_index", "_key", "_label", "_searched", "active", "conflated",
+        "dropped_by_type",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -74,15 +97,11 @@ class RoomMaker(Generic[T]):
         self._key = key
         self._essential = essential
         self._label = label
-        self._index: dict[Hashable, int] | None = None
+        self._index: dict[Hashable, int] = {}
+        self.active = False
         self._searched = 0  # all items with a smaller serial number are essential
         self.conflated = 0
         self.dropped_by_type: dict[str, int] = {}
-
-    @property
-    def active(self) -> bool:
-        """Whether the index is kept, and appended entries have to be reported."""
-        return self._index is not None
 
     def is_essential(self, entry: Any) -> bool:
         """Whether an entry may never be dropped."""
@@ -94,15 +113,16 @@ class RoomMaker(Generic[T]):
 
     def wake_up(self) -> None:
         """Build the index, in one pass over the buffer."""
-        if self._index is None:
-            self._index = {}
+        if not self.active:
+            self.active = True
             self._searched = first = self._buffer.removed
             for serial, entry in enumerate(self._buffer.items, first):
                 self._note(entry, serial)
 
     def rest(self) -> None:
         """Throw the index away: the buffer has room again."""
-        self._index = None
+        self.active = False
+        self._index = {}
 
     def added(self, entry: Any) -> None:
         """An entry was appended to the buffer; call it only while `active`."""
@@ -117,7 +137,6 @@ class RoomMaker(Generic[T]):
         if key is None:
             return False
         self.wake_up()
-        assert self._index is not None
         serial = self._index.get(key)
         if serial is None:
             return False
@@ -134,7 +153,6 @@ class RoomMaker(Generic[T]):
     def drop_oldest(self) -> bool:
         """Drop the oldest item that is not essential. False if all are."""
         self.wake_up()
-        assert self._index is not None
         items, removed = self._buffer.items, self._buffer.removed
         start = max(0, self._searched - removed)
         for position, entry in enumerate(islice(items, start, None), start):
@@ -168,7 +186,6 @@ class RoomMaker(Generic[T]):
         return self._key(entry) if self._key is not None else None
 
     def _note(self, entry: Any, serial: int) -> None:
-        assert self._index is not None
         key = self._key_of(entry)
         if key is None:
             return

@@ -13,7 +13,7 @@ class QueueFull(asyncio.QueueFull):
 
 
 class QueueEmpty(asyncio.QueueEmpty):
-    """Raised when an item is taken without waiting and none is there (or all are promised to waiting tasks)."""
+    """Raised when an item is taken without waiting and none is to spare for it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"the queue {name!r} has no item")

@@ -28,21 +28,22 @@ class WaitingLine:
     """A first-in, first-out line. For the loop's thread.
 
     `reserved` counts places granted and not used yet; whoever admits newcomers must leave these free.
+    `tickets` are those who stand in line without a place, the first first.
     `returned()` is called when a granted place comes back unused (a cancellation), so that the owner of the
     line can grant it to the next.
     """
 
-    __slots__ = ("_returned", "_tickets", "_timer", "reserved")
+    __slots__ = ("_returned", "_timer", "reserved", "tickets")
 
     def __init__(self, timer: Timer, returned: Callable[[], None]) -> None:
-        self._tickets: OrderedDict[Ticket, None] = OrderedDict()
+        self.tickets: OrderedDict[Ticket, None] = OrderedDict()
         self._timer = timer
         self._returned = returned
         self.reserved = 0
 
     def __len__(self) -> int:
         """How many stand in line without a place."""
-        return len(self._tickets)
+        return len(self.tickets)
 
     def enter(self) -> Ticket:
         """Stand at the end of the line. Use the ticket as a context manager: leaving it cleans up."""
@@ -50,8 +51,8 @@ class WaitingLine:
 
     def grant(self) -> bool:
         """Reserve a place for the first in line that still waits. False if there is none."""
-        while self._tickets:
-            ticket, _ = self._tickets.popitem(last=False)
+        while self.tickets:
+            ticket, _ = self.tickets.popitem(last=False)
             if ticket.grant():
                 self.reserved += 1
                 return True
@@ -59,8 +60,8 @@ class WaitingLine:
 
     def close(self) -> None:
         """Wake everybody with `Wake.CLOSED`."""
-        while self._tickets:
-            self._tickets.popitem(last=False)[0].wake(Wake.CLOSED)
+        while self.tickets:
+            self.tickets.popitem(last=False)[0].wake(Wake.CLOSED)
 
 
 class Ticket:
@@ -74,13 +75,13 @@ class Ticket:
         self._granted = False
 
     def __enter__(self) -> Ticket:
-        self._line._tickets[self] = None
+        self._line.tickets[self] = None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._line._tickets.pop(self, None)
+        self._line.tickets.pop(self, None)
         if self._granted:
             self._granted = False
             self._line.reserved -= 1
@@ -92,7 +93,7 @@ class Ticket:
         After `Wake.TIME_UP` the ticket keeps its place in line, so `wait()` may be called again. A cancel
         raises CancelledError; leaving the `with` block then gives the place back.
         """
-        if self not in self._line._tickets:
+        if self not in self._line.tickets:
             return Wake.GRANTED if self._granted else Wake.CLOSED
         future: asyncio.Future[Wake] = asyncio.get_running_loop().create_future()
         self._future = future

@@ -20,7 +20,7 @@ Timer = Callable[[float, Callable[[], object]], Cancellable]
 
 
 def make_timer(sleep: Sleep | None = None) -> Timer:
-    """A timer on the running loop's clock, or, if `sleep` is given, on whatever `sleep(seconds)` waits for."""
+    """A timer on the running loop's clock, or, if given, on whatever `sleep(seconds)` waits for."""
     if sleep is None:
         return _loop_timer
     pause = sleep

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 
 class Zone(str, Enum):
-    """How full a queue is: below 30 %, to 70 %, to 90 %, above (the shares can be set in a `ThrottlePlan`)."""
+    """How full a queue is: below 30 %, to 70 %, to 90 %, above (see `ThrottlePlan`)."""
 
     GREEN = "green"
     YELLOW = "yellow"
@@ -53,11 +54,11 @@ UNTHROTTLED: Final = ThrottlePlan(yellow_delay=(0, 0), red_delay=(0, 0))
 class ZoneMeter:
     """Follows a level and says which zone it is in.
 
-    `zone` changes only in `update()`. `ceiling` is the highest level that a rising queue can have without
-    changing its zone: as long as the level stays at or below it, nobody needs to call `update()`.
+    `zone` changes only in `update()`. As long as the level stays between `floor` and `ceiling`, both
+    included, it stays in its zone, and nobody needs to call `update()`.
     """
 
-    __slots__ = ("_delays", "_enter", "_leave", "_rank", "capacity", "ceiling", "zone")
+    __slots__ = ("_delays", "_enter", "_leave", "_rank", "capacity", "ceiling", "floor", "zone")
 
     def __init__(self, capacity: int, plan: ThrottlePlan) -> None:
         if capacity < 1:
@@ -77,6 +78,7 @@ class ZoneMeter:
         self._rank = 0
         self.zone = Zone.GREEN
         self.ceiling = self._enter[1] - 1
+        self.floor = 0
 
     def update(self, level: int) -> bool:
         """Take note of `level`; True if the zone has changed."""
@@ -90,7 +92,9 @@ class ZoneMeter:
             return False
         self._rank = rank
         self.zone = ZONES[rank]
-        self.ceiling = self.capacity if rank == 3 else self._enter[rank + 1] - 1
+        # An essential item may be let in beyond the capacity, and it stays degraded then.
+        self.ceiling = sys.maxsize if rank == 3 else self._enter[rank + 1] - 1
+        self.floor = self._leave[rank] if rank else 0
         return True
 
     def delay(self, level: int) -> float:

@@ -1,4 +1,4 @@
-"""`Event`, what the bus carries, and `DONE`, the awaitable that `publish()` returns when all is done already."""
+"""`Event`, what the bus carries, and `DONE`, what `publish()` returns when there is nothing to wait for."""
 
 from __future__ import annotations
 

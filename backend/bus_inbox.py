@@ -14,7 +14,7 @@ INBOX_CAPACITY: Final = 10_000
 
 
 class LoopGoneError(RuntimeError):
-    """Raised when an event cannot be published from a thread, because no event loop runs that would take it."""
+    """Raised when an event cannot be published from a thread, because no loop runs to take it."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the event was not published: {why}")

@@ -10,7 +10,7 @@ from typing import Final
 from .bus_event import DONE, Event
 from .bus_routes import Answer, Tick
 
-MAX_BETWEEN: Final = 255
+MAX_BETWEEN: Final = 511
 KEEP_SAMPLES: Final = 4096
 
 
@@ -19,7 +19,7 @@ class Pacer:
 
     A publisher whose handlers are all plain functions never has to wait, so `while True: await publish()`
     would hold the loop for ever. A tick notices when the loop has not turned for `slice_seconds` and then
-    answers with a coroutine that lets it turn once. Ticks come every 256 events at most, and more often
+    answers with a coroutine that lets it turn once. Ticks come every 512 events at least, and more often
     when handlers are slow: about four in a slice, as far as the past tells.
     """
 
@@ -53,13 +53,15 @@ class Pacer:
         return tick
 
     def _overdue(self, now: float) -> bool:
-        """Whether the loop has not turned for a slice. Also leaves a mark that the loop's next turn takes off."""
+        """Whether the loop has not turned for a slice. Leaves a mark that the loop's next turn takes off."""
+        if self._pending and now - self._since < self._slice:
+            return False
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return False
         if self._pending and loop is self._loop:
-            return now - self._since >= self._slice
+            return True
         self._loop, self._since, self._pending = loop, now, True
         loop.call_soon(self._turned)
         return False

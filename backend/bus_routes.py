@@ -6,11 +6,15 @@ call, and a loop over handlers; it does not depend on how many other types and s
 
 A route is a closure, because a local of an outer function is the cheapest thing to read in Python. Its parts:
 
-    left     counts down to the next `tick`, which samples the latency and sees that the loop gets its turn
-    answer   what to return: `DONE` (already delivered: nothing to wait for), or what `tick` says
-    calls    plain handlers, called here; an error in one is reported and the next is called
+    calls    plain handlers, called here; an error in one is reported, and the next is called
     queues   mailboxes and streams; as long as one holds fewer items than its `limit`, appending is all there
-             is to do (see "The fast lane" of BoundedQueue); otherwise `slow` sees to those that are left
+             is to do (see "The fast lane" of BoundedQueue); otherwise `slow` sees to it
+    done     what to return if all is delivered: `DONE`, or None for publish_nowait()
+    left     counts down to the next `tick`, which samples the latency and sees that the loop gets its turn.
+             Nobody else would: a plain handler never makes its publisher wait. A full mailbox does, so a
+             route to a single one has no tick.
+
+`total - left` is the number of events published.
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ Answer = Any
 Call = Callable[[Event], object]
 Queue = BoundedQueue[Event]
 Tick = Callable[[Event], "tuple[int, Answer]"]
-Slow = Callable[["tuple[Queue, ...]", Event, Answer], Answer]
+"""What to do once in a while: how many events until the next time, and what `publish` is to return."""
+Slow = Callable[["tuple[Queue, ...]", Event], Answer]
 Failed = Callable[[Call, Event, BaseException], None]
 
 # A handler runs without awaiting, so a CancelledError from it is its own (a cancelled future's result, say)
@@ -63,16 +68,15 @@ def build(
 
         def deliver(event: Event) -> Answer:
             nonlocal left, total
-            if left:
-                left -= 1
-                answer = done
-            else:
-                left, answer = tick(event)
-                total += left + 1
+            left -= 1
             try:
                 call(event)
             except CAUGHT as error:
                 failed(call, event, error)
+            if left >= 0:
+                return done
+            more, answer = tick(event)
+            total, left = total + more - left, more
             return answer
 
     elif len(queues) == 1 and not calls:
@@ -80,28 +84,34 @@ def build(
         items, append = queue.items, queue.items.append
 
         def deliver(event: Event) -> Answer:
-            nonlocal left, total
-            if left:
-                left -= 1
-                answer = done
-            else:
-                left, answer = tick(event)
-                total += left + 1
+            nonlocal total
+            total += 1
             if len(items) < queue.limit:
                 append(event)
-                return answer
-            return slow((queue,), event, answer)
+                return done
+            return slow((queue,), event)
+
+    elif not queues:
+
+        def deliver(event: Event) -> Answer:
+            nonlocal left, total
+            left -= 1
+            for call in calls:
+                try:
+                    call(event)
+                except CAUGHT as error:
+                    failed(call, event, error)
+            if left >= 0:
+                return done
+            more, answer = tick(event)
+            total, left = total + more - left, more
+            return answer
 
     else:
 
         def deliver(event: Event) -> Answer:
             nonlocal left, total
-            if left:
-                left -= 1
-                answer = done
-            else:
-                left, answer = tick(event)
-                total += left + 1
+            left -= 1
             for call in calls:
                 try:
                     call(event)
@@ -113,7 +123,13 @@ def build(
                     queue.items.append(event)
                 else:
                     rest += (queue,)
-            return slow(rest, event, answer) if rest else answer
+            if rest and (waiting := slow(rest, event)) is not done:
+                return waiting
+            if left >= 0:
+                return done
+            more, answer = tick(event)
+            total, left = total + more - left, more
+            return answer
 
     def published() -> int:
         return total - left

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
-from weakref import WeakSet
 
 from .backpressure import BoundedQueue
 from .bus_event import Event
@@ -16,7 +16,9 @@ from .bus_routes import Call, Route, gone
 class Subscription:
     """One handler (`call`), mailbox (`queue` and `mailbox`) or stream (`queue`) and its pattern."""
 
-    __slots__ = ("call", "errors", "id", "logged", "mailbox", "name", "pattern", "queue", "routes", "unlogged")
+    __slots__ = (
+        "call", "errors", "id", "logged", "mailbox", "name", "pattern", "queue", "routes", "unlogged",
+    )  # fmt: skip
 
     def __init__(self, id_: int, pattern: str, name: str) -> None:
         self.id = id_
@@ -28,17 +30,27 @@ class Subscription:
         self.errors = 0
         self.logged = float("-inf")
         self.unlogged = 0
-        self.routes: WeakSet[Route] | None = None
+        self.routes: weakref.WeakSet[Route] | None = None
 
     @property
     def kind(self) -> str:
         """inline, mailbox or stream."""
         return "inline" if self.queue is None else "mailbox" if self.mailbox is not None else "stream"
 
+    def describe(self) -> dict[str, Any]:
+        """A row for the statistics."""
+        return {
+            "id": self.id,
+            "pattern": self.pattern,
+            "name": self.name,
+            "kind": self.kind,
+            "errors": self.errors,
+        }
+
     def joins(self, route: Route) -> None:
         """This subscription's handler is one of several in `route`."""
         if self.routes is None:
-            self.routes = WeakSet()
+            self.routes = weakref.WeakSet()
         self.routes.add(route)
 
     def leaves(self) -> None:
@@ -101,9 +113,33 @@ def check_pattern(pattern: str) -> None:
 
 def is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling the handler gives a coroutine: async functions, methods, partials, callable objects."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        getattr(handler, "__call__", None)  # noqa: B004 - the method itself is wanted, not whether it is there
-    )
+    if inspect.iscoroutinefunction(handler):
+        return True
+    return inspect.iscoroutinefunction(getattr(type(handler), "__call__", None))
+
+
+def weakly(handler: Callable[..., Any], gone: Callable[[], object]) -> Callable[..., Any]:
+    """The handler behind a weak reference (of a method: to its object); `gone()` is called when it dies.
+
+    That may happen in any thread, wherever the garbage collector runs.
+    """
+    make: Any = weakref.WeakMethod if hasattr(handler, "__self__") else weakref.ref
+    reference: Callable[[], Callable[..., Any] | None] = make(handler, lambda _: gone())
+    if is_async(handler):
+
+        async def call_async(event: Event) -> None:
+            target = reference()
+            if target is not None:
+                await target(event)
+
+        return call_async
+
+    def call(event: Event) -> None:
+        target = reference()
+        if target is not None:
+            target(event)
+
+    return call
 
 
 def name_of(handler: Callable[..., Any]) -> str:

@@ -7,9 +7,10 @@
 
 Patterns: `chat.delta` is that type only; `chat.*` is every type that begins with `chat.`; `*` is all.
 
-A plain function is called inside `publish`, in the order of subscription. An `async def` handler has a bounded
-mailbox and a task of its own, so that it can be slow or hang and harm nobody else. A handler that raises is
-counted and logged (its error's type and place, never its text, which could hold a secret), and stays.
+A plain function is called inside `publish`, in the order of subscription. An `async def` handler has a
+bounded mailbox and a task of its own, so that it can be slow or hang and harm nobody else. A handler that
+raises is counted and logged (its error's type and place, never its text, which could hold a secret), and
+stays subscribed.
 
 What happens when a handler uses the bus while it runs, with plain handlers A and B subscribed in this order:
 
@@ -17,7 +18,7 @@ What happens when a handler uses the bus while it runs, with plain handlers A an
     A subscribes C while it handles x    A(x), B(x); C gets the next event, not this one
     A unsubscribes B while it handles x  A(x); B is not called any more, not even for x
     A unsubscribes A while it handles x  A(x) ends as usual, B(x); A gets nothing more
-    A closes the bus while it handles x  A(x) ends; B is not called; mailboxes deliver what they hold, then end
+    A closes the bus while it handles x  A(x) ends; B is not called; mailboxes deliver what they hold and end
 
 An async handler may do the same. If it unsubscribes itself, the event in its hands is finished and what waits
 behind is dropped; if it awaits `join()` or `aclose()`, its own mailbox is not waited for.
@@ -31,42 +32,42 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from .backpressure import (
     DEFAULT_CAPACITY,
     DEFAULT_PUT_TIMEOUT,
     DEFAULT_SLICE,
     BoundedQueue,
-    QueueClosed,
+    OnZone,
     Sleep,
     ThrottlePlan,
-    Zone,
 )
 from .bus_event import DONE, Event
+from .bus_failures import Failures, OnError
+from .bus_hooks import Hooks, label
 from .bus_inbox import Inbox, LoopGoneError
 from .bus_mailbox import Mailbox
 from .bus_pace import Pacer
-from .bus_routes import Answer, Call, Queue, Route, build
+from .bus_routes import Answer, Queue
+from .bus_slow import SlowLane
 from .bus_stream import EventStream
-from .bus_subscriptions import Subscription, Subscriptions, check_pattern, is_async, name_of
+from .bus_subscriptions import Subscription, Subscriptions, check_pattern, is_async, name_of, weakly
+from .bus_table import RouteTable
 
 __all__ = ["DONE", "Event", "EventBus", "EventStream", "LoopGoneError", "get_event_bus"]
 
 Handler = Callable[[Event], Any]
 
-MAX_TYPES: Final = 4096
-OTHER_TYPES: Final = "(other types)"
-LOG_EVERY: Final = 60.0
 CANCEL_PATIENCE: Final = 1.0
 
 logger = logging.getLogger("copilot_pulse.event_bus")
 
 
 class EventBus:
-    """See the module. Everything is for the loop's thread, except `publish_threadsafe()` and `statistics()`.
+    """See the module. Everything is for the loop's thread, except `publish_threadsafe()`.
 
     capacity: events that a mailbox or stream holds, the one in its handler's hands included. put_timeout:
     seconds that `publish()` waits for room in a full one, before room is made there. throttle: how its fill
@@ -77,6 +78,12 @@ class EventBus:
     the outside world, for tests. The first seven can be changed later with `configure()`.
     """
 
+    __slots__ = (
+        "__weakref__", "_capacity", "_clock", "_closed", "_conflated", "_dropped", "_failures", "_hooks",
+        "_ids", "_inbox", "_loop", "_names", "_nowait", "_pacer", "_refused", "_retired", "_sleep", "_slice", "_slow",
+        "_subscriptions", "_table", "_throttle", "_waiting",
+    )  # fmt: skip
+
     def __init__(
         self,
         *,
@@ -85,36 +92,41 @@ class EventBus:
         throttle: ThrottlePlan | None = None,
         essential: Callable[[Event], bool] | None = None,
         conflate: Callable[[Event], Hashable | None] | None = None,
-        on_error: Callable[[str, Event, BaseException], object] | None = None,
-        on_zone: Callable[[str, Zone, Zone, float], object] | None = None,
+        on_error: OnError | None = None,
+        on_zone: OnZone | None = None,
         slice_seconds: float = DEFAULT_SLICE,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep | None = None,
     ) -> None:
-        self.put_timeout = put_timeout
         self._capacity = capacity
         self._throttle = throttle
-        self._essential = essential
-        self._conflate = conflate
-        self._on_error = on_error
-        self._on_zone = on_zone
         self._slice = slice_seconds
         self._clock = clock
         self._sleep = sleep
         self._subscriptions = Subscriptions()
         self._ids = itertools.count(1)
-        self._waiting: dict[str, Callable[[Event], Answer]] = {}  # publish(), by type
-        self._nowait: dict[str, Callable[[Event], Answer]] = {}  # publish_nowait(), by type
-        self._heard: dict[str, bool] = {}
-        self._routes: dict[str, list[Route]] = {}
-        self._published: dict[str, int] = {}  # by routes that are gone; see _count()
+        self._names: set[str] = set()
+        self._failures = Failures(self._subscriptions, clock)
+        self._hooks = Hooks(self._failures)
+        self._slow = SlowLane(clock, put_timeout)
         self._pacer = Pacer(clock, slice_seconds)
-        self._inbox = Inbox(self.publish_nowait, self._is_essential, slice_seconds=slice_seconds, clock=clock)
+        self._table = RouteTable(
+            self._subscriptions,
+            self._pacer,
+            slow=self._slow.publish,
+            slow_nowait=self._slow.publish_nowait,
+            failed=self._failures.call_failed,
+        )
+        self._waiting = self._table.waiting
+        self._nowait = self._table.nowait
+        self._inbox = Inbox(
+            self.publish_nowait, self._hooks.is_essential, slice_seconds=slice_seconds, clock=clock
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retired: set[Mailbox] = set()  # unsubscribed, but their handler is still at work
-        self._names: set[str] = set()
-        self._errors = self._refused = self._dropped = self._conflated = 0
+        self._refused = self._dropped = self._conflated = 0
         self._closed = False
+        self.configure(essential=essential, conflate=conflate, on_error=on_error, on_zone=on_zone)
 
     # -- publishing ------------------------------------------------------------------------------------
 
@@ -131,22 +143,20 @@ class EventBus:
         is never raised here. On a closed bus nothing happens but a count in `statistics()["refused"]`.
         """
         try:
-            deliver = self._waiting[event.type]
-        except KeyError:
-            deliver = self._route(event.type, waits=True)
-        return deliver(event)  # type: ignore[no-any-return]
+            return self._waiting[event.type](event)  # type: ignore[no-any-return]
+        except KeyError:  # the first of its type: a route lets no error out, so it can't be from in there
+            return self._route(event.type, waits=True)(event)  # type: ignore[no-any-return]
 
     def publish_nowait(self, event: Event) -> None:
-        """Publish without ever waiting or raising: a full mailbox makes room at once, by conflating or dropping.
+        """Publish without ever waiting or raising: a full mailbox makes room at once (conflates, or drops).
 
         Essential events are never dropped for others; if a mailbox holds nothing else, it grows beyond its
         capacity for them, up to twice that. What is dropped is counted by subscriber and type.
         """
         try:
-            deliver = self._nowait[event.type]
+            self._nowait[event.type](event)
         except KeyError:
-            deliver = self._route(event.type, waits=False)
-        deliver(event)
+            self._route(event.type, waits=False)(event)
 
     async def publish_many(self, events: Iterable[Event]) -> int:
         """Publish events one after the other, as `publish()` does each; returns how many.
@@ -193,13 +203,16 @@ class EventBus:
         if not callable(handler):
             raise TypeError(f"a handler must be callable, not {type(handler).__name__}")
         subscription = self._new(pattern, name or name_of(handler))
-        call: Handler = self._weakly(handler, subscription) if weak else handler
+        call = handler
+        if weak:
+            me = weakref.ref(self)
+            call = weakly(handler, partial(_unsubscribe_later, me, pattern, subscription.id))
         if is_async(handler):
             queue = subscription.queue = self._new_queue(subscription, capacity)
             subscription.mailbox = Mailbox(
                 queue,
                 call,
-                failed=partial(self._handler_failed, subscription),
+                failed=partial(self._failures.handler_failed, subscription),
                 sampled=self._pacer.samples.append,
                 slice_seconds=self._slice,
             )
@@ -217,8 +230,8 @@ class EventBus:
         subscription = self._subscriptions.remove(pattern, sub_id)
         if subscription is None:
             return False
-        self._end(subscription, partial(Mailbox.retire), discard=True)
-        self._forget_routes(pattern)
+        self._end(subscription, Mailbox.retire, discard=True)
+        self._table.forget(pattern)
         return True
 
     def stream(self, pattern: str, *, capacity: int | None = None, name: str | None = None) -> EventStream:
@@ -242,25 +255,22 @@ class EventBus:
 
     def has_subscribers(self, type_: str) -> bool:
         """Whether anybody would get an event of this type: ask before building a costly one."""
-        try:
-            return self._heard[type_]
-        except KeyError:
-            if len(self._heard) >= MAX_TYPES:
-                self._heard.clear()
-            heard = self._heard[type_] = bool(self._subscriptions.matching(type_))
-            return heard
+        return self._table.heard(type_)
 
     # -- the whole -------------------------------------------------------------------------------------
 
     def configure(self, **changes: Any) -> None:
-        """Change settings of the constructor: capacity, throttle (both for new mailboxes only), put_timeout,
+        """Change settings of the constructor: capacity and throttle (for new mailboxes only), put_timeout,
         essential, conflate, on_error, on_zone. Raises TypeError for any other name."""
-        allowed = {"capacity", "throttle", "essential", "conflate", "on_error", "on_zone"}
         for key, value in changes.items():
-            if key == "put_timeout":
-                self.put_timeout = value
-            elif key in allowed:
+            if key in ("capacity", "throttle"):
                 setattr(self, f"_{key}", value)
+            elif key == "put_timeout":
+                self._slow.put_timeout = value
+            elif key == "on_error":
+                self._failures.on_error = value
+            elif key in ("essential", "conflate", "on_zone"):
+                setattr(self._hooks, key, value)
             else:
                 raise TypeError(f"an event bus has no setting {key!r}")
 
@@ -293,7 +303,7 @@ class EventBus:
         for subscription in self._subscriptions:
             self._subscriptions.remove(subscription.pattern, subscription.id)
             self._end(subscription, Mailbox.retire if discard else Mailbox.finish, discard=discard)
-        self._forget_routes("*")
+        self._table.forget("*")
 
     async def aclose(self, *, drain: bool = True, timeout: float = 5.0) -> None:
         """Close, and return when no task is left.
@@ -326,19 +336,13 @@ class EventBus:
 
     def statistics(self) -> dict[str, Any]:
         """A snapshot as plain data: what was published by type, subscribers, and each mailbox's figures."""
-        published = dict(self._published)
-        for type_, routes in list(self._routes.items()):
-            count = sum(route.published() for route in routes)
-            if count:
-                published[type_] = published.get(type_, 0) + count
+        published = self._table.published()
         subscribers, queues = [], []
         for sub in self._subscriptions:
-            subscribers.append(
-                {"id": sub.id, "pattern": sub.pattern, "name": sub.name, "kind": sub.kind, "errors": sub.errors}
-            )
+            row = sub.describe()
+            subscribers.append(row)
             if sub.queue is not None:
-                row = sub.queue.statistics().as_dict()
-                queues.append({**row, "id": sub.id, "pattern": sub.pattern, "kind": sub.kind, "errors": sub.errors})
+                queues.append({**row, **sub.queue.statistics().as_dict()})
         inbox_dropped = sum(self._inbox.dropped_by_type.values())
         return {
             "published": published,
@@ -348,7 +352,7 @@ class EventBus:
             "queues": queues,
             "dropped_total": self._dropped + inbox_dropped + sum(row["dropped"] for row in queues),
             "conflated_total": self._conflated + sum(row["conflated"] for row in queues),
-            "handler_errors_total": self._errors,
+            "handler_errors_total": self._failures.total,
             "threads": {
                 "received": self._inbox.received,
                 "waiting": len(self._inbox),
@@ -359,7 +363,7 @@ class EventBus:
         }
 
     def take_latency_samples(self) -> list[float]:
-        """Seconds from the making of an event to its delivery, sampled since the last call (4,096 at most)."""
+        """Seconds from the making of an event to its delivery, sampled since the last call."""
         samples = list(self._pacer.samples)
         self._pacer.samples.clear()
         return samples
@@ -368,123 +372,20 @@ class EventBus:
         state = "closed" if self._closed else "open"
         return f"<EventBus {state}, {len(self._subscriptions)} subscriptions>"
 
-    # -- routes: built at the first event of a type ----------------------------------------------------
+    # -- what a route cannot do by itself --------------------------------------------------------------
 
     def _route(self, type_: str, *, waits: bool) -> Callable[[Event], Answer]:
         """The missing route for a type."""
         self._meet_loop()
         if self._closed:
-            return self._refuse_and_wait if waits else self._refuse
-        if len(self._routes) >= MAX_TYPES and type_ not in self._routes:
-            self._forget_routes("*")  # somebody makes up types as they go; start afresh rather than grow
-        found = self._subscriptions.matching(type_)
-        calls = [sub.call for sub in found if sub.call is not None]
-        queues = [sub.queue for sub in found if sub.queue is not None]
-        route = build(
-            calls,
-            queues,
-            DONE if waits else None,
-            self._pacer.make_tick(sampled=bool(calls), waits=waits),
-            self._slow if waits else self._slow_nowait,
-            self._call_failed,
-        )
-        for sub in found:
-            if sub.call is not None:
-                sub.joins(route)
-        self._routes.setdefault(type_, []).append(route)
-        (self._waiting if waits else self._nowait)[type_] = route.deliver
-        return route.deliver
+            return partial(self._refuse, DONE if waits else None)
+        return self._table.add(type_, waits=waits)
 
-    def _forget_routes(self, pattern: str) -> None:
-        """The routes that a pattern touches have to be built anew."""
-        if pattern == "*":
-            types = list(self._routes)
-            self._heard.clear()
-        elif pattern.endswith(".*"):
-            types = [type_ for type_ in self._routes if type_.startswith(pattern[:-1])]
-            self._heard.clear()
-        else:
-            types = [pattern] if pattern in self._routes else []
-            self._heard.pop(pattern, None)
-        for type_ in types:
-            self._waiting.pop(type_, None)
-            self._nowait.pop(type_, None)
-            for route in self._routes.pop(type_):
-                self._count(type_, route.published())
-
-    def _count(self, type_: str, number: int) -> None:
-        if type_ not in self._published and len(self._published) >= MAX_TYPES:
-            type_ = OTHER_TYPES
-        if number:
-            self._published[type_] = self._published.get(type_, 0) + number
-
-    # -- slow paths: what a route cannot do by itself --------------------------------------------------
-
-    def _slow(self, rest: tuple[Queue, ...], event: Event, answer: Answer) -> Answer:
-        """publish() for the queues in `rest`, whose limit says that appending is not all."""
-        full = [queue for queue in rest if not queue.closed and not queue.try_append(event)]
-        held_up = [queue for queue in rest if queue.throttle.delaying and not queue.closed]
-        if not full and not held_up:
-            return answer
-        if answer is not DONE:
-            answer.close()  # the waiting below lets the loop turn just as well
-        return self._wait(full, held_up, event)
-
-    async def _wait(self, full: list[Queue], held_up: list[Queue], event: Event) -> None:
-        """Layers 2 to 4: wait for room in the full queues, then as long as the throttles ask for."""
-        began = self._clock()
-        for queue in full:
-            try:
-                await queue.wait_and_append(event, self.put_timeout - (self._clock() - began))
-            except QueueClosed:
-                continue  # unsubscribed while we waited
-        for queue in held_up:
-            if not queue.closed:
-                await queue.throttle.pause(began)
-
-    def _slow_nowait(self, rest: tuple[Queue, ...], event: Event, answer: Answer) -> None:
-        """publish_nowait() for the queues in `rest`."""
-        for queue in rest:
-            if not queue.closed:
-                queue.offer(event)
-
-    def _refuse(self, event: Event) -> None:
+    def _refuse(self, answer: Answer, event: Event) -> Answer:
         if not self._refused:
-            logger.info("an event of type %s came after the bus was closed; such events are counted", event.type)
+            logger.info("%s was published after the bus was closed; such events are only counted", event.type)
         self._refused += 1
-
-    def _refuse_and_wait(self, event: Event) -> Answer:
-        self._refuse(event)
-        return DONE
-
-    # -- failures --------------------------------------------------------------------------------------
-
-    def _call_failed(self, call: Call, event: Event, error: BaseException) -> None:
-        for sub in self._subscriptions.matching(event.type):
-            if sub.call is call:
-                self._handler_failed(sub, event, error)
-                return
-        self._errors += 1  # it unsubscribed itself, then raised
-
-    def _handler_failed(self, sub: Subscription, event: Event, error: BaseException) -> None:
-        """Count, report and log (first at once, then once a minute) an error of a handler."""
-        self._errors += 1
-        sub.errors += 1
-        now = self._clock()
-        if now - sub.logged >= LOG_EVERY:
-            more = f"; {sub.unlogged} more since the last such line" if sub.unlogged else ""
-            logger.error(
-                "event handler %s failed on %s: %s at %s%s",
-                sub.name, event.type, type(error).__name__, _place(error), more,
-            )  # fmt: skip
-            sub.logged, sub.unlogged = now, 0
-        else:
-            sub.unlogged += 1
-        if self._on_error is not None:
-            try:
-                self._on_error(sub.name, event, error)
-            except Exception as second:
-                logger.error("on_error of the event bus failed: %s at %s", type(second).__name__, _place(second))
+        return answer
 
     # -- subscriptions ---------------------------------------------------------------------------------
 
@@ -501,13 +402,13 @@ class EventBus:
 
     def _new_queue(self, subscription: Subscription, capacity: int | None) -> Queue:
         return BoundedQueue(
-            capacity or self._capacity,
+            self._capacity if capacity is None else capacity,
             name=subscription.name,
             throttle=self._throttle,
-            key=self._key,
-            essential=self._is_essential,
-            label=_type_of,
-            on_zone=self._zone_changed,
+            key=self._hooks.key,
+            essential=self._hooks.is_essential,
+            label=label,
+            on_zone=self._hooks.zone_changed,
             slice_seconds=self._slice,
             clock=self._clock,
             sleep=self._sleep,
@@ -515,74 +416,34 @@ class EventBus:
 
     def _add(self, subscription: Subscription) -> None:
         self._subscriptions.add(subscription)
-        self._forget_routes(subscription.pattern)
+        self._table.forget(subscription.pattern)
 
     def _end(self, subscription: Subscription, stop: Callable[[Mailbox], None], *, discard: bool) -> None:
         """The subscription is out of the register: stop delivering to it."""
         self._names.discard(subscription.name)
         subscription.leaves()
-        if subscription.queue is None:
+        queue, mailbox = subscription.queue, subscription.mailbox
+        if queue is None:
             return
-        figures = subscription.queue.statistics()
+        figures = queue.statistics()
         self._dropped += figures.dropped
         self._conflated += figures.conflated
-        if subscription.mailbox is None:
-            subscription.queue.close(discard=discard)
+        if mailbox is None:
+            queue.close(discard=discard)
             return
-        stop(subscription.mailbox)
-        if subscription.mailbox.task is not None and not subscription.mailbox.task.done():
-            self._retired.add(subscription.mailbox)
-            subscription.mailbox.task.add_done_callback(partial(_discard, self._retired, subscription.mailbox))
+        stop(mailbox)
+        if mailbox.task is not None and not mailbox.task.done():
+            self._retired.add(mailbox)
+            mailbox.task.add_done_callback(lambda _: self._retired.discard(mailbox))
 
     def _mailboxes(self) -> list[Mailbox]:
         return [sub.mailbox for sub in self._subscriptions if sub.mailbox is not None] + list(self._retired)
-
-    def _weakly(self, handler: Handler, subscription: Subscription) -> Handler:
-        """The handler behind a weak reference that ends the subscription when it dies."""
-        later = partial(_unsubscribe_later, weakref.ref(self), subscription.pattern, subscription.id)
-        make: Any = weakref.WeakMethod if hasattr(handler, "__self__") else weakref.ref
-        reference: Callable[[], Handler | None] = make(handler, lambda _: later())
-        if is_async(handler):
-
-            async def call_async(event: Event) -> None:
-                target = reference()
-                if target is not None:
-                    await cast("Awaitable[object]", target(event))
-
-            return call_async
-
-        def call(event: Event) -> None:
-            target = reference()
-            if target is not None:
-                target(event)
-
-        return call
-
-    # -- small -----------------------------------------------------------------------------------------
 
     def _meet_loop(self) -> None:
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-
-    def _is_essential(self, event: Event) -> bool:
-        return self._essential is not None and self._essential(event)
-
-    def _key(self, event: Event) -> Hashable | None:
-        return None if self._conflate is None else self._conflate(event)
-
-    def _zone_changed(self, name: str, zone: Zone, was: Zone, fill: float) -> None:
-        if self._on_zone is not None:
-            self._on_zone(name, zone, was, fill)
-
-
-def _type_of(event: Event) -> str:
-    return event.type
-
-
-def _discard(boxes: set[Mailbox], box: Mailbox, task: object) -> None:
-    boxes.discard(box)
 
 
 def _unsubscribe(bus: EventBus, pattern: str, id_: int) -> None:
@@ -602,17 +463,6 @@ def _unsubscribe_later(reference: weakref.ref[EventBus], pattern: str, id_: int)
         loop.call_soon_threadsafe(bus.unsubscribe, pattern, id_)
     except RuntimeError:  # closed since we looked
         bus.unsubscribe(pattern, id_)
-
-
-def _place(error: BaseException) -> str:
-    """Where an error was raised: file, line and function, without the path."""
-    trace = error.__traceback__
-    if trace is None:
-        return "an unknown place"
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code
-    return f"{code.co_filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{trace.tb_lineno} in {code.co_name}"
 
 
 _default: EventBus | None = None
