@@ -93,7 +93,7 @@ def test_paragraph_says_what_where_tried_and_what_to_do() -> None:
 
     assert (
         'The answer above is incomplete. api.deepseek.com failed (HTTP 502). The server says: "Bad Gateway" Tried 4 times, '
-        "with 12 s of waiting. The fault is at the server. Send the message again in a while, or choose another model in "
+        "with 12 s of waiting. The model asked was deepseek-chat. The fault is at the server. Send the message again in a while, or choose another model in "
         "the chat's model list."
     ) == text
 
@@ -107,7 +107,7 @@ def test_the_same_in_chinese() -> None:
 
     assert (
         "上面的回答不完整。api.deepseek.com出错（HTTP 502）。服务端的原话：“Bad Gateway”已尝试 4 次，共等待 12 秒。"
-        "问题出在服务端。请稍后重新发送，或换一个模型（在对话的模型列表中）。"
+        "所用模型：deepseek-chat。问题出在服务端。请稍后重新发送，或换一个模型（在对话的模型列表中）。"
     ) == text
 
 
