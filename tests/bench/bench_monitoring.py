@@ -1,6 +1,6 @@
 """What monitoring costs: an event, a tick, a snapshot, a scrape, and a chat's life.
 
-`python tests/bench/bench_monitoring.py [--json FILE]`. Medians over rounds; every figure is a time of this
+`python tests/bench/bench_monitoring.py [--json FILE]`. Medians of processor time; every figure is that of this
 machine, so look at the shares: of a core, of a bare call.
 """
 
@@ -59,10 +59,10 @@ def median(run: Callable[[], object], times: int) -> float:
     """Seconds of one `run()`: the median of rounds of `times` calls."""
     rounds = []
     for _ in range(ROUNDS):
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(times):
             run()
-        rounds.append((time.perf_counter() - began) / times)
+        rounds.append((time.process_time() - began) / times)
     return statistics.median(rounds)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientConnectionError, ClientSession, web
+from aiohttp import ClientConnectionError, ClientSession, ContentTypeError, web
 
 from backend.http_api import add_routes
 from backend.monitoring import Monitor
@@ -26,8 +26,8 @@ from tests.support.net import closed_port
 PATIENCE = 30.0
 CONFIG = """
 global:
-  scrape_interval: 250ms
-  scrape_timeout: 250ms
+  scrape_interval: 500ms
+  scrape_timeout: 500ms
 scrape_configs:
   - job_name: openmetrics
     metrics_path: /metrics
@@ -199,7 +199,8 @@ async def prometheus(app: App, tmp_path: Path) -> AsyncIterator[Prometheus]:
             server = Prometheus(f"http://127.0.0.1:{port}", session)
 
             async def up() -> bool:
-                with contextlib.suppress(ClientConnectionError):
+                # While it starts it refuses, then answers 503 in plain text.
+                with contextlib.suppress(ClientConnectionError, ContentTypeError):
                     found = await server.targets()
                     return len(found) == 2 and all(target["health"] == "up" for target in found.values())
                 return False

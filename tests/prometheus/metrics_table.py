@@ -1,0 +1,49 @@
+"""The table of metrics in docs/monitoring.md; run as a script it writes it anew."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from backend.metrics.exposition import PREFIX, PulseCollector
+from backend.monitoring import Monitor
+
+TARGET = Path(__file__).resolve().parents[2] / "docs" / "monitoring.md"
+MARKS = re.compile(r"(?<=<!-- metrics -->\n).*?(?=<!-- /metrics -->)", re.DOTALL)
+
+
+class Sample:
+    """A process with all figures, so that no metric is left out."""
+
+    def sample(self) -> dict[str, float | None]:
+        """See the monitor's sampler."""
+        return {"rss_bytes": 1.0, "threads": 1.0, "cpu_seconds": 1.0}
+
+
+def rows() -> list[str]:
+    """A line for each metric."""
+    monitor = Monitor(sampler=Sample())
+    monitor.system.tick()
+    found = []
+    for family in PulseCollector(monitor).collect():
+        known: Any = family
+        labels = ", ".join(getattr(known, "_labelnames", ()) or ("version",) * (family.type == "info"))
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        name = family.name.removeprefix(PREFIX) + suffix
+        found.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |\n")
+    return found
+
+
+def text(document: str) -> str:
+    """The document with the table as it should be."""
+    return MARKS.sub(lambda _: "".join(rows()), document)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(text(TARGET.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write(f"{len(rows())} metrics\n")

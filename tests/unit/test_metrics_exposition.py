@@ -1,0 +1,93 @@
+"""The exposition: conventions of names, bounded series, and a look that stays as it was."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from backend.metrics.exposition import PREFIX, Look, PulseCollector
+from backend.monitoring import Monitor
+from tests.prometheus.metrics_table import MARKS, TARGET, Sample, text
+
+UNITS = ("seconds", "bytes", "ratio", "characters", "info")
+
+
+class Happened:
+    """An event as far as the monitor looks at it."""
+
+    def __init__(self, event_type: str, number: int) -> None:
+        self.type = event_type
+        names = {"model": f"m{number}", "host": f"h{number}", "type": f"T{number}", "kind": f"k{number}"}
+        self.data = names | {"tool": f"t{number}", "route": f"/r{number}", "severity": "high", "seconds": 1.0}
+
+
+@pytest.fixture
+def monitor() -> Monitor:
+    """A monitor whose process has all figures."""
+    found = Monitor(sampler=Sample())
+    found.tick()
+    return found
+
+
+def test_names_follow_the_conventions(monitor: Monitor) -> None:
+    """One prefix, a help text that is a sentence, no unit twice, no `_total` on what is no counter."""
+    for family in PulseCollector(monitor).collect():
+        assert re.fullmatch(r"copilot_pulse_[a-z][a-z_]*[a-z]", family.name)
+        assert family.documentation.endswith(".")
+        assert not family.name.endswith(("_total", "_count", "_sum", "_bucket"))
+        assert sum(f"_{unit}" in family.name for unit in UNITS) <= 1
+
+
+def test_times_are_seconds_and_sizes_bytes(monitor: Monitor) -> None:
+    """No milliseconds, no megabytes, no percent: Grafana does the scaling."""
+    names = [family.name for family in PulseCollector(monitor).collect()]
+
+    assert not [name for name in names if re.search(r"_(ms|millis|kb|mb|percent|minutes)\b", name)]
+
+
+def test_series_stay_bounded_whatever_is_named(monitor: Monitor) -> None:
+    """Ten thousand models, tools, routes and errors do not make ten thousand series."""
+    sizes = []
+    for total in (1_000, 10_000):
+        for number in range(total):
+            for type_ in ("chat.first_token", "chat.finished", "chat.tool_called", "error", "http.request"):
+                monitor.on_event(Happened(type_, number))
+        row = {"state": "up", "size": 1, "capacity": 9}
+        rows = [{**row, "name": f"q{n}", "host": f"h{n}"} for n in range(total)]
+        for source in ("mcp", "breakers"):
+            monitor.add_source(source, lambda rows=rows: rows)  # type: ignore[misc]
+        monitor.add_source("bus", lambda rows=rows: {"queues": rows})  # type: ignore[misc]
+        monitor.tick()
+        sizes.append(len(Look(monitor).text().splitlines()))
+
+    assert sizes[0] == sizes[1]
+    assert sizes[0] < 2_500
+
+
+def test_a_look_does_not_change(monitor: Monitor) -> None:
+    """What was seen on the loop is what a thread encodes, whatever happens meanwhile."""
+    look = Look(monitor)
+    before = look.text()
+    monitor.on_event(Happened("error", 1))
+    monitor.tick()
+
+    assert before == look.text()
+    assert before != Look(monitor).text()
+
+
+def test_nothing_is_registered_process_wide(monitor: Monitor) -> None:
+    """Another plugin that uses prometheus-client has its registry for itself."""
+    from prometheus_client import REGISTRY
+
+    Look(monitor).openmetrics()
+
+    assert not [family for family in REGISTRY.collect() if family.name.startswith(PREFIX)]
+
+
+def test_the_table_in_the_docs_is_current() -> None:
+    """`python tests/prometheus/metrics_table.py` writes it."""
+    document = TARGET.read_text(encoding="utf-8")
+
+    assert MARKS.search(document)
+    assert text(document) == document
