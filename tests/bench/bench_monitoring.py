@@ -1,7 +1,7 @@
 """What monitoring costs: an event, a tick, a snapshot, a scrape, and a chat's life.
 
-`python tests/bench/bench_monitoring.py [--json FILE]`. Medians of processor time; every figure is that of this
-machine, so look at the shares: of a core, of a bare call.
+`python tests/bench/bench_monitoring.py [--json FILE]`. Medians of processor time on this machine, so look
+at the shares: of a core, of a bare call.
 """
 
 from __future__ import annotations
