@@ -150,11 +150,16 @@ class HttpSeam:
         self._remember_keys(request)
         started = self._clock()
         info = RequestInfo(request, kind)
+        problem = None
         try:
             problem = await _problem(request, info)
+        except web.HTTPException:
+            raise
         except ConnectionError:
             self._report(request, route, CLIENT_GONE, started)
             return web.Response(status=CLIENT_GONE)
+        except Exception as error:  # the handler will meet it, too
+            log.debug("the body of a chat was not checked: %s", type(error).__name__)
         if problem is not None:
             self._report(request, route, 400, started)
             return web.json_response({"error": problem, "message": problem, "success": False}, status=400)
@@ -298,7 +303,7 @@ async def _problem(request: web.Request, info: RequestInfo) -> str | None:
     try:
         # `read()` keeps the bytes for the handler's own `json()`. Errors of HTTP itself pass.
         body = json.loads(await request.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         return "The body is not JSON. Send one JSON object."
     if not isinstance(body, dict):
         return "The body must be one JSON object."

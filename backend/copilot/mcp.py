@@ -197,10 +197,10 @@ class Guard:
             lost=lambda _: directory.suspect(server),
             name=f"mcp {server.name}",
         )
-        self._link.start()
-        self._seam.adopt(self._link)
         server.connecting += 1
         self._counted = True
+        self._link.start()
+        self._seam.adopt(self._link)
 
     def inside(self) -> bool:
         """Whether the original class is calling itself, in the link's task."""
@@ -211,7 +211,13 @@ class Guard:
 
         A cancel ends all servers of the chat, those that it has not entered yet as well, and waits for them.
         """
-        self.begin()
+        try:
+            self.begin()
+        except Exception:
+            log.warning("an MCP server is used without Copilot Pulse", exc_info=True)
+            self._target._copilot_pulse = None
+            await self._base.connect(self._target)
+            return
         if self._link is None:
             return
         try:
@@ -299,8 +305,11 @@ class Guard:
 
     def _broke(self, error: Exception) -> None:
         self._record(error)
-        if self._server is not None:
-            self._seam.directory.suspect(self._server)
+        try:
+            if self._server is not None:
+                self._seam.directory.suspect(self._server)
+        except Exception:
+            log.warning("an MCP server could not be looked at again", exc_info=True)
 
     def _record(self, error: Exception) -> None:
         chat = current_chat.get()

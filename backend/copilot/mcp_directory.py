@@ -185,7 +185,7 @@ class McpDirectory:
         ]
 
     def _shown(self, server: Server) -> str:
-        busy = server.connecting > 0 or server.probing is not None
+        busy = server.connecting > 0 or _runs(server.probing)
         return "connecting" if busy and server.state != "up" else server.state
 
     async def probe(self, name: str) -> bool:
@@ -248,7 +248,7 @@ class McpDirectory:
         return self._clock() - server.wanted_at < INTEREST_SECONDS
 
     def _keep(self, server: Server) -> None:
-        if server.state == "down" and server.keeper is None and self._wanted(server):
+        if server.state == "down" and not _runs(server.keeper) and self._wanted(server):
             server.keeper = _detached(self._bring_back(server), f"mcp retry {server.name}")
 
     async def _bring_back(self, server: Server) -> None:
@@ -266,7 +266,7 @@ class McpDirectory:
             server.keeper = None
 
     def _probe(self, server: Server) -> asyncio.Task[None] | None:
-        if server.probing is None and server.make is not None:
+        if not _runs(server.probing) and server.make is not None:
             server.probing = _detached(self._visit(server, server.make), f"mcp probe {server.name}")
         return server.probing
 
@@ -340,6 +340,10 @@ def digest(headers: Any) -> str:
     if isinstance(headers, Mapping):
         value = next((str(v) for k, v in headers.items() if str(k).lower() == "authorization"), "")
     return hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _runs(task: asyncio.Task[None] | None) -> bool:
+    return task is not None and not task.done()
 
 
 def _detached(work: Any, name: str) -> asyncio.Task[None]:

@@ -177,6 +177,7 @@ class Link:
     async def _live(self) -> None:
         """The link's task."""
         foreign: BaseException | None = None
+        self.task = asyncio.current_task()  # known here first if the loop starts tasks eagerly
         try:
             self._watch_the_time()
             try:

@@ -46,6 +46,16 @@ class _Prepared:
     result: Messages
     taken: bool = False
 
+    def fits(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether this is the very call that the result was prepared for."""
+        if self.taken or self.original is not original:
+            return False
+        asked = dict(zip(("session_id", "messages"), args, strict=False)) | kwargs
+        try:
+            return bool(asked.get("session_id") == self.session and asked.get("messages") == self.messages)
+        except Exception:  # a fork's own message type that cannot be compared
+            return False
+
 
 _prepared: contextvars.ContextVar[_Prepared | None] = contextvars.ContextVar(
     "copilot_pulse_memory", default=None
@@ -168,11 +178,9 @@ def _hand_over(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def optimize(*args: Any, **kwargs: Any) -> Any:
         prepared = _prepared.get()
-        if prepared is not None and not prepared.taken and prepared.original is original:
-            asked = dict(zip(("session_id", "messages"), args, strict=False)) | kwargs
-            if asked.get("session_id") == prepared.session and asked.get("messages") == prepared.messages:
-                prepared.taken = True
-                return prepared.result
+        if prepared is not None and prepared.fits(original, args, kwargs):
+            prepared.taken = True
+            return prepared.result
         return original(*args, **kwargs)
 
     return mark_wrapper(optimize, original)  # type: ignore[no-any-return]

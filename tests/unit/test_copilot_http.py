@@ -400,6 +400,7 @@ async def test_other_routes_pass_untouched(world: World) -> None:
         (CHAT, b"{broken", "JSON"),
         (CHAT, b"", "JSON"),
         (CHAT, b"\xff\xfe\x00", "JSON"),
+        (CHAT, b"[" * 100_000, "JSON"),
         (CHAT, [], "object"),
         (CHAT, {"session_id": "s"}, "ext"),
         (CHAT, {"ext": None}, "ext"),

@@ -152,6 +152,23 @@ async def test_another_question_is_answered_by_copilot_itself(
     assert 2 == len(world.calls)
 
 
+async def test_messages_that_cannot_be_compared_are_copilots_own(make_world: Callable[..., World]) -> None:
+    """A fork with a message type of its own gets its own function, not an error of ours."""
+
+    class Odd(list[Any]):
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("never compare me")
+
+        __hash__ = None
+
+    world = make_world()
+    await world.seam.precompute(HISTORY, "s")
+    result = world.client.message_memory_optimize("s", Odd(HISTORY))
+
+    assert user("summary for s") == result[0]
+    assert 2 == len(world.calls)
+
+
 async def test_without_preparation_copilot_works_as_unpatched(make_world: Callable[..., World]) -> None:
     """Positional and keyword calls reach the original."""
     world = make_world()
