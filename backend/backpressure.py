@@ -256,15 +256,15 @@ class BoundedQueue(Generic[T]):
 
     # -- the whole -------------------------------------------------------------------------------------
 
-    def close(self, *, discard: bool = False) -> None:
+    def close(self, *, discard: bool = False, counted: bool = True) -> None:
         """Take no more items. Consumers get what is there, unless `discard`, which drops (and counts) it.
 
-        Waiting producers raise QueueClosed; waiting consumers too, once it is empty. Closing again is fine.
+        Not `counted`: nobody wants the discarded items any more, they are no drops by type. Waiting producers
+        raise QueueClosed; waiting consumers too, once it is empty. Closing again is fine.
         """
         self.closed = True
         if discard:
-            while self.items:
-                self._room.count_drop(self.items.popleft())
+            self._room.clear(counted=counted)
         self._producers.close()
         self.throttle.release()
         self._settle()
@@ -364,7 +364,7 @@ class BoundedQueue(Generic[T]):
 
     def _refuse(self, entry: Any) -> None:
         self._refused += 1
-        self._room.count_refused(entry)
+        self._room.count_lost(entry)
 
     def _promise_again(self) -> None:
         """A consumer that was promised an item was cancelled: promise it to the next."""

@@ -161,19 +161,24 @@ class RoomMaker(Generic[T]):
                 if key is not None and self._index.get(key) == removed + position:
                     del self._index[key]
                 del items[position]
-                self.count_drop(entry)
+                self._buffer.dropped += 1
+                self.count_lost(entry)
                 self._searched = removed + 1 + position
                 return True
         self._searched = removed + len(items)
         return False
 
-    def count_drop(self, entry: Any) -> None:
-        """Count an entry that was taken out of the buffer without having been delivered."""
-        self._buffer.dropped += 1
-        self.count_refused(entry)
+    def clear(self, *, counted: bool) -> None:
+        """Empty the buffer; `counted`: as drops by type, for somebody might have wanted the items."""
+        items = self._buffer.items
+        while items:
+            entry = items.popleft()
+            self._buffer.dropped += 1
+            if counted:
+                self.count_lost(entry)
 
-    def count_refused(self, entry: Any) -> None:
-        """Count by its type an entry that was lost without ever having been in the buffer."""
+    def count_lost(self, entry: Any) -> None:
+        """Count by its type an entry that will not be delivered."""
         item = entry.item if type(entry) is Marked else entry
         label = self._label(item) if self._label is not None else type(item).__name__
         self.dropped_by_type[label] = self.dropped_by_type.get(label, 0) + 1

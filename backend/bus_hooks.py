@@ -12,19 +12,20 @@ from .bus_failures import Failures
 class Hooks:
     """The owner's functions, all optional and changeable at any time. An error in one never gets further."""
 
-    __slots__ = ("_failures", "conflate", "essential", "on_zone")
+    __slots__ = ("_failures", "conflate", "dropped", "essential", "on_zone")
 
     def __init__(self, failures: Failures) -> None:
         self._failures = failures
         self.essential: Callable[[Event], bool] | None = None
         self.conflate: Callable[[Event], Hashable | None] | None = None
         self.on_zone: OnZone | None = None
+        self.dropped = 0
 
     def is_essential(self, event: Event) -> bool:
         """Whether no mailbox may drop the event."""
-        return self.essential is not None and bool(
-            self._failures.guard("essential", self.essential, event)
-        )
+        if self.essential is None:
+            return False
+        return bool(self._failures.guard("essential", self.essential, event))
 
     def key(self, event: Event) -> Hashable | None:
         """The key under which a newer event may replace this one."""
@@ -38,7 +39,7 @@ class Hooks:
         if self.on_zone is not None:
             self._failures.guard("on_zone", self.on_zone, name, zone, was, fill)
 
-
-def label(event: Event) -> str:
-    """The word under which a dropped event is counted."""
-    return event.type
+    def drop(self, event: Event) -> str:
+        """A mailbox drops the event. Returns the word under which it counts that."""
+        self.dropped += 1
+        return event.type

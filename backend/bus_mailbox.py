@@ -74,10 +74,13 @@ class Mailbox:
         """Whether an event waits or is being handled."""
         return bool(self.queue.items) or self.queue.held > 0
 
-    def retire(self) -> None:
-        """Deliver nothing more: drop what waits; a handler at work finishes its event. Doesn't wait."""
+    def retire(self, *, counted: bool) -> None:
+        """Deliver nothing more; a handler at work finishes its event. Doesn't wait.
+
+        What waits is dropped, and, if `counted`, that is counted as a loss.
+        """
         self.retired = True
-        self.queue.close(discard=True)
+        self.queue.close(discard=True, counted=counted)
         self._rouse()
 
     def finish(self) -> None:

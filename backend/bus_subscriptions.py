@@ -115,7 +115,8 @@ def is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling the handler gives a coroutine: async functions, methods, partials, callable objects."""
     if inspect.iscoroutinefunction(handler):
         return True
-    return inspect.iscoroutinefunction(getattr(type(handler), "__call__", None))
+    method: Any = type(handler).__call__
+    return inspect.iscoroutinefunction(method)
 
 
 def weakly(handler: Callable[..., Any], gone: Callable[[], object]) -> Callable[..., Any]:

@@ -47,7 +47,7 @@ from .backpressure import (
 )
 from .bus_event import DONE, Event
 from .bus_failures import Failures, OnError
-from .bus_hooks import Hooks, label
+from .bus_hooks import Hooks
 from .bus_inbox import Inbox, LoopGoneError
 from .bus_mailbox import Mailbox
 from .bus_pace import Pacer
@@ -79,8 +79,8 @@ class EventBus:
     """
 
     __slots__ = (
-        "__weakref__", "_capacity", "_clock", "_closed", "_conflated", "_dropped", "_failures", "_hooks",
-        "_ids", "_inbox", "_loop", "_names", "_nowait", "_pacer", "_refused", "_retired", "_sleep", "_slice", "_slow",
+        "__weakref__", "_capacity", "_clock", "_closed", "_conflated", "_failures", "_hooks", "_ids", "_inbox",
+        "_loop", "_names", "_nowait", "_pacer", "_refused", "_retired", "_sleep", "_slice", "_slow",
         "_subscriptions", "_table", "_throttle", "_waiting",
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ class EventBus:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retired: set[Mailbox] = set()  # unsubscribed, but their handler is still at work
-        self._refused = self._dropped = self._conflated = 0
+        self._refused = self._conflated = 0
         self._closed = False
         self.configure(essential=essential, conflate=conflate, on_error=on_error, on_zone=on_zone)
 
@@ -230,7 +230,7 @@ class EventBus:
         subscription = self._subscriptions.remove(pattern, sub_id)
         if subscription is None:
             return False
-        self._end(subscription, Mailbox.retire, discard=True)
+        self._end(subscription, discard=True, counted=False)
         self._table.forget(pattern)
         return True
 
@@ -302,7 +302,7 @@ class EventBus:
         self._closed = True
         for subscription in self._subscriptions:
             self._subscriptions.remove(subscription.pattern, subscription.id)
-            self._end(subscription, Mailbox.retire if discard else Mailbox.finish, discard=discard)
+            self._end(subscription, discard=discard, counted=True)
         self._table.forget("*")
 
     async def aclose(self, *, drain: bool = True, timeout: float = 5.0) -> None:
@@ -326,7 +326,7 @@ class EventBus:
         finally:
             for box in self._retired:
                 if box.task in tasks:
-                    box.retire()
+                    box.retire(counted=True)
             for task in tasks:
                 task.cancel()
         if tasks:
@@ -350,7 +350,7 @@ class EventBus:
             "refused": self._refused,
             "subscribers": subscribers,
             "queues": queues,
-            "dropped_total": self._dropped + inbox_dropped + sum(row["dropped"] for row in queues),
+            "dropped_total": self._hooks.dropped + inbox_dropped,
             "conflated_total": self._conflated + sum(row["conflated"] for row in queues),
             "handler_errors_total": self._failures.total,
             "threads": {
@@ -407,7 +407,7 @@ class EventBus:
             throttle=self._throttle,
             key=self._hooks.key,
             essential=self._hooks.is_essential,
-            label=label,
+            label=self._hooks.drop,
             on_zone=self._hooks.zone_changed,
             slice_seconds=self._slice,
             clock=self._clock,
@@ -418,20 +418,21 @@ class EventBus:
         self._subscriptions.add(subscription)
         self._table.forget(subscription.pattern)
 
-    def _end(self, subscription: Subscription, stop: Callable[[Mailbox], None], *, discard: bool) -> None:
+    def _end(self, subscription: Subscription, *, discard: bool, counted: bool) -> None:
         """The subscription is out of the register: stop delivering to it."""
         self._names.discard(subscription.name)
         subscription.leaves()
         queue, mailbox = subscription.queue, subscription.mailbox
         if queue is None:
             return
-        figures = queue.statistics()
-        self._dropped += figures.dropped
-        self._conflated += figures.conflated
+        self._conflated += queue.statistics().conflated
         if mailbox is None:
-            queue.close(discard=discard)
+            queue.close(discard=discard, counted=counted)
             return
-        stop(mailbox)
+        if discard:
+            mailbox.retire(counted=counted)
+        else:
+            mailbox.finish()
         if mailbox.task is not None and not mailbox.task.done():
             self._retired.add(mailbox)
             mailbox.task.add_done_callback(lambda _: self._retired.discard(mailbox))
