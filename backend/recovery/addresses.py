@@ -6,13 +6,15 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-_PRIVATE: Final = re.compile(
+from .lazy import LazyPattern
+
+_PRIVATE: Final = LazyPattern(
     r"^(?:localhost|127\.|0\.0\.0\.0|10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|\[?::1\]?$|\[?f[cd][0-9a-f]{2}:|host\.docker\.internal|"
     r"[^.:]+$|.+\.(?:local|lan|internal|home|localhost)$)",
     re.IGNORECASE,
 )
-_VERSION: Final = re.compile(r"/v\d", re.IGNORECASE)
-_CALL: Final = re.compile(r"/(?:chat/completions|completions|responses|messages|embeddings)/?$")
+_VERSION: Final = LazyPattern(r"/v\d", re.IGNORECASE)
+_CALL: Final = LazyPattern(r"/(?:chat/completions|completions|responses|messages|embeddings)/?$")
 
 # Websites of providers, and the base URL that belongs to each. Matched by the end of the host's name.
 _PROVIDERS: Final[tuple[tuple[str, str], ...]] = (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from . import addresses, advice_en, advice_zh
+from .lazy import LazyPattern
 from .redact import redact
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _QUOTED: Final = frozenset(
 _DETAILED: Final = frozenset(
     ("unknown", "internal", "model_behavior", "user_error", "tls", "system", "unknown_tool")
 )
-_SPACE_BEFORE_WIDE: Final = re.compile(r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09。])")
+_SPACE_BEFORE_WIDE: Final = LazyPattern(r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09。])")
 
 
 def language_of(header: str | None) -> str:

@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from .addresses import host_of
 from .errors import HtmlBody, PulseError, UnexpectedBody
+from .lazy import LazyPattern
 
-_HTML: Final = re.compile(
+_HTML: Final = LazyPattern(
     r"(?:\s|\ufeff|<!--[^>]{0,500}-->|<\?xml[^>]{0,200}>){0,40}<(?:!doctype\s{1,8}html|html|head|body)\b",
     re.IGNORECASE,
 )
-_TITLE: Final = re.compile(r"<title[^>]{0,200}>([^<]{1,200})", re.IGNORECASE)
-_STREAM: Final = re.compile(r"[\s\ufeff]{0,20}(?:data|event|id|retry)?:", re.IGNORECASE)
+_TITLE: Final = LazyPattern(r"<title[^>]{0,200}>([^<]{1,200})", re.IGNORECASE)
+_STREAM: Final = LazyPattern(r"[\s\ufeff]{0,20}(?:data|event|id|retry)?:", re.IGNORECASE)
 _LENGTH: Final = 4_000
 
 

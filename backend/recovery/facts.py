@@ -264,6 +264,6 @@ def _asked_wait(text: str) -> float | None:
         return None
     units = {"h": 3600.0, "小": 3600.0, "m": 60.0, "分": 60.0, "s": 1.0, "秒": 1.0}
     total = 0.0
-    for number, unit in w.WAIT_PART.findall(found[1] or found[2]):
+    for number, unit in w.WAIT_PART.compiled.findall(found[1] or found[2]):
         total += float(number) * (0.001 if unit in ("ms", "milli") else units[unit[0]])
     return total

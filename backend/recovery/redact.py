@@ -15,12 +15,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+from .lazy import LazyPattern
+
 MARK: Final = "[redacted]"
 MAX_SECRETS: Final = 256
 PREFIX_LENGTH: Final = 8
 _MIN_SECRET: Final = 6
 _MAX_DEPTH: Final = 24
-_RUN: Final = re.compile(r"[A-Za-z0-9_*+/=~-]*")
+_RUN: Final = LazyPattern(r"[A-Za-z0-9_*+/=~-]*")
 
 # What people type where a local server wants no key: no secrets, and words that our advice needs.
 _PLACEHOLDERS: Final = frozenset(
@@ -39,11 +41,11 @@ _STRONG: Final = (
 )
 _WEAK: Final = r"(?<![A-Za-z])(?:token|secret|pwd|cookies?|set-cookie|apikey|authentication)"
 _NAME: Final = rf"(?:{_STRONG}|{_WEAK})(?![A-Za-z])"
-_SECRET_NAME: Final = re.compile(_NAME, re.IGNORECASE)
-_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SECRET_NAME: Final = LazyPattern(_NAME, re.IGNORECASE)
+_CAMEL: Final = LazyPattern(r"(?<=[a-z0-9])(?=[A-Z])")
 
 # A field with its value: `"api_key": "..."`, `api-key=...`, `(b'Authorization', b'...')`, and JSON in JSON.
-_FIELD: Final = re.compile(
+_FIELD: Final = LazyPattern(
     rf"(?P<name>{_NAME})"
     r"(?P<sep>\\{0,3}[\"']?\s{0,8}(?:=>?|:|,\s{0,4}(?=b?[\"']))\s{0,8})"
     r"(?:(?P<open1>b?\\{1,3}[\"'])(?P<escaped>[^\"'\\\r\n]*)"
@@ -53,22 +55,22 @@ _FIELD: Final = re.compile(
 )
 # The rest of a header's line is secret: a scheme with its value, several cookies, parameters.
 _HEADER: Final = r"(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?P<sep>[ \t]{0,8}:[ \t]{0,8})"
-_HEADER_LINE: Final = re.compile(
+_HEADER_LINE: Final = LazyPattern(
     rf"(?P<lead>^[ \t<>*]{{0,4}}){_HEADER}[^\s][^\r\n]*", re.IGNORECASE | re.MULTILINE
 )
-_HEADER_INSIDE: Final = re.compile(rf"(?P<lead>(?<![A-Za-z])){_HEADER}[^\s\"'][^\r\n\"']*", re.IGNORECASE)
-_SCHEME: Final = re.compile(
+_HEADER_INSIDE: Final = LazyPattern(rf"(?P<lead>(?<![A-Za-z])){_HEADER}[^\s\"'][^\r\n\"']*", re.IGNORECASE)
+_SCHEME: Final = LazyPattern(
     r"\b(?P<name>Bearer|Basic)(?P<sep>[ \t]{1,8})(?P<value>[A-Za-z0-9._~+/=*-]{6,})", re.IGNORECASE
 )
-_USERINFO: Final = re.compile(r"://[^\s/?#\"'<>\[\]]+@")
-_QUERY: Final = re.compile(
+_USERINFO: Final = LazyPattern(r"://[^\s/?#\"'<>\[\]]+@")
+_QUERY: Final = LazyPattern(
     r"(?P<name>[?&](?:key|sig|signature|code|auth|sign)=)[^\s&#\"'<>\[\]]+", re.IGNORECASE
 )
-_PEM: Final = re.compile(
+_PEM: Final = LazyPattern(
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
 )
 # Keys that their first characters give away. The run must not look like a hyphenated word (see `_shape`).
-_SHAPES: Final = re.compile(
+_SHAPES: Final = LazyPattern(
     r"(?<![A-Za-z0-9])(?:"
     r"(?:sk|rk|pk)[-_][A-Za-z0-9_*.-]{7,}[A-Za-z0-9_*]"
     r"|(?:gsk|hf|r8|ghp|gho|ghu|ghs|ghr|github_pat|fw|tgp|jina)_[A-Za-z0-9_*]{16,}"
@@ -77,8 +79,15 @@ _SHAPES: Final = re.compile(
     r"|AIza[A-Za-z0-9_*-]{16,}|ya29\.[A-Za-z0-9_-]{16,}"
     r"|(?:AKIA|ASIA|LTAI)[A-Za-z0-9]{12,}"
     r"|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+){0,4}"
-    r"|[0-9a-f]{32}\.[A-Za-z0-9]{16}(?![A-Za-z0-9])"
     r")"
+)
+_HEX_PAIR: Final = LazyPattern(r"(?<![A-Za-z0-9])[0-9a-f]{32}\.[A-Za-z0-9]{16}(?![A-Za-z0-9])")
+# What a text must hold, in lower case or as it is, for the patterns to find anything.
+_NAME_HINTS: Final = ("key", "token", "secret", "auth", "pass", "pwd", "cookie", "credential")
+_SHAPE_HEADS: Final = (
+    ("sk-", "sk_", "rk-", "rk_", "pk-", "pk_", "gsk_", "hf_", "r8_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_")
+    + ("github_pat_", "fw_", "tgp_", "jina_", "xai-", "nvapi-", "pplx-", "glpat-", "tvly-", "csk-", "xox")
+    + ("AIza", "ya29.", "AKIA", "ASIA", "LTAI", "eyJ")
 )
 
 
@@ -197,14 +206,25 @@ def _common(text: str, at: int, secret: str) -> int:
 
 
 def _pass(text: str) -> str:
-    text = _PEM.sub(MARK, text)
-    text = _HEADER_LINE.sub(rf"\g<lead>\g<name>\g<sep>{MARK}", text)
-    text = _HEADER_INSIDE.sub(rf"\g<lead>\g<name>\g<sep>{MARK}", text)
-    text = _FIELD.sub(_field, text)
-    text = _SCHEME.sub(_scheme, text)
-    text = _USERINFO.sub(f"://{MARK}@", text)
-    text = _QUERY.sub(rf"\g<name>{MARK}", text)
-    return _SHAPES.sub(_shape, text)
+    # A look for the literals first: nearly every text has none of them, and the patterns cost far more.
+    lower = text.lower()
+    if any(hint in lower for hint in _NAME_HINTS):
+        text = _HEADER_LINE.sub(rf"\g<lead>\g<name>\g<sep>{MARK}", text)
+        text = _HEADER_INSIDE.sub(rf"\g<lead>\g<name>\g<sep>{MARK}", text)
+        text = _FIELD.sub(_field, text)
+    if "bearer" in lower or "basic" in lower:
+        text = _SCHEME.sub(_scheme, text)
+    if "@" in text:
+        text = _USERINFO.sub(f"://{MARK}@", text)
+    if "=" in text:
+        text = _QUERY.sub(rf"\g<name>{MARK}", text)
+    if "-----BEGIN" in text:
+        text = _PEM.sub(MARK, text)
+    if any(head in text for head in _SHAPE_HEADS):
+        text = _SHAPES.sub(_shape, text)
+    if "." in text:
+        text = _HEX_PAIR.sub(MARK, text)
+    return text
 
 
 def _field(match: re.Match[str]) -> str:

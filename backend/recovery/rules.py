@@ -9,7 +9,6 @@ error: the carried one decides if a rule knows it. docs/errors.md prints this ta
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,9 +16,10 @@ from typing import Final
 from . import errors
 from . import words as w
 from .facts import Facts
+from .lazy import LazyPattern
 
-_HAS_VERSION: Final = re.compile(r"/(?:v\d|openai|compatible-mode)")
-_TWICE: Final = re.compile(r"/(chat/completions|completions|responses|messages)/.{0,40}chat/completions")
+_HAS_VERSION: Final = LazyPattern(r"/(?:v\d|openai|compatible-mode)")
+_TWICE: Final = LazyPattern(r"/(chat/completions|completions|responses|messages)/.{0,40}chat/completions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Rule:
     types: tuple[str | type[BaseException], ...] = ()
     status: tuple[int | range, ...] = ()
     codes: frozenset[str] = frozenset()
-    words: re.Pattern[str] | None = None
+    words: LazyPattern | None = None
     when: Callable[[Facts], bool] | None = None
     spoken: bool = False
     wrapper: bool = False

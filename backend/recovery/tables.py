@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import textwrap
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 from . import advice_en
 from .breaker import BreakerLimits
 from .kinds import KINDS, Severity
+from .lazy import LazyPattern
 from .policy import RetryPolicy
 from .rules import FALLBACK, RULES, Rule
 
@@ -125,7 +125,7 @@ def _rule_row(number: str, rule: Rule) -> str:
     )
 
 
-def _alternatives(pattern: re.Pattern[str]) -> int:
+def _alternatives(pattern: LazyPattern) -> int:
     """How many phrases a pattern of words.py lists, by its top-level bars."""
     depth, bars = 0, 0
     for at, char in enumerate(pattern.pattern):

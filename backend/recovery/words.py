@@ -7,12 +7,13 @@ Studio. Runs of unknown text are bounded, so that a long message cannot make a s
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
+from .lazy import LazyPattern
 
-def _any(*alternatives: str) -> re.Pattern[str]:
-    return re.compile("|".join(alternatives))
+
+def _any(*alternatives: str) -> LazyPattern:
+    return LazyPattern("|".join(alternatives))
 
 
 def _codes(text: str) -> frozenset[str]:
