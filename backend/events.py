@@ -9,6 +9,7 @@ seconds, sizes are characters of text unless the key says bytes. A key that may 
 from __future__ import annotations
 
 import sys
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict
@@ -221,6 +222,17 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
     "stream.closed": EventSpec(StreamEvent, "A reader left a chat's stream."),
 }
 
+def table() -> str:
+    """The event table in Markdown, for docs/events.md: `python -m backend.events` prints it."""
+    lines = ["| event | when | data |\n|---|---|---|\n"]
+    for type_, spec in EVENTS.items():
+        keys = ", ".join(f"`{name}`" for name in spec.data.__annotations__)
+        more = "" if spec.essential else " May be dropped by a full mailbox."
+        more += " Holds text of the chat." if spec.text else ""
+        lines.append(f"| `{type_}` | {spec.doc}{more} | {keys} |\n")
+    return "".join(lines)
+
+
 TEXT_KEYS: Final = frozenset({"text", "notice"})
 
 
@@ -236,3 +248,7 @@ def without_text(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:
         else:
             clean[key] = value
     return clean
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

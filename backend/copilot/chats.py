@@ -65,6 +65,7 @@ class Chat:
         self.model = ""
         self.host = ""
         self.agent = ""
+        self.handed_off = False
         self.tool = ""
         self.attempt = 0
         self.turn = 0
@@ -98,6 +99,11 @@ class Chat:
     def active(self) -> bool:
         """Whether the chat has not ended yet."""
         return self.state not in ENDED
+
+    @property
+    def model_set_in(self) -> str:
+        """Where the user chose the model that is asked now: "chat" (the model list) or "workflow" (its own setting)."""
+        return "workflow" if self.kind == "debug" or self.handed_off else "chat"
 
     def set_state(self, state: State, detail: str = "") -> None:
         """Change what the chat is doing; once it has ended nothing changes any more."""

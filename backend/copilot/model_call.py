@@ -396,6 +396,7 @@ class ModelCall:
             attempts=self._attempt,
             waited=self._waited,
             language=chat.language if chat is not None else "en",
+            where_set=chat.model_set_in if chat is not None else None,
             partial=bool(self._kept or self._length()),
         )
 

@@ -130,6 +130,7 @@ class RunReader:
                 model=chat.model,
                 attempts=1,
                 language=chat.language,
+                where_set=chat.model_set_in,
                 partial=bool(chat.raw),
             )
         )
@@ -161,6 +162,8 @@ class RunReader:
             )
 
     def _saw_agent(self, name: str) -> None:
+        # The first one is the agent that the run began with.
+        self._chat.handed_off = bool(self._chat.agent)
         self._chat.agent = name
         self._publish("chat.agent_changed", {"chat_id": self._chat.id, "agent": name})
 

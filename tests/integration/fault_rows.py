@@ -47,6 +47,8 @@ from tests.support.llm_steps import (
 FULL = words(40)
 # What the debug agent writes before the model has said anything.
 DEBUG_HEAD = "> **Now: ComfyUI-Debug-Coordinator**"
+# What the stand-in writes when the rewrite agent takes over.
+HANDOFF_HEAD = "> **Now: Workflow Rewrite Agent**"
 
 # Short limits, so that a row takes a fraction of a second; the breaker has tests of its own.
 ENVIRONMENT: Mapping[str, str] = {
@@ -162,6 +164,10 @@ ROWS: tuple[Row, ...] = (
     told("wrong key (401)", status(401, bodies.OPENAI_401), says=("key", "127.0.0.1")),
     told("forbidden (403)", status(403), says=("127.0.0.1",)),
     told("no such model (404)", status(404, bodies.OPENAI_404_MODEL), says=("fake-model",)),
+    told("a hosted default model at the user's own endpoint", status(400, bodies.BEDROCK_400_MODEL),
+         says=("fake-model", "model list")),
+    told("the same for the workflow's agent", _HANDOFF, status(400, bodies.BEDROCK_400_MODEL),
+         says=("fake-model", "workflow LLM setting"), requests=2, partial=HANDOFF_HEAD),
     told("context too long (400)", status(400, bodies.OPENAI_400_CONTEXT), says=("long",)),
     told("model without tools (400)", status(400, bodies.OLLAMA_400_NO_TOOLS), says=("tool",)),
     told("bad request (400)", status(400), says=("fake-model",)),

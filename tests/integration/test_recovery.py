@@ -1,0 +1,228 @@
+"""Recovery beyond a single fault: the breaker, a critical error, rules and handlers of others, the silence limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from backend.copilot.notices import strip
+from tests.integration.fault_rows import ENVIRONMENT, FULL
+from tests.integration.test_chats import pulse_of, warm
+from tests.support.host import PLUGIN, STANDIN, Host
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import Gate, Pause, Plan, ToolCall, Wait, Words, answer, eof_at, reset_at, status, words
+from tests.support.net import until
+
+NODES = [PLUGIN, STANDIN]
+
+
+@pytest.fixture
+async def llm() -> AsyncIterator[FaultServer]:
+    """A model server that misbehaves as it is told."""
+    async with FaultServer() as server:
+        yield server
+
+
+async def test_a_server_that_keeps_failing_is_left_alone_and_probed_again(llm: FaultServer) -> None:
+    """The breaker opens: a clear message at once, without a request; after a while one probe heals it."""
+    limits = {**ENVIRONMENT, "COPILOT_PULSE_BREAKER_MIN_CALLS": "4", "COPILOT_PULSE_BREAKER_OPEN": "60"}
+    async with Host(NODES, llm=llm, env=limits) as host:
+        await warm(host, llm, "a")
+        breaker = pulse_of(host).recovery.breakers.snapshot()[0]["name"]
+        llm.plan(status(503))
+        for _ in range(2):
+            await host.chat(session="a")
+        asked = len(llm.chats)
+
+        refused = await host.chat(session="a")
+
+        assert asked == len(llm.chats), "an open breaker asks nobody"
+        assert "60 s" in refused.text or "59 s" in refused.text, refused.text
+        assert "127.0.0.1" in refused.text
+        metrics = await host.page.json("/api/metrics")
+        assert ["open"] == [row["state"] for row in metrics["errors"]["breakers"]]
+
+        llm.plan(answer())
+        url = f"{host.url}/copilot-pulse/breakers/{breaker}/probe"
+        async with host.page.session.post(url, json={}) as response:
+            assert 200 == response.status, await response.text()
+        assert FULL == (await host.chat(session="a")).text
+        metrics = await host.page.json("/api/metrics")
+        assert ["closed"] == [row["state"] for row in metrics["errors"]["breakers"]]
+
+
+async def test_a_chat_that_is_stopped_counts_for_no_breaker(llm: FaultServer) -> None:
+    """A cancelled call is neither a success nor a failure."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        before = pulse_of(host).recovery.breakers.snapshot()
+        llm.plan(Plan(Words(100_000, pace=0.005)))
+        chat = await host.begin(session="a")
+        await chat.until_text("w0002")
+        await chat.hang_up()
+        await until(lambda: not llm.active, 2, "the request has ended")
+
+        assert before == pulse_of(host).recovery.breakers.snapshot()
+
+
+async def test_a_critical_error_stops_the_chat_and_turns_health_to_fail(
+    llm: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of memory in a model call: told at once, not retried, and health says fail until it has passed."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+
+        async def out_of_memory(*args: Any, **kwargs: Any) -> None:
+            raise MemoryError
+
+        model = host.copilot("backend.agent_factory").OpenAIChatCompletionsModel
+        monkeypatch.setattr(model, "_fetch_response", out_of_memory)
+        chat = await host.chat(session="a")
+        monkeypatch.undo()
+        async with host.page.session.get(f"{host.url}/api/health") as response:
+            status_code, health = response.status, await response.json(content_type=None)
+        metrics = await host.page.json("/api/metrics")
+
+    assert "memory" in chat.text.lower()
+    assert chat.finished
+    assert 0 == len(llm.chats)
+    assert (503, "fail") == (status_code, health["status"])
+    assert 1 == metrics["errors"]["by_severity"]["critical"]
+
+
+async def test_a_rule_of_another_plugin_decides(llm: FaultServer) -> None:
+    """A registered rule turns a status that is not retried into one that is."""
+    from backend.error_handling import Severity
+
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        recovery = pulse_of(host).recovery
+        medium = next(s for s in type(recovery.classify(TimeoutError()).severity) if s.value == Severity.MEDIUM.value)
+        recovery.register_rule(
+            lambda error: getattr(error, "status_code", None) == 418,
+            severity=medium, kind="teapot", retryable=True, override=True,
+        )  # fmt: skip
+        llm.plan(status(418), answer())
+
+        chat = await host.chat(session="a")
+
+    assert FULL == chat.text
+
+
+async def test_a_handler_of_another_plugin_can_refuse_a_retry(llm: FaultServer) -> None:
+    """`register_handler` is asked first; False means: do not ask the model again."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        asked: list[str] = []
+
+        def refuse(error: BaseException, context: Any) -> bool:
+            asked.append(context.where)
+            return False
+
+        pulse_of(host).recovery.register_handler(Exception, refuse)
+        llm.plan(status(503))
+        chat = await host.chat(session="a")
+
+    assert ["model"] == asked
+    assert 1 == len(llm.chats)
+    assert strip(chat.text) != chat.text
+
+
+async def test_the_first_token_limit_grows_with_the_prompt(llm: FaultServer) -> None:
+    """A local model that still reads a long prompt is not cut off; the same silence after a short one is."""
+    limits = {**ENVIRONMENT, "COPILOT_PULSE_FIRST_TOKEN_PER_1000_CHARS": "0.1"}
+    async with Host(NODES, llm=llm, env=limits) as host:
+        await warm(host, llm, "a")
+        llm.plan(Plan(Words(40), before=Pause(1.2)))
+        patient = await host.chat("word " * 10_000, session="a")
+        requests = len(llm.chats)
+
+        llm.plan(Plan(Words(40), before=Pause(1.5)), answer())
+        llm.reset_counts()
+        await host.chat("word", session="a")
+
+    assert (FULL, 1) == (patient.text, requests)
+    assert len(llm.chats) > 1
+
+
+async def test_the_first_token_limit_can_be_switched_off(llm: FaultServer) -> None:
+    """With 0 the model may take as long as it wants."""
+    limits = {**ENVIRONMENT, "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "0"}
+    async with Host(NODES, llm=llm, env=limits) as host:
+        await warm(host, llm, "a")
+        llm.plan(Plan(Words(40), before=Pause(1.5)))
+        chat = await host.chat(session="a")
+
+    assert (FULL, 1) == (chat.text, len(llm.chats))
+
+
+async def test_a_server_that_never_sends_a_finish_reason_is_learnt(llm: FaultServer) -> None:
+    """Asked again once; from then on its `[DONE]` is enough, until a finish reason comes after all."""
+    from tests.support.llm_steps import Eof
+
+    done = Plan(Words(40), Eof(done=True))
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        llm.plan(done)
+        first = await host.chat(session="a")
+        requests = len(llm.chats)
+        second = await host.chat(session="a")
+
+    assert FULL.strip() == strip(first.text)
+    assert "finish" in first.text
+    assert 2 == requests
+    assert (FULL, 3) == (second.text, len(llm.chats))
+
+
+async def test_every_step_of_a_recovery_is_an_event(llm: FaultServer) -> None:
+    """Retry and recovery carry class, kind, attempt and wait, tied by one id; metrics count them."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        events: list[Any] = []
+        bus = pulse_of(host).bus
+        subscription = bus.subscribe("error", events.append)
+        llm.plan(reset_at(3), eof_at(2), answer())
+        await host.chat(session="a")
+        bus.unsubscribe("error", subscription)
+        metrics = await host.page.json("/api/metrics")
+
+    told = [(e.data["outcome"], e.data["kind"], e.data["severity"], e.data["attempt"]) for e in events]
+    assert [("retrying", "connection", "medium", 1), ("retrying", "truncated", "medium", 2)] == told[:2]
+    assert "recovered" == told[2][0]
+    assert 1 == len({e.data["error_id"] for e in events})
+    assert 2 == metrics["errors"]["retries"]
+    assert 1 == metrics["errors"]["recovered"]
+
+
+async def test_a_slow_tool_between_two_turns_is_no_silence_of_the_model(llm: FaultServer) -> None:
+    """No limit runs while a tool works, however long it takes."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        llm.plan(Plan(Words(2), ToolCall("take_time", {"seconds": 1.2})), answer())
+        chat = await host.chat(session="a")
+        counts = dict(host.tool_counts("a"))
+
+    assert words(2) + FULL == chat.text
+    assert {"take_time": 1} == counts
+
+
+async def test_other_requests_get_their_turn_while_a_model_is_fast(llm: FaultServer) -> None:
+    """While 5,000 tokens rush through, another request of ComfyUI is answered before they are done."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        gate = Gate()
+        llm.plan(Plan(Wait(gate), Words(5000)))
+        chat = await host.begin(session="a")
+        await until(lambda: gate.waiting, 5, "the model is asked")
+        gate.open()
+        answered = 0
+        while not chat.finished:
+            await host.page.json("/system_stats")
+            answered += 1
+            await asyncio.sleep(0)
+        await chat.done()
+
+    assert words(5000) == chat.text
+    assert answered > 3
