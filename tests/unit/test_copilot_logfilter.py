@@ -166,7 +166,9 @@ def test_children_are_covered_too(world: World) -> None:
     assert ["child [redacted]\n"] * 2 == [stream.getvalue() for stream in streams]
 
 
-@pytest.mark.parametrize("text", ["sparkles ✨ 🦄", "lone surrogate \ud83d", "中文"])
+@pytest.mark.parametrize(
+    "text", ["sparkles ✨ 🦄", "lone surrogate \ud83d", "中文"], ids=["emoji", "surrogate", "chinese"]
+)
 def test_any_console_encoding_is_survived(world: World, stderr: io.StringIO, text: str) -> None:
     """A gbk console shows what it can, escapes the rest, and logging does not complain."""
     raw = io.BytesIO()
