@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 
 from .http_diagnostics import diagnostics, versions
-from .http_guard import Refused, read_json
+from .http_guard import Refused, check_reader, read_json
 from .http_negotiation import JSON, OFFERS, OPENMETRICS, TEXT, Offer, choose
 from .http_panel import PanelFeed, Send
 from .metrics.health import Finding
@@ -249,6 +249,8 @@ class _Api:
             offer = choose(",".join(request.headers.getall("Accept", [])) or None)
         if offer is None:
             raise Refused(406, "this page is available as " + ", ".join(o.type for o in OFFERS))
+        if offer is JSON:
+            check_reader(request)
         response = _body(await self._made[offer.key].get(), offer.content_type)
         response.headers["Vary"] = "Accept"
         return response
@@ -271,6 +273,7 @@ class _Api:
 
     async def history(self, request: web.Request) -> web.StreamResponse:
         """The charts' data: `?range=1m|1h|24h`."""
+        check_reader(request)
         monitor = self._services.monitor
         name = request.query.get("range", "1h")
         if name not in monitor.history.ranges:
@@ -279,6 +282,7 @@ class _Api:
 
     async def settings(self, request: web.Request) -> web.StreamResponse:
         """Every setting with its text, range, variable and present value."""
+        check_reader(request)
         live = self._services.settings
         return _json({"settings": self._settings_rows(), "problems": [str(p) for p in live.problems]})
 
@@ -288,6 +292,7 @@ class _Api:
 
     async def diagnostics(self, request: web.Request) -> web.StreamResponse:
         """The redacted report for a bug report."""
+        check_reader(request)
         if self._versions is None:
             self._versions = await asyncio.to_thread(versions)
         monitor = self._services.monitor

@@ -34,6 +34,17 @@ def check_origin(request: web.Request) -> None:
         raise Refused(403, "the request comes from another site")
 
 
+def check_reader(request: web.Request) -> None:
+    """Raise Refused (403) if a page of another origin wants to read what names chats and sessions.
+
+    Only ComfyUI's CORS option makes that possible at all. A link from another site passes: no script
+    can read where it leads.
+    """
+    origin = request.headers.get("Origin")
+    if origin is not None and not same_origin(origin, request.headers.get("Host", "")):
+        raise Refused(403, "the request comes from another origin")
+
+
 def same_origin(origin: str, host: str) -> bool:
     """Whether an `Origin` header names the host and port of a `Host` header. Never raises."""
     try:

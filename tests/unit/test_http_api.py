@@ -382,6 +382,14 @@ async def test_another_site_changes_nothing(client: Client, path: str, headers: 
     assert len(client.report.feed) == 0
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/api/metrics", *(f"/copilot-pulse/{n}" for n in READING[2:])])
+async def test_another_site_reads_no_ids(client: Client, path: str) -> None:
+    """Even where ComfyUI lets other origins in, their scripts learn no chat's id; links and scrapers pass."""
+    assert (await client.get(path, Origin="http://evil.example"))[0] == 403
+    assert (await client.get(path, Origin=client.base))[0] == 200
+    assert (await client.get(path, **{"Sec-Fetch-Site": "cross-site"}))[0] == 200
+
+
 @pytest.mark.parametrize("path", CHANGING)
 async def test_only_json_changes_anything(client: Client, path: str) -> None:
     """A form, which a browser sends across sites without asking, is refused."""
