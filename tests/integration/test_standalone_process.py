@@ -43,7 +43,7 @@ def test_it_says_where_it_is_and_ends_at_ctrl_c() -> None:
         with urllib.request.urlopen(url, timeout=10) as page:
             assert b"Copilot Pulse" in page.read()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=55)
 
     assert (process.returncode, out, err) == (0, "", "")
 
@@ -55,7 +55,7 @@ def test_a_port_in_use_is_one_clear_line() -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         with running("--port", port) as process:
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=55)
 
     assert (process.returncode, out) == (2, "")
     assert err.count("\n") == 1
@@ -66,7 +66,7 @@ def test_a_port_in_use_is_one_clear_line() -> None:
 def test_a_host_that_is_not_ours_is_one_clear_line() -> None:
     """An address that this machine does not have is told without a traceback."""
     with running("--host", "192.0.2.1", "--port", "0") as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=55)
 
     assert (process.returncode, out, err.count("\n")) == (2, "", 1)
     assert "192.0.2.1" in err
