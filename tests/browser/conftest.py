@@ -43,10 +43,16 @@ def fake() -> Iterator[FakePulse]:
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
+def console_errors() -> list[str]:
+    """What the pages of a test have complained about; what is left in it at the end fails the test."""
+    return []
+
+
+@pytest.fixture
+def open_page(browser: Browser, console_errors: list[str]) -> Iterator[OpenPage]:
     """Opens pages in contexts of their own, and fails the test on any error in their consoles."""
     contexts = []
-    errors: list[str] = []
+    errors = console_errors
 
     def note(message: ConsoleMessage) -> None:
         if message.type == "error" and not message.text.startswith(EXPECTED):

@@ -2,6 +2,20 @@
 (() => {
   const live = { listeners: new Set(), timers: new Set(), frames: new Set(), observers: new Set() };
   window.leftovers = () => Object.fromEntries(Object.entries(live).map(([name, set]) => [name, set.size]));
+  // In a page with much else going on: only what our own files asked for.
+  const owned = new WeakSet();
+  const ids = new Set();
+  window.leftovers.ours = () => ({
+    listeners: [...live.listeners].filter((record) => owned.has(record)).length,
+    observers: [...live.observers].filter((record) => owned.has(record)).length,
+    timers: [...live.timers].filter((id) => ids.has(id)).length,
+  });
+  const files = /\/extensions\/copilot-pulse\//;
+  const claim = (record) => {
+    if (!files.test(new Error().stack ?? "")) return;
+    if (typeof record === "object") owned.add(record);
+    else ids.add(record);
+  };
 
   const add = EventTarget.prototype.addEventListener;
   const remove = EventTarget.prototype.removeEventListener;
@@ -10,6 +24,7 @@
     if (listener && !signal?.aborted && !(this instanceof AbortSignal)) {
       const record = { target: this, type, listener };
       live.listeners.add(record);
+      claim(record);
       const gone = () => live.listeners.delete(record);
       if (signal) add.call(signal, "abort", gone, { once: true });
       if (typeof options === "object" && options?.once) add.call(this, type, gone, { once: true });
@@ -36,6 +51,7 @@
         return work(...given);
       }, ...rest);
       live[set].add(id);
+      claim(id);
       return id;
     };
     window[stop] = (id) => {
@@ -48,6 +64,7 @@
     const { observe, disconnect } = window[name].prototype;
     window[name].prototype.observe = function (...given) {
       live.observers.add(this);
+      claim(this);
       return observe.apply(this, given);
     };
     window[name].prototype.disconnect = function () {

@@ -1,7 +1,7 @@
 """A server that speaks the panel's contract and says what a test wants it to say.
 
-Runs in a thread with its own loop, so that plain (synchronous) Playwright tests can drive it. All requests are
-noted. By hand: `python -m tests.browser.fake_pulse`, and then the page that it names, with other words
+Runs in a thread with its own loop, so that plain (synchronous) Playwright tests can drive it. All requests
+are noted. By hand: `python -m tests.browser.fake_pulse`, and then the page that it names, with other words
 for theme (dark, light, nord), lang (en, zh) and scenario.
 """
 

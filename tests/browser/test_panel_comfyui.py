@@ -1,0 +1,281 @@
+"""The panel in the real ComfyUI with its real frontend, in the oldest version that we support and in the newest.
+
+Where ComfyUI is missing these tests fail; `.ci/env.sh comfyui-plugin` makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.llm_server import Plan, answer, reset_at, status
+from tests.support.llm_steps import Words
+
+from .comfy_world import World, enter, newest_frontend, setting, toggle, wait_for
+from .conftest import OpenPage
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(300)]
+
+TITLE = ".cpulse-verdict-title"
+# The frontend's own complaints: parts that a small install lacks, and its own bugs.
+FOREIGN = re.compile(
+    r"template|Jobs API|jobs: |queue: |reading 'id'|Invalid layout|deprecated|workflow|AxiosError|manifest"
+    r"|cleanup event listeners for graph|ComfyApi\.fetchApi"
+)
+
+
+@pytest.fixture(scope="module", params=["pinned", "newest"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """ComfyUI with the frontend that it pins, and with the newest one."""
+    frontend = newest_frontend() if request.param == "newest" else None
+    made = World(tmp_path_factory.mktemp("world") / "run", frontend=frontend)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(world: World, open_page: OpenPage, console_errors: list[str]) -> Iterator[Page]:
+    """ComfyUI's page with no tab open yet."""
+    made = open_page("about:blank", 1440, 900, locale="en-US")
+    enter(made, world.url)
+    yield made
+    setting(made, "Comfy.Locale", "en")
+    setting(made, "Comfy.ColorPalette", "dark")
+    setting(made, "Comfy.Sidebar.Location", "left")
+    console_errors[:] = [error for error in console_errors if not FOREIGN.search(error)]
+
+
+def open_panel(page: Page) -> None:
+    toggle(page)
+    page.wait_for_selector(".cpulse-tile-value")
+
+
+def roots(page: Page) -> int:
+    return page.locator(".cpulse").count()
+
+
+def test_key_opens_and_closes_the_panel(page: Page, world: World) -> None:
+    """Alt+Shift+P opens the panel and closes it; the server knows of it only while it is open."""
+    page.locator("body").press("Alt+Shift+P")
+    expect(page.locator(".cpulse-tile-value").first).to_be_visible()
+    wait_for(lambda: world.panels() == 1)
+    page.locator("body").press("Alt+Shift+P")
+    expect(page.locator(".cpulse")).to_have_count(0)
+
+    wait_for(lambda: world.panels() == 0)
+    assert page.locator(".p-toast-message-error").count() == 0
+
+
+def test_nothing_is_sent_while_closed(page: Page, world: World) -> None:
+    """With the panel closed not one message of ours comes over ComfyUI's socket, whatever the chats do."""
+    page.evaluate("() => { window.updates = 0; app.api.addEventListener('copilot-pulse.update', () => { window.updates += 1; }); }")
+    open_panel(page)
+    page.wait_for_function("window.updates > 0")
+    toggle(page)
+    wait_for(lambda: world.panels() == 0)
+    before = page.evaluate("window.updates")
+    for _ in range(3):
+        world.chat("while closed")
+
+    assert page.evaluate("window.updates") == before
+
+
+def test_leaving_for_another_extension_s_tab(page: Page, world: World) -> None:
+    """Copilot's tab gets the whole sidebar, ours stops; back again ours is alone and live."""
+    open_panel(page)
+    toggle(page, "comfyui-copilot")
+    expect(page.locator("#comfyui-copilot-plugin")).to_be_visible()
+    expect(page.locator(".cpulse")).to_have_count(0)
+    wait_for(lambda: world.panels() == 0)
+    toggle(page)
+    expect(page.locator(".cpulse-tile-value").first).to_be_visible()
+
+    assert roots(page) == 1
+    assert page.locator("#comfyui-copilot-plugin").count() == 0
+    wait_for(lambda: world.panels() == 1)
+
+
+def test_leaving_for_a_tab_of_comfyui(page: Page, world: World) -> None:
+    """ComfyUI says nothing when one of its own tabs takes over; the panel notices by itself."""
+    open_panel(page)
+    toggle(page, "node-library")
+    expect(page.locator(".cpulse")).to_have_count(0)
+    wait_for(lambda: world.panels() == 0)
+    toggle(page)
+    expect(page.locator(".cpulse-tile-value").first).to_be_visible()
+
+    wait_for(lambda: world.panels() == 1)
+
+
+def test_moving_the_sidebar(page: Page, world: World) -> None:
+    """The panel survives a move of the sidebar from left to right and back."""
+    open_panel(page)
+    for place in ("right", "left"):
+        setting(page, "Comfy.Sidebar.Location", place)
+        page.wait_for_function(
+            "right => (document.querySelector('.cpulse')?.getBoundingClientRect().left > innerWidth / 2) === right",
+            arg=place == "right",
+        )
+        expect(page.locator(".cpulse-tile-value").first).to_be_visible()
+        wait_for(lambda: world.panels() == 1)
+
+    assert roots(page) == 1
+
+
+def test_nothing_is_left_after_twenty_openings(page: Page, world: World) -> None:
+    """Opened and closed twenty times, the panel leaves no listener, timer, frame or observer of its own."""
+    open_panel(page)
+    toggle(page)
+    expect(page.locator(".cpulse")).to_have_count(0)
+    ours = """() => {
+      const all = window.leftovers.ours();
+      return { listeners: all.listeners, observers: all.observers, timers: all.timers };
+    }"""
+    page.wait_for_function("window.leftovers.ours().timers === 0")
+    before = page.evaluate(ours)
+    for _ in range(20):
+        open_panel(page)
+        toggle(page)
+        expect(page.locator(".cpulse")).to_have_count(0)
+    page.wait_for_function("window.leftovers.ours().timers === 0")
+
+    assert page.evaluate(ours) == before
+
+
+def test_real_chats_with_real_faults(page: Page, world: World) -> None:
+    """A running answer, a repaired fault and a given-up chat are told as what they are."""
+    open_panel(page)
+    world.llm.plan(Plan(Words(4000, 0.005)))
+    world.begin("a long one", model="slow-model")
+    row = page.locator(".cpulse-chat[data-state=streaming]", has_text="slow-model")
+    expect(row).to_contain_text(re.compile(r"\d+ tokens"))
+    row.get_by_role("button", name="Stop this chat").click()
+    expect(page.locator(".cpulse-chat[data-state=cancelled]", has_text="slow-model")).to_be_visible()
+    world.llm.plan(reset_at(10), answer(40))
+    world.chat("mended", model="shaky-model")
+    expect(page.locator(".cpulse-problem[data-outcome=recovered]").first).to_contain_text("shaky-model")
+    world.llm.plan(status(401))
+    world.chat("refused", model="locked-model")
+
+    expect(page.locator(".cpulse-problem[data-outcome=gave_up]").first).to_contain_text("API key")
+    expect(page.locator(TITLE)).to_contain_text("The API key was refused")
+    expect(page.locator(".cpulse-verdict-advice")).to_contain_text("Set a valid API key")
+    expect(page.locator(".cpulse-log-row", has_text="chat.finished").first).to_be_visible()
+    badge = "app.extensionManager.getSidebarTabs().find((tab) => tab.id === 'copilot-pulse').iconBadge"
+    assert page.evaluate(badge) in ("!", "!!")
+
+
+def test_reload_keeps_the_past(page: Page, world: World) -> None:
+    """After a reload of the page the charts and the past errors are there again."""
+    world.llm.plan(reset_at(10), answer(40))
+    world.chat("before the reload")
+    page.reload()
+    enter(page, world.url)
+    open_panel(page)
+
+    expect(page.locator(".cpulse-problem").first).to_be_visible()
+    page.evaluate("document.querySelectorAll('.cpulse-chart')[5].scrollIntoView()")
+    expect(page.locator(".cpulse-chart").nth(5).locator(".cpulse-series")).to_have_attribute("d", re.compile("^M"))
+
+
+def test_language(page: Page) -> None:
+    """A switch of ComfyUI's language switches the open panel at once, and the next one too."""
+    open_panel(page)
+    setting(page, "Comfy.Locale", "zh")
+    expect(page.locator(".cpulse-charts h3")).to_have_text("趋势")
+    page.reload()
+    page.wait_for_function("window.app?.extensionManager?.getSidebarTabs?.().length > 5")
+    page.wait_for_function("app.extensionManager.getSidebarTabs().some((tab) => tab.id === 'copilot-pulse')")
+    open_panel(page)
+
+    expect(page.locator(".cpulse-charts h3")).to_have_text("趋势")
+
+
+@pytest.mark.parametrize("palette", ["light", "nord", "solarized", "arc", "github"])
+def test_themes(page: Page, palette: str) -> None:
+    """In each of ComfyUI's themes the panel's text can be read: contrast of at least 4.5 to 1 where it counts."""
+    open_panel(page)
+    setting(page, "Comfy.ColorPalette", palette)
+    contrasts = page.evaluate(CONTRASTS)
+
+    assert {name: value for name, value in contrasts.items() if value < 4.5} == {}
+
+
+def test_settings_are_validated_taken_over_and_kept(page: Page, world: World) -> None:
+    """A setting of the dialog reaches the server at once; a bad one is refused and put back; good ones are kept."""
+    def on_server(name: str) -> object:
+        rows = world.comfy.get("/copilot-pulse/settings").json()["settings"]
+        return next(row["value"] for row in rows if row["name"] == name)
+
+    setting(page, "CopilotPulse.MaxRetries", 5)
+    wait_for(lambda: on_server("max_retries") == 5)
+    setting(page, "CopilotPulse.MaxRetries", 77)
+    expect(page.get_by_text("from 0 to 10")).to_be_visible()
+    page.wait_for_function("app.extensionManager.setting.get('CopilotPulse.MaxRetries') === 5")
+    assert on_server("max_retries") == 5
+    kept = world.comfy.app / "user" / "default" / "comfy.settings.json"
+    wait_for(lambda: json.loads(kept.read_text("utf-8"))["CopilotPulse.MaxRetries"] == 5)
+    open_panel(page)
+    world.comfy.stop()
+    world.comfy.start()
+
+    assert on_server("max_retries") == 5
+    # The page was open all the time: it finds the new server by itself, without a reload.
+    wait_for(lambda: world.panels() == 1, what="the panel's return after the restart")
+    expect(page.locator(".cpulse-verdict-link")).to_be_hidden()
+    setting(page, "CopilotPulse.MaxRetries", 3)
+    wait_for(lambda: on_server("max_retries") == 3)
+
+
+def test_two_windows(page: Page, world: World, open_page: OpenPage) -> None:
+    """Two windows each have a panel of their own; closing one leaves the other live."""
+    open_panel(page)
+    other = open_page("about:blank", 1440, 900, locale="en-US")
+    enter(other, world.url)
+    open_panel(other)
+    wait_for(lambda: world.panels() == 2)
+    toggle(page)
+    wait_for(lambda: world.panels() == 1)
+    world.llm.plan(answer(10))
+    before = other.locator(".cpulse-tile-note").first.inner_text()
+    world.chat("for the other window")
+
+    expect(other.locator(".cpulse-tile-note").first).not_to_have_text(before)
+
+
+# What the text stands on: the nearest opaque background, with the translucent ones above it painted over.
+CONTRASTS = """() => {
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = 1;
+  const pen = canvas.getContext('2d', { willReadFrequently: true });
+  const paint = (...colours) => {
+    pen.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); }
+    return [...pen.getImageData(0, 0, 1, 1).data];
+  };
+  const opaque = (colour) => paint(colour)[3] === 255;
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const out = {};
+  for (const name of ['.cpulse-verdict-title', '.cpulse-verdict-advice', '.cpulse-tile-value', '.cpulse-tile-note',
+      '.cpulse h3', '.cpulse h4', '.cpulse-chart-title', '.cpulse-row-title', '.cpulse-row-host', '.cpulse-state']) {
+    const element = [...document.querySelectorAll(name)].find((e) => e.getClientRects().length && e.textContent);
+    if (!element) continue;
+    const below = [];
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      below.unshift(colour);
+      if (opaque(colour)) break;
+    }
+    const back = light(paint('white', ...below));
+    const text = light(paint('white', ...below, getComputedStyle(element).color));
+    out[name] = Math.round((Math.max(back, text) + 0.05) / (Math.min(back, text) + 0.05) * 10) / 10;
+  }
+  return out;
+}"""
