@@ -10,6 +10,7 @@ from .error_layer import ErrorLayer
 from .event_layer import EventLayer
 from .health import Check, Finding, Level
 from .histogram import quantiles
+from .loop_watch import PAUSED
 from .system_layer import SystemLayer
 
 RECENT: Final = 300.0
@@ -269,7 +270,8 @@ def _lag(monitor: Watched) -> Check:
         return Finding(
             status, round(p99, 6), "s", level.threshold(),
             f"The event loop answers up to {p99:.2f} s late.",
-            "A plugin blocks ComfyUI's server; the last stall names the code. Everybody's interface is slow.",
+            "Everybody's interface is slow: a plugin blocks ComfyUI's server (the last stall names the code), "
+            "or the machine is at its limit.",
             "loop_lag", {"seconds": round(p99, 3)},
         )  # fmt: skip
 
@@ -282,6 +284,13 @@ def _stall(monitor: Watched) -> Check:
         if stall is None or monitor.clock() - monitor.system.last_stall_at > STALL_NEWS:
             return Finding("pass", 0, "s")
         seconds, frame = float(stall.get("seconds", 0)), str(stall.get("frame", ""))
+        if frame == PAUSED:
+            return Finding(
+                "warn", round(seconds, 3), "s", None,
+                f"The whole process stood still for {seconds:.1f} s.",
+                "Nothing to do if the computer slept; else it is out of memory or processor time.",
+                "process_paused", {"seconds": round(seconds, 1)},
+            )  # fmt: skip
         return Finding(
             "warn", round(seconds, 3), "s", None,
             f"The event loop stood still for {seconds:.1f} s in {frame}.",

@@ -1,8 +1,8 @@
 """What heavy scraping does to the chats: 50 chats beside nothing, and beside 1,000 requests a second.
 
 `python tests/bench/bench_scrape.py [--chats 50] [--rate 1000] [--rounds 3] [--json FILE]` starts the host
-(the whole pipeline of a chat) as a process, chats with it over HTTP through a model of 20 tokens a second, and
-lets a third process ask for `/api/metrics`. Quiet and scraped rounds take turns; compare their medians. Three
+(the whole pipeline of a chat) as a process, chats with it through a model of 20 tokens a second, and lets a
+third process ask for `/api/metrics`. Quiet and scraped rounds take turns; compare their medians. Three
 processes want three cores: on fewer, part of the difference is the scraper's own appetite.
 """
 
@@ -20,11 +20,11 @@ from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.support.llm_server import FaultServer, answer
 
+ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 60
 PACE = 0.05
 ACCEPTS = ("application/json", "text/plain", "application/openmetrics-text")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backend.metrics.health import HOLD, Finding, HealthBoard, Level, Status
+from backend.metrics.loop_watch import PAUSED
 from backend.monitoring import Monitor
 from tests.support.clock import FakeClock
 
@@ -333,6 +334,13 @@ def test_a_stall_names_the_code_for_a_minute(case: Case) -> None:
     case.monitor.tick()
     case.clock.advance(HOLD)
     assert case.status("loop:stall") == "pass"
+
+
+def test_a_process_that_slept_blames_no_code(case: Case) -> None:
+    """A laptop that was closed is not a plugin's fault."""
+    case.monitor._on_stall({"seconds": 9.0, "frame": PAUSED, "stack": []})
+
+    assert case.output("loop:stall").startswith("The whole process stood still for 9.0 s.")
 
 
 def test_a_machine_without_memory_warns(case: Case) -> None:
