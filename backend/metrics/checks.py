@@ -270,7 +270,7 @@ def _lag(monitor: Watched) -> Check:
         return Finding(
             status, round(p99, 6), "s", level.threshold(),
             f"The event loop answers up to {p99:.2f} s late.",
-            "Everybody's interface is slow: a plugin blocks ComfyUI's server (the last stall names the code), "
+            "Everybody's interface is slow: a plugin blocks ComfyUI's server (the last stall names it), "
             "or the machine is at its limit.",
             "loop_lag", {"seconds": round(p99, 3)},
         )  # fmt: skip
