@@ -21,6 +21,8 @@ log = logging.getLogger("copilot_pulse.mcp")
 
 # The answer is out by then; a slow good-bye goes on without the chat.
 LEAVE_SECONDS: Final = 1.0
+# What a chat waits beyond a server's limit when the event loop itself was held up.
+BUSY_SECONDS: Final = 5.0
 
 
 class Guard:
@@ -90,7 +92,7 @@ class Guard:
             return
         try:
             # The link settles by itself when its time is up; this is for a loop that hardly turns.
-            if not await self._link.ready(2 * self._limit):
+            if not await self._link.ready(self._limit + BUSY_SECONDS):
                 self._give_up()
         except BaseException:
             await self._seam.abandon(self)

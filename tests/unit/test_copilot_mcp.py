@@ -221,7 +221,7 @@ async def test_a_silent_server_holds_one_chat_and_no_other(
     make_world: Callable[..., World], fault: str
 ) -> None:
     """The first chat waits for the limit; while the server is known to be down it is not even asked."""
-    world = make_world(mcp_timeout=0.2, mcp_retry=60.0)
+    world = make_world(mcp_timeout=0.5, mcp_retry=60.0)
     async with McpServer(fault=fault) as mcp, no_leaks(), Closing(world):
         first = await world.tools(mcp.url)
         asked = mcp.connects
@@ -229,7 +229,7 @@ async def test_a_silent_server_holds_one_chat_and_no_other(
 
         assert ([], []) == (first, second)
         assert 1 == asked == mcp.connects
-        assert "no answer within 0.2 s" == world.row(mcp.url)["reason"]
+        assert "no answer within 0.5 s" == world.row(mcp.url)["reason"]
         assert world.row(mcp.url)["retry_in"] > 0
         assert 1 == len(world.changes)
 
@@ -480,7 +480,7 @@ async def _left(server: Any) -> None:
 
 async def test_many_chats_leave_nothing(make_world: Callable[..., World]) -> None:
     """Twenty chats, ten at a time, with a healthy, a broken and a silent server: nothing is left."""
-    world = make_world(mcp_timeout=0.2, mcp_retry=600.0)
+    world = make_world(mcp_timeout=0.5, mcp_retry=600.0)
     async with (
         McpServer() as good,
         McpServer(fault="500") as bad,
