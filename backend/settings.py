@@ -109,7 +109,7 @@ def parse(name: str, raw: Any) -> Any:
     spec = next((f for f in fields(Settings) if f.name == name), None)
     if spec is None:
         raise KeyError(name)
-    kind = type(spec.default)
+    kind: type[Any] = type(spec.default)
     if kind is bool:
         if isinstance(raw, bool):
             return raw

@@ -109,7 +109,8 @@ class ChatSeam:
                 # (or, without it, this) stops the chat.
                 pump.release()
 
-        return mark_wrapper(wrapped, function)
+        wrapper: Generator = mark_wrapper(wrapped, function)
+        return wrapper
 
 
 def _readers(copilot: CopilotModules) -> tuple[Callable[[], str | None], Callable[[], str | None]]:

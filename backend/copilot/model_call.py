@@ -127,69 +127,70 @@ class ModelCall:
         while True:
             self._attempt += 1
             self._partial = []
-            lease = None
-            error: BaseException
+            lease = watch = final = None
             try:
                 lease = self._breaker.acquire()
                 watch = self._watch()
-                final = None
+                source = self._open_stream(self._model, self._arguments, WatchedClient(self._client, watch))
                 try:
-                    source = self._open_stream(
-                        self._model, self._arguments, WatchedClient(self._client, watch)
-                    )
-                    try:
-                        while True:
-                            try:
-                                event = await watch.next(source)
-                            except StopAsyncIteration:
-                                break
-                            kind = event.type
-                            if kind == "response.output_text.delta":
-                                self._saw_text(event.delta)
-                            elif kind == "response.completed":
-                                final = event
-                                continue
-                            elif kind == "response.created":
-                                self._mark(event, RETRY if self._began_text else FRESH)
-                                self._began_text = True
-                            elif watch.answered and self._chat is not None and self._chat.first_token is None:
-                                self._saw_first_token(self._chat)
-                            yield event
-                    finally:
-                        await source.aclose()
-                finally:
-                    await watch.aclose()
-                if self._ask_again_without_unknown_tools(final):
-                    lease.success()
-                    continue
-                notice = self._judge(watch, final.response if final is not None else None)
-                lease.success()
-                self._succeeded()
-                if notice:
-                    for event in self._tell(notice):
+                    while True:
+                        try:
+                            event = await watch.next(source)
+                        except StopAsyncIteration:
+                            break
+                        kind = event.type
+                        if kind == "response.output_text.delta":
+                            self._saw_text(event.delta)
+                        elif kind == "response.completed":
+                            final = event  # held back until the answer has been judged
+                            continue
+                        elif kind == "response.created":
+                            self._mark(event, RETRY if self._began_text else FRESH)
+                            self._began_text = True
+                        elif watch.answered and self._chat is not None and self._chat.first_token is None:
+                            self._saw_first_token(self._chat)
+                        if lease.probe and watch.answered:
+                            lease.success()  # others need not wait until a long answer has ended
                         yield event
-                await self._drain()
-                self._count_usage(final.response)
-                yield final
-                return
+                finally:
+                    await source.aclose()
+                    await watch.aclose()
+                closing = self._accept(watch, final)
+                lease.success()
+                if closing is None:
+                    continue
             except (asyncio.CancelledError, GeneratorExit):
                 if lease is not None:
                     lease.cancelled()
                 raise
-            except Exception as caught:
-                error = caught
-            cause = self._pulse.recovery.classify(error)
-            if lease is not None:
-                (lease.failure if cause.counts_against_upstream else lease.success)()
-            if not await self._wait_for_retry(error, cause):
-                for event in self._give_up(cause):
-                    yield event
-                await self._drain()
-                closing = completed_event(self._kept)
-                if self._began_text:
-                    self._mark(closing, GAVE_UP)
-                yield closing
-                return
+            except Exception as error:
+                # What the client takes for an empty or broken stream may be a page, or an error in JSON.
+                failure = (watch.wrong_body() if watch is not None else None) or error
+                cause = self._pulse.recovery.classify(failure)
+                if lease is not None:
+                    lease.settle(cause)
+                if await self._wait_for_retry(failure, cause):
+                    continue
+                closing = self._give_up(cause)
+            await self._drain()
+            for event in closing:
+                yield event
+            return
+
+    def _accept(self, watch: StreamWatch, final: Any) -> list[Any] | None:
+        """The events that close the call, if the answer may pass; None to ask again, for another answer.
+
+        Raises what is wrong with the answer.
+        """
+        if self._ask_again_without_unknown_tools(final):
+            return None
+        if wrong := watch.wrong_body():
+            raise wrong
+        notice = self._judge(watch, final.response if final is not None else None)
+        if self._retried is not None:
+            self._record(self._retried, "recovered")
+        self._count_usage(final.response)
+        return [*(self._tell(notice) if notice else ()), final]
 
     def _watch(self) -> StreamWatch:
         settings = self._pulse.settings.current
@@ -367,11 +368,15 @@ class ModelCall:
         return True
 
     def _give_up(self, cause: Classification) -> list[Any]:
-        """Note the end of the attempts; returns events to yield where no chat seam can tell the user."""
+        """Tell the user; returns the events that close the call with the longest text that came."""
         self._keep_partial()
         if self._chat is not None:
             self._chat.failed = True
-        return self._tell(self._explained(cause))
+        told = self._tell(self._explained(cause))
+        closing = completed_event(self._kept)
+        if self._began_text:
+            self._mark(closing, GAVE_UP)
+        return [*told, closing]
 
     def _keep_partial(self) -> None:
         if self._length() > len(self._kept):
@@ -381,6 +386,7 @@ class ModelCall:
         return sum(map(len, self._partial))
 
     def _tell(self, notice: str) -> list[Any]:
+        """Leave a notice with the chat; returns events that say it where there is no chat seam to do so."""
         if self._chat is not None and self._chat.pump_task is not None:
             self._chat.notices.append(notice)
             return []
@@ -399,10 +405,6 @@ class ModelCall:
             where_set=chat.model_set_in if chat is not None else None,
             partial=bool(self._kept or self._length()),
         )
-
-    def _succeeded(self) -> None:
-        if self._retried is not None:
-            self._record(self._retried, "recovered")
 
     def _record(self, cause: Classification, outcome: ErrorOutcome, wait: float | None = None) -> None:
         self._error_id = self._pulse.recovery.record(
@@ -452,12 +454,13 @@ class ModelCall:
                 raise
             except Exception as error:
                 cause = self._pulse.recovery.classify(error)
-                (lease.failure if cause.counts_against_upstream else lease.success)()
+                lease.settle(cause)
                 if not await self._wait_for_retry(error, cause):
                     raise
             else:
                 lease.success()
-                self._succeeded()
+                if self._retried is not None:
+                    self._record(self._retried, "recovered")
                 return answer
 
 

@@ -60,8 +60,8 @@ def strip_messages(messages: Any) -> Any:
 
 def _strip_content(content: Any) -> tuple[Any, bool]:
     if isinstance(content, str):
-        text = strip(content)
-        return (content, True) if text == content else (text, bool(text.strip()))
+        clean = strip(content)
+        return (content, True) if clean == content else (clean, bool(clean.strip()))
     if isinstance(content, list):
         parts: list[Any] = []
         changed = False

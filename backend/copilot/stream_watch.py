@@ -8,18 +8,19 @@ heartbeat comment is a sign of life, too), passes here, with any version of the 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
-from ..error_handling import HtmlBody, StreamStalled, UnexpectedBody
+from ..error_handling import PulseError, StreamStalled, wrong_body
 
 T = TypeVar("T")
 # A server that sends heartbeats for ever without a token is not waited for longer than this, in seconds.
 HEARTBEAT_LIMIT: Final = 600.0
 # The loop gets a turn at least this often while a model is fast, in seconds.
 TURN: Final = 0.005
+# Of a body that is no stream so much is kept to tell what it is, in bytes.
+HEAD: Final = 4096
 
 
 class StreamWatch:
@@ -36,6 +37,7 @@ class StreamWatch:
         self.finish_reason: str | None = None
         self.done_seen = False
         self.reasoning = 0
+        self.chunks = 0
         self.has_text = False
         self.has_reasoning = False
         self.has_tool_call = False
@@ -48,6 +50,8 @@ class StreamWatch:
         self._fired = False
         self._timer: asyncio.TimerHandle | None = None
         self._stream: Any = None
+        self._response: Any = None
+        self._head = bytearray()
         self._arm()
 
     # -- silence ---------------------------------------------------------------------------------
@@ -113,11 +117,14 @@ class StreamWatch:
     def saw_bytes(self, data: bytes) -> None:
         """Called for every piece of the body, heartbeats included."""
         self._alive = self._loop.time()
+        if not self.chunks and len(self._head) < HEAD:
+            self._head += data[:HEAD]
         if b"[DONE]" in data:
             self.done_seen = True
 
     def saw_chunk(self, chunk: Any) -> None:
         """Called for every chunk of the completion."""
+        self.chunks += 1
         for choice in getattr(chunk, "choices", None) or ():
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
@@ -138,18 +145,32 @@ class StreamWatch:
             elif getattr(delta, "refusal", None):
                 self.has_text = True
 
-    async def take(self, stream: Any) -> WatchedStream:
-        """Watch an opened stream. Reads no more of it than its headers, unless it is no stream.
-
-        Raises HtmlBody if the server answered with a web page, UnexpectedBody if with JSON.
-        """
+    def take(self, stream: Any) -> WatchedStream:
+        """Watch an opened stream."""
         self._stream = stream
         response = getattr(stream, "response", None)
         if response is not None:
             self._alive = self._loop.time()
-            await refuse_what_is_no_stream(response, self.base_url)
+            self._response = response
             self._watch_bytes(response)
         return WatchedStream(stream, self)
+
+    def wrong_body(self) -> PulseError | None:
+        """What came instead of a stream (a web page, a JSON error with status 200), judged by its first bytes.
+
+        None if chunks came, or nothing at all. The client reads such a body as an empty stream.
+        """
+        response = self._response
+        if self.chunks or response is None or not self._head:
+            return None
+        url = str(response.url)
+        return wrong_body(
+            response.headers.get("content-type"),
+            bytes(self._head),
+            url=self.base_url if response.history else url,
+            status=response.status_code,
+            redirected_to=url if response.history else None,
+        )
 
     def _watch_bytes(self, response: Any) -> None:
         read = response.aiter_bytes
@@ -169,26 +190,6 @@ class StreamWatch:
         stream, self._stream = self._stream, None
         if stream is not None:
             await close_stream(stream)
-
-
-async def refuse_what_is_no_stream(response: Any, base_url: str) -> None:
-    """Raise if `response` is a web page (the base URL names no API) or JSON (often an error, with status 200)."""
-    kind = response.headers.get("content-type", "").lower()
-    url = str(response.url)
-    if "html" in kind:
-        redirected = url if getattr(response, "history", None) else None
-        raise HtmlBody(_host(base_url), base_url if redirected else url, redirected, status=response.status_code)
-    if "json" in kind and "ndjson" not in kind:
-        data = await response.aread()
-        try:
-            body = json.loads(data)
-        except ValueError:
-            body = data[:500].decode("utf-8", "replace")
-        raise UnexpectedBody(_host(base_url), url, body, status=response.status_code, content_type=kind)
-
-
-def _host(url: str) -> str:
-    return url.partition("//")[2].partition("/")[0].rpartition("@")[2] or url
 
 
 class WatchedStream:
@@ -233,7 +234,7 @@ class _Completions:
 
     async def create(self, *args: Any, **kwargs: Any) -> Any:
         answer = await self._completions.create(*args, **kwargs)
-        return await self._watch.take(answer) if hasattr(answer, "__aiter__") else answer
+        return self._watch.take(answer) if hasattr(answer, "__aiter__") else answer
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._completions, name)

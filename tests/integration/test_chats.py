@@ -316,7 +316,7 @@ async def test_copilot_is_found_in_any_order_under_any_name(
     llm: FaultServer, order: list[Any], name: str
 ) -> None:
     """Neither the load order nor the name of Copilot's folder, or ours, matters."""
-    names = {STANDIN: name, PLUGIN: "my pulse.plugin-1"}
+    names: dict[Path | str, str] = {STANDIN: name, PLUGIN: "my pulse.plugin-1"}
     async with Host(order, llm=llm, env=ENVIRONMENT, names=names) as host:
         assert not host.failed
         chat = await host.chat(session="a")

@@ -13,8 +13,20 @@ from tests.integration.fault_rows import ENVIRONMENT, FULL
 from tests.integration.test_chats import pulse_of, warm
 from tests.support.host import PLUGIN, STANDIN, Host
 from tests.support.llm_server import FaultServer
-from tests.support.llm_steps import Gate, Pause, Plan, ToolCall, Wait, Words, answer, eof_at, reset_at, status, words
-from tests.support.net import until
+from tests.support.llm_steps import (
+    Eof,
+    Pause,
+    Plan,
+    ToolCall,
+    Wait,
+    Words,
+    answer,
+    eof_at,
+    reset_at,
+    status,
+    words,
+)
+from tests.support.net import Gate, until
 
 NODES = [PLUGIN, STANDIN]
 
@@ -161,8 +173,6 @@ async def test_the_first_token_limit_can_be_switched_off(llm: FaultServer) -> No
 
 async def test_a_server_that_never_sends_a_finish_reason_is_learnt(llm: FaultServer) -> None:
     """Asked again once; from then on its `[DONE]` is enough, until a finish reason comes after all."""
-    from tests.support.llm_steps import Eof
-
     done = Plan(Words(40), Eof(done=True))
     async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
         llm.plan(done)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from backend.copilot.notices import mark, strip, strip_messages, with_notices
 
-plain = st.text(alphabet=st.characters(blacklist_characters="\u2063", blacklist_categories=("Cs",)))
+plain = st.text(alphabet=st.characters(exclude_characters="\u2063", exclude_categories=["Cs"]))
 
 
 @given(text=plain, notices=st.lists(plain.filter(str.strip), min_size=1, max_size=3))
