@@ -118,7 +118,10 @@ def add_routes(
             if path in GENERIC:
                 _add_generic(router, full, handler, report)
             else:
-                router.add_route(method, full, _guarded(handler))
+                if method == "GET":
+                    router.add_get(full, _guarded(handler))  # and HEAD, which uptime monitors like
+                else:
+                    router.add_route(method, full, _guarded(handler))
                 report.added.append(full)
     services.monitor.add_check("http:routes", report.finding)
     if not services.monitor.has_source(SourceNames.CONNECTIONS):
@@ -129,12 +132,13 @@ def add_routes(
 def _add_generic(router: web.UrlDispatcher, path: str, handler: Handler, report: RoutesReport) -> None:
     """Add a GET route that somebody else may have; theirs stays."""
     owned = any(
-        route.method in ("GET", "*") and route.resource is not None and route.resource.canonical == path
+        route.resource is not None and route.resource.canonical == path
         for route in router.routes()
+        if route.method in ("GET", "HEAD", "*")
     )
     if not owned:
         try:
-            router.add_route("GET", path, _guarded(handler))
+            router.add_get(path, _guarded(handler))
         except (RuntimeError, ValueError) as error:
             log.warning("%s could not be added: %s", path, error)
             owned = True

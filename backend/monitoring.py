@@ -218,12 +218,15 @@ class Monitor:
             await asyncio.sleep(TICK - self.clock() % TICK)
 
     async def aclose(self) -> None:
-        """Stop the tick and the watch and wait for both. Twice is fine; `start()` begins again."""
+        """Stop the tick and the watch and wait for both. Twice is fine; `start()` begins again.
+
+        A cancel while it waits leaves both stopping.
+        """
+        self.watch.stop()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait({task})
-        self.watch.stop()
 
     def tick(self) -> None:
         """Pull the sources, close the second in the history, evaluate the checks. Once a second."""

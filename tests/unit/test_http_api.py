@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,10 +12,11 @@ from aiohttp import ClientSession, web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from backend.http_api import RoutesReport, add_routes
+from backend.http_api import RoutesReport, _Kept, add_routes
 from backend.http_guard import MAX_BODY, same_origin
 from backend.monitoring import Monitor
 from backend.settings import LiveSettings, Settings
+from tests.support.net import until
 
 SECRET = "sk-proj-Zx81qPwLm0aVt5yHn3Ke9RbUc7Dg"  # no key of anybody
 
@@ -231,6 +233,51 @@ async def test_scraping_is_cached_for_a_moment(client: Client, monkeypatch: pyte
     await client.get("/metrics")
 
     assert len(made) == 2
+
+
+async def test_a_scraper_that_leaves_harms_no_other() -> None:
+    """Two wait for the same page; the first goes away in the middle, the second gets it, made once more."""
+    gates = [asyncio.Event(), asyncio.Event()]
+    started: list[int] = []
+
+    async def make() -> bytes:
+        started.append(1)
+        await gates[len(started) - 1].wait()
+        return b"page"
+
+    kept = _Kept(make)
+    first, second = asyncio.create_task(kept.get()), asyncio.create_task(kept.get())
+    await until(lambda: started)
+    first.cancel()
+    await asyncio.wait({first})
+    await until(lambda: len(started) == 2)
+    gates[1].set()
+
+    assert await second == b"page"
+    assert first.cancelled()
+
+
+async def test_a_client_that_leaves_before_its_body_changes_nothing(client: Client) -> None:
+    """Half a request and a closed socket: the handler ends, and nothing was taken over."""
+    host, port = client.base.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"POST /copilot-pulse/settings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 30\r\n\r\n{"
+    )
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+    assert (await client.get("/copilot-pulse/settings"))[0] == 200
+    assert client.parts.settings.current == Settings()
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/copilot-pulse/health"])
+async def test_head_is_answered(client: Client, path: str) -> None:
+    """Uptime monitors ask with HEAD."""
+    async with client.session.head(client.base + path) as response:
+        assert (response.status, await response.read()) == (200, b"")
 
 
 async def test_health_is_503_only_when_it_fails(client: Client) -> None:
@@ -528,8 +575,6 @@ async def test_no_two_routes_in_a_row_share_a_path() -> None:
 
 async def test_adding_routes_starts_nothing() -> None:
     """Registering costs no task, no thread, and does not load prometheus-client."""
-    import asyncio
-
     before = len(asyncio.all_tasks())
     add_routes(web.Application(), Parts())
 

@@ -251,6 +251,21 @@ async def test_start_and_close_leave_nothing() -> None:
     assert (len(asyncio.all_tasks()), threading.active_count()) == (tasks, threads)
 
 
+async def test_a_close_that_is_cancelled_still_stops_everything() -> None:
+    """A shut-down that is cut short leaves neither the task nor the thread."""
+    monitor = Monitor()
+    threads = threading.active_count()
+    monitor.start()
+    await until(lambda: monitor.ticks > 0)
+    closing = asyncio.create_task(monitor.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+
+    assert threading.active_count() == threads
+
+
 async def test_making_a_monitor_starts_nothing() -> None:
     """Importing and making must not cost ComfyUI a thread or a task."""
     tasks, threads = len(asyncio.all_tasks()), threading.active_count()
