@@ -168,6 +168,7 @@ class Host:
             web_root = folder / "web_root"
             web_root.mkdir()
             self.server.add_routes(web_root)
+            stack.push_async_callback(self._sweep, asyncio.all_tasks())
             runner = web.AppRunner(self.server.app, access_log=None, shutdown_timeout=0.2)
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
@@ -186,6 +187,17 @@ class Host:
     async def _stop(task: asyncio.Task[None]) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+    async def _sweep(self, before: set[asyncio.Task[Any]]) -> None:
+        """Close the clients that the unpatched stand-in leaves to the garbage collector, its runs with them.
+
+        Otherwise they would raise, and be logged, in whatever test happens to run when they are collected.
+        """
+        factory = sys.modules.get(f"{self._root()}.backend.agent_factory")
+        for client in list(getattr(factory, "CLIENTS", ())):
+            await client.close()
+        for task in asyncio.all_tasks() - before:
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _llm_url(self) -> str:
         if isinstance(self._llm, FaultServer):
@@ -215,9 +227,10 @@ class Host:
         sys.modules["server"] = door
 
         def restore() -> None:
-            prefixes = tuple(module.__name__ for module in self.loaded.values())
-            for name in set(sys.modules) - known:
-                if name in prefixes or name.startswith(tuple(f"{prefix}." for prefix in prefixes)):
+            roots = {module.__name__ for module in self.loaded.values()}
+            for name in set(sys.modules) - known:  # by the module's own name, so that aliases go too
+                own = getattr(sys.modules[name], "__name__", name)
+                if own in roots or own.startswith(tuple(f"{root}." for root in roots)):
                     del sys.modules[name]
             sys.modules.pop("server", None)
             if replaced is not None:
@@ -265,11 +278,17 @@ class Host:
 
     @property
     def root(self) -> str:
-        """The package name that the stand-in was loaded under."""
+        """The package name that the stand-in was loaded under; LookupError if it is not."""
+        found = self._root()
+        if found is None:
+            raise LookupError("the stand-in is not loaded")
+        return found
+
+    def _root(self) -> str | None:
         for module in self.loaded.values():
             if f"{module.__name__}.backend.controller.conversation_api" in sys.modules:
                 return module.__name__
-        raise LookupError("the stand-in is not loaded")
+        return None
 
     def copilot(self, suffix: str = "") -> Any:
         """A module of the stand-in, such as `backend.service.mcp_client`."""

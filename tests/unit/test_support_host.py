@@ -14,11 +14,14 @@ from tests.support.llm_server import FaultServer, words
 from tests.support.mcp_server import McpServer
 
 NODE = """
+import sys
+
 from aiohttp import web
 from server import PromptServer
 
 from . import inner
 
+sys.modules["my_alias"] = sys.modules[__name__]
 WEB_DIRECTORY = "web"
 NODE_CLASS_MAPPINGS = {}
 server = PromptServer.instance
@@ -70,6 +73,7 @@ async def test_everything_is_undone(node: Path) -> None:
         root = host.root
 
     assert not [name for name in sys.modules if name.startswith((root, str(node).replace(".", "_x_")))]
+    assert "my_alias" not in sys.modules
     assert "server" not in sys.modules
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from email.utils import parsedate_to_datetime
@@ -206,9 +207,20 @@ async def test_concurrent_chats_keep_their_scripts(llm: FaultServer) -> None:
     for i in range(50):
         llm.plan_for(f"<{i}>", Plan(Words(20, start=i * 100)))
 
-    replies = await asyncio.gather(*(ask(llm.base_url, f"I am <{i}>") for i in range(50)))
+    url = f"{llm.base_url}/chat/completions"
 
-    assert [words(20, start=i * 100) for i in range(50)] == [reply.text for reply in replies]
+    async def one(session: aiohttp.ClientSession, i: int) -> bytes:
+        messages = [{"role": "user", "content": f"I am <{i}>"}]
+        async with session.post(url, json={"stream": True, "messages": messages}) as response:
+            return await response.read()
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        replies = await asyncio.gather(*(one(session, i) for i in range(50)))
+
+    for i, reply in enumerate(replies):
+        sent = [json.loads(line[6:]) for line in reply.split(b"\n\n") if line.startswith(b"data: {")]
+        text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in sent)
+        assert words(20, start=i * 100) == text
     await llm.until_idle()
 
 

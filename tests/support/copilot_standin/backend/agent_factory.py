@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 from agents import (
     Agent,
@@ -16,6 +17,9 @@ from openai import AsyncOpenAI
 from .utils.globals import LLM_DEFAULT_BASE_URL, get_comfyui_copilot_api_key
 
 DEFAULT_MODEL = "standin-default"
+
+CLIENTS: WeakSet[AsyncOpenAI] = WeakSet()
+"""The clients made so far. Nothing here closes them (a flaw); a test host does when the test is over."""
 
 set_default_openai_api("chat_completions")
 set_tracing_disabled(False)
@@ -31,6 +35,7 @@ def create_agent(**kwargs: Any) -> Agent[Any]:
         api_key=config.get("openai_api_key") or get_comfyui_copilot_api_key() or "",
         default_headers={"X-Session-ID": session} if session else {},
     )
+    CLIENTS.add(client)
     model = OpenAIChatCompletionsModel(
         config.get("model_select") or wanted or DEFAULT_MODEL, openai_client=client
     )
