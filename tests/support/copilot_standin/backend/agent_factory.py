@@ -14,7 +14,7 @@ from agents import (
 )
 from openai import AsyncOpenAI
 
-from .utils.globals import LLM_DEFAULT_BASE_URL, get_comfyui_copilot_api_key
+from .utils.globals import endpoint_of, get_comfyui_copilot_api_key
 
 DEFAULT_MODEL = "standin-default"
 
@@ -31,7 +31,7 @@ def create_agent(**kwargs: Any) -> Agent[Any]:
     wanted = kwargs.pop("model", None)
     session = config.get("session_id")
     client = AsyncOpenAI(
-        base_url=config.get("openai_base_url") or LLM_DEFAULT_BASE_URL,
+        base_url=endpoint_of(config),
         api_key=config.get("openai_api_key") or get_comfyui_copilot_api_key() or "",
         default_headers={"X-Session-ID": session} if session else {},
     )
@@ -42,4 +42,5 @@ def create_agent(**kwargs: Any) -> Agent[Any]:
     limit = config.get("max_tokens")
     if limit:
         kwargs["model_settings"] = ModelSettings(max_tokens=limit)
-    return Agent(model=model, **kwargs)
+    kwargs["model"] = model
+    return Agent(**kwargs)

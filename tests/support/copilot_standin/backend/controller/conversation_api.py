@@ -77,11 +77,12 @@ async def invoke_chat(request: web.Request) -> web.StreamResponse:
     chosen = [
         item["data"][0] for item in body.get("ext") if item["type"] == "model_select" and item.get("data")
     ]
+    endpoints = get_llm_config_from_headers(request)
     config = apply_llm_env_defaults(
         {
+            **endpoints,
             "session_id": session_id,
             "workflow_checkpoint_id": checkpoint,
-            **get_llm_config_from_headers(request),
             "model_select": chosen[0] if chosen else None,
         }
     )
@@ -117,9 +118,8 @@ async def invoke_debug(request: web.Request) -> web.StreamResponse:
     response = await _begin(request)
 
     session_id, workflow = body.get("session_id"), body.get("workflow_data")
-    config = apply_llm_env_defaults(
-        {"session_id": session_id, "model": "standin-debug", **get_llm_config_from_headers(request)}
-    )
+    endpoints = get_llm_config_from_headers(request)
+    config = apply_llm_env_defaults({**endpoints, "session_id": session_id, "model": "standin-debug"})
     set_language(request.headers.get("Accept-Language", "en"))
     set_request_context(session_id, None, config)
     log.info(f"debug config: {config}")

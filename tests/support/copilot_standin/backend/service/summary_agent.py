@@ -7,7 +7,7 @@ from typing import Any
 from openai import OpenAI
 from pydantic import BaseModel
 
-from ..utils.globals import LLM_DEFAULT_BASE_URL, WORKFLOW_MODEL_NAME, get_comfyui_copilot_api_key
+from ..utils.globals import WORKFLOW_MODEL_NAME, endpoint_of, get_comfyui_copilot_api_key
 from ..utils.logger import log
 from ..utils.request_context import get_config
 
@@ -25,7 +25,7 @@ def generate_summary(messages: list[dict[str, Any]], previous_summary: str | Non
     config = get_config() or {}
     try:
         client = OpenAI(
-            base_url=config.get("openai_base_url") or LLM_DEFAULT_BASE_URL,
+            base_url=endpoint_of(config),
             api_key=config.get("openai_api_key") or get_comfyui_copilot_api_key() or "",
         )
         reply = client.chat.completions.parse(

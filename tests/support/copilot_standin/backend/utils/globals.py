@@ -33,6 +33,11 @@ def set_comfyui_copilot_api_key(api_key: str | None) -> None:
     _state["copilot_key"] = api_key
 
 
+def endpoint_of(config: dict[str, Any]) -> str:
+    """The base URL to use: the request's, else the hosted service's."""
+    return config.get("openai_base_url") or LLM_DEFAULT_BASE_URL
+
+
 def apply_llm_env_defaults(config: dict[str, Any] | None = None) -> dict[str, Any]:
     """A copy of `config` with what the environment fills in."""
     filled = dict(config or {})
