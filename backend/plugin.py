@@ -20,6 +20,7 @@ from aiohttp import web
 from .copilot.attach import Attachment
 from .http_api import add_routes
 from .http_panel import PanelFeed
+from .monitoring import SourceNames
 from .pulse import Pulse
 
 log = logging.getLogger("copilot_pulse")
@@ -60,7 +61,11 @@ class Plugin:
         self._load_user_settings()
         self.attachment.attach()
         self.attachment.http.install(app)
-        self._feed = add_routes(app.router, pulse, self.send).feed
+        feed = self._feed = add_routes(app.router, pulse, self.send).feed
+        pulse.monitor.add_source(
+            SourceNames.CONNECTIONS,
+            lambda: {"panels": len(feed), "websockets": len(getattr(self.server, "sockets", ()))},
+        )
         pulse.start()
         states = pulse.seams.states.values()
         pulse.publish(

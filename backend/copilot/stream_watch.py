@@ -21,6 +21,8 @@ HEARTBEAT_LIMIT: Final = 600.0
 TURN: Final = 0.005
 # Of a body that is no stream so much is kept to tell what it is, in bytes.
 HEAD: Final = 4096
+# A timer that comes later than this, in seconds, tells of a blocked loop and not of a silent model.
+LATE: Final = 0.05
 
 
 class StreamWatch:
@@ -48,6 +50,7 @@ class StreamWatch:
         self._turn = self._began
         self._waiting = False
         self._fired = False
+        self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._stream: Any = None
         self._response: Any = None
@@ -68,15 +71,19 @@ class StreamWatch:
         # One timer that looks at a time stamp when it fires: moving a timer for each chunk would cost
         # more than all else we do for it.
         limit = self._limit()
-        if limit > 0:
-            self._timer = self._loop.call_at(self._alive + limit, self._check)
-        else:
-            self._timer = self._loop.call_later(1.0, self._check)
+        self._due = self._alive + limit if limit > 0 else self._loop.time() + 1.0
+        self._timer = self._loop.call_at(self._due, self._check)
 
     def _check(self) -> None:
         self._timer = None
         limit = self._limit()
         now = self._loop.time()
+        late = now - self._due
+        if late > LATE:
+            # The loop itself stood still; what has arrived meanwhile is read before we judge.
+            self._due = now + min(late, 1.0)
+            self._timer = self._loop.call_at(self._due, self._check)
+            return
         silent = limit > 0 and now >= self._alive + limit
         endless = limit > 0 and not self.answered and now >= self._began + max(HEARTBEAT_LIMIT, limit)
         # While the consumer works on an event the model is not to blame for the silence.
