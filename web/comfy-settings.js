@@ -69,13 +69,13 @@ export function comfySettings(host) {
       category: ["Copilot Pulse", host.t(`settings.sections.${setting.section}`), setting.name],
       sortOrder: SETTINGS.length - index,
       attrs: typeof setting.value === "number" ? { min: setting.low, max: setting.high, step: setting.step } : undefined,
-      onChange: watcher(id, setting.name, host),
+      onChange: watcher(id, setting, host),
     };
   });
 }
 
-/** @param {string} id @param {string} name @param {SettingsHost} host */
-function watcher(id, name, host) {
+/** @param {string} id @param {Setting} setting @param {SettingsHost} host */
+function watcher(id, setting, host) {
   let begun = false;
   /** @type {unknown} */
   let accepted;
@@ -95,14 +95,15 @@ function watcher(id, name, host) {
   async function change(value, before) {
     let response;
     try {
-      response = await host.post(name, value);
+      response = await host.post(setting.name, value);
     } catch {
       host.warn(host.t("settings.rejected"), host.t("settings.unreachable"));
       return;
     }
     if (response.ok) return;
     const answer = await response.json().catch(() => ({}));
-    const allowed = answer?.problems?.[0]?.allowed;
+    const { low, high } = setting;
+    const allowed = low === undefined || high === undefined ? answer?.problems?.[0]?.allowed : host.t("settings.allowed", { low, high });
     host.warn(host.t("settings.rejected"), typeof allowed === "string" ? allowed : `HTTP ${response.status}`);
     if (accepted === value) {
       accepted = before;

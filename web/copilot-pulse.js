@@ -116,7 +116,7 @@ app.registerExtension({
   name: "CopilotPulse",
   settings: /** @type {any} */ (
     comfySettings({
-      t,
+      t: (key, params) => t(key, params), // of the language of that moment
       text: (key) => hostText("settings", key),
       post: (name, value) =>
         transport.fetch("/copilot-pulse/settings", { method: "POST", headers: JSON_HEADERS, body: JSON.stringify({ [name]: value }) }),

@@ -6,6 +6,7 @@ The servers live on a loop in a thread of their own, so that plain Playwright co
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tests.support.page import Chat, CopilotPage
 NEWEST_FRONTEND = "1.58.1"
 STANDIN = ROOT / "tests" / "support" / "copilot_standin"
 TAB = "copilot-pulse"
+SEEN_BEFORE = {"Comfy.TutorialCompleted": True, "Comfy.InstalledVersion": NEWEST_FRONTEND}
 
 
 class World:
@@ -44,6 +46,11 @@ class World:
         environment = {"BACKEND_BASE_URL": self.mcp.root, "COPILOT_STANDIN_SEARCH_URL": self.search.url}
         arguments = ["--front-end-root", str(frontend)] if frontend else []
         self.comfy = ComfyUI(folder, nodes, environment, arguments)
+        self.comfy.install()
+        # A first visit shows dialogs over everything.
+        user = self.comfy.app / "user" / "default"
+        user.mkdir(parents=True)
+        (user / "comfy.settings.json").write_text(json.dumps(SEEN_BEFORE), "utf-8")
         self.comfy.start()
 
     @property
@@ -108,12 +115,11 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0, what: str = "i
 
 
 def enter(page: Page, url: str) -> None:
-    """Load ComfyUI, past its first-visit dialogs, until our tab is there."""
+    """Load ComfyUI and wait until our tab is there."""
     page.goto(url)
     page.wait_for_function(
         "id => window.app?.extensionManager?.getSidebarTabs?.().some((tab) => tab.id === id)", arg=TAB, timeout=90_000
     )
-    page.evaluate("app.extensionManager.setting.set('Comfy.TutorialCompleted', true)")
     page.wait_for_function("document.querySelector('.side-tool-bar-container, .side-tool-bar, nav')")
 
 

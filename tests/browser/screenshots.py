@@ -1,0 +1,171 @@
+"""Takes the pictures of docs/screenshots/ from a real ComfyUI with real chats and real faults.
+
+    COPILOT_PULSE_COMFY_PYTHON=$(.ci/env.sh comfyui-plugin) python -m tests.browser.screenshots
+
+The chats go through the stand-in Copilot to a model server on loopback, which is told when to break; its name in
+the pictures is therefore 127.0.0.1. Takes about eight minutes: what failed is news for five. Nothing is drawn or retouched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.comfyui.harness import ROOT, free_port
+from tests.support.llm_server import Plan, answer, reset_at, status
+from tests.support.llm_steps import Pause, Stall, ToolCall, Words
+from tests.support.mcp_server import Tool
+
+from .chromium import launch
+from .comfy_world import World, enter, newest_frontend, setting, toggle, wait_for
+
+TARGET = ROOT / "docs" / "screenshots"
+LOOKS = [("dark", "en"), ("light", "en"), ("dark", "zh"), ("light", "zh")]
+QUICK = {"RetryBase": 0.1, "McpRetry": 60, "BreakerOpen": 60, "RetryBudget": 20}
+
+
+class Photographer:
+    """One page of ComfyUI that is put into each look and photographed."""
+
+    def __init__(self, page: Page, target: Path) -> None:
+        self.page = page
+        self.target = target
+
+    def look(self, palette: str, language: str) -> None:
+        setting(self.page, "Comfy.ColorPalette", palette)
+        setting(self.page, "Comfy.Locale", language)
+        title = {"en": "Trends", "zh": "趋势"}[language]
+        self.page.wait_for_function(
+            "title => document.querySelector('.cpulse-charts h3')?.textContent === title", arg=title
+        )
+
+    def all_looks(self, scene: str) -> None:
+        for palette, language in LOOKS:
+            self.look(palette, language)
+            name = f"panel-{scene}-{palette}" + ("" if language == "en" else f"-{language}")
+            self.shoot(name)
+        self.look("dark", "en")
+
+    def shoot(self, name: str) -> None:
+        self.page.evaluate("document.querySelector('.cpulse').scrollTop = 0")
+        self.page.mouse.move(1400, 600)
+        # Two frames: one for the theme, one for the charts that follow it.
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        path = self.target / f"{name}.png"
+        self.page.screenshot(path=path)
+        sys.stdout.write(f"{path.name}: {path.stat().st_size / 1000:.0f} kB\n")
+
+
+def widen(page: Page, width: int) -> None:
+    """Drag the sidebar's edge, as a reader does who wants to see more."""
+    box = page.locator(".cpulse").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] + 2, 500)
+    page.mouse.down()
+    page.mouse.move(box["x"] + width, 500, steps=5)
+    page.mouse.up()
+
+
+def steady(world: World, seconds: float) -> None:
+    """Ordinary chats, one after the other, so that the charts have something to tell; some need a retry."""
+    end = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        model = ("gpt-4.1-mini", "qwen3:8b", "deepseek-chat")[number % 3]
+        good = Plan(Pause(0.2 + 0.13 * (number % 4)), Words(90 + 30 * (number % 4), 0.012))
+        world.llm.plan(*([reset_at(25), good] if number % 6 == 3 else [good]))
+        world.chat(f"question {number}", model=model, session=f"s{number}")
+
+
+def busy(world: World) -> None:
+    """Four chats at once: one streams, one waits for its tool, one for its next try, one for its model."""
+    world.llm.plan_for("[stream]", Plan(Pause(0.5), Words(9000, 0.014)))
+    world.llm.plan_for("[tool]", Plan(Words(12, 0.02), ToolCall("search_nodes", {"query": "upscale"})), answer(20))
+    world.llm.plan_for("[retry]", status(429, retry_after=25), answer(40))
+    world.llm.plan_for("[wait]", Plan(before=Stall()))
+    for name, model in (
+        ("stream", "gpt-4.1-mini"), ("retry", "qwen3:8b"), ("wait", "deepseek-reasoner"), ("tool", "gpt-4.1-mini")
+    ):  # fmt: skip
+        world.begin(f"[{name}] please", model=model, session=f"busy-{name}")
+
+
+def stop_chats(world: World) -> None:
+    """End whatever still runs, as the panel's stop buttons do."""
+    for row in world.metrics()["chat"]["current"]:
+        if row["state"] not in ("done", "failed", "cancelled"):
+            world.comfy.post(f"/copilot-pulse/chats/{row['chat_id']}/stop", {})
+    wait_for(lambda: world.metrics()["chat"]["active"] == 0, what="the end of the chats")
+
+
+def main() -> int:
+    """Take all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", type=Path, default=TARGET)
+    parser.add_argument("--newest", action="store_true", help="on the newest frontend in place of the pinned one")
+    options = parser.parse_args()
+    options.target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="screenshots-") as folder, sync_playwright() as playwright:
+        world = World(Path(folder) / "run", frontend=newest_frontend() if options.newest else None)
+        browser = launch(playwright)
+        try:
+            context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
+            context.set_default_timeout(60_000)
+            page = context.new_page()
+            enter(page, world.url)
+            for name, value in QUICK.items():
+                setting(page, f"CopilotPulse.{name}", value)
+            toggle(page)
+            page.wait_for_selector(".cpulse-tile-value")
+            widen(page, 490)
+            scenes(world, Photographer(page, options.target))
+        finally:
+            browser.close()
+            world.close()
+    return 0
+
+
+def scenes(world: World, camera: Photographer) -> None:
+    """The four scenes, in the order in which a bad day brings them."""
+    page = camera.page
+    # What ComfyUI does while it starts is no news in a picture of a quiet minute.
+    page.wait_for_selector(".cpulse-verdict[data-status=pass]", timeout=180_000)
+    camera.all_looks("idle")
+
+    world.search.tools["search_nodes"] = Tool("found", delay=600)
+    steady(world, 45)
+    busy(world)
+    page.wait_for_selector(".cpulse-chat[data-state=streaming]")
+    steady(world, 8)
+    camera.all_looks("busy")
+    stop_chats(world)
+
+    world.search.tools.pop("search_nodes")
+    nobody = f"http://127.0.0.1:{free_port()}/v1"
+    for server in (world.mcp, world.search):
+        world.run(server.stop())
+    for number in range(4):
+        world.chat(f"into the void {number}", model="qwen3:8b", llm=nobody, session=f"void-{number}")
+    page.wait_for_selector(".cpulse-verdict[data-status=fail], .cpulse-verdict[data-status=warn]")
+    camera.all_looks("failing")
+
+    for server in (world.mcp, world.search):
+        world.run(server.start())
+    for button in page.locator(".cpulse-links button:visible").all():
+        button.click()
+    page.locator('.cpulse input[value="1h"]').check(force=True)
+    # The failed chats are news for five minutes.
+    begun = time.monotonic()
+    while not page.locator(".cpulse-verdict[data-status=pass]").count():
+        assert time.monotonic() - begun < 500, "health did not get well again"
+        steady(world, 10)
+    camera.all_looks("recovered")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
