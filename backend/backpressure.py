@@ -378,9 +378,10 @@ class BoundedQueue(Generic[T]):
         if level > self.peak:
             self.peak = level
         throttle, producers, room = self.throttle, self._producers, self._room
+        paused = throttle.waiting
         was = throttle.note(level)
-        if was is not None and not throttle.delaying:
-            self.let_go += throttle.waiting
+        if paused:
+            self.let_go += paused - throttle.waiting
         while producers.tickets and self._has_room() and producers.grant():
             self.let_go += 1
         if not level and self._joiners:

@@ -1,8 +1,9 @@
-"""Layer 4: makes producers wait by how full the queue is, and lets them go as soon as it empties."""
+"""Layer 4: makes producers wait by how full the queue is, and lets them go as its consumer keeps up."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
@@ -12,6 +13,11 @@ from .bp_zones import ThrottlePlan, Zone, ZoneMeter
 
 class Throttle:
     """Follows a queue's level (`note()`) and delays its producers (`pause()`). For the loop's thread.
+
+    The delay is what a producer waits at most. Whenever the level falls by one, the producer that has waited
+    longest goes on at once. So producers in a zone that delays are never faster than the consumer, nor slower
+    than it for long, and the level stands still where the two meet. Delays alone would make it swing: between
+    the 10 ms of a nearly red queue and the 100 ms of a red one there is nothing for 50 items a second.
 
     To read: `zone`, `floor` and `ceiling` (see `ZoneMeter`); `delaying`, whether producers have to wait in
     this zone; `count` and `seconds`, the pauses so far and their length; `waiting`, producers in a pause now;
@@ -30,7 +36,7 @@ class Throttle:
         self._meter = ZoneMeter(capacity, plan)
         self._clock = clock
         self._timer = timer
-        self._paused: set[asyncio.Future[None]] = set()
+        self._paused: OrderedDict[asyncio.Future[bool], None] = OrderedDict()
         self._crossed: float | None = None
         self.level = 0
         self.zone = self._meter.zone
@@ -48,7 +54,9 @@ class Throttle:
 
     def note(self, level: int) -> Zone | None:
         """The queue has `level` items now. Returns the zone it was in, if it is in another one now."""
-        self.level = level
+        fallen, self.level = self.level - level, level
+        while fallen > 0 and self._paused:
+            fallen -= _wake(self._paused.popitem(last=False)[0], True)
         if self.floor <= level <= self.ceiling:
             return None
         meter, was = self._meter, self.zone
@@ -64,8 +72,8 @@ class Throttle:
 
     def release(self) -> None:
         """Let every paused producer look again how long it has to wait."""
-        for future in self._paused:
-            _wake(future)
+        while self._paused:
+            _wake(self._paused.popitem(last=False)[0], False)
 
     def delay(self) -> float:
         """Seconds that a producer has to wait at the present level."""
@@ -74,11 +82,12 @@ class Throttle:
     async def pause(self, since: float | None = None) -> None:
         """Wait as long as the present fill asks for, counted from `since` (by the clock; None: from now).
 
-        Returns earlier when the queue falls into a lower zone that asks for less. A cancel changes nothing.
+        Returns earlier when an item was taken and this producer is the first of those that wait, or when the
+        queue has fallen into a lower zone that asks for less. A cancel changes nothing.
         """
         entered = now = self._clock()
         began = now if since is None else since
-        left = began + self._meter.delay(self.level) - now
+        left = self._left(began, now)
         if left <= 0:
             return
         if self._crossed is not None:
@@ -89,20 +98,27 @@ class Throttle:
         loop = asyncio.get_running_loop()
         try:
             while left > 0:
-                future: asyncio.Future[None] = loop.create_future()
-                self._paused.add(future)
-                alarm = self._timer(left, partial(_wake, future))
+                future: asyncio.Future[bool] = loop.create_future()
+                self._paused[future] = None
+                alarm = self._timer(left, partial(_wake, future, False))
                 try:
-                    await future
+                    if await future:
+                        return
                 finally:
-                    self._paused.discard(future)
+                    self._paused.pop(future, None)
                     alarm.cancel()
-                now = self._clock()
-                left = began + self._meter.delay(self.level) - now
+                left = self._left(began, self._clock())
         finally:
             self.seconds += self._clock() - entered
 
+    def _left(self, began: float, now: float) -> float:
+        delay = self._meter.delay(self.level)
+        return began + delay - now if delay else 0.0
 
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+
+def _wake(future: asyncio.Future[bool], go: bool) -> bool:
+    """Wake a producer, to go on or to look again; False if it is awake (or cancelled) already."""
+    if future.done():
+        return False
+    future.set_result(go)
+    return True

@@ -44,10 +44,9 @@ class Pacer:
             elapsed, last = now - last, now
             if sampled:
                 samples.append(now - event.time)
-            if elapsed < quarter:
-                between = min(2 * between + 1, MAX_BETWEEN)
-            else:
-                between = int(between * quarter / elapsed)
+            # Twice as many until the next, or as many as would have fitted into a quarter of a slice.
+            more = 2 * between + 1 if elapsed < quarter else int(between * quarter / elapsed)
+            between = min(more, MAX_BETWEEN)
             return between, (self._breathe() if waits and self._overdue(now) else done)
 
         return tick

@@ -79,8 +79,8 @@ class EventBus:
     """
 
     __slots__ = (
-        "__weakref__", "_capacity", "_clock", "_closed", "_conflated", "_failures", "_hooks", "_ids", "_inbox",
-        "_loop", "_names", "_nowait", "_pacer", "_refused", "_retired", "_sleep", "_slice", "_slow",
+        "__weakref__", "_capacity", "_clock", "_closed", "_conflated", "_failures", "_hooks", "_ids",
+        "_inbox", "_loop", "_names", "_nowait", "_pacer", "_refused", "_retired", "_sleep", "_slice", "_slow",
         "_subscriptions", "_table", "_throttle", "_waiting",
     )  # fmt: skip
 
