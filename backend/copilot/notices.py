@@ -13,14 +13,15 @@ from typing import Any, Final
 # U+2063 INVISIBLE SEPARATOR: no width, no blank (str.rstrip leaves it), kept by Markdown and JSON.
 _OPEN: Final = "\u2063\u2063"
 _CLOSE: Final = "\u2063\u2063\u2063"
-_NOTICE: Final = re.compile(r"\s*\u2063{2}[^\u2063]+\u2063{3}")
+_NOTICE: Final = re.compile(r"\s*> \u2063{2}[^\u2063]+\u2063{3}")
 
 
 def mark(notice: str) -> str:
     """`notice` as a quoted paragraph between the marks."""
     clean = notice.replace("\u2063", "").strip()
+    # The first mark stands behind the sign for a quotation: in front of it, Markdown would not see the sign.
     quoted = "\n".join(f"> {line}" if line else ">" for line in clean.split("\n"))
-    return f"{_OPEN}{quoted}{_CLOSE}"
+    return f"> {_OPEN}{quoted[2:]}{_CLOSE}"
 
 
 def with_notices(text: str, notices: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ def test_a_notice_is_shown_once_as_a_quoted_paragraph() -> None:
     """The same notice twice is one paragraph, quoted line by line, below the answer."""
     shown = with_notices("An answer.", ["First.\nSecond.", "First.\nSecond."])
 
-    assert "An answer.\n\n\u2063\u2063> First.\n> Second.\u2063\u2063\u2063" == shown
+    assert "An answer.\n\n> \u2063\u2063First.\n> Second.\u2063\u2063\u2063" == shown
 
 
 def test_a_notice_survives_copilots_rstrip() -> None:
@@ -60,6 +60,9 @@ def test_history_loses_notices_and_answers_that_were_nothing_else() -> None:
 
 def test_history_without_notices_is_the_same_object() -> None:
     """Copilot gets exactly what its page sent if there is nothing to take out."""
-    messages = [{"role": "user", "content": mark("quoted by the user")}, {"role": "assistant", "content": None}]
+    messages = [
+        {"role": "user", "content": mark("quoted by the user")},
+        {"role": "assistant", "content": None},
+    ]
 
     assert strip_messages(messages) is messages
