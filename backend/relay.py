@@ -1,0 +1,331 @@
+"""What a chat's handler writes, kept so that readers may come, go and come back.
+
+A `Relay` is the bounded log of one answer. Copilot writes cumulative text, so the log holds the newest text once,
+and for each reader works out what is new to it; only what is not text (data, other fields, the end) is kept item
+by item. Every write has a sequence number, from 1 on. A `RelayReader` pulls `frames`: plain dicts, ready for JSON,
+which docs/protocol.md describes. A slow reader costs a few numbers of memory and holds up nobody.
+
+All of it belongs to one thread, the event loop's. Offsets (`at`) count UTF-16 code units, as JavaScript does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from os.path import commonprefix
+from typing import Any, Final, Literal, NamedTuple
+
+Frame = dict[str, Any]
+Outcome = Literal["completed", "failed", "cancelled"]
+OUTCOMES: Final = ("completed", "failed", "cancelled")
+
+MAX_ITEMS: Final = 256
+"""Items that are no plain text, per answer; the oldest go first, and a reader that needs them is told of the gap."""
+MAX_ITEM_CHARS: Final = 4_000_000
+MAX_CUTS: Final = 32
+INDEX_STEP: Final = 256
+"""Characters between two marks of the index; a reader that comes back gets at most so many a second time."""
+MAX_INDEX: Final = 512
+OVERHEAD: Final = 2_000
+"""Bytes that a relay costs beside its text: counted, so that many empty answers cannot fill the memory."""
+
+
+class RelayEnded(RuntimeError):
+    """Raised when something is written after the end."""
+
+
+class _Item(NamedTuple):
+    seq: int
+    before: int  # the number of the newest plain text before it; 0: none since the item before
+    length: int  # of the text at that point, in characters
+    frame: Mapping[str, Any]  # with "type"; "item" carries text
+    size: int
+
+
+class _Cut(NamedTuple):
+    seq: int
+    kept: int  # characters of the text before it that are still valid
+
+
+class Relay:
+    """One answer: written by one, read by any number. Nothing in it waits."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.text = ""
+        self.outcome: Outcome | None = None
+        self.readers: list[RelayReader] = []
+        # Called when a reader comes, leaves, pauses or goes on.
+        self.on_readers: Callable[[], None] | None = None
+        self._wide = False  # whether the text has characters of two UTF-16 units
+        self._text_seq = 0  # of the newest plain text, 0 if an item came later
+        self._items: deque[_Item] = deque()
+        self._item_chars = 0
+        self.lost = 0  # items that the log could not keep
+        self._lost_seq = self._lost_length = 0
+        self._cuts: list[_Cut] = []
+        self._index_seqs: list[int] = [0]
+        self._index_lengths: list[int] = [0]
+        self._index_step = INDEX_STEP
+        self._envelope: dict[str, Any] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the end has been written."""
+        return self.outcome is not None
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, roughly: four for a character that is not ASCII."""
+        wide = 1 if self.text.isascii() else 4
+        return OVERHEAD + len(self.text) * wide + 2 * self._item_chars + 80 * len(self._index_seqs)
+
+    # -- the writer's side -----------------------------------------------------------------------
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        """The answer begins. Raises RelayEnded, as all that writes does."""
+        self._add("head", {"status": status, "headers": dict(headers)})
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """One line of Copilot's answer: an object whose `text`, if it has one, is all the text so far.
+
+        A line that differs from the one before in its text alone is conflated; any other is kept whole.
+        """
+        text = line.get("text")
+        envelope = {name: value for name, value in line.items() if name != "text"}
+        if not isinstance(text, str):
+            self._add("item", {"line": dict(line)})
+            return
+        plain = self._envelope == envelope
+        self._set_text(text)
+        if plain:
+            self._text_seq = self.seq
+            self._wake()
+            return
+        # What follows an item with data, or the first line, is compared with its plain form.
+        self._envelope = {**envelope, **{n: v for n, v in PLAIN.items() if n in envelope}}
+        self._add("item", {"line": dict(line, text="")}, counted=True)
+
+    def raw(self, text: str) -> None:
+        """Something that is no line of Copilot's."""
+        self._add("raw", {"data": text})
+
+    def body(self, text: str) -> None:
+        """The whole body of an answer that is no stream, such as an error."""
+        self._add("body", {"data": text})
+
+    def end(self, outcome: Outcome) -> None:
+        """The answer has ended. The first end counts."""
+        if self.outcome is None:
+            self._add("end", {"outcome": outcome})
+            self.outcome = outcome
+            self._wake()
+
+    def _set_text(self, text: str) -> None:
+        if self.outcome is not None:
+            raise RelayEnded(f"written after the end ({self.outcome})")
+        self.seq += 1
+        old = self.text
+        if text.startswith(old):
+            added = text[len(old) :]
+        else:
+            kept = len(commonprefix([old, text]))
+            added = text[kept:]
+            self._cuts.append(_Cut(self.seq, kept))
+            if len(self._cuts) > MAX_CUTS:
+                # Two cuts in one: it may send a reader more than it lacks, never less.
+                first, second = self._cuts[:2]
+                self._cuts[:2] = [_Cut(second.seq, min(first.kept, second.kept))]
+        if added and not self._wide and not added.isascii():
+            self._wide = max(added) > "\uffff"
+        self.text = text
+        if abs(len(text) - self._index_lengths[-1]) >= self._index_step:
+            self._index_seqs.append(self.seq)
+            self._index_lengths.append(len(text))
+            if len(self._index_seqs) > MAX_INDEX:
+                self._index_step *= 2
+                del self._index_seqs[1::2]
+                del self._index_lengths[1::2]
+
+    def _add(self, kind: str, data: Mapping[str, Any], *, counted: bool = False) -> None:
+        if self.outcome is not None:
+            raise RelayEnded(f"written after the end ({self.outcome})")
+        if not counted:
+            self.seq += 1
+        frame = {"type": kind, **data}
+        size = len(repr(data)) if kind != "end" else 0
+        self._items.append(_Item(self.seq, self._text_seq, len(self.text), frame, size))
+        self._item_chars += size
+        self._text_seq = 0
+        while len(self._items) > 1 and (len(self._items) > MAX_ITEMS or self._item_chars > MAX_ITEM_CHARS):
+            # The head is what a reader needs before anything else.
+            lost = self._items[0] if self._items[0].frame["type"] != "head" else self._items[1]
+            self._items.remove(lost)
+            self._item_chars -= lost.size
+            self.lost += 1
+            self._lost_seq, self._lost_length = lost.seq, lost.length
+        self._wake()
+
+    def _wake(self) -> None:
+        for reader in self.readers:
+            reader.wake()
+
+    # -- the readers' side -----------------------------------------------------------------------
+
+    def read(self, after: int = 0, *, transport: str = "http") -> RelayReader:
+        """A reader that has everything up to the number `after`; close it when done.
+
+        A number that was never given counts as 0: the reader gets everything.
+        """
+        if not 0 <= after <= self.seq:
+            after = 0
+        index = bisect_right(self._index_seqs, after) - 1
+        reader = RelayReader(self, after, self._index_seqs[index], self._index_lengths[index], transport)
+        self.readers.append(reader)
+        self._readers_changed()
+        return reader
+
+    def _readers_changed(self) -> None:
+        if self.on_readers is not None:
+            self.on_readers()
+
+    def valid(self, length: int, seq: int) -> int:
+        """How many of the first `length` characters, as they were at `seq`, are still right."""
+        for cut in reversed(self._cuts):
+            if cut.seq <= seq:
+                break
+            length = min(length, cut.kept)
+        return length
+
+    def units(self, length: int) -> int:
+        """The first `length` characters in UTF-16 code units."""
+        if not self._wide:
+            return length
+        return len(self.text[:length].encode("utf-16-le", "surrogatepass")) // 2
+
+    def next_after(self, seq: int) -> _Item | None:
+        """The oldest kept item past `seq`."""
+        # Readers are nearly always at the end, so look from there.
+        found = None
+        for item in reversed(self._items):
+            if item.seq <= seq:
+                break
+            found = item
+        return found
+
+    def gap_after(self, seq: int) -> tuple[int, int]:
+        """The number up to which items past `seq` may be lost, and the text's length there; or 0, 0."""
+        return (self._lost_seq, self._lost_length) if self._lost_seq > seq else (0, 0)
+
+    @property
+    def text_seq(self) -> int:
+        """The number of the newest text that no item holds, or 0."""
+        return self._text_seq
+
+    def __repr__(self) -> str:
+        state = self.outcome or "running"
+        return f"<Relay {state}, seq {self.seq}, {len(self.text)} characters, {len(self.readers)} readers>"
+
+
+PLAIN: Final[Mapping[str, Any]] = {"ext": None, "finished": False}
+"""What a line of text alone has in the fields that make a line more than that."""
+
+
+class RelayReader:
+    """One reader of a relay. `next_nowait()` or `frames()`; `close()` when done."""
+
+    def __init__(self, relay: Relay, seq: int, text_seq: int, length: int, transport: str) -> None:
+        self.relay = relay
+        self.transport = transport
+        self.after = seq
+        self.paused = False
+        self._seq = seq  # everything up to here has been given
+        self._text_seq = text_seq  # the text that it has is at least that of this number ...
+        self._length = length  # ... with so many characters
+        self._ready = asyncio.Event()
+        self._ready.set()
+        self._closed = False
+
+    @property
+    def seq(self) -> int:
+        """The number of the newest frame given."""
+        return self._seq
+
+    @property
+    def done(self) -> bool:
+        """Whether the end has been given."""
+        return self.relay.finished and self._seq >= self.relay.seq
+
+    def wake(self) -> None:
+        """There may be something new."""
+        self._ready.set()
+
+    def next_nowait(self) -> Frame | None:
+        """The next frame, or None if there is nothing new. Plain texts in a row come as one."""
+        relay = self.relay
+        lost, length = relay.gap_after(self._seq)
+        item = relay.next_after(self._seq)
+        if lost and (item is None or item.seq > lost):
+            return {**self._delta(lost, length), "type": "gap", "lost": relay.lost}
+        if item is None:
+            if relay.text_seq <= self._seq:
+                return None
+            return self._delta(relay.text_seq, len(relay.text))
+        if item.frame["type"] == "item":
+            frame = self._delta(item.seq, item.length)
+            return {**frame, **item.frame}
+        if item.before > self._seq:
+            return self._delta(item.before, item.length)
+        self._seq = item.seq
+        return {**item.frame, "seq": item.seq}
+
+    def _delta(self, seq: int, length: int) -> Frame:
+        relay = self.relay
+        end = relay.valid(length, seq)
+        at = min(relay.valid(self._length, self._text_seq), end)
+        self._seq = self._text_seq = seq
+        self._length = end
+        return {"type": "delta", "seq": seq, "at": relay.units(at), "text": relay.text[at:end]}
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until there may be something new, `timeout` seconds at most; whether there is.
+
+        A cancel leaves the reader as it was.
+        """
+        if not self.pending:
+            self._ready.clear()
+            try:
+                await asyncio.wait_for(self._ready.wait(), timeout)
+            except asyncio.TimeoutError:
+                return False
+        return True
+
+    @property
+    def pending(self) -> bool:
+        """Whether `next_nowait()` would give a frame."""
+        return not self._closed and self._seq < self.relay.seq
+
+    async def frames(self, beat: float | None = None) -> AsyncIterator[Frame]:
+        """All frames up to and with the end. After `beat` seconds of silence comes {"type": "beat"}."""
+        while not self.done and not self._closed:
+            frame = self.next_nowait()
+            if frame is not None:
+                yield frame
+            elif not await self.wait(beat):
+                yield {"type": "beat"}
+
+    def pause(self, paused: bool) -> None:
+        """Say that nothing will be read for a while (or that reading goes on)."""
+        if self.paused != paused:
+            self.paused = paused
+            self.relay._readers_changed()
+
+    def close(self) -> None:
+        """Leave. Idempotent; `frames()` ends."""
+        if not self._closed:
+            self._closed = True
+            self._ready.set()
+            self.relay.readers.remove(self)
+            self.relay._readers_changed()

@@ -1,0 +1,268 @@
+"""The streams of this process: answers that a page can come back to, by an id that only the page knows.
+
+A stream is running until its answer has ended, and readable for `stream_keep` seconds after that, as far as
+`stream_keep_bytes` reach. While nobody reads a running one it lives on for `resume_grace` seconds; then the chat is
+stopped as if the page had hung up. For the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, Protocol
+
+from .relay import Outcome, Relay, RelayReader
+
+MAX_RUNNING: Final = 1_000
+MAX_PER_SESSION: Final = 8
+MAX_READERS: Final = 8
+MAX_GONE: Final = 1_000
+# 128 random bits are 22 characters of base64url.
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{22,64}")
+_LONGEST_SESSION: Final = 200
+
+
+class Timer(Protocol):
+    """What `call_later` returns."""
+
+    def cancel(self) -> Any: ...
+
+
+class Limits(Protocol):
+    """The settings that the store reads."""
+
+    @property
+    def resume_grace(self) -> float: ...
+    @property
+    def stream_keep(self) -> float: ...
+    @property
+    def stream_keep_bytes(self) -> int: ...
+
+
+class StreamRefused(Exception):
+    """Raised when a stream cannot be begun or read. `status` is the HTTP status that says the same."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Stream:
+    """A relay with its name, its session, and how to stop what writes to it."""
+
+    def __init__(self, stream_id: str, session: str, kind: str) -> None:
+        self.id = stream_id
+        self.session = session
+        self.kind = kind
+        self.relay = Relay()
+        self.claimed = False
+        self.chat_id = ""
+        # Cancels what writes, without waiting; set by who writes.
+        self.stop: Callable[[], None] | None = None
+        # Told whether the model should be held back.
+        self.hold: Callable[[bool], None] | None = None
+        self.cancelled = False
+        self.timer: Timer | None = None
+        self.ended = 0.0
+
+    @property
+    def state(self) -> Literal["running", "finished"]:
+        """Whether more may come."""
+        return "finished" if self.relay.finished else "running"
+
+    @property
+    def held(self) -> bool:
+        """Whether there are readers and all of them have paused."""
+        readers = self.relay.readers
+        return bool(readers) and all(reader.paused for reader in readers)
+
+    def cancel(self) -> None:
+        """Stop the chat at once, without waiting for it; no effect on one that has ended."""
+        if not self.relay.finished:
+            self.cancelled = True
+            if self.stop is not None:
+                self.stop()
+
+
+class StreamStore:
+    """All streams. `publish(type, data)` tells of readers that come and go."""
+
+    def __init__(
+        self,
+        *,
+        settings: Callable[[], Limits],
+        publish: Callable[[str, Mapping[str, Any]], None],
+        clock: Callable[[], float],
+        call_later: Callable[[float, Callable[[], None]], Timer] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._publish = publish
+        self._clock = clock
+        self._call_later = call_later
+        self._running: dict[str, Stream] = {}
+        self._kept: OrderedDict[str, Stream] = OrderedDict()
+        self._kept_bytes = 0
+        self._gone: OrderedDict[str, str] = OrderedDict()
+        self.refused = 0
+        self.resumed = 0
+
+    # -- beginning -------------------------------------------------------------------------------
+
+    def reserve(self, stream_id: str, session: str, kind: str = "chat") -> Stream:
+        """A new stream that nobody writes to yet. Raises StreamRefused: 400, 409 or 429."""
+        if not _ID.fullmatch(stream_id):
+            raise self._refuse(400, "a stream id is 22 to 64 characters of base64url, at least 128 random bits")
+        if not 0 < len(session) <= _LONGEST_SESSION:
+            raise self._refuse(400, "a stream needs a session_id of 1 to 200 characters")
+        self.sweep()
+        if stream_id in self._running or stream_id in self._kept or stream_id in self._gone:
+            raise self._refuse(409, "this stream id is in use")
+        if len(self._running) >= MAX_RUNNING:
+            raise self._refuse(429, f"{MAX_RUNNING} streams are running")
+        if sum(stream.session == session for stream in self._running.values()) >= MAX_PER_SESSION:
+            raise self._refuse(429, f"{MAX_PER_SESSION} streams of this session are running")
+        stream = Stream(stream_id, session, kind)
+        stream.relay.on_readers = lambda: self._readers_changed(stream)
+        self._running[stream_id] = stream
+        return stream
+
+    def claim(self, stream_id: str, session: str, kind: str) -> Stream:
+        """The stream that a request will write to: reserved for it, or new. Raises StreamRefused."""
+        stream = self._running.get(stream_id)
+        if stream is not None and not stream.claimed and stream.session == session:
+            stream.kind = kind
+        else:
+            stream = self.reserve(stream_id, session, kind)
+        stream.claimed = True
+        return stream
+
+    def finish(self, stream: Stream, outcome: Outcome) -> None:
+        """Nobody writes to `stream` any more; from now on it can be read, or it is forgotten. Idempotent."""
+        if self._running.pop(stream.id, None) is None:
+            return
+        self._disarm(stream)
+        stream.stop = stream.hold = None
+        stream.relay.end(outcome)
+        stream.ended = self._clock()
+        self._kept[stream.id] = stream
+        self._kept_bytes += stream.relay.size
+        self.sweep()
+
+    def discard(self, stream: Stream) -> None:
+        """Forget a stream for which nothing was done, as if it had never been."""
+        if self._running.pop(stream.id, None) is not None:
+            self._disarm(stream)
+            stream.stop = stream.hold = None
+            if not stream.relay.finished:
+                stream.relay.end("failed")
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def find(self, stream_id: str, session: str) -> Stream:
+        """The stream of this id and session.
+
+        Raises StreamRefused: 404 if it is not known (or belongs to another session), 410 if it was.
+        """
+        self.sweep()
+        stream = self._running.get(stream_id) or self._kept.get(stream_id)
+        if stream is not None and stream.session == session:
+            return stream
+        if self._gone.get(stream_id) == session:
+            raise self._refuse(410, "this answer is no longer kept")
+        raise self._refuse(404, "no such stream")
+
+    def read(self, stream: Stream, after: int, transport: str, *, resumed: bool = True) -> RelayReader:
+        """A new reader of `stream`. Raises StreamRefused (429) if it has too many."""
+        if len(stream.relay.readers) >= MAX_READERS:
+            raise self._refuse(429, f"{MAX_READERS} readers read this stream")
+        reader = stream.relay.read(after, transport=transport)
+        self.resumed += resumed
+        self._tell("stream.opened", stream, reader)
+        return reader
+
+    def leave(self, stream: Stream, reader: RelayReader) -> None:
+        """Close a reader. Idempotent."""
+        if reader in stream.relay.readers:
+            reader.close()
+            self._tell("stream.closed", stream, reader)
+
+    def _tell(self, type_: str, stream: Stream, reader: RelayReader) -> None:
+        self._publish(
+            type_,
+            {
+                "chat_id": stream.chat_id,
+                "transport": reader.transport,
+                "readers": len(stream.relay.readers),
+                "after": reader.after if type_ == "stream.opened" else reader.seq,
+            },
+        )
+
+    def _readers_changed(self, stream: Stream) -> None:
+        if stream.id not in self._running:
+            return
+        if stream.hold is not None:
+            stream.hold(stream.held)
+        if stream.relay.readers:
+            self._disarm(stream)
+        elif stream.timer is None:
+            later = self._call_later or asyncio.get_running_loop().call_later
+            stream.timer = later(self._settings().resume_grace, lambda: self._given_up(stream))
+
+    def _given_up(self, stream: Stream) -> None:
+        stream.timer = None
+        if not stream.relay.readers:
+            stream.cancel()
+
+    @staticmethod
+    def _disarm(stream: Stream) -> None:
+        if stream.timer is not None:
+            stream.timer.cancel()
+            stream.timer = None
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Forget finished streams that are too old, or too many for the memory they may take."""
+        settings = self._settings()
+        oldest = self._clock() - settings.stream_keep
+        while self._kept:
+            stream = next(iter(self._kept.values()))
+            if stream.ended >= oldest and self._kept_bytes <= settings.stream_keep_bytes:
+                break
+            del self._kept[stream.id]
+            self._kept_bytes -= stream.relay.size
+            self._gone[stream.id] = stream.session
+            if len(self._gone) > MAX_GONE:
+                self._gone.popitem(last=False)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Figures for metrics: counts and bytes, no ids and no text."""
+        self.sweep()
+        readers = [r for s in self._running.values() for r in s.relay.readers]
+        return {
+            "running": len(self._running),
+            "kept": len(self._kept),
+            "kept_bytes": self._kept_bytes,
+            "readers": {name: sum(r.transport == name for r in readers) for name in ("http", "websocket")},
+            "unread": sum(not s.relay.readers for s in self._running.values()),
+            "resumed_total": self.resumed,
+            "refused_total": self.refused,
+        }
+
+    def close(self) -> None:
+        """Stop what runs, without waiting, and forget all."""
+        for stream in list(self._running.values()):
+            self._disarm(stream)
+            stream.cancel()
+        self._kept.clear()
+        self._kept_bytes = 0
+
+    def _refuse(self, status: int, reason: str) -> StreamRefused:
+        self.refused += 1
+        return StreamRefused(status, reason)
+
+    def __repr__(self) -> str:
+        return f"<StreamStore {len(self._running)} running, {len(self._kept)} kept>"

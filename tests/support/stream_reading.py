@@ -1,0 +1,56 @@
+"""A page that reads frames (docs/protocol.md) and shows what Copilot's page would show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Page:
+    """Puts frames together. `lines` are Copilot's lines as far as they were not conflated."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.lines: list[dict[str, Any]] = []
+        self.seqs: list[int] = []
+        self.outcome: str | None = None
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.gaps = 0
+        self._line: dict[str, Any] = {}
+
+    @property
+    def seq(self) -> int:
+        """The number after which to go on."""
+        return self.seqs[-1] if self.seqs else 0
+
+    @property
+    def in_order(self) -> bool:
+        """Whether each frame came once, and in order."""
+        return all(a < b for a, b in zip(self.seqs, self.seqs[1:], strict=False))
+
+    def take(self, frame: dict[str, Any]) -> None:
+        """One frame."""
+        if "seq" in frame and frame["type"] != "state":
+            self.seqs.append(frame["seq"])
+        if "at" in frame:
+            units = self.text.encode("utf-16-le", "surrogatepass")[: 2 * frame["at"]]
+            assert len(units) == 2 * frame["at"], "a piece is missing"
+            self.text = units.decode("utf-16-le", "surrogatepass") + frame["text"]
+        kind = frame["type"]
+        if kind == "head":
+            self.status, self.headers = frame["status"], frame["headers"]
+        elif kind == "item":
+            self._line = dict(frame["line"])
+            self.lines.append({**self._line, "text": self.text} if "at" in frame else self._line)
+        elif kind == "delta":
+            plain = {**self._line}
+            for name, value in (("ext", None), ("finished", False)):
+                if name in plain:
+                    plain[name] = value
+            self.lines.append({**plain, "text": self.text})
+        elif kind == "body":
+            self.text = frame["data"]
+        elif kind == "gap":
+            self.gaps += 1
+        elif kind == "end":
+            self.outcome = frame["outcome"]
