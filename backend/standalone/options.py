@@ -48,9 +48,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         allow_abbrev=False,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port", type=_port, default=8188, help="port to listen on (default: %(default)s; 0: any)"
-    )
+    parser.add_argument("--port", type=_port, default=8188, help="port to listen on (default: %(default)s; 0: any)")
     parser.add_argument("--llm", metavar="URL", help="base URL of an OpenAI-compatible server")
     parser.add_argument("--model", metavar="NAME", help="the model to ask there")
     parser.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds its key")
@@ -64,9 +62,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _endpoint(
-    url: str | None, model: str | None, variable: str | None, environ: Mapping[str, str]
-) -> Endpoint | None:
+def _endpoint(url: str | None, model: str | None, variable: str | None, environ: Mapping[str, str]) -> Endpoint | None:
     if url is None:
         alone = "--model" if model is not None else "--api-key-env" if variable is not None else None
         if alone:
@@ -87,9 +83,7 @@ def _endpoint(
 
 def _check_url(url: str) -> None:
     if "@" in url:  # not echoed: what stands before the @ is a secret
-        raise UsageError(
-            "--llm must not hold a user name or a password; name the key's variable by --api-key-env"
-        )
+        raise UsageError("--llm must not hold a user name or a password; name the key's variable by --api-key-env")
     example = "such as http://127.0.0.1:1234/v1"
     try:
         parts = urlsplit(url)

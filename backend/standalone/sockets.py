@@ -58,9 +58,7 @@ class SocketHub:
         self._sockets.add(socket)
         sender = asyncio.get_running_loop().create_task(self._write(socket), name="page socket")
         try:
-            self.send(
-                "status", {"status": {"exec_info": {"queue_remaining": 0}}, "sid": client_id}, client_id
-            )
+            self.send("status", {"status": {"exec_info": {"queue_remaining": 0}}, "sid": client_id}, client_id)
             async for _ in ws:
                 pass  # pages say nothing here: they use HTTP
         finally:

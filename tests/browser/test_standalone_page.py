@@ -115,9 +115,7 @@ def test_stop_ends_the_answer_and_the_model(page: Page, program: Program) -> Non
 
 def test_text_is_only_ever_text(page: Page) -> None:
     """Neither what the user types nor what the model repeats becomes a live element or a script link."""
-    attack = (
-        '<img src=x onerror="window.hit=1"> [x](javascript:window.hit=1) **<script>window.hit=1</script>**'
-    )
+    attack = '<img src=x onerror="window.hit=1"> [x](javascript:window.hit=1) **<script>window.hit=1</script>**'
     send(page, attack)
     finished(page)
 

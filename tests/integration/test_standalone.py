@@ -144,12 +144,8 @@ async def test_tools_run_once_each(host: Host, client: aiohttp.ClientSession, dr
     assert answer.count("What the tools said") == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "says"), [("/401", "key"), ("/html", "web page"), ("/drop 9", "incomplete")]
-)
-async def test_what_cannot_be_repaired_is_told(
-    host: Host, client: aiohttp.ClientSession, text: str, says: str
-) -> None:
+@pytest.mark.parametrize(("text", "says"), [("/401", "key"), ("/html", "web page"), ("/drop 9", "incomplete")])
+async def test_what_cannot_be_repaired_is_told(host: Host, client: aiohttp.ClientSession, text: str, says: str) -> None:
     """The answer ends in a sentence with the host in it, and never with the key."""
     last = (await lines(client, text))[-1]
 
@@ -299,9 +295,7 @@ async def test_the_page_has_all_its_parts(host: Host, client: aiohttp.ClientSess
 async def test_the_panel_gets_live_data(client: aiohttp.ClientSession) -> None:
     """A page that says its panel is open gets snapshots and events over the socket, without any text."""
     async with client.ws_connect("/ws?clientId=page-1") as page:
-        async with client.post(
-            "/copilot-pulse/panel", json={"client_id": "page-1", "open": True}
-        ) as response:
+        async with client.post("/copilot-pulse/panel", json={"client_id": "page-1", "open": True}) as response:
             assert response.status == 200
         await lines(client, "/drop")
         types: set[str] = set()

@@ -15,9 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WITHOUT_AGENTS = (
-    "import sys; sys.modules['agents'] = None; from backend.standalone.cli import main; sys.exit(main([]))"
-)
+WITHOUT_AGENTS = "import sys; sys.modules['agents'] = None; from backend.standalone.cli import main; sys.exit(main([]))"
 
 
 @contextmanager

@@ -84,9 +84,7 @@ def test_reading_needs_only_the_right_name() -> None:
     assert status("GET", {"Host": "gpu-box:8188"}, loopback_only=False) == 200
 
 
-@pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
-)
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
 def test_only_json_changes_something(kind: str) -> None:
     """The types that a form can send across origins without asking are refused."""
     assert status("POST", {"Host": "127.0.0.1:8188", "Content-Type": kind}) == 415

@@ -88,9 +88,7 @@ async def test_429_says_when_to_come_back(model: ScriptedModel, client: Client) 
 
 
 @pytest.mark.parametrize("command", ["/stall", "/silent"])
-async def test_silence_ends_when_the_client_leaves(
-    model: ScriptedModel, client: Client, command: str
-) -> None:
+async def test_silence_ends_when_the_client_leaves(model: ScriptedModel, client: Client, command: str) -> None:
     """A stalled answer is dropped as soon as the client hangs up: nothing is left running."""
 
     async def listen() -> None:
@@ -148,9 +146,7 @@ async def test_tools_are_called_with_ids(model: ScriptedModel, client: Client) -
     async with post(client, model, "/tool", tools=tools) as response:
         body = await response.text()
 
-    calls = [
-        call for e in events(body) if e["choices"] for call in e["choices"][0]["delta"].get("tool_calls", ())
-    ]
+    calls = [call for e in events(body) if e["choices"] for call in e["choices"][0]["delta"].get("tool_calls", ())]
     assert [call["function"]["name"] for call in calls] == ["list_nodes", "now"]
     assert len({call["id"] for call in calls}) == 2
     assert '"finish_reason": "tool_calls"' in body

@@ -59,9 +59,7 @@ def test_the_key_is_not_in_the_repr() -> None:
         (["--wrong"], "--wrong"),
     ],
 )
-def test_what_cannot_work_ends_in_one_line(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_work_ends_in_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A mistake ends with code 2 and exactly one line on stderr that names it."""
     code = main(arguments, {"ODD": "a\nb"})
 

@@ -77,9 +77,7 @@ async def test_what_waits_for_a_slow_page_is_bounded(hub: SocketHub, client: Cli
     assert [(await ws.receive_json())["data"] for _ in range(8)] == list(range(92, 100))
 
 
-async def test_too_many_pages_are_refused(
-    hub: SocketHub, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_too_many_pages_are_refused(hub: SocketHub, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of connections is bounded, and a place that becomes free can be had."""
     monkeypatch.setattr(sockets, "MAX_SOCKETS", 1)
     ws = await connect(client, "a")
