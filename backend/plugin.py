@@ -14,6 +14,7 @@ import re
 import time
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -26,6 +27,7 @@ from .pulse import Pulse
 log = logging.getLogger("copilot_pulse")
 
 SETTING_PREFIX: Final = "CopilotPulse."
+ROOT: Final = Path(__file__).parents[1]
 
 
 class Plugin:
@@ -66,6 +68,7 @@ class Plugin:
             SourceNames.CONNECTIONS,
             lambda: {"panels": len(feed), "websockets": len(getattr(self.server, "sockets", ()))},
         )
+        self._serve_web(app)
         pulse.start()
         states = pulse.seams.states.values()
         pulse.publish(
@@ -87,6 +90,21 @@ class Plugin:
             raise
         except Exception:
             log.exception("Copilot Pulse did not stop cleanly")
+
+    def _serve_web(self, app: web.Application) -> None:
+        """Serve our web folder where ComfyUI cannot: it finds no file below a folder name that a URL must escape."""
+        folder = ROOT.name
+        if quote(folder) == folder:
+            return
+        files = (ROOT / "web").resolve()
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            path = (files / request.match_info["file"]).resolve()
+            if not path.is_relative_to(files) or not path.is_file():
+                raise web.HTTPNotFound
+            return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
+
+        app.router.add_get(f"/extensions/{{folder:{re.escape(folder)}}}/{{file:.+}}", serve)
 
     def _say(self, seconds: float) -> None:
         """Two lines at most: what was attached, and what was not and why."""

@@ -46,7 +46,7 @@ class Settings:
     retry_base: float = _setting(0.5, "Upper bound of the first wait; doubles each time.", unit="s", low=0, high=30)
     retry_max: float = _setting(10.0, "Upper bound of one wait, Retry-After excepted.", unit="s", low=0, high=120)
     retry_budget: float = _setting(30.0, "All waits of one model call together.", unit="s", low=0, high=600)
-    breaker_share: float = _setting(0.5, "Share of failed calls that opens a breaker.", low=0.05, high=1)
+    breaker_share: float = _setting(0.8, "Share of failed calls that opens a breaker.", low=0.05, high=1)
     breaker_min_calls: int = _setting(5, "Calls in the window before a breaker may open.", low=1, high=1000)
     breaker_window: float = _setting(60.0, "The window of a breaker.", unit="s", low=1, high=3600)
     breaker_open: float = _setting(20.0, "How long a breaker stays open before it probes.", unit="s", low=0.1, high=3600)

@@ -38,11 +38,9 @@ _MODULE: Final = "backend.service.mcp_client"
 _NAME: Final = "MCPServerSse"
 _NEEDED: Final = ("connect", "cleanup", "list_tools", "call_tool")
 _NOTICE: Final = {
-    "en": "Some of Copilot's tools were missing for this answer, because these tool servers cannot be"
-    " reached: {names}. They come back by themselves when the server does;"
-    " Copilot Pulse's panel shows the reason.",
-    "zh": "本次回答缺少部分工具：以下工具服务器无法连接：{names}。"
-    "服务器恢复后，这些工具会自动恢复；原因见 Copilot Pulse 面板。",
+    "en": "Answered without some of Copilot's tools: {names} cannot be reached. They come back by themselves."
+    " Copilot Pulse's panel shows why.",
+    "zh": "本次回答缺少部分工具：无法连接 {names}。恢复后会自动可用；原因见 Copilot Pulse 面板。",
 }
 
 

@@ -13,8 +13,10 @@ the pump has seen the text of the one before.
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import inspect
+import json
 import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -74,6 +76,8 @@ class RunReader:
                         )
                 elif kind == "run_item_stream_event":
                     self._saw_item(event.item)
+                    if event.item.type == "tool_call_output_item":
+                        event = with_text_output(event)
                 elif kind == "agent_updated_stream_event":
                     self._saw_agent(event.new_agent.name)
                 yield event
@@ -180,6 +184,24 @@ def _call_id(item: Any) -> str:
     raw = item.raw_item
     value = raw.get("call_id") if isinstance(raw, dict) else getattr(raw, "call_id", None)
     return str(value or "")
+
+
+def with_text_output(event: Any) -> Any:
+    """A tool's output as JSON text, where it is data.
+
+    Newer versions of openai-agents give an MCP tool's output as a dict. Copilot takes `str()` of it for JSON,
+    fails to read it, and the user gets no workflow cards. The run itself keeps its own item.
+    """
+    output = event.item.output
+    if not isinstance(output, (dict, list)):
+        return event
+    try:
+        text = json.dumps(output, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return event
+    item = copy.copy(event.item)
+    item.output = text
+    return dataclasses.replace(event, item=item)
 
 
 def read_run(pulse: Pulse, chat: Chat, run: Any) -> Any:

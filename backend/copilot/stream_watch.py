@@ -132,6 +132,7 @@ class StreamWatch:
     def saw_chunk(self, chunk: Any) -> None:
         """Called for every chunk of the completion."""
         self.chunks += 1
+        waited_for_first = not self.answered
         for choice in getattr(chunk, "choices", None) or ():
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
@@ -151,6 +152,9 @@ class StreamWatch:
                 self.reasoning += len(reasoning)
             elif getattr(delta, "refusal", None):
                 self.has_text = True
+        if waited_for_first and self.answered and self._timer is not None:
+            self._timer.cancel()  # armed with the longer limit
+            self._arm()
 
     def take(self, stream: Any) -> WatchedStream:
         """Watch an opened stream."""

@@ -31,7 +31,7 @@ from tests.support.llm_steps import (
     status,
     words,
 )
-from tests.support.mcp_server import McpServer
+from tests.support.mcp_server import McpServer, Tool, workflow_result
 from tests.support.net import until
 
 NODES = [PLUGIN, STANDIN]
@@ -411,3 +411,32 @@ async def test_no_key_is_logged(llm: FaultServer, tmp_path: Path) -> None:
     assert "config" in written, "the stand-in has logged its configuration"
     assert key not in written
     assert key not in chat.text
+
+
+@pytest.mark.parametrize("name", ["my pulse", "副驾驶", "plain-name"])
+async def test_the_panel_is_served_under_any_folder_name(name: str) -> None:
+    """Every script that ComfyUI lists for us can be fetched by a browser, and nothing outside our web folder."""
+    names: dict[Path | str, str] = {PLUGIN: name}
+    async with Host([PLUGIN], env=ENVIRONMENT, names=names) as host:
+        listed = [path for path in await host.page.json("/extensions") if name in path]
+        statuses = []
+        for path in [*listed, f"/extensions/{name}/../__init__.py", f"/extensions/{name}/%2e%2e/pyproject.toml"]:
+            async with host.page.session.get(host.url + path) as response:
+                statuses.append(response.status)
+
+    assert listed
+    assert {200} == set(statuses[:-2])
+    assert 200 not in statuses[-2:]
+
+
+async def test_the_data_of_a_tool_server_reaches_the_page(llm: FaultServer) -> None:
+    """What an MCP tool returns (workflow cards) is in the last line, with either version of the agent library."""
+    data = [{"id": 0, "name": "a workflow"}]
+    tool = Tool(workflow_result("a workflow"))
+    async with McpServer(tools={"gen_workflow": tool}) as tools, McpServer(tools={}) as search:
+        async with Host(NODES, llm=llm, env=ENVIRONMENT, mcp=(tools.root, search.url)) as host:
+            llm.plan(Plan(ToolCall("gen_workflow", {})), answer(3))
+            chat = await host.chat(session="a")
+
+    assert words(3) == chat.text
+    assert [{"type": "workflow", "data": data}] == chat.ext

@@ -23,6 +23,7 @@ from tests.support.llm_steps import (
     answer,
     eof_at,
     reset_at,
+    stall_at,
     status,
     words,
 )
@@ -236,3 +237,14 @@ async def test_other_requests_get_their_turn_while_a_model_is_fast(llm: FaultSer
 
     assert words(5000) == chat.text
     assert answered > 3
+
+
+async def test_a_stall_after_the_first_token_has_its_own_limit(llm: FaultServer) -> None:
+    """A long limit for the first token does not hold for the silence after it."""
+    limits = {**ENVIRONMENT, "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "3000"}
+    async with Host(NODES, llm=llm, env=limits) as host:
+        await warm(host, llm, "a")
+        llm.plan(stall_at(5), answer())
+        chat = await host.chat(session="a", timeout=10)
+
+    assert (FULL, 2) == (chat.text, len(llm.chats))
