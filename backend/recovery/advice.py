@@ -86,6 +86,9 @@ def _fields(
     server = host or p["server"]
     model_words = p["model_named"].format(name=name) if name else p["model"]
     called = addresses.clean_url(c.url) or (base.rstrip("/") + "/chat/completions" if base else server)
+    example = addresses.example(host)
+    if example.rstrip("/") == base.rstrip("/"):
+        example = addresses.example(None)  # that very address answered with the page
     f = {
         "server": server,
         "Server": server if host else _capital(server),
@@ -99,7 +102,7 @@ def _fields(
         "status": p["status"].format(status=c.status) if c.status else "",
         "called": called,
         "try_url": addresses.with_version(base or c.url or (f"http://{host}" if host else None)),
-        "example": addresses.example(host),
+        "example": example,
         "type": c.type.rpartition(".")[2],
         "seconds": _seconds(c.retry_after or 0.0, p, at_least=1.0),
         "picker": _picker(p, where_set),
