@@ -54,4 +54,4 @@ def _install() -> object | None:
 _plugin = _install()
 if _plugin is not None:
     WEB_DIRECTORY = "./web"
-    __all__ += ["WEB_DIRECTORY"]  # noqa: PLE0604
+    __all__ += ["WEB_DIRECTORY"]

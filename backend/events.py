@@ -9,7 +9,6 @@ seconds, sizes are characters of text unless the key says bytes. A key that may 
 from __future__ import annotations
 
 import sys
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypedDict

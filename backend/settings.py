@@ -49,7 +49,9 @@ class Settings:
     breaker_share: float = _setting(0.8, "Share of failed calls that opens a breaker.", low=0.05, high=1)
     breaker_min_calls: int = _setting(5, "Calls in the window before a breaker may open.", low=1, high=1000)
     breaker_window: float = _setting(60.0, "The window of a breaker.", unit="s", low=1, high=3600)
-    breaker_open: float = _setting(20.0, "How long a breaker stays open before it probes.", unit="s", low=0.1, high=3600)
+    breaker_open: float = _setting(
+        20.0, "How long a breaker stays open before it probes.", unit="s", low=0.1, high=3600
+    )
     breaker_probes: int = _setting(1, "Probes let through at once while half open.", low=1, high=10)
     mcp_timeout: float = _setting(5.0, "How long an MCP server may take to connect.", unit="s", low=0.1, high=300)
     mcp_retry: float = _setting(20.0, "How long a dead MCP server is left alone.", unit="s", low=0.1, high=3600)
