@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import multiprocessing
-import os
 import statistics
 import sys
 import time
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    sys.stderr = open(os.devnull, "w")  # the stand-in logs every message, as Copilot does
+    logging.disable(logging.CRITICAL)  # the stand-in logs every message, as Copilot does
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, options.tokens), daemon=True)
     server.start()

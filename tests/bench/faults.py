@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
+import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -104,9 +104,12 @@ async def measure() -> list[tuple[Row, str, str, str]]:
         async with Host([PLUGIN, STANDIN], llm=calm, env=ENVIRONMENT) as host:
             expected = {row.name: await _expected(host, row) for row in ROWS}
             pulse = await _column(host, expected, ROWS)
-        async with McpServer() as tools, McpServer(tools={}) as search:
-            async with Host([STANDIN], llm=calm, mcp=(tools.root, search.url)) as host:
-                up = await _column(host, expected, ROWS)
+        async with (
+            McpServer() as tools,
+            McpServer(tools={}) as search,
+            Host([STANDIN], llm=calm, mcp=(tools.root, search.url)) as host,
+        ):
+            up = await _column(host, expected, ROWS)
         async with Host([STANDIN], llm=calm) as host:
             down = await _column(host, expected, ROWS)
     return [(row, up[row.name], down[row.name], pulse[row.name]) for row in ROWS]
@@ -114,7 +117,8 @@ async def measure() -> list[tuple[Row, str, str, str]]:
 
 def table(results: list[tuple[Row, str, str, str]]) -> str:
     """The page in Markdown."""
-    good = [Counter(column in _GOOD for column in columns)[True] for columns in zip(*(r[1:] for r in results), strict=True)]
+    columns = zip(*(row[1:] for row in results), strict=True)
+    good = [Counter(verdict in _GOOD for verdict in column)[True] for column in columns]
     total = len(results)
     lines = [
         _HEAD,
@@ -131,7 +135,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    out, sys.stderr = sys.stdout, open(os.devnull, "w")
+    out = sys.stdout
+    logging.disable(logging.CRITICAL)
     results = asyncio.run(measure())
     Path(TARGET).write_text(table(results), "utf-8")
     wrong = [(row.name, pulse) for row, _, _, pulse in results if pulse not in _GOOD]

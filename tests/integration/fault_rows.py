@@ -101,6 +101,8 @@ def told(name: str, *plans: Plan, says: tuple[str, ...], **options: object) -> R
 
 
 _TOOL = Plan(ToolCall("count_up", {"note": "a"}))
+_BROKEN_TOOL = Plan(Words(3), ToolCall("count_up", {"note": "a"}), Reset())
+_TEXT_AND_TOOL = Plan(Text("First. "), ToolCall("count_up", {"note": "a"}))
 _TWO_TOOLS = Plan(ToolCall("count_up", {"note": "a"}, id="a"), ToolCall("get_current_workflow", {}, id="b"))
 _HANDOFF = Plan(handoff("add a LoRA"))
 _UNKNOWN = Plan(ToolCall("make_coffee", {"sugar": 2}))
@@ -111,7 +113,7 @@ def _statuses() -> list[Row]:
     for code in (408, 409, 425, 429, 500, 502, 503, 504):
         rows.append(ok(f"status {code} once", status(code), answer()))
         rows.append(ok(f"status {code} twice", status(code), status(code), answer()))
-        rows.append(told(f"status {code} for ever", status(code), says=("127.0.0.1",), requests=4))
+        rows.append(told(f"status {code} for ever", status(code), says=("127.0.0.1", "fake-model"), requests=4))
     return rows
 
 
@@ -145,7 +147,7 @@ ROWS: tuple[Row, ...] = (
     # -- the stream holds something else ----------------------------------------------------------
     ok("error object in the stream", error_at(20), answer()),
     ok("rate limit told inside the stream",
-       Plan(Words(5), ErrorObject("Rate limit reached", code="rate_limit_exceeded", type="rate_limit_error")), answer()),
+       Plan(Words(5), ErrorObject("Rate limit", code="rate_limit_exceeded", type="rate_limit_error")), answer()),
     told("quota told inside the stream",
          Plan(ErrorObject("You exceeded your current quota", code="insufficient_quota", type="insufficient_quota")),
          says=("quota",)),
@@ -198,11 +200,11 @@ ROWS: tuple[Row, ...] = (
         tools={"count_up": 1}),
     Row("reset between two tools", (_TOOL, reset_at(3), Plan(ToolCall("get_current_workflow", {})), answer()),
         text=FULL, requests=4, tools={"count_up": 1, "get_current_workflow": 1}),
-    Row("reset while a tool call streams", (Plan(Words(3), ToolCall("count_up", {"note": "a"}), Reset()), _TOOL, answer()),
+    Row("reset while a tool call streams", (_BROKEN_TOOL, _TOOL, answer()),
         text=FULL, requests=3, tools={"count_up": 1}),
     Row("two tools at once, then a reset", (_TWO_TOOLS, reset_at(20), answer()), text=FULL, requests=3,
         tools={"count_up": 1, "get_current_workflow": 1}),
-    Row("text, a tool, then a reset", (Plan(Text("First. "), ToolCall("count_up", {"note": "a"})), reset_at(5), answer()),
+    Row("text, a tool, then a reset", (_TEXT_AND_TOOL, reset_at(5), answer()),
         text="First. " + FULL, requests=3, tools={"count_up": 1}),
     Row("a slow tool is no silence", (Plan(ToolCall("take_time", {"seconds": 0.9})), answer()), text=FULL,
         requests=2, tools={"take_time": 1}),

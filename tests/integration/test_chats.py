@@ -433,10 +433,13 @@ async def test_the_data_of_a_tool_server_reaches_the_page(llm: FaultServer) -> N
     """What an MCP tool returns (workflow cards) is in the last line, with either version of the agent library."""
     data = [{"id": 0, "name": "a workflow"}]
     tool = Tool(workflow_result("a workflow"))
-    async with McpServer(tools={"gen_workflow": tool}) as tools, McpServer(tools={}) as search:
-        async with Host(NODES, llm=llm, env=ENVIRONMENT, mcp=(tools.root, search.url)) as host:
-            llm.plan(Plan(ToolCall("gen_workflow", {})), answer(3))
-            chat = await host.chat(session="a")
+    async with (
+        McpServer(tools={"gen_workflow": tool}) as tools,
+        McpServer(tools={}) as search,
+        Host(NODES, llm=llm, env=ENVIRONMENT, mcp=(tools.root, search.url)) as host,
+    ):
+        llm.plan(Plan(ToolCall("gen_workflow", {})), answer(3))
+        chat = await host.chat(session="a")
 
     assert words(3) == chat.text
     assert [{"type": "workflow", "data": data}] == chat.ext

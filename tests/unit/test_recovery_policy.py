@@ -1,6 +1,6 @@
 """How long is waited before a broken call is made again, and the helper that does it."""
 
-# ruff: noqa: E501  (a table is read by its lines)
+
 
 from __future__ import annotations
 
