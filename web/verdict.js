@@ -87,13 +87,20 @@ function healthParams(values, format) {
   return params;
 }
 
-/** @param {Snapshot} snapshot @returns {ErrorRow | null} */
+/** Seconds for which the server holds a failed chat for news. */
+const NEWS = 300;
+
+/**
+ * The newest failure that tells why. That a server is left alone for a while is only what follows from it.
+ *
+ * @param {Snapshot} snapshot
+ * @returns {ErrorRow | null}
+ */
 function newestFailure(snapshot) {
-  let found = null;
-  for (const row of snapshot.errors.recent ?? []) {
-    if (row.outcome === "gave_up" && (!found || row.time > found.time)) found = row;
-  }
-  return found;
+  const failures = (snapshot.errors.recent ?? [])
+    .filter((row) => row.outcome === "gave_up" && row.time > snapshot.time - NEWS)
+    .sort((a, b) => b.time - a.time);
+  return failures.find((row) => row.kind !== "circuit_open") ?? failures[0] ?? null;
 }
 
 /** What happened, as a short phrase. @param {ErrorRow} row @param {Translate} t */
@@ -117,7 +124,7 @@ export function known(t, key, params) {
   return text === key ? "" : text;
 }
 
-/** A URL's host; any other name as it is. @param {string} name */
+/** The host in a breaker's name (`llm:host:port`) or a URL; any other name as it is. @param {string} name */
 export function shortName(name) {
-  return name.replace(/^\w+:\/\//, "").replace(/\/.*$/, "") || name;
+  return name.replace(/^(llm|mcp):/, "").replace(/^\w+:\/\//, "").replace(/\/.*$/, "") || name;
 }

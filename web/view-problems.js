@@ -20,7 +20,7 @@ export function createProblems(context) {
   const heading = h("h4", { text: t("problems.byType") });
   const element = h("section", { class: "cpulse-section cpulse-problems", "aria-label": t("sections.problems") },
     h("h3", { text: t("sections.problems") }), list, stall, heading, types);
-  const fill = keyedList(list, (/** @type {ErrorRow} */ row) => createRow(row, context));
+  const fill = keyedList(list, (/** @type {Problem} */ row) => createRow(row, context));
   const fillTypes = keyedList(types, (/** @type {[string, number, number]} */ row) => createType(row, context));
   return {
     element,
@@ -41,45 +41,57 @@ export function createProblems(context) {
   };
 }
 
+/** An error and how often the same came. @typedef {ErrorRow & { count: number }} Problem */
+
 /**
- * Newest first; of one failure (retrying, retrying, recovered) only its newest row. Exported for its test.
+ * Newest first; of one failure (retrying, retrying, recovered) only its newest row, and failures of the same kind,
+ * place and outcome as one with their number. Exported for its test.
  *
  * @param {readonly ErrorRow[]} recent
+ * @returns {Problem[]}
  */
 export function latest(recent) {
   const sorted = [...recent].sort((a, b) => b.time - a.time);
   const seen = new Set();
-  return sorted.filter((row) => {
-    const key = row.error_id ?? keyOf(row);
-    if (seen.has(key)) return false;
-    seen.add(key);
-    return true;
-  });
+  /** @type {Map<string, Problem>} */
+  const found = new Map();
+  for (const row of sorted) {
+    const failure = row.error_id ?? `${row.time}:${row.type}:${row.chat_id ?? ""}:${row.attempt ?? 0}`;
+    if (seen.has(failure)) continue;
+    seen.add(failure);
+    const key = keyOf(row);
+    const same = found.get(key);
+    if (same) same.count += 1;
+    else found.set(key, { ...row, count: 1 });
+  }
+  return [...found.values()];
 }
 
 /** @param {ErrorRow} row */
 function keyOf(row) {
-  return row.error_id ?? `${row.time}:${row.type}:${row.chat_id ?? ""}:${row.attempt ?? 0}`;
+  return [row.kind, row.type, row.host, row.model, row.outcome].join("|");
 }
 
-/** @param {ErrorRow} first @param {ViewContext} context */
+/** @param {Problem} first @param {ViewContext} context */
 function createRow(first, { t, format, service }) {
   const what = h("span", { class: "cpulse-row-title" });
+  const count = h("span", { class: "cpulse-times" });
   const when = h("time", { class: "cpulse-row-host" });
   const outcome = h("span", { class: "cpulse-state" });
   const where = h("span", { class: "cpulse-figures" });
   const summary = h("summary", {}, h("span", { class: "cpulse-dot", "aria-hidden": "true" }),
-    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, what, when), h("div", { class: "cpulse-row-sub" }, outcome, where)));
+    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, what, count, when), h("div", { class: "cpulse-row-sub" }, outcome, where)));
   const message = h("p", { class: "cpulse-message" });
   const advice = h("p", { class: "cpulse-advice" });
   const element = h("li", { class: "cpulse-row cpulse-problem" }, h("details", {}, summary, h("div", { class: "cpulse-detail" }, advice, message)));
 
-  /** @param {ErrorRow} row */
+  /** @param {Problem} row */
   function update(row) {
     const now = service.snapshot?.time ?? row.time;
     setAttr(element, "data-outcome", row.outcome ?? "gave_up");
     const title = kindText(row, t);
     setText(what, title);
+    setText(count, row.count > 1 ? `×${row.count}` : "");
     setText(when, format.when(row.time, now));
     setAttr(when, "title", format.clock(row.time, true));
     setText(outcome, row.outcome && OUTCOMES.has(row.outcome) ? t(`outcomes.${row.outcome}`) : "");

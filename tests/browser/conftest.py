@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+# Its plugin imports this when the run is over. In Python 3.11 parsing then fails ("AST constructor recursion depth
+# mismatch"), because Playwright's greenlets have shifted the interpreter's recursion counter.
+import hypothesis.internal.observability  # noqa: F401
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 

@@ -2,8 +2,8 @@
 
     COPILOT_PULSE_COMFY_PYTHON=$(.ci/env.sh comfyui-plugin) python -m tests.browser.screenshots
 
-The chats go through the stand-in Copilot to a model server on loopback, which is told when to break; its name in
-the pictures is therefore 127.0.0.1. Takes about eight minutes: what failed is news for five. Nothing is drawn or retouched.
+The chats go through the stand-in Copilot to a model server on loopback, which is told when to break: hence
+its name, 127.0.0.1. Takes about eight minutes: what failed is news for five. Nothing is drawn or retouched.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from .comfy_world import World, enter, newest_frontend, setting, toggle, wait_fo
 
 TARGET = ROOT / "docs" / "screenshots"
 LOOKS = [("dark", "en"), ("light", "en"), ("dark", "zh"), ("light", "zh")]
-QUICK = {"RetryBase": 0.1, "McpRetry": 60, "BreakerOpen": 60, "RetryBudget": 20}
+BANNER = ".bg-gradient-to-r button >> nth=-1"
+QUICK = {"LoopStall": 2, "RetryBase": 0.1, "McpRetry": 60, "BreakerOpen": 60, "RetryBudget": 60}
 
 
 class Photographer:
@@ -53,7 +54,9 @@ class Photographer:
 
     def shoot(self, name: str) -> None:
         self.page.evaluate("document.querySelector('.cpulse').scrollTop = 0")
-        self.page.mouse.move(1400, 600)
+        self.page.mouse.move(1200, 600)
+        # ComfyUI says that it has another language now; that is not what the picture is about.
+        self.page.wait_for_function("!document.querySelector('.p-toast-message, [data-testid=toast]')")
         # Two frames: one for the theme, one for the charts that follow it.
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         path = self.target / f"{name}.png"
@@ -114,12 +117,14 @@ def main() -> int:
         world = World(Path(folder) / "run", frontend=newest_frontend() if options.newest else None)
         browser = launch(playwright)
         try:
-            context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
+            context = browser.new_context(viewport={"width": 1280, "height": 1000}, locale="en-US")
             context.set_default_timeout(60_000)
             page = context.new_page()
             enter(page, world.url)
             for name, value in QUICK.items():
                 setting(page, f"CopilotPulse.{name}", value)
+            if not options.newest:
+                page.locator(BANNER).click()
             toggle(page)
             page.wait_for_selector(".cpulse-tile-value")
             widen(page, 490)
