@@ -310,6 +310,11 @@ class BoundedQueue(Generic[T]):
             closed=self.closed,
         )
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a task waits for the queue to get emptier."""
+        return bool(self._joiners or self._producers.tickets or self.throttle.waiting)
+
     def __len__(self) -> int:
         return len(self.items)
 

@@ -63,14 +63,14 @@ class Inbox:
             if waiting >= self._capacity and (waiting >= 2 * self._capacity or not self._essential(event)):
                 self.dropped_by_type[event.type] = self.dropped_by_type.get(event.type, 0) + 1
                 return
+            if self._woken is not loop:
+                try:
+                    loop.call_soon_threadsafe(self._run, loop)
+                except RuntimeError:  # closed since we looked
+                    raise LoopGoneError("its event loop is closed") from None
+                self._woken = loop
             self._events.append(event)
             self.received += 1
-            wake, self._woken = self._woken is not loop, loop
-        if wake:
-            try:
-                loop.call_soon_threadsafe(self._run, loop)
-            except RuntimeError:  # closed since we looked
-                raise LoopGoneError("its event loop is closed") from None
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the loop: publish what came, for a slice at most; the rest in the next turn."""
@@ -81,7 +81,7 @@ class Inbox:
             self._deliver(self._events.popleft())
             if self._events and self._clock() >= end:
                 with self._lock:
-                    wake, self._woken = self._woken is not loop, loop
-                if wake:
-                    loop.call_soon(self._run, loop)
+                    if self._woken is not loop:
+                        self._woken = loop
+                        loop.call_soon(self._run, loop)
                 return

@@ -38,8 +38,8 @@ class Mailbox:
 
     The task is made when the first event comes, runs in the context (contextvars) in which the handler was
     subscribed, and sleeps between events. A handler that raises costs its event only; `failed` is told. If
-    somebody else cancels the task, it ends, and the next event starts a new one; an event that was in the
-    handler's hands then is not delivered again.
+    somebody else cancels the task, it ends, and the next event (or whoever waits for this mailbox) starts a
+    new one; an event that was in the handler's hands then is not delivered again.
     """
 
     __slots__ = (
@@ -158,32 +158,45 @@ class Mailbox:
             queue.held = 0
             queue.wake = self._wake
             queue.settle()
+            if queue.items:  # cancelled by somebody else, with events waiting
+                asyncio.get_running_loop().call_soon(self._kick_if_awaited)
+
+    def _kick_if_awaited(self) -> None:
+        # Not otherwise: at the end of the loop everything is cancelled, and a new task would be one too many.
+        if self.queue.awaited:
+            self.kick()
 
     def _begin_slice(self) -> None:
         """The loop has just turned, and there are events to handle."""
-        queue = self.queue
-        # 1 from here to the end of the batch, although nothing is in hand between two events: a place too
-        # few for the time of a yield is harmless, one too many would break the bound.
-        queue.held = 1
-        queue.let_go = 0
-        self._slice_end = queue.clock() + self._slice
-        self._settle()
+        self.queue.let_go = 0
+        self._slice_end = self.queue.clock() + self._slice
+        self._next_in_hand(self._settle())
 
-    def _settle(self) -> None:
-        """Settle the queue's level, sample the age of the next event, say when to look up next."""
+    def _settle(self) -> float:
+        """Between two events: settle the queue's level, sample the age of the next event. Returns the time."""
         queue = self.queue
+        queue.held = 0
         queue.settle()
         now = queue.clock()
         if queue.items:
             self._sampled(now - queue.items[0].time)
+        return now
+
+    def _next_in_hand(self, now: float) -> None:
+        """The next event is popped right after this: it stays part of the level."""
+        queue = self.queue
+        queue.held = 1
+        queue.limit -= 1
         queue.deadline = min(self._slice_end, now + ATTENTION_SECONDS) if queue.attention else self._slice_end
 
     async def _look_up(self) -> None:
         """See to publishers that wait; let the loop turn if some can go on now, or the slice is over."""
-        self._settle()
-        if self.queue.let_go or self.queue.clock() >= self._slice_end:
+        now = self._settle()
+        if self.queue.let_go or now >= self._slice_end:
             await asyncio.sleep(0)
             self._begin_slice()
+        else:
+            self._next_in_hand(now)
 
 
 def _asked_to_stop() -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 from .bus_event import DONE, Event
 from .bus_routes import Answer, Tick
 
-MAX_BETWEEN: Final = 511
+MAX_BETWEEN: Final = 127
 KEEP_SAMPLES: Final = 4096
 
 
@@ -19,7 +19,7 @@ class Pacer:
 
     A publisher whose handlers are all plain functions never has to wait, so `while True: await publish()`
     would hold the loop for ever. A tick notices when the loop has not turned for `slice_seconds` and then
-    answers with a coroutine that lets it turn once. Ticks come every 512 events at least, and more often
+    answers with a coroutine that lets it turn once. Ticks come every 128 events at least, and more often
     when handlers are slow: about four in a slice, as far as the past tells.
     """
 

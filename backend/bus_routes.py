@@ -20,8 +20,8 @@ A route is a closure, because a local of an outer function is the cheapest thing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from .backpressure import BoundedQueue
 from .bus_event import Event
@@ -40,27 +40,45 @@ Failed = Callable[[Call, Event, BaseException], None]
 CAUGHT: Final = (Exception, asyncio.CancelledError)
 
 
-class Route:
-    """How events of one type are delivered. `published()` counts them; `calls` may be emptied in place."""
+class Calls(list[Call]):
+    """The plain handlers of one route, and whose they are.
 
-    __slots__ = ("__weakref__", "calls", "deliver", "published")
+    An owner that unsubscribes knows them weakly, and takes its handler out. A delivery that is under way
+    keeps its `Calls` alive, even if the route was replaced meanwhile.
+    """
 
-    def __init__(self, calls: list[Call]) -> None:
-        self.calls = calls
-        self.deliver: Callable[[Event], Answer]
-        self.published: Callable[[], int]
+    __slots__ = ("__weakref__", "_owners")
+
+    def __init__(self, calls: Iterable[tuple[object, Call]]) -> None:
+        pairs = list(calls)
+        super().__init__(call for _, call in pairs)
+        self._owners = [owner for owner, _ in pairs]
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def drop(self, owner: object) -> None:
+        """Don't call this owner's handler any more. The list keeps its length: a loop may be going through it."""
+        self[self._owners.index(owner)] = _gone
 
 
+def _gone(event: Event) -> None:
+    """Stands in for a handler that was unsubscribed."""
 
-def gone(event: Event) -> None:
-    """Stands in for a handler that was unsubscribed while an event is being delivered."""
+
+class Route(NamedTuple):
+    """How events of one type are delivered, and how many were."""
+
+    deliver: Callable[[Event], Answer]
+    published: Callable[[], int]
 
 
 def build(
-    calls: list[Call], queues: Sequence[Queue], done: Answer, tick: Tick, slow: Slow, failed: Failed
+    calls: Calls, queues: Sequence[Queue], done: Answer, tick: Tick, slow: Slow, failed: Failed
 ) -> Route:
     """The route to these handlers and queues, in the form that is cheapest for their number."""
-    route = Route(calls)
     left = total = 0
 
     if len(calls) == 1 and not queues:
@@ -134,5 +152,4 @@ def build(
     def published() -> int:
         return total - left
 
-    route.deliver, route.published = deliver, published
-    return route
+    return Route(deliver, published)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from .backpressure import BoundedQueue
 from .bus_event import Event
 from .bus_mailbox import Mailbox
-from .bus_routes import Call, Route, gone
+from .bus_routes import Call, Calls
 
 
 class Subscription:
@@ -30,7 +31,7 @@ class Subscription:
         self.errors = 0
         self.logged = float("-inf")
         self.unlogged = 0
-        self.routes: weakref.WeakSet[Route] | None = None
+        self.routes: weakref.WeakSet[Calls] | None = None
 
     @property
     def kind(self) -> str:
@@ -47,16 +48,16 @@ class Subscription:
             "errors": self.errors,
         }
 
-    def joins(self, route: Route) -> None:
-        """This subscription's handler is one of several in `route`."""
+    def joins(self, calls: Calls) -> None:
+        """This subscription's handler is one of several in a route."""
         if self.routes is None:
             self.routes = weakref.WeakSet()
-        self.routes.add(route)
+        self.routes.add(calls)
 
     def leaves(self) -> None:
         """Out of all routes at once, also of one that is delivering an event right now."""
-        for route in self.routes or ():
-            route.calls[:] = [gone if call is self.call else call for call in route.calls]
+        for calls in self.routes or ():
+            calls.drop(self)
 
 
 class Subscriptions:
@@ -113,6 +114,8 @@ def check_pattern(pattern: str) -> None:
 
 def is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling the handler gives a coroutine: async functions, methods, partials, callable objects."""
+    while isinstance(handler, partial):
+        handler = handler.func
     if inspect.iscoroutinefunction(handler):
         return True
     method: Any = type(handler).__call__

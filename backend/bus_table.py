@@ -7,7 +7,7 @@ from typing import Final
 
 from .bus_event import DONE, Event
 from .bus_pace import Pacer
-from .bus_routes import Answer, Failed, Route, Slow, build
+from .bus_routes import Answer, Calls, Failed, Route, Slow, build
 from .bus_subscriptions import Subscriptions
 
 MAX_TYPES: Final = 4096
@@ -46,7 +46,7 @@ class RouteTable:
         if len(self._routes) >= MAX_TYPES and type_ not in self._routes:
             self.forget("*")
         found = self._subscriptions.matching(type_)
-        calls = [sub.call for sub in found if sub.call is not None]
+        calls = Calls((sub, sub.call) for sub in found if sub.call is not None)
         route = build(
             calls,
             [sub.queue for sub in found if sub.queue is not None],
@@ -57,7 +57,7 @@ class RouteTable:
         )
         for sub in found:
             if sub.call is not None:
-                sub.joins(route)
+                sub.joins(calls)
         self._routes.setdefault(type_, []).append(route)
         (self.waiting if waits else self.nowait)[type_] = route.deliver
         return route.deliver
