@@ -33,9 +33,7 @@ export function missingHeaders(method, path, headers, storage) {
 export function completeChatRequests(target) {
   const plain = target.fetch;
   /** @type {typeof target.fetch} */
-  const fetch = function (input, init) {
-    return plain.call(this ?? target, input, completed(target, input, init) ?? init);
-  };
+  const fetch = (input, init) => plain.call(target, input, completed(target, input, init) ?? init);
   target.fetch = fetch;
   return () => {
     if (target.fetch === fetch) target.fetch = plain;

@@ -6,6 +6,7 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { completeChatRequests } from "./chat-request.js";
 import { comfySettings } from "./comfy-settings.js";
 import { PulseTab, TAB_ID } from "./comfy-tab.js";
 import { copyToClipboard } from "./panel.js";
@@ -42,6 +43,8 @@ class ComfyTransport extends EventTarget {
 }
 
 const transport = new ComfyTransport();
+// Copilot looks fetch up when it sends, so the order in which we load does not matter.
+completeChatRequests(window);
 // At top level: a message for which nobody listens is reported as an error in the console.
 messages.addEventListener(UPDATE, (event) => {
   transport.dispatchEvent(new CustomEvent("update", { detail: /** @type {CustomEvent} */ (event).detail }));
