@@ -33,6 +33,7 @@ export const SETTINGS = [
   { name: "breaker_probes", section: "breakers", value: 1, low: 1, high: 10, step: 1 },
   { name: "mcp_timeout", section: "mcp", value: 5, low: 0.1, high: 300, step: 0.5 },
   { name: "mcp_retry", section: "mcp", value: 20, low: 0.1, high: 3600, step: 1 },
+  { name: "mcp_tool_timeout", section: "mcp", value: 120, low: 0, high: 3600, step: 5 },
   { name: "panel_refresh", section: "panel", value: 1, low: 0.2, high: 60, step: 0.2 },
   { name: "loop_stall", section: "panel", value: 0.25, low: 0.05, high: 60, step: 0.05 },
 ];
@@ -52,12 +53,13 @@ export function settingId(name) {
  */
 
 /**
- * What ComfyUI's `registerExtension` wants under `settings`.
+ * What ComfyUI's `registerExtension` wants under `settings`. What the server's environment alone decides is left out.
  *
  * @param {SettingsHost} host
+ * @param {ReadonlySet<string>} locked  names that the server would refuse
  */
-export function comfySettings(host) {
-  return SETTINGS.map((setting, index) => {
+export function comfySettings(host, locked = new Set()) {
+  return SETTINGS.filter(({ name }) => !locked.has(name)).map((setting, index) => {
     const id = settingId(setting.name);
     const text = host.text(id.replaceAll(".", "_"));
     return {

@@ -57,11 +57,22 @@ messages.addEventListener("reconnected", () => {
 });
 transport.addEventListener("update", (event) => showStatus(/** @type {CustomEvent} */ (event).detail?.snapshot?.health?.status));
 
-const texts = await api.getCustomNodesI18n().catch(() => ({}));
+const [texts, locked] = await Promise.all([api.getCustomNodesI18n().catch(() => ({})), lockedSettings()]);
 let locale = String(app.extensionManager.setting.get(LOCALE) ?? "en");
 let t = createTranslate(texts, locale);
 
 const tab = new PulseTab(() => ({ transport, t, locale, openSettings, copyText: copyToClipboard }));
+
+/** The settings that the server takes from its environment only. @returns {Promise<Set<string>>} */
+async function lockedSettings() {
+  try {
+    const { settings } = await (await transport.fetch("/copilot-pulse/settings")).json();
+    const rows = /** @type {{ name: string, panel?: boolean }[]} */ (settings);
+    return new Set(rows.filter((row) => row.panel === false).map((row) => row.name));
+  } catch {
+    return new Set(); // no server part: the panel says so, and a change in the dialog too
+  }
+}
 
 /** Show the server's verdict on the tab's icon. @param {unknown} status */
 function showStatus(status) {
@@ -125,7 +136,7 @@ app.registerExtension({
         transport.fetch("/copilot-pulse/settings", { method: "POST", headers: JSON_HEADERS, body: JSON.stringify({ [name]: value }) }),
       set: (id, value) => app.extensionManager.setting.set(id, value),
       warn: (summary, detail) => app.extensionManager.toast.add({ severity: "warn", summary, detail, life: 8000 }),
-    })
+    }, locked)
   ),
   commands: [
     command("TogglePanel", "pi pi-wave-pulse", togglePanel),

@@ -1,0 +1,182 @@
+"""The panel's pure modules, run in the browser that they are written for."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page
+
+from .conftest import OpenPage
+from .fake_pulse import FakePulse
+
+
+@pytest.fixture
+def lab(fake: FakePulse, open_page: OpenPage) -> Page:
+    """A page that can import the modules."""
+    page = open_page(f"{fake.url}/page?closed")
+    page.wait_for_function("window.ready")
+    return page
+
+
+def test_numbers_as_people_read_them(lab: Page) -> None:
+    """Times, sizes and shares get the unit that makes them short, and unknown is a dash."""
+    got = lab.evaluate("""async () => {
+      const { createFormat } = await import('/web/format.js');
+      const f = createFormat('en');
+      return [
+        ...[null, NaN, 0, 21e-6, 0.00123, 0.35, 0.9996, 4.25, 42, 99.6, 3600].map(f.seconds),
+        ...[5, 65, 3725, 90000].map(f.duration),
+        ...[0, 999, 1500, 999999, 1.204e9].map(f.bytes),
+        ...[null, 0, 0.005, 0.0995, 0.5, 1].map(f.percent),
+        ...[7, 12.34, 1234, 184233].map(f.compact),
+      ];
+    }""")
+
+    assert got == [
+        "–", "–", "0 s", "21 µs", "1.2 ms", "350 ms", "1.0 s", "4.3 s", "42 s", "1 min 40 s", "1 hr",
+        "5 s", "1 min 5 s", "1 hr 2 min", "1 day 1 hr",
+        "0 B", "999 B", "1.5 kB", "1.0 MB", "1.2 GB",
+        "–", "0%", "0.5%", "10%", "50%", "100%",
+        "7", "12", "1.2K", "184.2K",
+    ]  # fmt: skip
+
+
+def test_unusable_locale_falls_back_to_english(lab: Page) -> None:
+    """A locale that the browser does not know must not break the panel."""
+    code = """async () => {
+      const { createFormat } = await import('/web/format.js');
+      return createFormat('not a locale!').seconds(1.5);
+    }"""
+
+    assert lab.evaluate(code) == "1.5 s"
+
+
+def test_missing_text_falls_back(lab: Page) -> None:
+    """A text that a language lacks comes in English, and one that nobody has shows its key."""
+    got = lab.evaluate("""async () => {
+      const { createTranslate } = await import('/web/strings.js');
+      const texts = {
+        en: { copilotPulse: { a: 'A', n: { one: '{n} thing', other: '{n} things' }, deep: { b: 'B {x} {y}' } } },
+        zh: { copilotPulse: { a: '甲', n: { other: '{n} 个' } } },
+      };
+      const en = createTranslate(texts, 'en');
+      const zh = createTranslate(texts, 'zh-TW');
+      const none = createTranslate(null, 'fr');
+      return [zh('a'), zh('deep.b', { x: 1 }), zh('no.such'), zh('n', { n: 1 }), en('n', { n: 1 }), en('n', { n: 2 }),
+        en('toString'), en('deep'), none('a')];
+    }""")
+
+    assert got == ["甲", "B 1 {y}", "no.such", "1 个", "1 thing", "2 things", "toString", "deep", "a"]
+
+
+HISTORY = """async (steps) => {
+  const { HistoryTrack, RANGES, SERIES } = await import('/web/history.js');
+  const base = await (await fetch('/copilot-pulse/metrics')).json();
+  const track = new HistoryTrack(steps.range ?? '1m');
+  const fill = (n) => Object.fromEntries(SERIES.map((name) => [name, Array(n).fill(1)]));
+  const { step } = RANGES[track.range];
+  if (steps.end) track.load({ range: track.range, step, end: steps.end, series: fill(steps.points ?? 60) });
+  const kept = steps.adds.map(([time, cpu, total, events]) => track.add({ ...base, time,
+    system: { ...base.system, cpu_percent: cpu }, errors: { ...base.errors, total, recent: [] } }, events ?? []));
+  const tail = (name) => track.series[name].slice(-(steps.tail ?? 4));
+  return {
+    cpu: tail('cpu_percent'), errors: tail('errors'), first: tail('first_token_p50'),
+    speed: tail('tokens_per_second'), recovery: tail('recovery_rate'),
+    length: track.series.cpu_percent.length, kept,
+  };
+}"""
+
+
+def test_history_goes_on_with_the_snapshots(lab: Page) -> None:
+    """A new second is a new point; two snapshots in one second are folded: means averaged, errors summed."""
+    got = lab.evaluate(
+        HISTORY, {"end": 100.4, "adds": [[99.5, 9, 10], [100.5, 2, 10], [100.9, 4, 13], [101.5, 7, 15]]}
+    )
+
+    assert got["cpu"] == [1, 5, 3, 7]
+    assert got["errors"][-2:] == [3, 2]
+    assert got["length"] == 60
+    assert got["kept"] == [True] * 4
+
+
+def test_history_tells_a_hole(lab: Page) -> None:
+    """A late update is bridged; a long silence stays a gap, and asks for the server's points."""
+    late = lab.evaluate(HISTORY, {"end": 100.0, "adds": [[100.5, 2, 0], [102.5, 4, 0]]})
+    silent = lab.evaluate(HISTORY, {"end": 100.0, "adds": [[100.5, 2, 0], [110.5, 4, 0]]})
+
+    assert late["cpu"][-3:] == [2, 4, 4]
+    assert silent["cpu"] == [None, None, None, 4]
+    assert silent["kept"] == [True, False]
+
+
+def test_history_survives_a_restart_of_the_server(lab: Page) -> None:
+    """Counters that begin at zero again count from there, and a clock that was set back does no harm."""
+    got = lab.evaluate(HISTORY, {"end": 100.0, "adds": [[100.5, 2, 50], [101.5, 2, 3], [40.0, 9, 3], [102.5, 2, 4]]})
+
+    assert got["errors"][-2:] == [3, 1]
+    assert got["kept"] == [True, True, False, True]
+
+
+def test_history_takes_a_chat_s_figures_from_its_events(lab: Page) -> None:
+    """First-token time and speed are points of the moment; without a chat there is none."""
+    first = {"type": "chat.first_token", "time": 100.5, "data": {"seconds": 0.7}}
+    end = {"type": "chat.finished", "time": 100.5, "data": {"seconds": 2.7, "first_token": 0.7, "tokens": 101}}
+    old = {"type": "chat.first_token", "time": 10.0, "data": {"seconds": 99}}
+    got = lab.evaluate(HISTORY, {"end": 100.0, "adds": [[100.5, 1, 0, [old, first, end]], [101.5, 1, 0]]})
+
+    assert got["first"][-2:] == [0.7, None]
+    assert got["speed"][-2:] == [50, None]
+    assert got["recovery"][-1] is None
+
+
+def test_shorter_history_is_padded_at_its_old_end(lab: Page) -> None:
+    """A server that has just started has few points; they stand at the new end."""
+    got = lab.evaluate(HISTORY, {"end": 100.0, "points": 3, "adds": [], "tail": 60})
+
+    assert got["cpu"] == [None] * 57 + [1] * 3
+
+
+def test_repeated_failures_are_one_problem(lab: Page) -> None:
+    """One failure's tries are one row with its end, and the same failure again counts up."""
+    row = {"kind": "timeout", "type": "APITimeoutError", "host": "h", "model": "m"}
+    rows = [
+        {**row, "time": 1, "error_id": "a", "outcome": "retrying"},
+        {**row, "time": 2, "error_id": "a", "outcome": "gave_up"},
+        {**row, "time": 3, "error_id": "b", "outcome": "gave_up"},
+        {**row, "time": 4, "error_id": "c", "outcome": "recovered"},
+    ]
+    got = lab.evaluate(
+        "async (rows) => (await import('/web/view-problems.js')).latest(rows).map((r) => [r.time, r.outcome, r.count])",
+        rows,
+    )
+
+    assert got == [[4, "recovered", 1], [3, "gave_up", 2]]
+
+
+def test_scale_ends_on_short_numbers(lab: Page) -> None:
+    """The top of a scale is at or above the data, and half of it is a short number too."""
+    code = "async () => { const { niceAbove } = await import('/web/charts.js'); return %s.map(niceAbove); }"
+
+    assert lab.evaluate(code % "[0, -1, 0.03, 1, 1.1, 3, 4.5, 7, 9, 11, 640]") == [
+        0, 0, 0.04, 1, 2, 4, 5, 8, 10, 20, 800,
+    ]  # fmt: skip
+
+
+def test_spike_of_one_point_is_drawn(lab: Page) -> None:
+    """In a day on a narrow chart a single high minute is still as high as it was."""
+    got = lab.evaluate("""async () => {
+      const { Chart } = await import('/web/charts.js');
+      const life = new AbortController();
+      const values = Array(1440).fill(1);
+      values[777] = 100;
+      const chart = new Chart({ title: 't', lines: [{ key: 'a', label: 'a', tone: 1 }], format: String, t: String,
+        clock: String, signal: life.signal, onCursor() {} });
+      chart._width = 260;
+      chart.data = { end: 1e9, step: 60, series: { a: values } };
+      chart.draw();
+      life.abort();
+      const path = chart.element.querySelector('.cpulse-series').getAttribute('d');
+      return { ys: path.match(/,[\\d.]+/g).map((y) => Number(y.slice(1))), points: path.match(/[ML]/g).length };
+    }""")
+
+    assert min(got["ys"]) == 8
+    assert got["points"] < 600

@@ -1,0 +1,120 @@
+"""The texts and settings of web/: both languages say the same things, and the settings are the server's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.events import EVENTS
+from backend.recovery.kinds import KINDS
+from backend.settings import describe
+
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "web"
+FILES = ("main", "settings", "commands")
+
+
+def read(language: str, file: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((ROOT / "locales" / language / f"{file}.json").read_text("utf-8"))
+    return loaded
+
+
+def leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted path, text) of every text; plural forms count as one."""
+    for key, value in node.items():
+        if isinstance(value, Mapping) and "other" in value:
+            yield f"{path}{key}", value["other"]
+        elif isinstance(value, Mapping):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_both_languages_have_the_same_texts(file: str) -> None:
+    """Nothing is told in one language only, and each text names the same values."""
+    english, chinese = (dict(leaves(read(language, file))) for language in ("en", "zh"))
+    for texts in (english, chinese):
+        texts.pop("menuLabels.Copilot Pulse: Open or close the panel", None)
+        texts.pop("menuLabels.Copilot Pulse: Copy diagnostics", None)
+
+    assert set(english) == set(chinese)
+    values = {
+        key: (set(re.findall(r"{\w+}", english[key])), set(re.findall(r"{\w+}", chinese[key]))) for key in english
+    }
+    assert {key: pair for key, pair in values.items() if not pair[1] <= pair[0] | {"{n}"}} == {}
+
+
+def test_no_text_breaks_the_host_s_translator() -> None:
+    """ComfyUI compiles all texts: a lone brace, a bar or an at sign would be syntax to it."""
+    texts = [text for language in ("en", "zh") for file in FILES for _, text in leaves(read(language, file))]
+
+    assert [text for text in texts if re.search(r"[|@]|{(?!\w+})", text)] == []
+
+
+def test_only_own_names_are_in_the_host_s_tree() -> None:
+    """The files are merged with every other custom node's, so all names in them are ours."""
+    for language in ("en", "zh"):
+        assert set(read(language, "main")) <= {"copilotPulse", "menuLabels"}
+        for file in ("settings", "commands"):
+            assert all(key.startswith("CopilotPulse_") for key in read(language, file))
+
+
+def test_every_text_in_the_code_exists() -> None:
+    """Each key that the modules ask for by name has a text."""
+    known = dict(leaves(read("en", "main")["copilotPulse"]))
+    asked = set()
+    for module in WEB.glob("*.js"):
+        asked |= set(re.findall(r"""\bt\((?:frozen \? )?["']([\w.]+)["']""", module.read_text("utf-8")))
+
+    assert asked
+    assert {key for key in asked if key not in known} == set()
+
+
+def test_every_kind_of_failure_has_words() -> None:
+    """Whatever the recovery can classify is told in words, not as a type's name."""
+    assert set(read("en", "main")["copilotPulse"]["kinds"]) >= set(KINDS)
+
+
+def test_every_health_code_has_words() -> None:
+    """Every code that a health check gives is worded in the reader's language."""
+    given = set()
+    for path in (ROOT / "backend").rglob("*.py"):
+        if "Finding(" in (source := path.read_text("utf-8")):
+            given |= set(re.findall(r'"(\w+)", \{"', source))
+
+    assert len(given) > 10
+    assert given - set(read("en", "main")["copilotPulse"]["health"]) == set()
+
+
+def test_event_summaries_know_their_events() -> None:
+    """The log's short forms are for events that exist."""
+    source = (WEB / "view-log.js").read_text("utf-8")
+    forms = set(re.findall(r'^    "([\w.]+)": \(\) =>', source, re.MULTILINE))
+
+    assert len(forms) > 10
+    assert forms <= set(EVENTS)
+
+
+def test_settings_are_the_server_s() -> None:
+    """The dialog offers exactly the server's settings with its defaults and limits, and has words for each."""
+    source = (WEB / "comfy-settings.js").read_text("utf-8")
+    offered = {}
+    for row in re.findall(r"^  \{ (name: .*) \},$", source, re.MULTILINE):
+        fields = dict(part.split(": ") for part in row.replace('"', "").replace("_000", "000").split(", "))
+        offered[fields["name"]] = fields
+    served = {row["name"]: row for row in describe() if row["panel"] or row["name"] == "enabled"}
+
+    assert set(offered) == set(served)
+    for name, row in served.items():
+        want = {"value": row["default"], "low": row["low"], "high": row["high"]}
+        have = {key: json.loads(offered[name][key]) for key in want if key in offered[name]}
+        assert have == {key: want[key] for key in have}, name
+        assert have.keys() == ({"value"} if row["type"] == "boolean" else want.keys()), name
+    words = {"CopilotPulse_" + "".join(part.capitalize() for part in name.split("_")) for name in offered}
+    assert set(read("en", "settings")) == words
