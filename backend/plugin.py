@@ -23,10 +23,13 @@ from .http_api import add_routes
 from .http_panel import PanelFeed
 from .monitoring import SourceNames
 from .pulse import Pulse
+from .streams import Streams
 
 log = logging.getLogger("copilot_pulse")
 
 SETTING_PREFIX: Final = "CopilotPulse."
+# Settings that only the page reads.
+PAGE_SETTINGS: Final = frozenset({"CopilotPulse.Transport"})
 ROOT: Final = Path(__file__).parents[1]
 
 
@@ -38,10 +41,12 @@ class Plugin:
         self.server = server
         self.attachment = Attachment(pulse)
         self._feed: PanelFeed | None = None
+        self._streams: Streams | None = None
 
     def install(self) -> None:
         """Hook into the server's start-up and shut-down. Changes nothing else; call it once, at import."""
         self.server.app.on_startup.append(self._on_startup)
+        self.server.app.on_shutdown.append(self._on_shutdown)
         self.server.app.on_cleanup.append(self._on_cleanup)
 
     def send(self, name: str, data: Any, client_id: str | None) -> None:
@@ -64,9 +69,14 @@ class Plugin:
         self.attachment.attach()
         self.attachment.http.install(app)
         feed = self._feed = add_routes(app.router, pulse, self.send).feed
+        streams = self._streams = Streams(pulse)
+        streams.add_routes(app.router)
         pulse.monitor.add_source(
             SourceNames.CONNECTIONS,
-            lambda: {"panels": len(feed), "websockets": len(getattr(self.server, "sockets", ()))},
+            lambda: {
+                "panels": len(feed),
+                "websockets": len(getattr(self.server, "sockets", ())) + len(streams.sockets),
+            },
         )
         self._serve_web(app)
         pulse.start()
@@ -79,6 +89,16 @@ class Plugin:
                 "missing": [s.name for s in states if not s.attached],
             },
         )
+
+    async def _on_shutdown(self, app: web.Application) -> None:
+        # Before the server waits for its requests: pages that read would hold it.
+        try:
+            if self._streams is not None:
+                await self._streams.aclose()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("Copilot Pulse did not end its streams cleanly")
 
     async def _on_cleanup(self, app: web.Application) -> None:
         try:
@@ -141,5 +161,5 @@ def user_settings(stored: Any) -> dict[str, Any]:
     return {
         re.sub(r"(?<!^)(?=[A-Z]|1000)", "_", key[len(SETTING_PREFIX) :]).lower(): value
         for key, value in stored.items()
-        if isinstance(key, str) and key.startswith(SETTING_PREFIX)
+        if isinstance(key, str) and key.startswith(SETTING_PREFIX) and key not in PAGE_SETTINGS
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -19,6 +20,7 @@ from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS
 from .monitoring import Monitor, SourceNames
 from .settings import LiveSettings, from_environment
+from .stream_store import StreamStore
 
 log = logging.getLogger("copilot_pulse")
 
@@ -38,6 +40,9 @@ class Pulse:
         )
         self.recovery = RecoveryManager(self.publish, settings=lambda: settings.current)
         self.chats = ChatRegistry()
+        self.streams = StreamStore(
+            settings=lambda: settings.current, publish=self.publish, clock=time.monotonic
+        )
         self.seams = SeamRegistry()
         # Awaited in a chat's own task before Copilot's generator starts: (chat, messages).
         self.before_chat: list[Callable[[Chat, Any], Awaitable[None]]] = []
@@ -79,6 +84,7 @@ class Pulse:
     async def aclose(self) -> None:
         """Stop all chats and the monitor and take the plugin's handlers off the bus. The bus stays open."""
         await self.chats.aclose()
+        self.streams.close()
         await self.monitor.aclose()
         while self._undo:
             self._undo.pop()()

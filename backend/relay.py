@@ -14,7 +14,6 @@ import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from os.path import commonprefix
 from typing import Any, Final, Literal, NamedTuple
 
 Frame = dict[str, Any]
@@ -131,7 +130,7 @@ class Relay:
         if text.startswith(old):
             added = text[len(old) :]
         else:
-            kept = len(commonprefix([old, text]))
+            kept = _common(old, text)
             added = text[kept:]
             self._cuts.append(_Cut(self.seq, kept))
             if len(self._cuts) > MAX_CUTS:
@@ -227,6 +226,18 @@ class Relay:
     def __repr__(self) -> str:
         state = self.outcome or "running"
         return f"<Relay {state}, seq {self.seq}, {len(self.text)} characters, {len(self.readers)} readers>"
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 PLAIN: Final[Mapping[str, Any]] = {"ext": None, "finished": False}

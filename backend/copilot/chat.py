@@ -87,6 +87,9 @@ class ChatSeam:
                 )
                 if kind == "chat" and args:
                     args = (strip_messages(args[0]), *args[1:])
+                if request is not None and request.tap is not None:
+                    chat.resumable = True
+                    request.tap.bind(chat)
                 context = contextvars.copy_context()
                 context.run(current_chat.set, chat)
                 pump = ChatPump(self._pulse, chat, lambda: function(*args, **kwargs))

@@ -28,6 +28,8 @@ log = logging.getLogger("copilot_pulse.chat")
 
 # What Copilot writes around the text of one update: the JSON's keys, quotes, the line's end.
 ENVELOPE: Final = 117
+# What a frame has around a piece of text (docs/protocol.md).
+FRAME: Final = 60
 Item = tuple[str, Any]
 
 
@@ -240,6 +242,7 @@ class ChatPump:
         chat = self._chat
         loop = asyncio.get_running_loop()
         next_update = 0.0
+        last_size = 0
         while True:
             if loop.time() < next_update and not self._hurry.is_set():
                 await self._pause(next_update - loop.time())
@@ -258,8 +261,13 @@ class ChatPump:
                 text = with_notices(text, chat.notices)
             size = cost(text)
             chat.updates += 1
-            chat.bytes_sent += size + ENVELOPE
             settings = self._pulse.settings.current
+            if chat.resumable:
+                # Only what is new goes out; the whole text costs time, but no bytes.
+                chat.bytes_sent += abs(size - last_size) + FRAME
+                last_size, size = size, size // 8
+            else:
+                chat.bytes_sent += size + ENVELOPE
             next_update = loop.time() + interval(
                 size, settings.updates_per_second, settings.update_bytes_per_second
             )

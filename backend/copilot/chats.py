@@ -91,6 +91,10 @@ class Chat:
         self.drained: asyncio.Event | None = None
         self.runs: list[Any] = []
         self.clients: list[Any] = []
+        # Whether the page can come back for the answer: then it gets deltas (see tap.py).
+        self.resumable = False
+        # Set while no reader wants more: the model seam waits for it before it reads on.
+        self.gate: asyncio.Event | None = None
         self.pump_task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self.on_stop: Callable[[], Awaitable[None]] | None = None
@@ -118,6 +122,14 @@ class Chat:
             self.ended = self.clock()
             self.tool = ""
             self.retry_at = None
+
+    def hold(self, held: bool) -> None:
+        """Hold the model back (what it has sent already still passes), or let it go on. Never waits."""
+        if held and self.gate is None:
+            self.gate = asyncio.Event()
+        elif not held and self.gate is not None:
+            self.gate.set()
+            self.gate = None
 
     def visible(self, raw: str | None = None) -> str:
         """`raw` (default: all that Copilot has written) without what broken attempts left behind."""

@@ -28,8 +28,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from aiohttp import web
 
 from ..error_handling import language_of, secret_name
+from ..stream_store import StreamRefused
 from .llm_routes import BLOCKING, BlockingRoutes
 from .seam import CopilotModules
+from .tap import KEY, StreamTap, on_response_prepare, open_tap
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -65,15 +67,17 @@ for (_method, _path), _kind in _ROUTES.items():
 class RequestInfo:
     """What a chat may know of the HTTP request that asked for it; also its key in the chat registry.
 
-    `language` is "en" or "zh", `session` what the body says, `hung_up` whether the client has left.
+    `language` is "en" or "zh", `session` what the body says, `hung_up` whether the client has left, `tap`
+    the way to its stream if the page can resume.
     """
 
-    __slots__ = ("_writer", "hung_up", "kind", "language", "session")
+    __slots__ = ("_writer", "hung_up", "kind", "language", "session", "tap")
 
     def __init__(self, request: web.Request, kind: Literal["chat", "debug"]) -> None:
         self.kind: Literal["chat", "debug"] = kind
         self.language = language_of(request.headers.get("Accept-Language"))
         self.session: str | None = None
+        self.tap: StreamTap | None = None
         self.hung_up = False
         self._writer = getattr(request, "writer", None)
 
@@ -106,6 +110,7 @@ class HttpSeam:
         """Append the middleware to `app`, once. Raises RuntimeError if the application has started."""
         if self.middleware not in app.middlewares:
             app.middlewares.append(self.middleware)
+            app.on_response_prepare.append(on_response_prepare)
             self._apps.append(app)
 
     def attach(self, copilot: CopilotModules) -> None:
@@ -163,19 +168,34 @@ class HttpSeam:
         if problem is not None:
             self._report(request, route, 400, started)
             return web.json_response({"error": problem, "message": problem, "success": False}, status=400)
+        try:
+            tap = info.tap = open_tap(self._pulse, request, info.session, kind)
+        except StreamRefused as refused:
+            self._report(request, route, refused.status, started)
+            return web.json_response({"error": refused.reason}, status=refused.status)
         status = 500
+        fault: BaseException | None = None
         token = current_request.set(info)
-        watch = HangUpWatch(request, info)
+        watch = HangUpWatch(request, info, on_gone=tap.client_left if tap is not None else None)
+        if tap is not None:
+            request[KEY] = tap
+            tap.stream.stop = watch.fire
+            if tap.stream.cancelled:
+                watch.fire()
         try:
             response = await handler(request)
             status = response.status
+            if tap is not None and isinstance(response, web.Response):
+                tap.plain(response)
             return response
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
+            fault = cancelled
             if not watch.fired or watch.taken_back():
                 raise
             status = CLIENT_GONE
             return web.Response(status=CLIENT_GONE)
-        except ConnectionError:
+        except ConnectionError as lost:
+            fault = lost
             if not gone(request):
                 raise
             info.hung_up = True
@@ -183,11 +203,19 @@ class HttpSeam:
             return web.Response(status=CLIENT_GONE)
         except web.HTTPException as answer:
             status = answer.status
+            if tap is not None:
+                tap.plain(answer)
+            raise
+        except Exception as other:
+            fault = other
             raise
         finally:
             watch.stop()
             current_request.reset(token)
             await self._close_chats(info)
+            if tap is not None:
+                tap.finish(fault)
+                await tap.aclose()
             self._report(request, route, status, started)
 
     async def _timed(
@@ -260,14 +288,18 @@ class HangUpWatch:
     versions have nothing to wait for; so a timer looks every 0.1 s (6 µs a look).
     """
 
-    __slots__ = ("_handle", "_info", "_loop", "_request", "_task", "fired")
+    __slots__ = ("_handle", "_info", "_loop", "_on_gone", "_request", "_task", "fired")
 
-    def __init__(self, request: web.Request, info: RequestInfo) -> None:
+    def __init__(
+        self, request: web.Request, info: RequestInfo, *, on_gone: Callable[[], None] | None = None
+    ) -> None:
+        """`on_gone` is called when the client has left, instead of the cancel: the chat outlives it."""
         task = asyncio.current_task()
         assert task is not None
         self._task: asyncio.Task[Any] | None = task
         self._request = request
         self._info = info
+        self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = self._loop.call_later(POLL_SECONDS, self._look)
         self.fired = False
@@ -277,9 +309,16 @@ class HangUpWatch:
             self._handle = self._loop.call_later(POLL_SECONDS, self._look)
             return
         self._handle = None
-        self.fired = True
+        if self._on_gone is not None:
+            self._on_gone()
+            return
         self._info.hung_up = True
-        if self._task is not None:
+        self.fire()
+
+    def fire(self) -> None:
+        """Cancel the handler, once, as if the client had hung up."""
+        if self._task is not None and not self.fired:
+            self.fired = True
             self._task.cancel()
 
     def taken_back(self) -> bool:

@@ -134,6 +134,9 @@ class ModelCall:
                 source = self._open_stream(self._model, self._arguments, WatchedClient(self._client, watch))
                 try:
                     while True:
+                        if self._chat is not None and self._chat.gate is not None:
+                            await self._chat.gate.wait()
+                            watch.saw_bytes(b"")  # the silence was ours
                         try:
                             event = await watch.next(source)
                         except StopAsyncIteration:

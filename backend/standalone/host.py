@@ -16,6 +16,7 @@ from ..copilot.http import HttpSeam, current_request
 from ..http_api import RoutesReport, add_routes
 from ..monitoring import SourceNames
 from ..pulse import VERSION, Pulse
+from ..streams import Streams
 from .agent import HostAgent
 from .guard import add_headers, guard, is_loopback
 from .options import Endpoint, Options
@@ -58,6 +59,7 @@ class Host:
         self._http_seam = HttpSeam(self.pulse)
         self._invoke: Invoke | None = None
         self._routes: RoutesReport | None = None
+        self._streams = Streams(self.pulse)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -99,8 +101,12 @@ class Host:
         app.on_response_prepare.append(add_headers)
         routes = add_routes(app, self.pulse, self.sockets.send)
         self._routes = routes
+        streams = self._streams
+        if self.pulse.settings.current.enabled:
+            streams.add_routes(app.router)
         self.pulse.monitor.add_source(
-            SourceNames.CONNECTIONS, lambda: {"panels": len(routes.feed), "websockets": len(self.sockets)}
+            SourceNames.CONNECTIONS,
+            lambda: {"panels": len(routes.feed), "websockets": len(self.sockets) + len(streams.sockets)},
         )
         app.on_startup.append(self._on_startup)
         app.on_shutdown.append(self._on_shutdown)
@@ -126,6 +132,7 @@ class Host:
         # Before the server waits for its requests: chats that run and pages that listen would hold it.
         if self._routes is not None:
             await self._routes.aclose()
+        await self._streams.aclose()
         await self.pulse.chats.aclose()
         await self.sockets.aclose()
 
