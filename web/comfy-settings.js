@@ -5,38 +5,47 @@
  */
 
 /** @typedef {"stream" | "limits" | "retries" | "breakers" | "mcp" | "panel" | "general"} Section */
-/** @typedef {{ name: string, section: Section, value: number | boolean, low?: number, high?: number, step?: number }} Setting */
+/**
+ * A row of `GET /copilot-pulse/settings`, as far as the dialog needs it.
+ * @typedef {object} SettingRow
+ * @property {string} name
+ * @property {"boolean" | "integer" | "number"} type
+ * @property {number | boolean} default
+ * @property {number} low
+ * @property {number} high
+ * @property {boolean} [panel]  false: only the server's environment decides it
+ */
 
 export const PREFIX = "CopilotPulse.";
 
-/** The server's settings (`backend/settings.py`), in the order in which a section shows them. @type {readonly Setting[]} */
-export const SETTINGS = [
-  { name: "enabled", section: "general", value: true },
-  { name: "updates_per_second", section: "stream", value: 30, low: 1, high: 60, step: 1 },
-  { name: "update_bytes_per_second", section: "stream", value: 64_000, low: 4_000, high: 10_000_000, step: 1_000 },
-  { name: "queue_size", section: "stream", value: 1000, low: 10, high: 100_000, step: 10 },
-  { name: "put_timeout", section: "stream", value: 5, low: 0, high: 60, step: 0.5 },
-  { name: "resume_grace", section: "stream", value: 30, low: 0, high: 600, step: 5 },
-  { name: "stream_keep", section: "stream", value: 600, low: 0, high: 86_400, step: 60 },
-  { name: "stream_keep_bytes", section: "stream", value: 32_000_000, low: 100_000, high: 1_000_000_000, step: 1_000_000 },
-  { name: "first_token_timeout", section: "limits", value: 60, low: 0, high: 3600, step: 5 },
-  { name: "first_token_per_1000_chars", section: "limits", value: 1, low: 0, high: 60, step: 0.5 },
-  { name: "stall_timeout", section: "limits", value: 30, low: 0, high: 3600, step: 5 },
-  { name: "max_retries", section: "retries", value: 3, low: 0, high: 10, step: 1 },
-  { name: "retry_base", section: "retries", value: 0.5, low: 0, high: 30, step: 0.1 },
-  { name: "retry_max", section: "retries", value: 10, low: 0, high: 120, step: 1 },
-  { name: "retry_budget", section: "retries", value: 30, low: 0, high: 600, step: 5 },
-  { name: "breaker_share", section: "breakers", value: 0.5, low: 0.05, high: 1, step: 0.05 },
-  { name: "breaker_min_calls", section: "breakers", value: 5, low: 1, high: 1000, step: 1 },
-  { name: "breaker_window", section: "breakers", value: 60, low: 1, high: 3600, step: 5 },
-  { name: "breaker_open", section: "breakers", value: 20, low: 0.1, high: 3600, step: 1 },
-  { name: "breaker_probes", section: "breakers", value: 1, low: 1, high: 10, step: 1 },
-  { name: "mcp_timeout", section: "mcp", value: 5, low: 0.1, high: 300, step: 0.5 },
-  { name: "mcp_retry", section: "mcp", value: 20, low: 0.1, high: 3600, step: 1 },
-  { name: "mcp_tool_timeout", section: "mcp", value: 120, low: 0, high: 3600, step: 5 },
-  { name: "panel_refresh", section: "panel", value: 1, low: 0.2, high: 60, step: 0.2 },
-  { name: "loop_stall", section: "panel", value: 0.25, low: 0.05, high: 60, step: 0.05 },
-];
+/** Where a setting stands, in this order, and how far one click moves it. What is new on the server comes first. */
+export const PLACES = /** @type {Record<string, { section: Section, step?: number }>} */ ({
+  enabled: { section: "general" },
+  updates_per_second: { section: "stream", step: 1 },
+  update_bytes_per_second: { section: "stream", step: 1_000 },
+  queue_size: { section: "stream", step: 10 },
+  put_timeout: { section: "stream", step: 0.5 },
+  resume_grace: { section: "stream", step: 5 },
+  stream_keep: { section: "stream", step: 60 },
+  stream_keep_bytes: { section: "stream", step: 1_000_000 },
+  first_token_timeout: { section: "limits", step: 5 },
+  first_token_per_1000_chars: { section: "limits", step: 0.5 },
+  stall_timeout: { section: "limits", step: 5 },
+  max_retries: { section: "retries", step: 1 },
+  retry_base: { section: "retries", step: 0.1 },
+  retry_max: { section: "retries", step: 1 },
+  retry_budget: { section: "retries", step: 5 },
+  breaker_share: { section: "breakers", step: 0.05 },
+  breaker_min_calls: { section: "breakers", step: 1 },
+  breaker_window: { section: "breakers", step: 5 },
+  breaker_open: { section: "breakers", step: 1 },
+  breaker_probes: { section: "breakers", step: 1 },
+  mcp_timeout: { section: "mcp", step: 0.5 },
+  mcp_retry: { section: "mcp", step: 1 },
+  mcp_tool_timeout: { section: "mcp", step: 5 },
+  panel_refresh: { section: "panel", step: 0.2 },
+  loop_stall: { section: "panel", step: 0.05 },
+});
 
 /** `queue_size` is `CopilotPulse.QueueSize` in ComfyUI. @param {string} name */
 export function settingId(name) {
@@ -53,31 +62,34 @@ export function settingId(name) {
  */
 
 /**
- * What ComfyUI's `registerExtension` wants under `settings`. What the server's environment alone decides is left out.
+ * What ComfyUI's `registerExtension` wants under `settings`: the server's settings, with its defaults and limits.
  *
+ * @param {readonly SettingRow[]} rows
  * @param {SettingsHost} host
- * @param {ReadonlySet<string>} locked  names that the server would refuse
  */
-export function comfySettings(host, locked = new Set()) {
-  return SETTINGS.filter(({ name }) => !locked.has(name)).map((setting, index) => {
-    const id = settingId(setting.name);
+export function comfySettings(rows, host) {
+  const order = Object.keys(PLACES);
+  return rows.filter((row) => row.panel !== false).map((row) => {
+    const id = settingId(row.name);
     const text = host.text(id.replaceAll(".", "_"));
+    const { section = "general", step } = PLACES[row.name] ?? {};
+    const isSwitch = row.type === "boolean";
     return {
       id,
-      name: text?.name ?? setting.name,
+      name: text?.name ?? row.name,
       tooltip: text?.tooltip,
-      type: /** @type {"boolean" | "number"} */ (typeof setting.value === "boolean" ? "boolean" : "number"),
-      defaultValue: setting.value,
-      category: ["Copilot Pulse", host.t(`settings.sections.${setting.section}`), setting.name],
-      sortOrder: SETTINGS.length - index,
-      attrs: typeof setting.value === "number" ? { min: setting.low, max: setting.high, step: setting.step } : undefined,
-      onChange: watcher(id, setting, host),
+      type: /** @type {"boolean" | "number"} */ (isSwitch ? "boolean" : "number"),
+      defaultValue: row.default,
+      category: ["Copilot Pulse", host.t(`settings.sections.${section}`), row.name],
+      sortOrder: order.length - order.indexOf(row.name),
+      attrs: isSwitch ? undefined : { min: row.low, max: row.high, step: step ?? 1 },
+      onChange: watcher(id, row, host),
     };
   });
 }
 
-/** @param {string} id @param {Setting} setting @param {SettingsHost} host */
-function watcher(id, setting, host) {
+/** @param {string} id @param {SettingRow} row @param {SettingsHost} host */
+function watcher(id, row, host) {
   let begun = false;
   /** @type {unknown} */
   let accepted;
@@ -97,15 +109,15 @@ function watcher(id, setting, host) {
   async function change(value, before) {
     let response;
     try {
-      response = await host.post(setting.name, value);
+      response = await host.post(row.name, value);
     } catch {
       host.warn(host.t("settings.rejected"), host.t("settings.unreachable"));
       return;
     }
     if (response.ok) return;
     const answer = await response.json().catch(() => ({}));
-    const { low, high } = setting;
-    const allowed = low === undefined || high === undefined ? answer?.problems?.[0]?.allowed : host.t("settings.allowed", { low, high });
+    const { low, high } = row;
+    const allowed = row.type === "boolean" ? answer?.problems?.[0]?.allowed : host.t("settings.allowed", { low, high });
     host.warn(host.t("settings.rejected"), typeof allowed === "string" ? allowed : `HTTP ${response.status}`);
     if (accepted === value) {
       accepted = before;

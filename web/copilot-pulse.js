@@ -57,20 +57,19 @@ messages.addEventListener("reconnected", () => {
 });
 transport.addEventListener("update", (event) => showStatus(/** @type {CustomEvent} */ (event).detail?.snapshot?.health?.status));
 
-const [texts, locked] = await Promise.all([api.getCustomNodesI18n().catch(() => ({})), lockedSettings()]);
+const [texts, settingRows] = await Promise.all([api.getCustomNodesI18n().catch(() => ({})), serverSettings()]);
 let locale = String(app.extensionManager.setting.get(LOCALE) ?? "en");
 let t = createTranslate(texts, locale);
 
 const tab = new PulseTab(() => ({ transport, t, locale, openSettings, copyText: copyToClipboard }));
 
-/** The settings that the server takes from its environment only. @returns {Promise<Set<string>>} */
-async function lockedSettings() {
+/** Our server's settings; none where it has no server part, and then there is nothing to set. */
+async function serverSettings() {
   try {
     const { settings } = await (await transport.fetch("/copilot-pulse/settings")).json();
-    const rows = /** @type {{ name: string, panel?: boolean }[]} */ (settings);
-    return new Set(rows.filter((row) => row.panel === false).map((row) => row.name));
+    return /** @type {import("./comfy-settings.js").SettingRow[]} */ (settings);
   } catch {
-    return new Set(); // no server part: the panel says so, and a change in the dialog too
+    return [];
   }
 }
 
@@ -129,14 +128,14 @@ function command(name, icon, run) {
 app.registerExtension({
   name: "CopilotPulse",
   settings: /** @type {any} */ (
-    comfySettings({
+    comfySettings(settingRows, {
       t: (key, params) => t(key, params), // of the language of that moment
       text: (key) => hostText("settings", key),
       post: (name, value) =>
         transport.fetch("/copilot-pulse/settings", { method: "POST", headers: JSON_HEADERS, body: JSON.stringify({ [name]: value }) }),
       set: (id, value) => app.extensionManager.setting.set(id, value),
       warn: (summary, detail) => app.extensionManager.toast.add({ severity: "warn", summary, detail, life: 8000 }),
-    }, locked)
+    })
   ),
   commands: [
     command("TogglePanel", "pi pi-wave-pulse", togglePanel),

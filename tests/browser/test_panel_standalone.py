@@ -1,0 +1,87 @@
+"""The panel on the standalone host's page: true figures of real chats over real sockets, with real faults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import OpenPage
+from .test_standalone_page import Program
+
+ANSWER_MS = 20_000
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Program]:
+    """The standalone host as a user starts it."""
+    program = Program()
+    yield program
+    program.end()
+
+
+@pytest.fixture
+def page(program: Program, open_page: OpenPage) -> Page:
+    """Its page, wide enough for chat and panel."""
+    page = open_page(program.url, 1280, 900, locale="en-US")
+    page.wait_for_selector(".cpulse-tile-value")
+    return page
+
+
+def ask(page: Page, text: str) -> None:
+    page.get_by_role("textbox").first.fill(text)
+    page.get_by_role("textbox").first.press("Enter")
+
+
+def answered(page: Page) -> None:
+    expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=ANSWER_MS)
+
+
+def test_a_mended_fault_is_told(page: Page, program: Program) -> None:
+    """A dropped connection shows as a recovered problem, in the log, in the tiles and as a bar in the chart."""
+    before = program.metrics()["errors"]["recovered"]
+    ask(page, "/drop")
+    answered(page)
+
+    expect(page.locator(".cpulse-problem[data-outcome=recovered]").first).to_be_visible()
+    expect(page.locator(".cpulse-log-row", has_text="chat.retrying").first).to_be_visible()
+    assert program.metrics()["errors"]["recovered"] > before
+    bars = page.locator(".cpulse-series-bars")
+    bars.scroll_into_view_if_needed()
+    expect(bars).to_have_attribute("d", re.compile("^M"))
+
+
+def test_a_refused_key_is_the_headline(page: Page) -> None:
+    """A wrong key is not retried; the first line tells it with what to do, and the chat's row says failed."""
+    ask(page, "/401")
+    answered(page)
+
+    expect(page.locator(".cpulse-verdict-title")).to_contain_text("The API key was refused")
+    expect(page.locator(".cpulse-verdict-advice")).to_contain_text("Set a valid API key")
+    expect(page.locator(".cpulse-chat[data-state=failed]").first).to_be_visible()
+
+
+def test_a_chat_is_stopped_from_the_panel(page: Page) -> None:
+    """The stop button of the panel ends the answer that is being read in the chat."""
+    ask(page, "/slow")
+    row = page.locator(".cpulse-chat[data-state=streaming]")
+    expect(row).to_contain_text(re.compile(r"\d tokens"), timeout=ANSWER_MS)
+    row.get_by_role("button", name="Stop this chat").click()
+
+    answered(page)
+    expect(page.locator(".cpulse-chat[data-state=cancelled]").first).to_be_visible()
+
+
+def test_a_reload_keeps_the_past(page: Page) -> None:
+    """After a reload the ended chats, the problems and the charts are there again."""
+    ask(page, "/drop")
+    answered(page)
+    page.reload()
+
+    expect(page.locator(".cpulse-problem").first).to_be_visible()
+    expect(page.locator(".cpulse-chat").first).to_be_visible()
+    dots = page.locator(".cpulse-series-dots").first
+    dots.scroll_into_view_if_needed()
+    expect(dots).to_have_attribute("d", re.compile("^M"))
