@@ -224,6 +224,7 @@ export class Chart {
       const value = low + ((high - low) * index) / 2;
       const y = Math.round(this._y(value)) + 0.5;
       setAttr(rule, "x2", right);
+      setAttr(rule, "visibility", nothing && index ? "hidden" : "visible");
       setAttr(rule, "y1", high > low ? y : HEIGHT - BOTTOM + 0.5);
       setAttr(rule, "y2", high > low ? y : HEIGHT - BOTTOM + 0.5);
       setAttr(label, "y", y + 3);
@@ -232,6 +233,7 @@ export class Chart {
     for (const { value, rule } of this._thresholds) {
       const y = Math.round(this._y(value)) + 0.5;
       setAttr(rule, "x2", right);
+      setAttr(rule, "visibility", nothing ? "hidden" : "visible");
       setAttr(rule, "y1", y);
       setAttr(rule, "y2", y);
     }

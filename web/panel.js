@@ -38,8 +38,8 @@ export function createPanel({ root, transport, t, locale, openSettings, copyText
   const life = new AbortController();
   const service = new PulseService({ transport, range: keptRange() });
   const element = h("div", { class: "cpulse" });
-  addStyles(element);
   const body = h("div", { class: "cpulse-body" });
+  addStyles(element, body, life.signal);
   element.append(body);
   root.append(element);
 
@@ -132,10 +132,21 @@ function keepRange(range) {
   }
 }
 
-/** The panel's stylesheet, from beside this file. @param {HTMLElement} element */
-function addStyles(element) {
-  const href = new URL("./panel.css", import.meta.url).href;
-  element.append(h("link", { rel: "stylesheet", href }));
+/**
+ * The panel's stylesheet, from beside this file. The body stays invisible until it is there: for a moment it would
+ * be a heap of plain text. If it cannot be had, plain text is better than nothing.
+ *
+ * @param {HTMLElement} element
+ * @param {HTMLElement} body
+ * @param {AbortSignal} signal
+ */
+function addStyles(element, body, signal) {
+  const link = h("link", { rel: "stylesheet", href: new URL("./panel.css", import.meta.url).href });
+  const reveal = () => body.style.removeProperty("visibility");
+  body.style.visibility = "hidden";
+  link.addEventListener("load", reveal, { signal });
+  link.addEventListener("error", reveal, { signal });
+  element.append(link);
 }
 
 /** Beyond localhost plain http has no clipboard API; the old command still works there. @param {string} text */

@@ -122,7 +122,8 @@ function figuresText(row, t, format) {
   if (row.tokens) {
     parts.push(t("chats.tokens", { n: row.tokens, count: format.compact(row.tokens) }));
     const streaming = (row.seconds ?? 0) - (row.first_token ?? 0);
-    if (streaming > 0.2) parts.push(t("chats.speed", { rate: format.number(row.tokens / streaming) }));
+    // While it waits for something else, the mean of the whole stretch says nothing about the model.
+    if (streaming > 0.2 && (row.state === "streaming" || row.state === "done")) parts.push(t("chats.speed", { rate: format.number(row.tokens / streaming) }));
   }
   return parts.join(" · ");
 }

@@ -117,7 +117,7 @@ def main() -> int:
         world = World(Path(folder) / "run", frontend=newest_frontend() if options.newest else None)
         browser = launch(playwright)
         try:
-            context = browser.new_context(viewport={"width": 1280, "height": 1000}, locale="en-US")
+            context = browser.new_context(viewport={"width": 1280, "height": 1330}, locale="en-US")
             context.set_default_timeout(60_000)
             page = context.new_page()
             enter(page, world.url)
@@ -127,7 +127,7 @@ def main() -> int:
                 page.locator(BANNER).click()
             toggle(page)
             page.wait_for_selector(".cpulse-tile-value")
-            widen(page, 490)
+            widen(page, 520)
             scenes(world, Photographer(page, options.target))
         finally:
             browser.close()

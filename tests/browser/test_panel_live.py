@@ -188,6 +188,22 @@ def test_reload_keeps_history(panel: Page, fake: FakePulse) -> None:
     )
 
 
+def test_panel_without_its_stylesheet(fake: FakePulse, open_page: OpenPage) -> None:
+    """Nothing is shown before the stylesheet is there; if it cannot be had, the text is shown as it is."""
+    page = open_page(f"{fake.url}/page?closed")
+    page.wait_for_function("window.ready")
+    page.route("**/panel.css", lambda route: None)
+    page.evaluate("pulse.open()")
+    page.wait_for_selector(".cpulse-log-row", state="attached")
+    expect(page.locator(TITLE)).to_be_hidden()
+    page.evaluate("pulse.close()")
+    page.unroute("**/panel.css")
+    page.route("**/panel.css", lambda route: route.abort())
+    page.evaluate("pulse.open()")
+
+    expect(page.locator(TITLE)).to_be_visible()
+
+
 @pytest.mark.parametrize(
     "text",
     [
