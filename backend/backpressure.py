@@ -266,7 +266,7 @@ class BoundedQueue(Generic[T]):
         if discard:
             self._room.clear(counted=counted)
         self._producers.close()
-        self.throttle.release()
+        self.throttle.release(go=True)
         self._settle()
         if not self.items:
             self._consumers.close()

@@ -70,10 +70,10 @@ class Throttle:
         self.release()
         return was
 
-    def release(self) -> None:
-        """Let every paused producer look again how long it has to wait."""
+    def release(self, *, go: bool = False) -> None:
+        """Let every paused producer look again how long it has to wait, or, if `go`, wait no longer."""
         while self._paused:
-            _wake(self._paused.popitem(last=False)[0], False)
+            _wake(self._paused.popitem(last=False)[0], go)
 
     def delay(self) -> float:
         """Seconds that a producer has to wait at the present level."""

@@ -13,6 +13,7 @@ from .recovery.classify import Classification, Classifier
 from .recovery.errors import (
     CircuitOpen,
     ClientGone,
+    ContentFiltered,
     EmptyAnswer,
     HtmlBody,
     LengthLimit,
@@ -38,6 +39,7 @@ __all__ = [
     "Classification",
     "Classifier",
     "ClientGone",
+    "ContentFiltered",
     "EmptyAnswer",
     "ErrorContext",
     "HtmlBody",

@@ -58,6 +58,7 @@ class Plugin:
         try:
             self.start(app)
         except Exception:
+            self.attachment.detach()
             log.exception("Copilot Pulse could not start; ComfyUI and Copilot work as without it")
             return
         self._say(time.perf_counter() - began)
@@ -101,15 +102,12 @@ class Plugin:
             log.exception("Copilot Pulse did not end its streams cleanly")
 
     async def _on_cleanup(self, app: web.Application) -> None:
-        try:
-            if self._feed is not None:
-                await self._feed.aclose()
-            await self.attachment.aclose()
-            await self.pulse.aclose()
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("Copilot Pulse did not stop cleanly")
+        feed = [self._feed.aclose] if self._feed is not None else []
+        for close in (*feed, self.attachment.aclose, self.pulse.aclose):
+            try:
+                await close()
+            except Exception:
+                log.exception("Copilot Pulse did not stop cleanly")
 
     def _serve_web(self, app: web.Application) -> None:
         """Serve our web folder where ComfyUI cannot: it finds no file below a folder name that a URL must escape."""

@@ -151,7 +151,7 @@ def from_environment(environ: Mapping[str, str]) -> tuple[Settings, list[Problem
             except ValueError as error:
                 problems.append(Problem(variable, raw, str(error)))
         elif variable.startswith(PREFIX) and variable not in known:
-            problems.append(Problem(variable, raw, "no setting has this name"))
+            problems.append(Problem(variable, "…", "no setting has this name"))
     return Settings(**values), problems
 
 

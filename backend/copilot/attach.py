@@ -67,28 +67,28 @@ class Attachment:
         for seam in self.seams:
             if not copilots:
                 registry.set(seam.name, False, "Copilot was not found")
-            for copilot in copilots:
-                self._attach_one(seam, copilot)
+            problems = [problem for copilot in copilots if (problem := self._attach_one(seam, copilot))]
+            if copilots:
+                registry.set(seam.name, not problems, "; ".join(problems))
         return bool(copilots)
 
     async def _summarise_history(self, chat: Chat, messages: Any) -> None:
         if chat.kind == "chat" and isinstance(messages, list):
-            await self.memory.precompute(messages, chat.session)
+            await self.memory.precompute(messages, chat.session, chat.copilot)
 
     def _missing_tools(self, chat: Chat) -> str | None:
         return self.mcp.notice(chat) if chat.kind == "chat" else None
 
-    def _attach_one(self, seam: Seam, copilot: CopilotModules) -> None:
-        registry = self._pulse.seams
+    def _attach_one(self, seam: Seam, copilot: CopilotModules) -> str:
+        """Attach one seam to one Copilot; returns what is in the way, or ""."""
         try:
             seam.attach(copilot)
         except SeamMissing as missing:
-            registry.set(seam.name, False, str(missing))
+            return str(missing)
         except Exception as error:  # fail open: a Copilot that we do not understand must work as it is
             log.debug("attaching the %s seam failed", seam.name, exc_info=True)
-            registry.set(seam.name, False, f"{type(error).__name__}: {error}")
-        else:
-            registry.set(seam.name, True)
+            return f"{type(error).__name__}: {error}"
+        return ""
 
     def detach(self) -> None:
         """Put back every object that was replaced, in the reverse order."""

@@ -54,7 +54,7 @@ class ChatSeam:
             function = getattr(module, name, None)
             if callable(function) and not is_wrapper(function):
                 session, language = _readers(copilot)
-                self._replaced.replace(module, name, self.wrap(function, kind, session, language))
+                self._replaced.replace(module, name, self.wrap(function, kind, session, language, copilot))
 
     def detach(self) -> None:
         """Put both generators back. Chats that run go on to their end."""
@@ -70,10 +70,12 @@ class ChatSeam:
         kind: Literal["chat", "debug"],
         session: Callable[[], str | None],
         language: Callable[[], str | None],
+        copilot: CopilotModules | None = None,
     ) -> Generator:
         """An async generator function that yields what `function` yields, pumped and paced.
 
-        `session` and `language` are asked in the caller's context when a chat begins.
+        `session` and `language` are asked in the caller's context when a chat begins; `copilot` is whose
+        function it is, if anybody's.
         """
 
         async def wrapped(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
@@ -85,6 +87,7 @@ class ChatSeam:
                     kind=kind,
                     language=request.language if request is not None else language_of(language() or ""),
                 )
+                chat.copilot = copilot
                 if kind == "chat" and args:
                     args = (strip_messages(args[0]), *args[1:])
                 if request is not None and request.tap is not None:

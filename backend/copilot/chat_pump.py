@@ -20,6 +20,7 @@ from ..event_bus import Event
 from .chats import Chat
 from .notices import with_notices
 from .pace import cost, interval
+from .waiting import wait_set
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -58,7 +59,6 @@ class ChatPump:
         """Start the pump's task in the current context; `messages` is the history, if there is one."""
         self._messages = messages
         chat = self._chat
-        chat.pump_task = asyncio.get_running_loop().create_task(self._run(), name=f"copilot-pulse {chat!r}")
         self._publish(
             "chat.started",
             {
@@ -67,6 +67,8 @@ class ChatPump:
                 "messages": len(messages) if isinstance(messages, list) else 0,
             },
         )
+        # Last: if anything here fails, the chat goes on without us, and must not run twice.
+        chat.pump_task = asyncio.get_running_loop().create_task(self._run(), name=f"copilot-pulse {chat!r}")
 
     # -- the pump's task -------------------------------------------------------------------------
 
@@ -166,7 +168,8 @@ class ChatPump:
         chat.end("failed" if chat.failed else "done")
         self._hurry.set()
         # A page that is told `finished: false` at the end of the stream would wait for ever.
-        await self._queue.put((chat.raw, {"data": data, "finished": True}), essential=True)
+        with contextlib.suppress(QueueClosed):
+            await self._queue.put((chat.raw, {"data": data, "finished": True}), essential=True)
 
     async def _broke(self, error: Exception) -> None:
         """Copilot's generator raised, or something of ours did: the user gets what there is, and why."""
@@ -213,7 +216,7 @@ class ChatPump:
             "seconds": (chat.ended or chat.clock()) - chat.started,
             "first_token": chat.first_token,
             "tokens": chat.tokens,
-            "length": len(chat.visible()),
+            "length": chat.length,
             "updates": chat.updates,
             "bytes_sent": chat.bytes_sent,
             "bytes_saved": max(0, self._unpatched_bytes - chat.bytes_sent),
@@ -274,14 +277,17 @@ class ChatPump:
             yield (text, ext)
 
     async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), seconds)
+        await wait_set(self._hurry, seconds)
 
     def release(self) -> None:
         """The reader has left. A chat that still runs is stopped, without waiting for it."""
         chat = self._chat
-        if chat.pump_task is not None and not chat.pump_task.done() and chat.active:
+        if chat.pump_task is None or chat.pump_task.done():
+            return
+        if chat.active:
             chat.stop_soon()
+        else:
+            self._queue.close(discard=True)  # it only waits for room for its last words
 
 
 def _continues(text: str, raw: str) -> bool:

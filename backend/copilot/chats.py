@@ -17,12 +17,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Literal
 
+from .seam import CopilotModules
+
 log = logging.getLogger("copilot_pulse.chats")
 
 State = Literal["waiting", "streaming", "retrying", "tool", "done", "failed", "cancelled"]
 ENDED: Final = frozenset({"done", "failed", "cancelled"})
 KEPT: Final = 50
 _STOP_LIMIT: Final = 5.0
+_CANCELLED: Final = "_copilot_pulse_cancelled"
 _numbers = itertools.count(1)
 
 current_chat: contextvars.ContextVar[Chat | None] = contextvars.ContextVar("copilot_pulse_chat", default=None)
@@ -66,6 +69,7 @@ class Chat:
         self.host = ""
         self.agent = ""
         self.handed_off = False
+        self.copilot: CopilotModules | None = None
         self.tool = ""
         self.attempt = 0
         self.turn = 0
@@ -85,6 +89,10 @@ class Chat:
         self.failed = False
         # Events that the model seam wants the run seam to recognise when they pass, oldest first.
         self.marks: deque[tuple[Any, str]] = deque(maxlen=64)
+        # Whether the run seam reads the run: only then can text of a broken attempt be taken back.
+        self.watched = False
+        # Whether the model has written anything that was accepted (Copilot writes headings of its own).
+        self.answered = False
         # Text deltas that the model seam has yielded, and that the run seam has seen consumed.
         self.produced = 0
         self.consumed = 0
@@ -97,6 +105,7 @@ class Chat:
         self.gate: asyncio.Event | None = None
         self.pump_task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._length: int | None = None
         self.on_stop: Callable[[], Awaitable[None]] | None = None
 
     @property
@@ -146,6 +155,19 @@ class Chat:
         parts.append(text[position:])
         return "".join(parts)
 
+    @property
+    def length(self) -> int:
+        """Characters of the answer that are shown."""
+        return self._length if self._length is not None else len(self.raw) - sum(map(len, self.cuts))
+
+    def free(self) -> None:
+        """Let go of the text, the history and the clients of a chat that has ended; its figures stay."""
+        self._length = self.length
+        self.raw = ""
+        self.runs.clear()
+        self.marks.clear()
+        self.on_stop = None
+
     def cut(self, span: Span) -> None:
         """Take `span` out of what is shown. Spans come in order and do not overlap."""
         if len(span):
@@ -165,7 +187,7 @@ class Chat:
             "agent": self.agent,
             "seconds": round(now - self.started, 3),
             "tokens": self.tokens,
-            "length": len(self.raw) - sum(len(cut) for cut in self.cuts),
+            "length": self.length,
             "attempt": self.attempt,
             "of": self.of,
             "retry_in": None if self.retry_at is None else max(0.0, round(self.retry_at - self.clock(), 1)),
@@ -221,9 +243,11 @@ async def cancel_run(run: Any) -> None:
     task = run_task(run)
     if task is None or task.done():
         return
-    # Task.cancelling() came with Python 3.11.
-    if not getattr(task, "cancelling", int)():
-        run.cancel()
+    if not getattr(run, _CANCELLED, False):
+        setattr(run, _CANCELLED, True)
+        # Somebody else's cancel is on its way, perhaps (Task.cancelling() came with Python 3.11).
+        if not getattr(task, "cancelling", int)():
+            run.cancel()
     if not await _ends(task, _STOP_LIMIT):
         log.warning("the agent's run did not end %.0f s after it was cancelled", _STOP_LIMIT)
 
@@ -251,6 +275,7 @@ class ChatRegistry:
     def remove(self, chat: Chat) -> None:
         """Move a chat that has ended to the list of ended ones; its buffers are freed."""
         if self._active.pop(chat.id, None) is not None:
+            chat.free()
             self._ended.append(chat)
 
     def get(self, chat_id: str) -> Chat | None:

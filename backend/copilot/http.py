@@ -31,7 +31,7 @@ from ..error_handling import language_of, secret_name
 from ..stream_store import StreamRefused
 from .llm_routes import BLOCKING, BlockingRoutes
 from .seam import CopilotModules
-from .tap import KEY, StreamTap, on_response_prepare, open_tap
+from .tap import StreamTap, open_tap
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -110,7 +110,7 @@ class HttpSeam:
         """Append the middleware to `app`, once. Raises RuntimeError if the application has started."""
         if self.middleware not in app.middlewares:
             app.middlewares.append(self.middleware)
-            app.on_response_prepare.append(on_response_prepare)
+            app.on_response_prepare.append(_on_response_prepare)
             self._apps.append(app)
 
     def attach(self, copilot: CopilotModules) -> None:
@@ -178,7 +178,6 @@ class HttpSeam:
         token = current_request.set(info)
         watch = HangUpWatch(request, info, on_gone=tap.client_left if tap is not None else None)
         if tap is not None:
-            request[KEY] = tap
             tap.stream.stop = watch.fire
             if tap.stream.cancelled:
                 watch.fire()
@@ -193,6 +192,9 @@ class HttpSeam:
             if not watch.fired or watch.taken_back():
                 raise
             status = CLIENT_GONE
+            if tap is not None and tap.response is not None:
+                await self._close_chats(info)
+                return await tap.conclude(cancelled, tap.response)
             return web.Response(status=CLIENT_GONE)
         except ConnectionError as lost:
             fault = lost
@@ -273,6 +275,13 @@ class HttpSeam:
             self._pulse.publish("http.request", data)
         except Exception as error:
             log.warning("an http.request event was not published: %s", type(error).__name__)
+
+
+async def _on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
+    # Runs in the handler's own task, when it begins to answer.
+    info = current_request.get()
+    if info is not None and info.tap is not None:
+        info.tap.take(response)
 
 
 def gone(request: web.Request) -> bool:

@@ -16,6 +16,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from .chats import current_chat
 from .model_call import HostMemory, ModelCall
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 
@@ -42,6 +43,13 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
 
     class RecoveringModel(base):  # type: ignore[misc]
         """Copilot's model class, with Copilot Pulse's recovery around each call."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            # Copilot makes a client for each agent, asked or not, and closes none: the chat does it.
+            chat, client = current_chat.get(), getattr(self, "_client", None)
+            if chat is not None and client is not None:
+                chat.clients.append(client)
 
         def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
             # Not a generator of its own: one layer less for every token.

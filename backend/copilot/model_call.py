@@ -7,6 +7,7 @@ hold the closing event back; judge whether the answer is whole; only then let th
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import json
 import logging
@@ -17,6 +18,7 @@ from urllib.parse import unquote
 
 from ..error_handling import (
     Classification,
+    ContentFiltered,
     EmptyAnswer,
     ErrorContext,
     LengthLimit,
@@ -37,6 +39,7 @@ from .answers import (
 )
 from .chats import Chat, current_chat
 from .stream_watch import StreamWatch, WatchedClient
+from .waiting import wait_set
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -111,9 +114,8 @@ class ModelCall:
         self._began_text = False
         self._partial: list[str] = []
         self._kept = ""
-        # Every attempt and every wait is to be ours, counted and visible. The client belongs to this
-        # chat alone: Copilot makes one for each agent.
-        self._client.max_retries = 0
+        # Every attempt and every wait is to be ours, counted and visible.
+        self._calling = self._client.with_options(max_retries=0)
 
     # -- streaming -------------------------------------------------------------------------------
 
@@ -127,12 +129,15 @@ class ModelCall:
         while True:
             self._attempt += 1
             self._partial = []
+            held: list[Any] = []
             lease = watch = final = None
+            failure: BaseException
             try:
                 lease = self._breaker.acquire()
                 watch = self._watch()
-                source = self._open_stream(self._model, self._arguments, WatchedClient(self._client, watch))
+                source = None
                 try:
+                    source = self._open_stream(self._model, self._arguments, WatchedClient(self._calling, watch))
                     while True:
                         if self._chat is not None and self._chat.gate is not None:
                             await self._chat.gate.wait()
@@ -147,6 +152,10 @@ class ModelCall:
                         elif kind == "response.completed":
                             final = event  # held back until the answer has been judged
                             continue
+                        elif kind == "response.output_item.done" and event.item.type == "function_call":
+                            # Older runners take this for the call itself, and it may never be made.
+                            held.append(event)
+                            continue
                         elif kind == "response.created":
                             self._mark(event, RETRY if self._began_text else FRESH)
                             self._began_text = True
@@ -156,9 +165,13 @@ class ModelCall:
                             lease.success()  # others need not wait until a long answer has ended
                         yield event
                 finally:
-                    await source.aclose()
-                    await watch.aclose()
-                closing = self._accept(watch, final)
+                    watch.stop()
+                    try:
+                        if source is not None:
+                            await source.aclose()
+                    finally:
+                        await watch.aclose()
+                closing = self._accept(watch, final, held)
                 lease.success()
                 if closing is None:
                     continue
@@ -167,8 +180,11 @@ class ModelCall:
                     lease.cancelled()
                 raise
             except Exception as error:
-                # What the client takes for an empty or broken stream may be a page, or an error in JSON.
-                failure = (watch.wrong_body() if watch is not None else None) or error
+                failure = (watch.verdict(error) if watch is not None else None) or error
+                closing = None
+            if closing is None:
+                # Outside the handler above: what goes wrong in here must not carry the failure, whose
+                # text may hold a key, into a log.
                 cause = self._pulse.recovery.classify(failure)
                 if lease is not None:
                     lease.settle(cause)
@@ -180,27 +196,37 @@ class ModelCall:
                 yield event
             return
 
-    def _accept(self, watch: StreamWatch, final: Any) -> list[Any] | None:
+    def _accept(self, watch: StreamWatch, final: Any, held: list[Any]) -> list[Any] | None:
         """The events that close the call, if the answer may pass; None to ask again, for another answer.
 
+        `held` are the events of finished tool calls; those of calls that are kept go out before the end.
         Raises what is wrong with the answer.
         """
+        if wrong := watch.verdict(None):
+            raise wrong
+        notice = self._truncation(watch, final.response if final is not None else None)
         if self._ask_again_without_unknown_tools(final):
             return None
-        if wrong := watch.wrong_body():
-            raise wrong
-        notice = self._judge(watch, final.response if final is not None else None)
+        notice = notice or self._judge(watch, final.response)
         if self._retried is not None:
             self._record(self._retried, "recovered")
+        if self._chat is not None and answer_text(final.response).strip():
+            self._chat.answered = True
         self._count_usage(final.response)
-        return [*(self._tell(notice) if notice else ()), final]
+        kept = {call.call_id for call in function_calls(final.response)}
+        calls = [event for event in held if event.item.call_id in kept]
+        return [*(self._tell(notice) if notice else ()), *calls, final]
 
     def _watch(self) -> StreamWatch:
         settings = self._pulse.settings.current
         first = settings.first_token_timeout
         if first > 0:
             arguments = self._arguments.arguments
-            prompt = prompt_length(arguments.get("system_instructions"), arguments.get("input"))
+            tools = [
+                (tool.name, getattr(tool, "description", ""), getattr(tool, "params_json_schema", {}))
+                for tool in arguments.get("tools") or ()
+            ]
+            prompt = prompt_length(arguments.get("system_instructions"), arguments.get("input"), tools)
             first += settings.first_token_per_1000_chars * prompt / 1000
         return StreamWatch(base_url=self.base_url, first_limit=first, stall_limit=settings.stall_timeout)
 
@@ -210,8 +236,6 @@ class ModelCall:
         chat.tool = ""
         chat.attempt = 1
         chat.set_state("waiting")
-        if self._client not in chat.clients:
-            chat.clients.append(self._client)
         self._publish_model(chat)
 
     def _publish_model(self, chat: Chat) -> None:
@@ -233,7 +257,7 @@ class ModelCall:
             return
         if chat.first_token is None:
             self._saw_first_token(chat)
-        chat.produced += 1
+        chat.produced += chat.watched
         chat.tokens += 1
         if chat.state != "streaming":
             chat.set_state("streaming")
@@ -247,40 +271,53 @@ class ModelCall:
         )
 
     def _mark(self, event: Any, label: str) -> None:
-        if self._chat is not None:
+        if self._chat is not None and self._chat.watched:
             self._chat.marks.append((event, label))
 
     # -- the verdict on an answer ----------------------------------------------------------------
 
-    def _judge(self, watch: StreamWatch, final: Any) -> str:
-        """Whether the response `final` may pass; returns what the user should be told beside it, or "".
+    def _truncation(self, watch: StreamWatch, final: Any) -> str:
+        """What the user should be told of a stream that did not end as it should, or "".
 
-        Raises StreamTruncated, EmptyAnswer or ReasoningOnly if the model should be asked again.
+        Raises EmptyAnswer if nothing came, StreamTruncated if the model should be asked again, or if an
+        earlier attempt brought more.
         """
         hosts = self._hosts
-        if watch.finish_reason is None:
-            if final is None and not watch.answered:
-                raise EmptyAnswer()
-            usable = final is not None and _calls_are_whole(final)
-            unmarked = watch.done_seen and hosts.never_finishes(self.base_url)
-            if not usable or not (unmarked or self._once_more["truncated"]):
-                raise StreamTruncated(self._length())
-            # Some servers never send a finish reason: after the second time what came is kept, and
-            # marked unless this server is known for it and said that it was done.
-            hosts.saw_no_finish(self.base_url)
-            if not unmarked:
-                return self._explained(self._pulse.recovery.classify(StreamTruncated(self._length())))
-        else:
+        if watch.finish_reason is not None:
             hosts.saw_finish(self.base_url)
-        if final is None:
-            raise EmptyAnswer()
-        if not function_calls(final) and not answer_text(final).strip():
-            chat = self._chat
-            if chat is not None and chat.visible().strip():
+            if final is None:
+                raise EmptyAnswer()
+            return ""
+        if final is None or not watch.answered:
+            raise EmptyAnswer() if not watch.answered else StreamTruncated(self._length())
+        usable = _calls_are_whole(final, watch.done_seen)
+        unmarked = watch.done_seen and hosts.never_finishes(self.base_url)
+        longest = bool(function_calls(final)) or self._length() >= len(self._kept)
+        if not usable or not longest or not (unmarked or self._once_more["truncated"]):
+            raise StreamTruncated(self._length())
+        # Some servers never send a finish reason: after the second time what came is kept, and
+        # marked unless this server is known for it and said that it was done.
+        hosts.saw_no_finish(self.base_url)
+        return "" if unmarked else self._explained(self._pulse.recovery.classify(StreamTruncated(self._length())))
+
+    def _judge(self, watch: StreamWatch, final: Any) -> str:
+        """What the user should be told beside the answer `final`, or "".
+
+        Raises EmptyAnswer or ReasoningOnly if there is no answer in it.
+        """
+        classify = self._pulse.recovery.classify
+        if function_calls(final):
+            return ""
+        if not answer_text(final).strip():
+            if self._chat is not None and self._chat.answered:
                 return ""  # the user has an answer: from before a tool call, or from another agent
+            if watch.finish_reason == "content_filter":
+                raise ContentFiltered()
             raise ReasoningOnly(watch.reasoning) if watch.has_reasoning else EmptyAnswer()
         if watch.finish_reason == "length":
-            return self._explained(self._pulse.recovery.classify(LengthLimit(self._length())))
+            return self._explained(classify(LengthLimit(self._length())))
+        if watch.finish_reason == "content_filter":
+            return self._explained(classify(ContentFiltered()))
         return ""
 
     def _ask_again_without_unknown_tools(self, final: Any) -> bool:
@@ -325,8 +362,10 @@ class ModelCall:
         recovery = self._pulse.recovery
         chat = self._chat
         self._once_more[cause.kind] += 1
-        if cause.kind in ASKED_ONCE_MORE and self._once_more[cause.kind] > 1:
+        often = cause.kind in ASKED_ONCE_MORE and self._once_more[cause.kind] > 1
+        if often or (self._length() and (chat is None or not chat.watched)):
             # A model that has nothing to say, or a server that never says it is done: each try costs a call.
+            # And text that nobody can take back must not be followed by the same text again.
             self._record(cause, "gave_up")
             return False
         about = ErrorContext(
@@ -431,12 +470,10 @@ class ModelCall:
         would be lost. Waits 5 s at most; a cancel leaves nothing behind.
         """
         chat = self._chat
-        if chat is None or chat.drained is None or chat.consumed >= chat.produced:
+        if chat is None or not chat.watched or chat.drained is None or chat.consumed >= chat.produced:
             return
         chat.drained.clear()
-        try:
-            await asyncio.wait_for(chat.drained.wait(), _DRAIN_LIMIT)
-        except asyncio.TimeoutError:
+        if not await wait_set(chat.drained, _DRAIN_LIMIT):
             log.warning("the reader of a chat is more than %.0f s behind the model", _DRAIN_LIMIT)
 
     def _publish(self, type_: str, data: dict[str, Any]) -> None:
@@ -447,6 +484,9 @@ class ModelCall:
 
     async def respond(self, get_response: Callable[..., Any]) -> Any:
         """The call without streaming: made again after a failure; raises the last error on give-up."""
+        model = copy.copy(self._model)
+        model._client = self._calling
+        self._arguments.arguments["self"] = model
         while True:
             self._attempt += 1
             lease = self._breaker.acquire()
@@ -456,21 +496,23 @@ class ModelCall:
                 lease.cancelled()
                 raise
             except Exception as error:
-                cause = self._pulse.recovery.classify(error)
-                lease.settle(cause)
-                if not await self._wait_for_retry(error, cause):
-                    raise
+                failure = error
             else:
                 lease.success()
                 if self._retried is not None:
                     self._record(self._retried, "recovered")
                 return answer
+            cause = self._pulse.recovery.classify(failure)
+            lease.settle(cause)
+            if not await self._wait_for_retry(failure, cause):
+                raise failure
 
 
-def _calls_are_whole(final: Any) -> bool:
+def _calls_are_whole(final: Any, done_seen: bool) -> bool:
     for call in function_calls(final):
         try:
-            json.loads(call.arguments or "{}")
+            # No arguments at all: either the call has none, or the stream ended before they came.
+            json.loads(call.arguments or ("{}" if done_seen else ""))
         except ValueError:
             return False
     return True

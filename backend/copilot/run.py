@@ -13,6 +13,7 @@ the pump has seen the text of the one before.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import dataclasses
 import inspect
@@ -46,6 +47,7 @@ class RunReader:
         self._tools: dict[str, tuple[str, float]] = {}
         if chat.drained is None:
             chat.drained = asyncio.Event()
+        chat.watched = True
 
     async def events(self) -> AsyncIterator[Any]:
         """What `stream_events()` yields. Ends normally when the run fails; CancelledError passes on.
@@ -57,12 +59,22 @@ class RunReader:
         source = self._stream_events()
         complete = False
         try:
-            async for event in source:
+            while True:
+                try:
+                    event = await source.__anext__()
+                except StopAsyncIteration:
+                    complete = True
+                    return
+                except Exception as error:
+                    complete = True
+                    if chat.active:
+                        self._failed(error)
+                    return
                 kind = event.type
                 if kind == "raw_response_event":
                     data = event.data
-                    if chat.marks and chat.marks[0][0] is data:
-                        self._passed(chat.marks.popleft()[1])
+                    if chat.marks:
+                        self._observe(self._pass_mark, data)
                     if data.type == "response.output_text.delta":
                         self._publish("chat.delta", {"chat_id": chat.id, "text": data.delta})
                         yield event
@@ -75,25 +87,35 @@ class RunReader:
                             "chat.delta", {"chat_id": chat.id, "text": data.delta, "reasoning": True}
                         )
                 elif kind == "run_item_stream_event":
-                    self._saw_item(event.item)
+                    self._observe(self._saw_item, event.item)
                     if event.item.type == "tool_call_output_item":
                         event = with_text_output(event)
                 elif kind == "agent_updated_stream_event":
-                    self._saw_agent(event.new_agent.name)
+                    self._observe(self._saw_agent, event.new_agent)
                 yield event
-            complete = True
-        except (asyncio.CancelledError, GeneratorExit):
-            raise
-        except Exception as error:
-            complete = True
-            if chat.active:
-                self._failed(error)
         finally:
+            chat.watched = False
             if chat.drained is not None:
                 chat.drained.set()
             if not complete:
                 await cancel_run(self._run)
             await source.aclose()
+
+    def _observe(self, look: Callable[[Any], None], what: Any) -> None:
+        """Take note of something; a bug of ours in it must not look like a failure of the run."""
+        try:
+            look(what)
+        except Exception:
+            log.exception("an event of a run was not understood")
+
+    def _pass_mark(self, data: Any) -> None:
+        chat = self._chat
+        if any(event is data for event, _ in chat.marks):
+            while chat.marks:
+                event, label = chat.marks.popleft()
+                if event is data:
+                    self._passed(label)
+                    return
 
     def _passed(self, label: str) -> None:
         position = len(self._chat.raw)
@@ -165,7 +187,8 @@ class RunReader:
                 },
             )
 
-    def _saw_agent(self, name: str) -> None:
+    def _saw_agent(self, agent: Any) -> None:
+        name = agent.name
         # The first one is the agent that the run began with.
         self._chat.handed_off = bool(self._chat.agent)
         self._chat.agent = name
@@ -238,10 +261,14 @@ class RunSeam:
 
         def run_streamed(cls: Any, *args: Any, **kwargs: Any) -> Any:
             chat = current_chat.get()
-            # A run that a tool starts inherits the chat, but it is no part of what the user reads.
-            if chat is None or chat.pump_task is None or asyncio.current_task() is not chat.pump_task:
+            if chat is None or chat.pump_task is None:
                 return plain(cls, *args, **kwargs)
             kwargs["run_config"] = without_tracing(kwargs.get("run_config"))
+            if asyncio.current_task() is not chat.pump_task:
+                # A run that a tool starts is no part of what the user reads, so it must not have the chat.
+                context = contextvars.copy_context()
+                context.run(current_chat.set, None)
+                return context.run(plain, cls, *args, **kwargs)
             run = plain(cls, *args, **kwargs)
             try:
                 return read_run(pulse, chat, run)
@@ -261,8 +288,10 @@ class RunSeam:
 
 def without_tracing(config: Any) -> Any:
     """The run's configuration with the upload of traces, which hold prompts, switched off."""
-    from agents.run import RunConfig
+    try:
+        from agents.run import RunConfig
 
-    if config is None:
-        return RunConfig(tracing_disabled=True)
-    return dataclasses.replace(config, tracing_disabled=True)
+        return dataclasses.replace(config or RunConfig(), tracing_disabled=True)
+    except (ImportError, TypeError) as error:
+        log.warning("tracing could not be switched off: %s", type(error).__name__)
+        return config

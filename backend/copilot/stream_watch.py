@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
-from ..error_handling import PulseError, StreamStalled, wrong_body
+from ..error_handling import LengthLimit, PulseError, StreamStalled, wrong_body
 
 T = TypeVar("T")
 # A server that sends heartbeats for ever without a token is not waited for longer than this, in seconds.
@@ -51,6 +51,8 @@ class StreamWatch:
         self._waiting = False
         self._fired = False
         self._due = 0.0
+        self._excused = -1.0
+        self._tail = b""
         self._timer: asyncio.TimerHandle | None = None
         self._stream: Any = None
         self._response: Any = None
@@ -79,8 +81,10 @@ class StreamWatch:
         limit = self._limit()
         now = self._loop.time()
         late = now - self._due
-        if late > LATE:
-            # The loop itself stood still; what has arrived meanwhile is read before we judge.
+        if late > LATE and self._excused != self._alive:
+            # The loop itself stood still; what has arrived meanwhile is read before we judge. Once for
+            # each sign of life, since a loop may be late for ever.
+            self._excused = self._alive
             self._due = now + min(late, 1.0)
             self._timer = self._loop.call_at(self._due, self._check)
             return
@@ -126,8 +130,9 @@ class StreamWatch:
         self._alive = self._loop.time()
         if not self.chunks and len(self._head) < HEAD:
             self._head += data[:HEAD]
-        if b"[DONE]" in data:
-            self.done_seen = True
+        # The mark may be cut in two, and an answer may hold the word.
+        self._tail = (self._tail + data)[-64:]
+        self.done_seen = b"data: [DONE]" in self._tail or b"data:[DONE]" in self._tail
 
     def saw_chunk(self, chunk: Any) -> None:
         """Called for every chunk of the completion."""
@@ -166,6 +171,12 @@ class StreamWatch:
             self._watch_bytes(response)
         return WatchedStream(stream, self)
 
+    def verdict(self, error: Exception | None) -> PulseError | None:
+        """What the attempt really died of, where the library's `error` (or its silence) does not tell."""
+        if self.finish_reason == "length" and error is not None and not self.has_text:
+            return LengthLimit()  # all of it went into reasoning
+        return self.wrong_body()
+
     def wrong_body(self) -> PulseError | None:
         """What came instead of a stream (a web page, a JSON error with status 200), judged by its first bytes.
 
@@ -193,11 +204,15 @@ class StreamWatch:
 
         response.aiter_bytes = aiter_bytes
 
-    async def aclose(self) -> None:
-        """Stop watching and close the connection; safe to call twice."""
+    def stop(self) -> None:
+        """Stop watching, at once."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    async def aclose(self) -> None:
+        """Stop watching and close the connection; safe to call twice."""
+        self.stop()
         stream, self._stream = self._stream, None
         if stream is not None:
             await close_stream(stream)

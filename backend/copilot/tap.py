@@ -34,7 +34,6 @@ BEAT: Final = 10.0
 LAST_BYTES: Final = 30.0
 """Seconds that a reader may take for what is left when the handler is done."""
 MAX_LINE: Final = 16_000_000
-KEY: Final = "copilot_pulse_tap"
 Mode = Literal["lines", "frames", "detached"]
 # Headers that belong to one connection, or must not be handed on.
 _OWN: Final = frozenset(
@@ -82,6 +81,7 @@ class StreamTap:
         self.stream = stream
         self.mode: Mode = mode
         self.chat: Chat | None = None
+        self.response: web.StreamResponse | None = None
         self._store = store
         self._reader: RelayReader | None = None
         if mode != "detached":
@@ -120,6 +120,7 @@ class StreamTap:
             self.plain(response)
             return
         relay.head(response.status, _shown(response))
+        self.response = response
         self._send, self._send_eof = response.write, response.write_eof
         response.write = self._write  # type: ignore[method-assign]
         response.write_eof = self._write_eof  # type: ignore[method-assign]
@@ -230,6 +231,12 @@ class StreamTap:
         else:
             self._store.finish(self.stream, outcome)
 
+    async def conclude(self, error: BaseException, response: web.StreamResponse) -> web.StreamResponse:
+        """The handler was cancelled while it answered: end its response in order, for who still reads it."""
+        self.finish(error)
+        await self._write_eof()
+        return response
+
     async def aclose(self) -> None:
         """Leave the stream as a reader and end the task that writes; idempotent. Waits for it."""
         self.client_left()
@@ -253,10 +260,3 @@ def open_tap(pulse: Pulse, request: web.Request, session: str | None, kind: str)
         raise StreamRefused(400, f"{MODE} has to be lines, frames or detached")
     store = pulse.streams
     return StreamTap(store, store.claim(stream_id, session or "", kind), mode)  # type: ignore[arg-type]
-
-
-async def on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
-    """For the application's signal of this name."""
-    tap = request.get(KEY)
-    if isinstance(tap, StreamTap):
-        tap.take(response)

@@ -20,7 +20,7 @@ from .kinds import Severity
 if TYPE_CHECKING:
     from .classify import Classification
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("copilot_pulse.recovery")
 _SLOTS: Final = 30
 
 

@@ -45,6 +45,13 @@ class LengthLimit(PulseError):
         super().__init__(f"the model reached its length limit after {length} characters")
 
 
+class ContentFiltered(PulseError):
+    """Raised, or only classified, when the provider's filter cut an answer off."""
+
+    def __init__(self) -> None:
+        super().__init__("the provider's content filter stopped the answer")
+
+
 class EmptyAnswer(PulseError):
     """Raised when a model call ended normally and held neither text nor a tool call."""
 

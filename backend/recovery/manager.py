@@ -8,6 +8,7 @@ import itertools
 import logging
 import random
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from .kinds import Severity
 from .policy import RetryInfo, RetryPolicy, RetrySettings, retry
 from .redact import Redactor
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("copilot_pulse.recovery")
 T = TypeVar("T")
 
 OUTCOMES: Final = ("retrying", "recovered", "gave_up", "cancelled", "ignored")
@@ -148,9 +149,9 @@ class RecoveryManager:
 
         The handlers of the error's type are asked first, the nearest type before its bases; a handler that
         raises is logged and has no say. Then the classification and the retry policy decide. This does not
-        wait out the back-off: `context.delay` tells the seconds. LOW and CRITICAL errors are never retried,
-        whatever a handler says. A cancel while an async handler runs goes through, and nothing was
-        recorded.
+        wait out the back-off: `context.delay` tells the seconds. LOW and CRITICAL errors are never retried, and
+        no error beyond the policy's retries and waits, whatever a handler says. A cancel while an async handler
+        runs goes through, and nothing was recorded.
         """
         about = ErrorContext(context) if isinstance(context, str) else context
         verdict = self.classify(error)
@@ -159,7 +160,7 @@ class RecoveryManager:
         if verdict.severity not in (Severity.LOW, Severity.CRITICAL):
             opinion = await self._ask_handlers(error, about)
             if opinion is not None:
-                again = opinion
+                again = opinion and delay is not None
         about.classification = verdict
         about.delay = (delay or 0.0) if again else None
         outcome = "cancelled" if verdict.severity is Severity.LOW else "retrying" if again else "gave_up"
@@ -308,8 +309,8 @@ class RecoveryManager:
                     said = handler(error, context)
                     if inspect.isawaitable(said):
                         said = await said
-                except Exception:
-                    log.exception("a handler for %s failed", cls.__name__)
+                except Exception as failed:
+                    log.error("a handler for %s failed: %s", cls.__name__, _place(failed))
                     continue
                 if said is not None:
                     return bool(said)
@@ -340,5 +341,12 @@ class RecoveryManager:
     def _publish(self, type_: str, data: dict[str, Any]) -> None:
         try:
             self._publish_event(type_, data)
-        except Exception:
-            log.exception("publishing %s failed", type_)
+        except Exception as error:
+            log.error("publishing %s failed: %s", type_, _place(error))
+
+
+def _place(error: BaseException) -> str:
+    """The type and place of an error, for a log. Its text, and that of the errors behind it, may hold a key."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    return f"{type(error).__name__} in {last.filename}:{last.lineno}" if last else type(error).__name__

@@ -195,6 +195,7 @@ RULES: Final[tuple[Rule, ...]] = (
     # 3. What Pulse itself found out about a stream.
     Rule("stalled", "Silence beyond the limit", types=(errors.StreamStalled,)),
     Rule("truncated", "No finish reason", types=(errors.StreamTruncated,)),
+    Rule("content_filter", "Finish reason `content_filter`", types=(errors.ContentFiltered,)),
     Rule("length_limit", "Finish reason `length`", types=(errors.LengthLimit,)),
     Rule("empty_answer", "Neither text nor a tool call", types=(errors.EmptyAnswer,)),
     Rule("reasoning_only", "Reasoning without an answer", types=(errors.ReasoningOnly,)),
