@@ -16,8 +16,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.comfyui.harness import ROOT, free_port
-from tests.support.llm_server import Plan, answer, reset_at, status
+from tests.comfyui.harness import ROOT
+from tests.support.llm_server import FaultServer, Plan, answer, reset_at, status
 from tests.support.llm_steps import Pause, Stall, ToolCall, Words
 from tests.support.mcp_server import Tool
 
@@ -151,18 +151,21 @@ def scenes(world: World, camera: Photographer) -> None:
     stop_chats(world)
 
     world.search.tools.pop("search_nodes")
-    nobody = f"http://127.0.0.1:{free_port()}/v1"
-    for server in (world.mcp, world.search):
+    fallen = FaultServer()
+    world.run(fallen.start())
+    base_url = fallen.base_url
+    for server in (fallen, world.mcp, world.search):
         world.run(server.stop())
     for number in range(4):
-        world.chat(f"into the void {number}", model="qwen3:8b", llm=nobody, session=f"void-{number}")
+        world.chat(f"into the void {number}", model="qwen3:8b", llm=base_url, session=f"void-{number}")
     page.wait_for_selector(".cpulse-verdict[data-status=fail], .cpulse-verdict[data-status=warn]")
     camera.all_looks("failing")
 
-    for server in (world.mcp, world.search):
+    for server in (fallen, world.mcp, world.search):
         world.run(server.start())
     for button in page.locator(".cpulse-links button:visible").all():
         button.click()
+    world.chat("and back again", model="qwen3:8b", llm=base_url, session="back")
     page.locator('.cpulse input[value="1h"]').check(force=True)
     # The failed chats are news for five minutes.
     begun = time.monotonic()
@@ -170,6 +173,7 @@ def scenes(world: World, camera: Photographer) -> None:
         assert time.monotonic() - begun < 500, page.locator(".cpulse-verdict").inner_text()
         steady(world, 10)
     camera.all_looks("recovered")
+    world.run(fallen.stop())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ NAMES = [
     "Latency",
     "Memory",
     "CPU",
-    "Event-loop lag, p99",
+    "Loop lag, p99",
 ]
 
 
@@ -132,7 +132,7 @@ def test_charts_out_of_sight_are_not_drawn(fake: FakePulse, open_page: OpenPage)
     """A chart below the fold is drawn when it is scrolled to, not before."""
     page = open_page(f"{fake.url}/page", height=300)
     page.wait_for_selector(".cpulse-log-row")
-    line = chart(page, "Event-loop lag, p99").locator(".cpulse-series")
+    line = chart(page, "Loop lag, p99").locator(".cpulse-series")
     assert line.get_attribute("d") is None
     line.evaluate("(e) => e.closest('figure').scrollIntoView()")
 

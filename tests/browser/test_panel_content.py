@@ -272,7 +272,7 @@ def test_language_switch_keeps_everything(panel: Page, fake: FakePulse) -> None:
     assert panel.locator(".cpulse-body > *").count() == 7
 
 
-@pytest.mark.parametrize("width", [280, 300, 460, 620, 860, 1280])
+@pytest.mark.parametrize("width", [230, 280, 300, 460, 620, 860, 1280])
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_nothing_sticks_out(fake: FakePulse, open_page: OpenPage, width: int, lang: str) -> None:
     """From a narrow sidebar to a whole screen, nothing is wider than the panel."""
