@@ -20,6 +20,7 @@ const LONGEST_WAIT_MS = 5_000;
 const GIVE_UP_MS = 600_000;
 /** After a WebSocket that could not be opened, HTTP is used for this long. */
 const AVOID_MS = 60_000;
+const CANCEL_TRIES = 4;
 /** A frame of the protocol; a longer question goes over HTTP. */
 const LONGEST_FRAME = 7_500_000;
 let avoidedUntil = 0;
@@ -63,6 +64,7 @@ export class StreamReader extends EventTarget {
     try {
       let socket = this.options.socket !== false && this._mayTrySocket();
       while (!this._over) {
+        const first = socket && this._failures === 0;
         try {
           if (socket) await this._overSocket();
           else await this._overHttp();
@@ -71,14 +73,15 @@ export class StreamReader extends EventTarget {
         }
         // One try over the WebSocket, and one to come back; a way that does not work is not tried for ever.
         socket = socket && this.answer.seq > 0 && this._failures === 0 && this._mayTrySocket();
-        if (!this._over) await this._pause();
+        // A page whose WebSocket cannot be opened must not notice.
+        if (!this._over && !(first && this.answer.seq === 0)) await this._pause();
       }
     } catch (error) {
       this.error = /** @type {Error} */ (error);
     } finally {
       globalThis.removeEventListener("online", online);
       this.closed = true;
-      this._life.abort();
+      if (!this.foreign) this._life.abort();
       this.dispatchEvent(new Event("close"));
     }
   }
@@ -86,12 +89,7 @@ export class StreamReader extends EventTarget {
   /** Stop the server's work on the answer, and reading it. */
   cancel() {
     if (this.closed || this._life.signal.aborted) return;
-    const { fetch, session } = this.options;
-    const body = JSON.stringify({ session });
-    if (this.answer.outcome === null) {
-      fetch(`${this._url}/cancel`, { method: "POST", headers: { "Content-Type": "application/json" }, body, keepalive: true })
-        .catch(() => undefined); // offline: the grace period ends it
-    }
+    if (this.answer.outcome === null && this.asked) void this._cancel();
     this.leave();
   }
 
@@ -99,6 +97,22 @@ export class StreamReader extends EventTarget {
   leave() {
     this._life.abort();
     this._wake();
+  }
+
+  async _cancel() {
+    const { fetch, session } = this.options;
+    const body = JSON.stringify({ session });
+    const headers = { "Content-Type": "application/json" };
+    for (let tries = 0; tries < CANCEL_TRIES; tries += 1) {
+      try {
+        const { status } = await fetch(`${this._url}/cancel`, { method: "POST", headers, body, keepalive: true });
+        if (status !== 404) return;
+      } catch {
+        // Offline: the server's grace period ends the answer if we cannot.
+      }
+      // The question may be on its way yet.
+      await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT_MS * 2 ** tries));
+    }
   }
 
   get _over() {

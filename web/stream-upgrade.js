@@ -128,7 +128,10 @@ function answerOf(reader, signal, kept, again) {
       end();
       const { foreign } = reader;
       // A server that has too much to do for streams, or does not know them, is asked as Copilot does.
-      if (foreign) resolve(foreign.status === 429 ? again() : foreign);
+      if (foreign) {
+        signal?.addEventListener("abort", () => reader.leave(), { once: true });
+        resolve(foreign.status === 429 ? again() : foreign);
+      }
       else reject(reader.error ?? new TypeError("Failed to fetch"));
     }, { signal: over.signal });
     signal?.addEventListener("abort", () => {

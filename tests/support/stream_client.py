@@ -147,7 +147,8 @@ class Socket:
     async def invoke(self, prompt: str = "hello", **fields: Any) -> None:
         """Ask."""
         body = chat_body(self.client.session_id, prompt)
-        await self.send("invoke", **{"path": "/api/chat/invoke", "headers": self.client.headers, "body": body, **fields})
+        fields = {"path": "/api/chat/invoke", "headers": self.client.headers, "body": body, **fields}
+        await self.send("invoke", **fields)
 
     async def next(self, timeout: float = 10.0) -> dict[str, Any] | None:
         """The next frame, which the page takes if it is of the stream; None if the socket is closed."""
