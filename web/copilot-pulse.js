@@ -10,6 +10,9 @@ import { completeChatRequests } from "./chat-request.js";
 import { comfySettings } from "./comfy-settings.js";
 import { PulseTab, TAB_ID } from "./comfy-tab.js";
 import { copyToClipboard } from "./panel.js";
+import { KeptStreams } from "./stream-kept.js";
+import { TRANSPORT, transportSetting } from "./stream-setting.js";
+import { upgradeChats } from "./stream-upgrade.js";
 import { createTranslate } from "./strings.js";
 
 /** @typedef {import("./types").Transport} Transport */
@@ -43,6 +46,9 @@ class ComfyTransport extends EventTarget {
 }
 
 const transport = new ComfyTransport();
+const kept = new KeptStreams();
+// The innermost: what a request lacks is completed before it is sent, over whichever way.
+upgradeChats(window, { transport: () => app.extensionManager.setting.get(TRANSPORT), kept });
 // Copilot looks fetch up when it sends, so the order in which we load does not matter.
 completeChatRequests(window);
 // At top level: a message for which nobody listens is reported as an error in the console.
@@ -61,7 +67,12 @@ const [texts, settingRows] = await Promise.all([api.getCustomNodesI18n().catch((
 let locale = String(app.extensionManager.setting.get(LOCALE) ?? "en");
 let t = createTranslate(texts, locale);
 
-const tab = new PulseTab(() => ({ transport, t, locale, openSettings, copyText: copyToClipboard }));
+kept.addEventListener("ended", () => {
+  app.extensionManager.toast.add({ severity: "info", summary: t("title"), detail: t("away.toast"), life: 12_000 });
+});
+kept.resume();
+
+const tab = new PulseTab(() => ({ transport, t, locale, kept, openSettings, copyText: copyToClipboard }));
 
 /** Our server's settings; none where it has no server part, and then there is nothing to set. */
 async function serverSettings() {
@@ -128,14 +139,17 @@ function command(name, icon, run) {
 app.registerExtension({
   name: "CopilotPulse",
   settings: /** @type {any} */ (
-    comfySettings(settingRows, {
-      t: (key, params) => t(key, params), // of the language of that moment
-      text: (key) => hostText("settings", key),
-      post: (name, value) =>
-        transport.fetch("/copilot-pulse/settings", { method: "POST", headers: JSON_HEADERS, body: JSON.stringify({ [name]: value }) }),
-      set: (id, value) => app.extensionManager.setting.set(id, value),
-      warn: (summary, detail) => app.extensionManager.toast.add({ severity: "warn", summary, detail, life: 8000 }),
-    })
+    [
+      ...comfySettings(settingRows, {
+        t: (key, params) => t(key, params), // of the language of that moment
+        text: (key) => hostText("settings", key),
+        post: (name, value) =>
+          transport.fetch("/copilot-pulse/settings", { method: "POST", headers: JSON_HEADERS, body: JSON.stringify({ [name]: value }) }),
+        set: (id, value) => app.extensionManager.setting.set(id, value),
+        warn: (summary, detail) => app.extensionManager.toast.add({ severity: "warn", summary, detail, life: 8000 }),
+      }),
+      transportSetting((key, params) => t(key, params), hostText("settings", TRANSPORT.replaceAll(".", "_"))),
+    ]
   ),
   commands: [
     command("TogglePanel", "pi pi-wave-pulse", togglePanel),

@@ -7,6 +7,7 @@ import { h } from "./dom.js";
 import { createFormat } from "./format.js";
 import { RANGES } from "./history.js";
 import { PulseService } from "./service.js";
+import { createAway } from "./view-away.js";
 import { createCharts } from "./view-charts.js";
 import { createChats } from "./view-chats.js";
 import { createLinks } from "./view-links.js";
@@ -22,6 +23,7 @@ import { createFoot, createTiles, createVerdict } from "./view-top.js";
  * @property {import("./types").Transport} transport  stays the caller's; the panel does not close it
  * @property {Translate} t
  * @property {string} locale  for numbers and times
+ * @property {import("./stream-kept.js").KeptStreams} [kept]  answers from before a reload; without it none are offered
  * @property {() => void} [openSettings]  shows a settings button that calls this
  * @property {(text: string) => Promise<boolean>} [copyText]  whether the text reached the clipboard
  */
@@ -34,7 +36,7 @@ import { createFoot, createTiles, createVerdict } from "./view-top.js";
  */
 
 /** Build the panel and ask for live data at once. @param {PanelOptions} options @returns {Panel} */
-export function createPanel({ root, transport, t, locale, openSettings, copyText = copyToClipboard }) {
+export function createPanel({ root, transport, t, locale, kept, openSettings, copyText = copyToClipboard }) {
   const life = new AbortController();
   const service = new PulseService({ transport, range: keptRange() });
   const element = h("div", { class: "cpulse" });
@@ -55,6 +57,7 @@ export function createPanel({ root, transport, t, locale, openSettings, copyText
     views = new AbortController();
     const context = { t: translate, format: createFormat(tag), service, signal: views.signal };
     const top = createVerdict(context);
+    const away = kept ? createAway(context, { kept, copyText }) : null;
     const chats = createChats(context);
     const problems = createProblems(context);
     const tiles = createTiles(context);
@@ -62,11 +65,12 @@ export function createPanel({ root, transport, t, locale, openSettings, copyText
     const links = createLinks(context);
     const log = createLog(context);
     const foot = createFoot(context, { openSettings, copyText });
-    shown = [top, tiles, chats, problems, charts, links, log, foot];
+    shown = [...(away ? [away] : []), top, tiles, chats, problems, charts, links, log, foot];
     element.lang = tag;
     element.setAttribute("aria-label", translate("title"));
     body.replaceChildren(
       top.element,
+      ...(away ? [away.element] : []),
       tiles.element,
       h("div", { class: "cpulse-column cpulse-now" }, chats.element, problems.element),
       charts.element,
