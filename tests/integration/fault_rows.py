@@ -13,7 +13,9 @@ from tests.support import llm_bodies as bodies
 from tests.support import net
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import (
+    Eof,
     ErrorObject,
+    Finish,
     Pause,
     Plan,
     Reasoning,
@@ -102,6 +104,7 @@ def told(name: str, *plans: Plan, says: tuple[str, ...], **options: object) -> R
 
 _TOOL = Plan(ToolCall("count_up", {"note": "a"}))
 _BROKEN_TOOL = Plan(Words(3), ToolCall("count_up", {"note": "a"}), Reset())
+_NO_ARGUMENTS = Plan(ToolCall("count_up", ""), Eof())
 _TEXT_AND_TOOL = Plan(Text("First. "), ToolCall("count_up", {"note": "a"}))
 _TWO_TOOLS = Plan(ToolCall("count_up", {"note": "a"}, id="a"), ToolCall("get_current_workflow", {}, id="b"))
 _HANDOFF = Plan(handoff("add a LoRA"))
@@ -141,6 +144,12 @@ ROWS: tuple[Row, ...] = (
     ok("end right after the headers", empty_body(), answer()),
     told("empty body for ever", empty_body(), says=("fake-model",), requests=2),
     ok("empty answer once", empty_answer(), answer()),
+    told("a second truncation that brings less", eof_at(20), eof_at(3), partial=words(20), says=("finish",),
+         requests=2),
+    told("the provider's filter cuts the answer off", Plan(Words(5), Finish("content_filter")), partial=words(5),
+         says=("filter",)),
+    told("the model reaches its length limit", Plan(Words(5), Finish("length")), partial=words(5), says=("limit",)),
+    told("reasoning uses up the length limit", Plan(Reasoning("hm " * 9), Finish("length")), says=("limit",)),
     told("empty answer for ever", empty_answer(), says=("fake-model",), requests=2),
     ok("reasoning before the answer", Plan(Reasoning("let me think "), Words(40))),
     told("reasoning and no answer, for ever", reasoning_only(), says=("reasoning",), requests=2),
@@ -216,6 +225,10 @@ ROWS: tuple[Row, ...] = (
     Row("text, then an unknown tool", (Plan(Text("First. "), ToolCall("make_coffee", {})), answer()),
         text="First. " + FULL, requests=2),
     Row("an unknown tool, then a reset", (_UNKNOWN, reset_at(20), answer()), text=FULL, requests=3),
+    Row("a tool call whose arguments never came", (_NO_ARGUMENTS, answer()), text=FULL, requests=2),
+    told("a tool call whose arguments never come", _NO_ARGUMENTS, says=("finish",), requests=2),
+    Row("a tool's name cut off", (Plan(ToolCall("count_u", ""), Eof()), _TOOL, answer()), text=FULL, requests=3,
+        tools={"count_up": 1}),
     told("an unknown tool, for ever", _UNKNOWN, says=("make_coffee",), requests=3),
     # -- another agent ------------------------------------------------------------------------------
     Row("reset right after a hand-off", (_HANDOFF, reset_at(20), answer()), like=(_HANDOFF, answer()), requests=3),
@@ -223,6 +236,8 @@ ROWS: tuple[Row, ...] = (
         (_HANDOFF, Plan(ToolCall("get_current_workflow", {})), reset_at(20), answer()),
         like=(_HANDOFF, Plan(ToolCall("get_current_workflow", {})), answer()), requests=4,
         tools={"get_current_workflow": 1}),
+    told("empty answer for ever after a hand-off", _HANDOFF, empty_answer(), says=("fake-model",), requests=3,
+         partial=HANDOFF_HEAD),
     Row("hand-off broken off, then made", (Plan(Words(3), Reset()), _HANDOFF, answer()), like=(_HANDOFF, answer()),
         requests=3),
     # -- the debug agent ------------------------------------------------------------------------------
@@ -230,6 +245,8 @@ ROWS: tuple[Row, ...] = (
     Row("debug: reset after 20 words", (reset_at(20), answer()), like=(answer(),), requests=2, kind="debug"),
     Row("debug: silence", (stall_at(10), answer()), like=(answer(),), requests=2, kind="debug"),
     Row("debug: clean end without a finish reason", (eof_at(20), answer()), like=(answer(),), requests=2, kind="debug"),
+    told("debug: empty answer for ever", empty_answer(), says=("fake-model",), requests=2, partial=DEBUG_HEAD,
+         kind="debug"),
     told("debug: wrong key", status(401, bodies.OPENAI_401), says=("key",), partial=DEBUG_HEAD, kind="debug"),
     Row("debug: tool, then a reset", (Plan(ToolCall("count_up", {"note": "a"})), reset_at(20), answer()),
         like=(Plan(ToolCall("count_up", {"note": "a"})), answer()), requests=3, tools={"count_up": 1}, kind="debug"),
