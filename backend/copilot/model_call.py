@@ -148,7 +148,8 @@ class ModelCall:
                             break
                         kind = event.type
                         if kind == "response.output_text.delta":
-                            self._saw_text(event.delta)
+                            if event.delta:  # older versions pass the empty first one on
+                                self._saw_text(event.delta)
                         elif kind == "response.completed":
                             final = event  # held back until the answer has been judged
                             continue

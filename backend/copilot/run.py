@@ -75,7 +75,7 @@ class RunReader:
                     data = event.data
                     if chat.marks:
                         self._observe(self._pass_mark, data)
-                    if data.type == "response.output_text.delta":
+                    if data.type == "response.output_text.delta" and data.delta:
                         self._publish("chat.delta", {"chat_id": chat.id, "text": data.delta})
                         yield event
                         chat.consumed += 1
