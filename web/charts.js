@@ -5,6 +5,7 @@
  * while it is on screen; there is no running loop.
  */
 
+import { barPath, dots, joined, linePath, newest, niceAbove } from "./chart-paths.js";
 import { button, h, setAttr, setText, svg } from "./dom.js";
 
 /**
@@ -105,9 +106,11 @@ export class Chart {
       this._scale = this._findScale();
       this._drawGrid();
       for (const line of this.options.lines) {
-        const shape = this.options.kind === "bars" ? this._bars(line.key) : this._path(line.key);
-        setAttr(this._paths[line.key], "d", shape);
-        if (this.options.sparse) setAttr(this._joins[line.key], "d", shape.replaceAll("h0.01", "").replace(/(?<!^)M/g, "L"));
+        const { kind, sparse } = this.options;
+        const values = this.data.series[line.key] ?? [];
+        const shape = kind === "bars" ? barPath(values, this._frameOf()) : linePath(values, this._frameOf());
+        setAttr(this._paths[line.key], "d", sparse ? dots(shape) : shape);
+        if (sparse) setAttr(this._joins[line.key], "d", joined(shape));
       }
     }
     this._drawCursor();
@@ -204,6 +207,11 @@ export class Chart {
     return { low: floor, high: floor + (high > floor + span ? 2 * span : span) };
   }
 
+  /** The plot's place for the path functions. @returns {import("./chart-paths.js").Frame} */
+  _frameOf() {
+    return { left: LEFT, right: this._width - RIGHT, bottom: HEIGHT - BOTTOM, y: (value) => this._y(value) };
+  }
+
   /** @param {number} value */
   _y(value) {
     const { low, high } = this._scale;
@@ -249,61 +257,6 @@ export class Chart {
 
   _isEmpty() {
     return this.options.lines.every(({ key }) => (this.data.series[key] ?? []).every((value) => value === null));
-  }
-
-  /**
-   * The line through a series. Where several points share a pixel column, its lowest and highest are drawn, so a
-   * spike of one second stays visible in a day.
-   *
-   * @param {string} key
-   */
-  _path(key) {
-    const values = this.data.series[key] ?? [];
-    const count = values.length;
-    const perColumn = Math.max(1, Math.floor(count / Math.max(1, this._width - LEFT - RIGHT)));
-    let shape = "";
-    let open = false;
-    for (let start = 0; start < count; start += perColumn) {
-      let low = -1;
-      let high = -1;
-      for (let index = start; index < Math.min(count, start + perColumn); index += 1) {
-        const value = values[index];
-        if (value === null || value === undefined) continue;
-        if (low < 0 || value < /** @type {number} */ (values[low])) low = index;
-        if (high < 0 || value > /** @type {number} */ (values[high])) high = index;
-      }
-      if (low < 0) {
-        if (open) shape += "h0.01"; // a lone point shows as a dot, through the round cap
-        open = false;
-        continue;
-      }
-      for (const index of low === high ? [low] : low < high ? [low, high] : [high, low]) {
-        const point = `${this._x(index, count).toFixed(1)},${this._y(/** @type {number} */ (values[index])).toFixed(1)}`;
-        shape += `${open ? "L" : "M"}${point}`;
-        open = true;
-      }
-    }
-    return open ? `${shape}h0.01` : shape;
-  }
-
-  /** One bar a step, or a few steps when they would be narrower than a pixel or two. @param {string} key */
-  _bars(key) {
-    const values = this.data.series[key] ?? [];
-    const count = values.length;
-    const room = this._width - LEFT - RIGHT;
-    const per = Math.max(1, Math.ceil((count * 3) / room));
-    const width = (room * per) / count;
-    const floor = HEIGHT - BOTTOM;
-    let shape = "";
-    for (let start = 0; start < count; start += per) {
-      let top = 0;
-      for (let index = start; index < Math.min(count, start + per); index += 1) top = Math.max(top, values[index] ?? 0);
-      if (!top) continue;
-      const y = Math.min(floor - 2, this._y(top));
-      const x = LEFT + (start / count) * room;
-      shape += `M${x.toFixed(1)},${floor}V${y.toFixed(1)}h${Math.max(1, width - 1).toFixed(1)}V${floor}z`;
-    }
-    return shape;
   }
 
   // --- reading ---
@@ -396,23 +349,4 @@ export class Chart {
     }
     this._table.replaceChildren(h("caption", { text: title }), h("thead", {}, head), h("tbody", {}, ...rows));
   }
-}
-
-/**
- * The newest point, or the one before when the running step has no value yet; of sparse values the newest there is.
- *
- * @param {readonly (number | null)[]} values
- * @param {boolean} [sparse]
- */
-function newest(values, sparse = false) {
-  if (sparse) return values.findLast((value) => value !== null) ?? null;
-  return values[values.length - 1] ?? values[values.length - 2] ?? null;
-}
-
-/** The next of 1, 2, 4, 5, 10 ... above: half of each is a short number too. @param {number} value */
-export function niceAbove(value) {
-  if (!(value > 0)) return 0;
-  const power = 10 ** Math.floor(Math.log10(value));
-  const lead = value / power;
-  return (lead <= 1 ? 1 : lead <= 2 ? 2 : lead <= 4 ? 4 : lead <= 5 ? 5 : lead <= 8 ? 8 : 10) * power;
 }

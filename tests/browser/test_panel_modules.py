@@ -154,7 +154,7 @@ def test_repeated_failures_are_one_problem(lab: Page) -> None:
 
 def test_scale_ends_on_short_numbers(lab: Page) -> None:
     """The top of a scale is at or above the data, and half of it is a short number too."""
-    code = "async () => { const { niceAbove } = await import('/web/charts.js'); return %s.map(niceAbove); }"
+    code = "async () => { const { niceAbove } = await import('/web/chart-paths.js'); return %s.map(niceAbove); }"
 
     assert lab.evaluate(code % "[0, -1, 0.03, 1, 1.1, 3, 4.5, 7, 9, 11, 640]") == [
         0, 0, 0.04, 1, 2, 4, 5, 8, 10, 20, 800,
