@@ -6,18 +6,22 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from .bp_timer import Timer
-from .bp_zones import ThrottlePlan, Zone, ZoneMeter
+from .bp_zones import ZONES, ThrottlePlan, Zone, ZoneMeter
+
+AT_ONCE: Final = 16
 
 
 class Throttle:
     """Follows a queue's level (`note()`) and delays its producers (`pause()`). For the loop's thread.
 
     The delay is what a producer waits at most. Whenever the level falls by one, the producer that has waited
-    longest goes on at once. So producers in a zone that delays are never faster than the consumer, nor slower
-    than it for long, and the level stands still where the two meet. Delays alone would make it swing: between
-    the 10 ms of a nearly red queue and the 100 ms of a red one there is nothing for 50 items a second.
+    longest goes on at once (of many at a time at most 16: then the level is falling fast anyway). So producers
+    in a zone that delays are never faster than the consumer, nor slower than it for long, and the level stands
+    still where the two meet. Delays alone would make it swing: between the 10 ms of a nearly red queue and the
+    100 ms of a red one there is nothing for 50 items a second.
 
     To read: `zone`, `floor` and `ceiling` (see `ZoneMeter`); `delaying`, whether producers have to wait in
     this zone; `count` and `seconds`, the pauses so far and their length; `waiting`, producers in a pause now;
@@ -54,7 +58,7 @@ class Throttle:
 
     def note(self, level: int) -> Zone | None:
         """The queue has `level` items now. Returns the zone it was in, if it is in another one now."""
-        fallen, self.level = self.level - level, level
+        fallen, self.level = min(self.level - level, AT_ONCE), level
         while fallen > 0 and self._paused:
             fallen -= _wake(self._paused.popitem(last=False)[0], True)
         if self.floor <= level <= self.ceiling:
@@ -67,8 +71,23 @@ class Throttle:
             self._crossed = None
         elif not delayed:
             self._crossed = self._clock()
-        self.release()
+        if self._paused:
+            if not self.delaying:
+                self._release_some()
+            elif ZONES.index(self.zone) < ZONES.index(was):
+                self.release()
         return was
+
+    def _release_some(self) -> None:
+        """Nobody has to wait any more: let a few go, and in the next turn of the loop, if that is still so, more.
+
+        All at once would be a stampede: the first few may well publish so much that the rest had to pause again.
+        """
+        if not self.delaying:
+            for _ in range(min(AT_ONCE, len(self._paused))):
+                _wake(self._paused.popitem(last=False)[0], True)
+            if self._paused:
+                asyncio.get_running_loop().call_soon(self._release_some)
 
     def release(self, *, go: bool = False) -> None:
         """Let every paused producer look again how long it has to wait, or, if `go`, wait no longer."""

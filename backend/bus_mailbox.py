@@ -13,7 +13,7 @@ from .bus_event import Event
 
 # While somebody waits for room, or the zone is not green, the drain looks after them this often. Often
 # enough that a waiting publisher loses little; seldom enough that it costs a fast handler nothing.
-ATTENTION_SECONDS: Final = 0.0002
+ATTENTION_SECONDS: Final = 0.00015
 MAX_BETWEEN: Final = 32
 
 if sys.version_info >= (3, 11):

@@ -424,8 +424,10 @@ async def test_closing_wakes_whoever_waits(start: str) -> None:
     task = asyncio.create_task(queue.get() if start == "get" else queue.put("c"))
     await turns()
     assert not task.done()
-    queue.close(discard=True)
+    queue.close(discard=start == "get")
+    await turns()
 
+    assert task.done()
     with pytest.raises(QueueClosed):
         await task
     assert 0 == time.sleepers

@@ -1,0 +1,286 @@
+"""Publishers, subscribers, cancels and slow handlers at random, for as long as you like; then the books are checked.
+
+`python -m tests.bench.stress --seconds 20 [--seed N] [--json FILE]`. Exit status 1, and the seed to run it again
+with, if an invariant broke:
+
+- every mailbox and stream that was there all the time got each publisher's events in order, none twice, and
+  none is missing but those that the bus counted as dropped, or whose publisher was cancelled;
+- no essential event was dropped by a publisher that waits;
+- no publisher is stuck, no task is left, and memory does not grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import random
+import sys
+import threading
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from backend.event_bus import Event, EventBus, LoopGoneError
+
+TYPES = ("chat.delta", "chat.finished", "error", "queue.zone")
+CAPACITY = 64
+
+
+class Witness:
+    """Notes what one subscriber gets. Only the newest number of each publisher is kept: memory must not grow."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.newest: dict[tuple[str, str], int] = {}
+        self.received = 0
+        self.problems: list[str] = []
+
+    def see(self, event: Event) -> None:
+        """Events of one publisher and type must come in order, and each once."""
+        self.received += 1
+        key, number = (event.source, event.type), event.data["n"]
+        if number <= self.newest.get(key, -1):
+            self.problems.append(f"{self.name}: {key} {number} came after {self.newest[key]}")
+        self.newest[key] = number
+
+
+class Stress:
+    """One run: a bus, its constant witnesses, and all that comes and goes."""
+
+    def __init__(self, seconds: float, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.end = time.monotonic() + seconds
+        self.problems: list[str] = []
+        self.bus = EventBus(
+            capacity=CAPACITY, put_timeout=0.05, essential=lambda event: event.type == "chat.finished"
+        )
+        self.plain = Witness("plain")
+        self.boxes = [Witness(f"mailbox {number}") for number in range(3)]
+        self.stream = Witness("stream")
+        self.published = self.cancelled = self.failures = self.threaded = self.sources = 0
+        self.blocks: list[int] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether time is left."""
+        return time.monotonic() < self.end
+
+    # -- who is there all the time -----------------------------------------------------------------
+
+    def subscribe(self) -> None:
+        """One plain handler; mailboxes whose handlers are fast, now and then slow, and failing."""
+        self.bus.subscribe("*", self.plain.see)
+        for number, witness in enumerate(self.boxes):
+            self.bus.subscribe("*", self.handler(witness, number), name=witness.name)
+
+    def handler(self, witness: Witness, kind: int) -> Any:
+        """An async handler: 0 is fast, 1 sleeps at times, 2 fails at times and looks at cancelled futures."""
+
+        async def handle(event: Event) -> None:
+            witness.see(event)
+            if kind == 1 and self.random.random() < 0.01:
+                await asyncio.sleep(self.random.random() * 0.005)
+            if kind == 2 and self.random.random() < 0.05:
+                self.failures += 1
+                if self.random.random() < 0.5:
+                    raise ValueError("on purpose")
+                future = asyncio.get_running_loop().create_future()
+                future.cancel()
+                await future
+
+        return handle
+
+    async def read_stream(self) -> None:
+        """Reads one stream to its end, with cancelled attempts in between."""
+        async with self.bus.stream("*", name="stream") as events:
+            while True:
+                reading = asyncio.ensure_future(anext(events, None))
+                if self.random.random() < 0.05:
+                    reading.cancel()
+                try:
+                    event = await reading
+                except asyncio.CancelledError:
+                    continue
+                if event is None:
+                    return
+                self.stream.see(event)
+
+    # -- who comes and goes ------------------------------------------------------------------------
+
+    async def publish(self, source: str, number: int) -> None:
+        """A few hundred events, in one of the three ways."""
+        how = self.random.randrange(3)
+        for n in range(number):
+            event = Event(type=self.random.choice(TYPES), data={"n": n}, source=source)
+            self.published += 1
+            if how == 0:
+                await self.bus.publish(event)
+            elif how == 1:
+                self.bus.publish_nowait(event)
+                if n % 50 == 0:
+                    await asyncio.sleep(0)
+            else:
+                await self.bus.publish_many([event])
+
+    async def publishers(self) -> None:
+        """Starts publishers, and cancels every third of them at a random moment."""
+        running: set[asyncio.Task[None]] = set()
+        while self.running:
+            self.sources += 1
+            task = asyncio.create_task(self.publish(f"p{self.sources}", self.random.randrange(1, 300)))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            await asyncio.sleep(self.random.random() * 0.002)
+            if self.random.random() < 0.33 and running:
+                self.random.choice(list(running)).cancel()
+                self.cancelled += 1
+            if len(running) > 20:
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        _, stuck = await asyncio.wait(running, timeout=30) if running else (set(), set())
+        if stuck:
+            self.problems.append(f"{len(stuck)} publishers are stuck")
+
+    async def comers_and_goers(self) -> None:
+        """Subscribes and unsubscribes: plain, async, weak, streams that are forgotten, joins that are cancelled."""
+        while self.running:
+            choice = self.random.randrange(5)
+            pattern = self.random.choice(("*", "chat.*", "error"))
+            if choice <= 1:
+                witness = Witness("guest")
+                handler: Any = witness.see if choice == 0 else self.handler(witness, self.random.randrange(2))
+                sub_id = self.bus.subscribe(pattern, handler, weak=choice == 0)
+                await asyncio.sleep(self.random.random() * 0.01)
+                if not self.bus.unsubscribe(pattern, sub_id):
+                    self.problems.append("a guest's subscription was gone")
+                self.problems += witness.problems
+            elif choice == 2:
+                task = asyncio.create_task(_first(self.bus.stream(pattern)))
+                await asyncio.wait([task], timeout=self.random.random() * 0.01)
+                task.cancel()
+                await asyncio.wait([task])
+            elif choice == 3:
+                task = asyncio.create_task(self.bus.join())
+                await asyncio.wait([task], timeout=self.random.random() * 0.01)
+                task.cancel()
+                await asyncio.wait([task])
+            else:
+                self.bus.statistics()
+                self.bus.take_latency_samples()
+                await asyncio.sleep(0.001)
+
+    def from_a_thread(self) -> None:
+        """Publishes in bursts from another thread."""
+        number = 0
+        while self.running:
+            for _ in range(20):
+                try:
+                    self.bus.publish_threadsafe(Event(type="error", data={"n": number}, source="thread"))
+                except LoopGoneError:
+                    return
+                number += 1
+            self.threaded = number
+            time.sleep(0.005)
+
+    async def watch_memory(self) -> None:
+        """Notes how many blocks Python holds, ten times in the run. A loop that does not turn is a problem."""
+        pause = max(0.1, (self.end - time.monotonic()) / 12)
+        while self.running:
+            await asyncio.sleep(pause)
+            for witness in (self.plain, *self.boxes, self.stream):
+                # Publishers that have ended cannot send any more.
+                old = [key for key in witness.newest if key[0] != "thread"]
+                for key in old[: max(0, len(old) - 500)]:
+                    del witness.newest[key]
+            gc.collect()
+            self.blocks.append(sys.getallocatedblocks())
+
+    # -- the books ---------------------------------------------------------------------------------
+
+    async def run(self) -> dict[str, Any]:
+        """Everything at once, until time is up; then the reckoning."""
+        self.subscribe()
+        reader = asyncio.create_task(self.read_stream())
+        await asyncio.sleep(0)
+        thread = threading.Thread(target=self.from_a_thread)
+        thread.start()
+        parts: list[Coroutine[Any, Any, None]] = [
+            self.publishers(), self.comers_and_goers(), self.comers_and_goers(), self.watch_memory(),
+        ]  # fmt: skip
+        await asyncio.gather(*parts)
+        await asyncio.to_thread(thread.join)
+        await asyncio.wait_for(self.bus.join(), 30)
+        figures = self.bus.statistics()
+        rows = {row["name"]: row for row in figures["queues"]}
+        await self.bus.aclose()
+        await asyncio.wait_for(reader, 30)
+        self.reckon(figures, rows)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            self.problems.append(f"{len(left)} tasks are left: {left}")
+        return {
+            "published": figures["published_total"],
+            "from_threads": self.threaded,
+            "publishers": self.sources,
+            "publishers_cancelled": self.cancelled,
+            "handler_errors": figures["handler_errors_total"],
+            "dropped": figures["dropped_total"],
+            "blocks": self.blocks,
+            "problems": self.problems,
+        }
+
+    def reckon(self, figures: dict[str, Any], rows: dict[str, Any]) -> None:
+        """Compare what was published with what every constant witness got."""
+        published = self.published + self.threaded
+        if figures["published_total"] != published:
+            self.problems.append(f"{published} were published, {figures['published_total']} counted")
+        if figures["handler_errors_total"] != self.failures:
+            self.problems.append(f"{self.failures} failed, {figures['handler_errors_total']} counted")
+        if self.plain.received != published:
+            self.problems.append(f"plain got {self.plain.received} of {published}")
+        self.problems += self.plain.problems
+        for witness in (*self.boxes, self.stream):
+            row = rows[witness.name]
+            self.problems += witness.problems
+            if witness.received != row["put"] - row["dropped"] + row["refused"]:
+                self.problems.append(f"{witness.name} got {witness.received} of {row['put']}: {row}")
+            # A cancelled publisher may have left one event that found no room.
+            missing = published - row["put"] - row["refused"]
+            if not 0 <= missing <= self.cancelled:
+                self.problems.append(f"{witness.name}: {missing} are missing, {self.cancelled} were cancelled")
+            if row["dropped_by_type"].get("chat.finished", 0) > row["refused"]:
+                self.problems.append(f"{witness.name} dropped essential events: {row['dropped_by_type']}")
+        if len(self.blocks) >= 6:
+            early, late = min(self.blocks[1:4]), min(self.blocks[-3:])
+            if late > early * 1.1 + 3000:
+                self.problems.append(f"memory grew from {early} to {late} blocks: {self.blocks}")
+
+
+async def _first(events: Any) -> None:
+    async for _ in events:
+        return
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--json", type=Path, default=None)
+    arguments = parser.parse_args()
+    seed = time.time_ns() % 1_000_000 if arguments.seed is None else arguments.seed
+    result = asyncio.run(Stress(arguments.seconds, seed).run())
+    result = {"seconds": arguments.seconds, "seed": seed, **result}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    print(json.dumps(result, indent=1))
+    return 1 if result["problems"] else 0
+
+
+if __name__ == "__main__":
+    import logging
+
+    logging.getLogger("copilot_pulse").setLevel(logging.CRITICAL)  # failing on purpose fills the screen
+    sys.exit(main())
