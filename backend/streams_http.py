@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiohttp import web
 
 from .http_guard import Refused, check_reader, read_json
 from .stream_store import StreamRefused, StreamStore
+from .stream_wire import Shortener, line
 
 log = logging.getLogger("copilot_pulse.streams")
 
@@ -75,11 +75,12 @@ class StreamRoutes:
                 }
             )
             await response.prepare(request)
-            await response.write(_line({"type": "state", "state": stream.state, "seq": stream.relay.seq}))
+            short = Shortener()
+            await response.write(line({"type": "state", "state": stream.state, "seq": stream.relay.seq}))
             async for frame in reader.frames(BEAT):
                 if request.transport is None or request.transport.is_closing():
                     break
-                await response.write(_line(frame))
+                await response.write(line(short(frame)))
             await response.write_eof()
         except ConnectionError:
             log.debug("the reader of a stream is gone")
@@ -110,7 +111,3 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 12:
         raise Refused(400, "after has to be a whole number, 0 or more")
     return int(text)
-
-
-def _line(frame: Mapping[str, Any]) -> bytes:
-    return json.dumps(frame, separators=(",", ":"), default=str).encode() + b"\n"

@@ -8,6 +8,7 @@ chats running for their grace period. For the event loop's thread.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -20,6 +21,7 @@ from .relay import RelayReader
 from .stream_handshake import refusal
 from .stream_loopback import PATHS, Loopback, NoAddress
 from .stream_store import Stream, StreamRefused, StreamStore
+from .stream_wire import Shortener, Wire, encode
 
 log = logging.getLogger("copilot_pulse.streams")
 
@@ -131,6 +133,7 @@ class _Socket:
         self._request = request
         self._clock = clock
         self._readings: dict[str, _Reading] = {}
+        self._numbers = itertools.count()
         self._asking: set[asyncio.Task[None]] = set()
         self._loopback: Loopback | None = None
         self._tokens = float(BURST)
@@ -309,12 +312,13 @@ class _Socket:
     # -- the server's frames ---------------------------------------------------------------------
 
     def _begin(self, stream: Stream, reader: RelayReader) -> None:
-        reading = _Reading(self, stream, reader)
+        reading = _Reading(self, stream, reader, next(self._numbers))
         self._readings[stream.id] = reading
         reading.start(self._forward(reading))
 
     async def _forward(self, reading: _Reading) -> None:
         stream, reader = reading.stream, reading.reader
+        short = Shortener(reading.number)
         try:
             async for frame in reader.frames():
                 while not reading.going.is_set():
@@ -324,7 +328,8 @@ class _Socket:
                         reason = f"reading was paused for {PAUSE_LIMIT:.0f} s"
                         await self.ws.close(code=TOO_LONG, message=reason.encode())
                         return
-                await self._send({**frame, "stream": stream.id})
+                wire = short(frame)
+                await self._send({**frame, "stream": stream.id, "n": reading.number} if wire is frame else wire)
         except (ConnectionError, RuntimeError):
             log.debug("a stream socket is gone")
         finally:
@@ -336,15 +341,16 @@ class _Socket:
         if self._readings.get(reading.stream.id) is reading:
             del self._readings[reading.stream.id]
 
-    async def _send(self, frame: Mapping[str, Any]) -> None:
-        await self.ws.send_str(json.dumps(frame, separators=(",", ":"), default=str))
+    async def _send(self, frame: Wire) -> None:
+        await self.ws.send_str(encode(frame))
 
 
 class _Reading:
     """A stream that a socket reads, and the task that does it."""
 
-    def __init__(self, socket: _Socket, stream: Stream, reader: RelayReader) -> None:
+    def __init__(self, socket: _Socket, stream: Stream, reader: RelayReader, number: int) -> None:
         self.socket = socket
+        self.number = number  # stands for the stream's name in short frames of this socket
         self.stream = stream
         self.reader = reader
         self.going = asyncio.Event()

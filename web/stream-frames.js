@@ -21,8 +21,9 @@ export class Answer {
     this._waiting = [];
   }
 
-  /** Take one frame. A frame that was taken before changes nothing. @param {Frame} frame */
-  take(frame) {
+  /** Take one frame. A frame that was taken before changes nothing. @param {Frame | unknown[]} wire */
+  take(wire) {
+    const frame = Array.isArray(wire) ? this._long(wire) : wire;
     if (typeof frame.seq !== "number" || frame.type === "state" || frame.seq <= this.seq) return;
     this.seq = frame.seq;
     if (typeof frame.at === "number") this.text = this.text.slice(0, frame.at) + frame.text;
@@ -32,6 +33,11 @@ export class Answer {
     else if (frame.type === "raw") this._waiting.push(`${frame.data}\n`);
     else if (frame.type === "body") this._waiting.push(String(frame.data));
     else if (frame.type === "end") this.outcome = String(frame.outcome);
+  }
+
+  /** The short form of a delta that only appends: its last elements are the step and the text. @param {unknown[]} wire @returns {Frame} */
+  _long(wire) {
+    return { type: "delta", seq: this.seq + Number(wire.at(-2)), at: this.text.length, text: String(wire.at(-1)) };
   }
 
   /** Whether a line waits to be taken. */
@@ -62,7 +68,7 @@ export class Answer {
   }
 }
 
-/** The frames of a body in NDJSON. @param {ReadableStream<Uint8Array>} body @returns {AsyncGenerator<Frame>} */
+/** The frames of a body in NDJSON. @param {ReadableStream<Uint8Array>} body @returns {AsyncGenerator<Frame | unknown[]>} */
 export async function* framesOf(body) {
   const decoder = new TextDecoder();
   const reader = body.getReader();

@@ -128,7 +128,7 @@ export class StreamReader extends EventTarget {
     return Date.now() >= avoidedUntil && size < LONGEST_FRAME && typeof WebSocket === "function";
   }
 
-  /** @param {Frame} frame */
+  /** @param {Frame | unknown[]} frame */
   _take(frame) {
     this._failures = 0;
     this._progress = Date.now();
@@ -267,7 +267,7 @@ export class StreamReader extends EventTarget {
         heard = Date.now();
         const frame = JSON.parse(event.data);
         if (frame.type === "state" && frame.state !== "running" && frame.state !== "finished") done(); // HTTP says why
-        else if (frame.stream === id) this._take(frame);
+        else if (Array.isArray(frame) || frame.stream === id) this._take(frame);
         if (this._over) done();
       }, { signal });
       socket.addEventListener("close", () => {

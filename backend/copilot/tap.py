@@ -20,6 +20,7 @@ from aiohttp import web
 
 from ..relay import Frame, Outcome, RelayReader
 from ..stream_store import Stream, StreamRefused, StreamStore
+from ..stream_wire import Shortener, line
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -43,11 +44,6 @@ _OWN: Final = frozenset(
     }
 )  # fmt: skip
 _OUTCOMES: Final[Mapping[str, Outcome]] = {"done": "completed", "failed": "failed", "cancelled": "cancelled"}
-
-
-def encode(frame: Mapping[str, Any]) -> bytes:
-    """A frame as one line of NDJSON."""
-    return json.dumps(frame, separators=(",", ":"), default=str).encode() + b"\n"
 
 
 class LineWriter:
@@ -144,9 +140,9 @@ class StreamTap:
         if b"\n" in data:
             *whole, rest = bytes(self._rest).split(b"\n")
             self._rest = bytearray(rest)
-            for line in whole:
-                if line.strip():
-                    self._line(line)
+            for each in whole:
+                if each.strip():
+                    self._line(each)
         elif len(self._rest) > MAX_LINE:
             self._flush()
         self._start()
@@ -162,11 +158,11 @@ class StreamTap:
         if relay.finished:
             return
         try:
-            line = json.loads(data)
+            read = json.loads(data)
         except (ValueError, RecursionError):
-            line = None
-        if isinstance(line, dict):
-            relay.line(line)
+            read = None
+        if isinstance(read, dict):
+            relay.line(read)
         else:
             relay.raw(data.decode("utf-8", "replace"))
 
@@ -204,10 +200,10 @@ class StreamTap:
     async def _forward(self, reader: RelayReader) -> None:
         send = self._send
         assert send is not None
-        lines = LineWriter()
+        lines, short = LineWriter(), Shortener()
         try:
             async for frame in reader.frames(BEAT):
-                data = encode(frame) if self.mode == "frames" else lines.encode(frame)
+                data = line(short(frame)) if self.mode == "frames" else lines.encode(frame)
                 if data:
                     await send(data)
         except (ConnectionError, RuntimeError):

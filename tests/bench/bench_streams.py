@@ -1,6 +1,6 @@
 """What streams cost: bytes on the wire, and memory, CPU and loop lag with hundreds at once.
 
-`python -m tests.bench.bench_streams [--bytes] [--load] [--streams 100,250,500] [--json FILE] [--svg docs/streams-load.svg]`
+`python -m tests.bench.bench_streams [--bytes] [--load] [--streams 100,250,500] [--json FILE] [--svg FILE]`
 
 Bytes: one answer of 2,000 tokens at 50 a second, read over HTTP in Copilot's own format, over HTTP in frames and over
 the WebSocket, at the same time; what the sockets carried, heads and framing included. Load: the standalone host is a
@@ -85,8 +85,8 @@ async def chat(http: ClientSession, url: str, mode: str, session: str) -> int:
             length = 0
             async for message in ws:
                 frame = json.loads(message.data)
-                length = frame["at"] + len(frame["text"]) if "at" in frame else length
-                if frame["type"] == "end":
+                length = _length(frame, length)
+                if not isinstance(frame, list) and frame["type"] == "end":
                     return length
         return length
     headers = {"X-Copilot-Pulse-Stream": stream, "X-Copilot-Pulse-Mode": mode} if mode != "plain" else {}
@@ -98,9 +98,15 @@ async def chat(http: ClientSession, url: str, mode: str, session: str) -> int:
             if whole and mode == "plain":
                 length = len(json.loads(whole[-1])["text"])
             for line in whole if mode == "frames" else ():
-                frame = json.loads(line)
-                length = frame["at"] + len(frame["text"]) if "at" in frame else length
+                length = _length(json.loads(line), length)
     return length
+
+
+def _length(frame: Any, length: int) -> int:
+    """The characters of the text after a frame."""
+    if isinstance(frame, list):
+        return length + len(frame[-1])
+    return frame["at"] + len(frame["text"]) if "at" in frame else length
 
 
 async def measure_bytes(tokens: int, pace: float) -> dict[str, float]:

@@ -176,7 +176,7 @@ def test_without_websockets_nobody_notices(page: Page, world: World, network: Ne
             const Real = WebSocket;
             window.WebSocket = class extends Real {
                 constructor(url, protocols) {
-                    super(String(url).includes("/ws/chat/") ? String(url).replace("/ws/chat/", "/no-such-route/") : url, protocols);
+                    super(String(url).replace("/ws/chat/", "/no-such-route/"), protocols);
                 }
             };
         }"""

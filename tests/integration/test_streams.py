@@ -325,7 +325,7 @@ async def test_pause_holds_the_model_back(host: Host, llm: FaultServer) -> None:
         def steady() -> bool:
             nonlocal tokens
             before, tokens = tokens, chat.tokens
-            return before == tokens
+            return bool(before == tokens)
 
         await until(steady, 5)
         held_at = chat.tokens

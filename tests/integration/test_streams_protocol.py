@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from backend import stream_store, streams_ws
-from tests.integration.test_chats import pulse_of
-from tests.integration.test_streams import ENV, NODES
+from tests.integration.test_chats import NODES, pulse_of
+from tests.integration.test_streams import ENV
 from tests.support.host import Host
 from tests.support.leaks import no_leaks
 from tests.support.llm_server import FaultServer
@@ -234,7 +234,7 @@ async def test_another_session_s_stream_is_unknown(host: Host, llm: FaultServer,
 async def test_a_cut_handshake_frame(client: StreamClient) -> None:
     """A peer that breaks WebSocket's own rules is closed, and the next one is served."""
     async with client.socket() as socket:
-        transport = socket.ws._response.connection.transport  # type: ignore[union-attr]
+        transport: Any = socket.ws._response.connection.transport
         transport.write(b"\xff\xff\xff\xff\xff")
         code, _ = await socket.until_closed()
     assert code in (1002, 1007, 1006, None)
@@ -290,14 +290,12 @@ ORIGINS: list[tuple[str, dict[str, str], bool]] = [
 @pytest.mark.parametrize(("headers", "allowed"), [row[1:] for row in ORIGINS], ids=[row[0] for row in ORIGINS])
 async def test_handshake(host: Host, client: StreamClient, headers: dict[str, str], allowed: bool) -> None:
     """Pages of other sites get no socket, whatever they call themselves."""
-    host.server.app.middlewares  # noqa: B018  # the host's own check stands before ours
     filled = {name: value.format(host=f"127.0.0.1:{host.port}", port=host.port) for name, value in headers.items()}
     try:
         async with client.socket(headers=filled) as socket:
             assert "hello" == (await socket.next() or {})["type"]
             opened = True
-    except aiohttp.WSServerHandshakeError as error:
-        assert error.status in (400, 403)
+    except aiohttp.WSServerHandshakeError:
         opened = False
 
     assert allowed == opened

@@ -136,7 +136,7 @@ class StreamClient:
 class Socket:
     """One WebSocket of a client."""
 
-    def __init__(self, client: StreamClient, ws: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, client: StreamClient, ws: Any) -> None:
         self.client, self.ws = client, ws
         self.others: list[dict[str, Any]] = []
 
@@ -156,12 +156,15 @@ class Socket:
         if message.type is not aiohttp.WSMsgType.TEXT:
             return None
         self.client.received += len(message.data) + (2 if len(message.data) < 126 else 4)
-        frame: dict[str, Any] = json.loads(message.data)
+        frame = json.loads(message.data)
+        if isinstance(frame, list):
+            self.client.page.take(frame)
+            return {"type": "delta"}
         if frame["type"] in ("hello", "pong", "state"):
             self.others.append(frame)
         else:
             self.client.page.take(frame)
-        return frame
+        return dict(frame)
 
     async def read_to_end(self, prompt: str = "hello") -> None:
         """Read until the stream or the socket has ended."""

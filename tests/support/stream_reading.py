@@ -28,8 +28,12 @@ class Page:
         """Whether each frame came once, and in order."""
         return all(a < b for a, b in zip(self.seqs, self.seqs[1:], strict=False))
 
-    def take(self, frame: dict[str, Any]) -> None:
-        """One frame."""
+    def take(self, wire: Any) -> None:
+        """One frame, in its long or its short form."""
+        frame: dict[str, Any] = wire
+        if isinstance(wire, list):
+            at = len(self.text.encode("utf-16-le", "surrogatepass")) // 2
+            frame = {"type": "delta", "seq": self.seq + wire[-2], "at": at, "text": wire[-1]}
         if "seq" in frame and frame["type"] != "state":
             self.seqs.append(frame["seq"])
         if "at" in frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import settings
@@ -10,6 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from backend import relay as relay_module
 from backend.relay import Relay, RelayReader
+from backend.stream_wire import Shortener, encode
 from tests.support.stream_reading import Page
 
 WORDS = st.text(alphabet="ab 😀é\ud83d\n", max_size=400)
@@ -21,6 +23,7 @@ class Reading:
     def __init__(self, relay: Relay) -> None:
         self.page = Page()
         self.reader: RelayReader | None = relay.read()
+        self.short = Shortener()
         self.items: list[Any] = []
 
     def take(self) -> bool:
@@ -30,7 +33,7 @@ class Reading:
             return False
         if frame["type"] == "item" and frame["line"].get("ext"):
             self.items.append(frame["line"]["ext"][0])
-        self.page.take(frame)
+        self.page.take(json.loads(encode(self.short(frame))))
         return True
 
 
@@ -101,12 +104,12 @@ class RelayMachine(RuleBasedStateMachine):
     def resumes(self, reading: Reading) -> None:
         if reading.reader is not None:
             reading.reader.close()
-        reading.reader = self.relay.read(reading.page.seq)
+        reading.reader, reading.short = self.relay.read(reading.page.seq), Shortener()
 
     @rule(reading=consumes(readings))
     def reads_all(self, reading: Reading) -> None:
         if reading.reader is None:
-            reading.reader = self.relay.read(reading.page.seq)
+            reading.reader, reading.short = self.relay.read(reading.page.seq), Shortener()
         while reading.take():
             pass
         assert reading.page.text == self.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
