@@ -1,0 +1,197 @@
+"""The tap between a handler and the network, on a real server: what the handler may do, and what breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from backend.copilot.http import HttpSeam
+from backend.pulse import Pulse
+from backend.stream_store import Stream
+from tests.support.net import until
+
+PATH = "/api/chat/invoke"
+ID = "B" * 22
+BODY: dict[str, Any] = {"session_id": "s", "messages": [], "ext": []}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class World:
+    """A server whose chat handler is the test's."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.pulse = Pulse.create({"COPILOT_PULSE_RESUME_GRACE": "0.05"})
+        self.seam = HttpSeam(self.pulse)
+        self.app = web.Application()
+        self.app.router.add_post(PATH, handler)
+        self.seam.install(self.app)
+        self.url = ""
+
+    async def __aenter__(self) -> World:
+        self.runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=0.1)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}{PATH}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.runner.cleanup()
+        await self.seam.aclose()
+        await self.pulse.aclose()
+
+    def stream(self) -> Stream:
+        """The stream of the test."""
+        return self.pulse.streams.find(ID, "s")
+
+    def frames(self) -> list[dict[str, Any]]:
+        """All its frames."""
+        reader = self.stream().relay.read()
+        found = []
+        while (frame := reader.next_nowait()) is not None:
+            found.append(frame)
+        reader.close()
+        return found
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def named(mode: str = "frames") -> dict[str, str]:
+    """The headers of a page that can come back."""
+    return {"X-Copilot-Pulse-Stream": ID, "X-Copilot-Pulse-Mode": mode}
+
+
+def row(text: str, **more: Any) -> bytes:
+    """A line as Copilot writes it."""
+    return json.dumps({"text": text, "finished": False, "ext": None, **more}).encode() + b"\n"
+
+
+async def test_lines_in_pieces_and_what_is_no_line(http: aiohttp.ClientSession) -> None:
+    """A handler may write as it likes: half lines, several at once, no JSON, nothing at the end."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"User-Api-Key": "given"})
+        await response.prepare(request)
+        whole = row("a") + row("ab") + b"what?\n" + row("abc")[:-1]
+        for start in range(0, len(whole), 7):
+            await response.write(whole[start : start + 7])
+        await response.write_eof()
+        return response
+
+    async with World(handler) as world:
+        async with http.post(world.url, json=BODY, headers=named("lines")) as response:
+            lines = (await response.read()).splitlines()
+            assert "given" == response.headers["User-Api-Key"]
+        frames = world.frames()
+
+    assert ["a", "ab", "abc"][-1] == json.loads(lines[-1])["text"]
+    assert b"what?" in lines
+    assert "given" == frames[0]["headers"]["User-Api-Key"]
+    assert "completed" == frames[-1]["outcome"]
+
+
+async def test_a_handler_that_raises(http: aiohttp.ClientSession) -> None:
+    """What was written stays readable, and the end says that it failed."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(row("half"))
+        raise RuntimeError("broke")
+
+    async with World(handler) as world:
+        with pytest.raises(aiohttp.ClientError):
+            async with http.post(world.url, json=BODY, headers=named()) as response:
+                await response.read()
+        await until(lambda: world.stream().relay.finished)
+        frames = world.frames()
+
+    assert "half" == frames[1]["text"]
+    assert "failed" == frames[-1]["outcome"]
+
+
+async def test_a_handler_that_raises_before_it_answers(http: aiohttp.ClientSession) -> None:
+    """Nothing was said: the name is free again."""
+    calls = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("broke")
+        return web.json_response({})
+
+    async with World(handler) as world:
+        async with http.post(world.url, json=BODY, headers=named()) as response:
+            assert 500 == response.status
+        async with http.post(world.url, json=BODY, headers=named()) as response:
+            assert 200 == response.status
+
+
+async def test_a_plain_answer_is_kept_and_sent_as_it_is(http: aiohttp.ClientSession) -> None:
+    """An error page reaches both the one who asks and the one who comes back."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": "no"}, status=418)
+
+    async with World(handler) as world:
+        async with http.post(world.url, json=BODY, headers=named()) as response:
+            assert (418, {"error": "no"}) == (response.status, await response.json())
+        frames = world.frames()
+
+    assert [418, '{"error": "no"}', "failed"] == [frames[0]["status"], frames[1]["data"], frames[2]["outcome"]]
+
+
+async def test_the_handler_outlives_the_connection_for_its_grace(http: aiohttp.ClientSession) -> None:
+    """A write after the hang-up is no error; when the grace is over the handler is cancelled, once."""
+    left, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(row("a"))
+        await left.wait()
+        await response.write(row("ab"))
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return response
+
+    async with World(handler) as world:
+        async with http.post(world.url, json=BODY, headers=named()) as response:
+            await response.content.readline()
+            response.close()
+        left.set()
+        await asyncio.wait_for(cancelled.wait(), 5)
+        await until(lambda: world.stream().relay.finished)
+        frames = world.frames()
+
+    assert "ab" == "".join(frame.get("text", "") for frame in frames)
+    assert "cancelled" == frames[-1]["outcome"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"X-Copilot-Pulse-Stream": "1"}, 400), ({"X-Copilot-Pulse-Stream": ID, "X-Copilot-Pulse-Mode": "x"}, 400)],
+)
+async def test_bad_names_and_modes(http: aiohttp.ClientSession, headers: dict[str, str], status: int) -> None:
+    """The handler is not asked, and the answer says what is wrong."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        raise AssertionError("not to be asked")
+
+    async with World(handler) as world, http.post(world.url, json=BODY, headers=headers) as response:
+        assert status == response.status
+        assert (await response.json())["error"]
