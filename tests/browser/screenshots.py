@@ -163,8 +163,8 @@ def scenes(world: World, camera: Photographer) -> None:
 
     for server in (fallen, world.mcp, world.search):
         world.run(server.start())
-    for button in page.locator(".cpulse-links button:visible").all():
-        button.click()
+    # All "try again now" buttons at once: each goes away as soon as its server is back.
+    page.evaluate("document.querySelectorAll('.cpulse-links button:not([hidden])').forEach((one) => one.click())")
     world.chat("and back again", model="qwen3:8b", llm=base_url, session="back")
     page.locator('.cpulse input[value="1h"]').check(force=True)
     # The failed chats are news for five minutes. On a busy machine ComfyUI may still be late after that, and then
