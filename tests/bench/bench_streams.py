@@ -4,10 +4,10 @@
 
 Bytes: one answer of 2,000 tokens at 50 a second, read over HTTP in Copilot's own format, over HTTP in frames and over
 the WebSocket, at the same time; what the sockets carried, heads and framing included. Load: the standalone host is a
-process of its own, and so is the model server, which gives each answer 4 tokens a second. All streams begin within
-4 s; then the host's process is watched for `--seconds`. "plain" are chats without streams, for comparison: what they
-cost is the agent library's, its HTTP client's and the pipeline's. Loop lag is the host's own figure (its p99 over the
-run, the start of all the streams included).
+process of its own, and so is the model server, which gives each answer 4 tokens a second. 30 streams begin a second;
+when all run, the host's process is watched for `--seconds`. "plain" are chats without streams, for comparison: what they
+cost is the agent library's, its HTTP client's and the pipeline's. Loop lag is from the host's own
+histogram, of the time watched; what happens while streams begin is in `start`, its longest lag.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
@@ -34,7 +35,14 @@ from tests.support.stream_client import PROTOCOL, chat_body, new_id
 
 ROOT = Path(__file__).resolve().parents[2]
 UNPATCHED = 12_300_000
-RAMP = 4.0
+STARTS_A_SECOND = 30
+# It is the load that is measured, and not what is done about a model that is slow to answer.
+PATIENT = {
+    "BENCH_KEY": "of-nobody",
+    "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "0",
+    "COPILOT_PULSE_STALL_TIMEOUT": "0",
+    "COPILOT_PULSE_BREAKER_MIN_CALLS": "1000",
+}
 MODES = ("plain", "frames", "websocket")
 COLOURS = {"plain": "#888888", "frames": "#2a78c2", "websocket": "#c2602a"}
 
@@ -58,7 +66,7 @@ async def running_host(tokens: int, pace: float) -> AsyncIterator[tuple[str, psu
     base_url = await asyncio.to_thread(here.recv)
     host = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "backend", "--port", "0", "--llm", base_url, "--model", "bench",
-        "--api-key-env", "BENCH_KEY", cwd=ROOT, env={**os.environ, "BENCH_KEY": "of-nobody"},
+        "--api-key-env", "BENCH_KEY", cwd=ROOT, env={**os.environ, **PATIENT},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert host.stdout is not None
@@ -133,21 +141,22 @@ async def measure_load(mode: str, count: int, seconds: float) -> dict[str, float
         before = process.memory_info().rss
         for number in range(count):
             tasks.append(asyncio.create_task(chat(http, url, mode, f"{mode}-{number}")))
-            await asyncio.sleep(RAMP / count)
+            await asyncio.sleep(1 / STARTS_A_SECOND)
         async with http.get(f"{url}/api/metrics", headers={"Accept": "application/json"}) as response:
             await response.read()
         active = 0
         while active < count:  # all of them have begun
             await asyncio.sleep(0.5)
             active = (await _metrics(http, url))["chat"]["active"]
+        lags = await _lags(http, url)
         cpu = process.cpu_times()
         began = asyncio.get_running_loop().time()
         await asyncio.sleep(seconds)
         took = asyncio.get_running_loop().time() - began
         used = process.cpu_times()
-        metrics = await _metrics(http, url)
+        lags = {bound: value - lags[bound] for bound, value in (await _lags(http, url)).items()}
+        start = (await _metrics(http, url))["system"]["loop_lag_seconds"]["max"]
         after = process.memory_info().rss
-        lag = metrics["system"]["loop_lag_seconds"]
         failed = sum(task.done() for task in tasks)
         for task in (*tasks, warm):
             task.cancel()
@@ -156,8 +165,9 @@ async def measure_load(mode: str, count: int, seconds: float) -> dict[str, float
         "streams": count,
         "kilobytes a stream": (after - before) / count / 1000,
         "cpu percent of a core": (used.user + used.system - cpu.user - cpu.system) / took * 100,
-        "loop lag p50 ms": (lag["p50"] or 0) * 1000,
-        "loop lag p99 ms": (lag["p99"] or 0) * 1000,
+        "loop lag p50 ms": _quantile(lags, 0.5) * 1000,
+        "loop lag p99 ms": _quantile(lags, 0.99) * 1000,
+        "start ms": (start or 0) * 1000,
         "broken": failed,
     }
 
@@ -165,6 +175,27 @@ async def measure_load(mode: str, count: int, seconds: float) -> dict[str, float
 async def _metrics(http: ClientSession, url: str) -> Any:
     async with http.get(f"{url}/api/metrics", headers={"Accept": "application/json"}) as response:
         return await response.json()
+
+
+async def _lags(http: ClientSession, url: str) -> dict[float, float]:
+    """The cumulative buckets of the host's histogram of loop lag."""
+    found = {}
+    async with http.get(f"{url}/metrics", headers={"Accept": "text/plain"}) as response:
+        for line in (await response.text()).splitlines():
+            if match := re.match(r'\w+loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)', line):
+                found[float(match[1])] = float(match[2])
+    return found
+
+
+def _quantile(buckets: dict[float, float], share: float) -> float:
+    """A quantile out of cumulative buckets, straight between the bounds of its bucket."""
+    wanted = share * max(buckets.values())
+    low, before = 0.0, 0.0
+    for bound, count in sorted(buckets.items()):
+        if count >= wanted:
+            return low if bound == float("inf") else low + (bound - low) * (wanted - before) / (count - before or 1)
+        low, before = bound, count
+    return low
 
 
 # -- the graph ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tests.support.leaks import no_leaks
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import Plan, Wait, Words, words
 from tests.support.net import Gate, until
-from tests.support.stream_client import StreamClient, chat_body, new_id
+from tests.support.stream_client import PROTOCOL, StreamClient, chat_body, new_id
 
 
 @pytest.fixture
@@ -258,6 +258,49 @@ async def test_a_reader_that_reads_nothing_costs_nothing(host: Host, llm: FaultS
 
     assert words(3000) == client.page.text
     await until(lambda: pulse_of(host).streams.snapshot()["readers"] == {"http": 0, "websocket": 0}, 5)
+
+
+async def test_the_server_says_that_it_stops(llm: FaultServer) -> None:
+    """When ComfyUI stops, sockets and readers are told and nothing holds it up; the model's request ends."""
+    llm.plan(Plan(Words(5), Wait(Gate()), Words(5)))
+    async with Host(NODES, llm=llm, env=ENV) as host, StreamClient(host.url, llm.base_url) as client:
+        socket = await client.http.ws_connect(f"{host.url}/ws/chat/{client.session_id}", protocols=(PROTOCOL,))
+        await socket.send_json(
+            {"type": "invoke", "stream": client.id, "headers": client.headers, "body": chat_body(client.session_id)}
+        )
+        await until(lambda: llm.active == 1, 10)
+        query = {"session": client.session_id}
+        reading = await client.http.get(f"{host.url}/copilot-pulse/streams/{client.id}", params=query)
+        stopping = asyncio.create_task(host.server.app.shutdown())
+        while (message := await socket.receive(10)).type is aiohttp.WSMsgType.TEXT:
+            pass
+        await asyncio.wait_for(stopping, 10)
+        reading.close()
+
+    assert (aiohttp.WSMsgType.CLOSE, 1001) == (message.type, message.data)
+    await until(lambda: llm.active == 0, 5)
+
+
+async def test_a_reader_that_is_cancelled_leaves_nothing(host: Host, llm: FaultServer, client: StreamClient) -> None:
+    """A page that stops reading over HTTP in mid-answer is gone from the stream at once."""
+    gate = Gate()
+    llm.plan(Plan(Words(5), Wait(gate), Words(5, start=5)))
+    streams = pulse_of(host).streams
+    async with client.socket() as socket:
+        await socket.invoke()
+        while words(5).strip() not in client.page.text:
+            await socket.next()
+        async with StreamClient(host.url, llm.base_url) as other:
+            other.id = client.id
+            reading = asyncio.create_task(other.resume_http())
+            await until(lambda: streams.snapshot()["readers"]["http"] == 1, 5)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        gate.open()
+        await socket.read_to_end()
+        await until(lambda: streams.snapshot()["readers"] == {"http": 0, "websocket": 0}, 5)
+
+    assert words(10) == client.page.text
 
 
 # -- who may open a socket ---------------------------------------------------------------------------
