@@ -5,8 +5,8 @@
 Bytes: one answer of 2,000 tokens at 50 a second, read over HTTP in Copilot's own format, over HTTP in frames and over
 the WebSocket, at the same time; what the sockets carried, heads and framing included. Load: the standalone host is a
 process of its own, and so is the model server, which gives each answer 4 tokens a second. 30 streams begin a second;
-when all run, the host's process is watched for `--seconds`. "plain" are chats without streams, for comparison: what they
-cost is the agent library's, its HTTP client's and the pipeline's. Loop lag is from the host's own
+when all run, the host's process is watched for `--seconds`. "plain" are chats without streams, for
+comparison: what they cost is the agent library's, its HTTP client's and the pipeline's. Loop lag is from the host's own
 histogram, of the time watched; what happens while streams begin is in `start`, its longest lag.
 """
 
