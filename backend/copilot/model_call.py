@@ -115,7 +115,7 @@ class ModelCall:
         self._partial: list[str] = []
         self._kept = ""
         # Every attempt and every wait is to be ours, counted and visible.
-        self._calling = self._client.with_options(max_retries=0)
+        self._calling = _without_retries(self._client)
 
     # -- streaming -------------------------------------------------------------------------------
 
@@ -507,6 +507,18 @@ class ModelCall:
             lease.settle(cause)
             if not await self._wait_for_retry(failure, cause):
                 raise failure
+
+
+def _without_retries(client: Any) -> Any:
+    """The same client, connections and headers, without its own retries.
+
+    Not `with_options()`: that reads the environment again, and would send an organization that its owner has
+    taken out.
+    """
+    calling = copy.copy(client)
+    calling.max_retries = 0
+    vars(calling).pop("chat", None)  # made when first used, for the client that it was made on
+    return calling
 
 
 def _calls_are_whole(final: Any, done_seen: bool) -> bool:

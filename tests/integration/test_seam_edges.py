@@ -281,9 +281,6 @@ async def test_a_cancel_while_closing_leaves_no_watch() -> None:
         base_url = "http://host/v1"
         chat = type("chat", (), {"completions": None})
 
-        def with_options(self, **options: object) -> Client:
-            return self
-
     class Model:
         def __init__(self) -> None:
             self._client = Client()

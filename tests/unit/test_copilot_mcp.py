@@ -531,7 +531,7 @@ async def test_missing_tools_are_told_once_per_session_and_outage(make_world: Ca
         assert ([], [name]) == (healthy, second_outage)
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "tools were missing"), ("zh", "缺少部分工具")])
+@pytest.mark.parametrize(("language", "words"), [("en", "without some of Copilot's tools"), ("zh", "缺少部分工具")])
 async def test_the_notice_of_a_chat(make_world: Callable[..., World], language: str, words: str) -> None:
     """The user reads a sentence in his language that names the server's host and the reason."""
     world = make_world(mcp_retry=3600.0)
