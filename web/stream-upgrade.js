@@ -31,12 +31,12 @@ export function upgradeChats(target, { transport, kept }) {
     const question = questionOf(target, input, init);
     if (!question) return plain.call(target, input, init);
     const again = () => plain.call(target, input, init);
-    const reader = new StreamReader({
-      ...question,
-      fetch: plain.bind(target),
-      id: newStreamId(),
-      socket: transport() !== "http",
-    });
+    let reader;
+    try {
+      reader = new StreamReader({ ...question, fetch: plain.bind(target), id: newStreamId(), socket: transport() !== "http" });
+    } catch {
+      return again(); // nothing has been asked yet
+    }
     return answerOf(reader, init?.signal ?? null, kept, again);
   };
   target.fetch = upgraded;
