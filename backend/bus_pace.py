@@ -33,7 +33,7 @@ class Pacer:
 
     def make_tick(self, *, sampled: bool, waits: bool) -> Tick:
         """A tick for one route: `sampled` if it calls handlers itself, `waits` if its publisher may wait."""
-        clock, samples, quarter = self._clock, self.samples, self._slice / 4
+        clock, sample, slice_ = self._clock, self.samples.append, self._slice
         done: Answer = DONE if waits else None
         between = 0
         last = float("-inf")
@@ -41,20 +41,21 @@ class Pacer:
         def tick(event: Event) -> tuple[int, Answer]:
             nonlocal between, last
             now = clock()
-            elapsed, last = now - last, now
             if sampled:
-                samples.append(now - event.time)
-            # Twice as many until the next, or as many as would have fitted into a quarter of a slice.
-            more = 2 * between + 1 if elapsed < quarter else int(between * quarter / elapsed)
-            between = min(more, MAX_BETWEEN)
-            return between, (self._breathe() if waits and self._overdue(now) else done)
+                sample(now - event.time)
+            elapsed, last = now - last, now
+            if elapsed >= slice_ / 4:
+                between = int(between * slice_ / 4 / elapsed)
+            elif between < MAX_BETWEEN:
+                between = 2 * between + 1
+            if waits and (not self._pending or now - self._since >= slice_) and self._overdue(now):
+                return between, self._breathe()
+            return between, done
 
         return tick
 
     def _overdue(self, now: float) -> bool:
         """Whether the loop has not turned for a slice. Leaves a mark that the loop's next turn takes off."""
-        if self._pending and now - self._since < self._slice:
-            return False
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

@@ -1,18 +1,17 @@
-"""The hot path of the event bus: one prebuilt callable for each event type.
+"""The routes of the event bus: who gets the events of one type, worked out once and then only looked up.
 
-Who gets an event is worked out once per type, when the first event of that type is published, and again
-after a subscription that matches it came or went. What publishing costs is then one dictionary look-up, one
-call, and a loop over handlers; it does not depend on how many other types and subscriptions there are.
+`EventBus.publish()` finds the route of an event's type in a dictionary. How many other types and subscriptions
+there are does not matter. Then:
 
-A route is a closure, because a local of an outer function is the cheapest thing to read in Python. Its parts:
-
-    calls    plain handlers, called here; an error in one is reported, and the next is called
-    queues   mailboxes and streams; as long as one holds fewer items than its `limit`, appending is all there
-             is to do (see "The fast lane" of BoundedQueue); otherwise `slow` sees to it
-    done     what to return if all is delivered: `DONE`, or None for publish_nowait()
-    left     counts down to the next `tick`, which samples the latency and sees that the loop gets its turn.
-             Nobody else would: a plain handler never makes its publisher wait. A full mailbox does, so a
-             route to a single one has no tick.
+    plain handlers   The route is the list of them, and publish() calls one after the other. `left` counts down
+                     from some number; at the end `rest` is called, which samples the latency and sees that the
+                     loop gets its turn, for a plain handler never makes its publisher wait. If there is just
+                     one, `only` is it, which saves a loop of one round.
+    one mailbox      `only` is its queue, and `items` what lies in there. While these are fewer than the queue's
+                     `limit`, appending is all there is to do (see "The fast lane" of BoundedQueue); otherwise
+                     `rest` sees to it. `left` starts at 0 and only falls. Nobody has to look at the clock: a
+                     full mailbox makes its publisher wait.
+    any others       `left` only falls too, so that `rest` is called for every event after the plain handlers.
 
 `total - left` is the number of events published.
 """
@@ -21,10 +20,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from .backpressure import BoundedQueue
-from .bus_event import Event
+from .bus_event import DONE, Event
 
 Answer = Any
 """DONE or a coroutine for `publish`, None for `publish_nowait`."""
@@ -33,31 +32,49 @@ Queue = BoundedQueue[Event]
 Tick = Callable[[Event], "tuple[int, Answer]"]
 """What to do once in a while: how many events until the next time, and what `publish` is to return."""
 Slow = Callable[["tuple[Queue, ...]", Event], Answer]
-Failed = Callable[[Call, Event, BaseException], None]
+Rest = Callable[["Route", Event], Answer]
 
 # A handler runs without awaiting, so a CancelledError from it is its own (a cancelled future's result, say)
 # and not a cancel of the publisher.
 CAUGHT: Final = (Exception, asyncio.CancelledError)
 
 
-class Calls(list[Call]):
-    """The plain handlers of one route, and whose they are.
+class Route(list[Call]):
+    """The plain handlers for one event type, whose they are, and what else there is to do.
 
-    An owner that unsubscribes knows them weakly, and takes its handler out. A delivery that is under way
-    keeps its `Calls` alive, even if the route was replaced meanwhile.
+    An owner that unsubscribes knows its routes weakly, and takes its handler out. A delivery that is under
+    way keeps its route alive, even if another one has taken its place meanwhile.
     """
 
-    __slots__ = ("__weakref__", "_owners")
+    __slots__ = ("__weakref__", "_owners", "items", "left", "only", "rest", "rest_nowait", "total")
 
-    def __init__(self, calls: Iterable[tuple[object, Call]]) -> None:
+    def __init__(
+        self, calls: Iterable[tuple[object, Call]], queue: Queue | None, rest: Rest, rest_nowait: Rest
+    ) -> None:
         pairs = list(calls)
         super().__init__(call for _, call in pairs)
         self._owners = [owner for owner, _ in pairs]
+        self.only: Any = pairs[0][1] if queue is None and len(pairs) == 1 else queue
+        self.items = None if queue is None else queue.items
+        self.rest = rest
+        self.rest_nowait = rest_nowait
+        self.left = 0
+        self.total = 0
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    @property
+    def published(self) -> int:
+        """How many events went this way."""
+        return self.total - self.left
+
+    def again_after(self, number: int) -> None:
+        """`rest` is not needed for the next `number` events."""
+        self.total += number - self.left
+        self.left = number
 
     def drop(self, owner: object) -> None:
         """Don't call this owner's handler any more. The list keeps its length: a loop may be going through it."""
@@ -68,88 +85,64 @@ def _gone(event: Event) -> None:
     """Stands in for a handler that was unsubscribed."""
 
 
-class Route(NamedTuple):
-    """How events of one type are delivered, and how many were."""
+def rest_of_plain(tick: Tick) -> Rest:
+    """For a route that has plain handlers at most."""
 
-    deliver: Callable[[Event], Answer]
-    published: Callable[[], int]
+    def rest(route: Route, event: Event) -> Answer:
+        number, answer = tick(event)
+        route.again_after(number)
+        return answer
+
+    return rest
+
+
+def rest_of_one_queue(queue: Queue, slow: Slow) -> Rest:
+    """For a route with one mailbox or stream and no plain handler, if appending is not all."""
+
+    def rest(route: Route, event: Event) -> Answer:
+        return slow((queue,), event)
+
+    return rest
+
+
+def rest_of_queues(queues: Sequence[Queue], tick: Tick, slow: Slow, done: Answer) -> Rest:
+    """For a route with several mailboxes or streams, or one and plain handlers."""
+    left = 0
+
+    def rest(route: Route, event: Event) -> Answer:
+        nonlocal left
+        others: tuple[Queue, ...] = ()
+        for queue in queues:
+            if len(queue.items) < queue.limit:
+                queue.items.append(event)
+            else:
+                others += (queue,)
+        if others and (waiting := slow(others, event)) is not done:
+            return waiting
+        if left:
+            left -= 1
+            return done
+        left, answer = tick(event)
+        return answer
+
+    return rest
 
 
 def build(
-    calls: Calls, queues: Sequence[Queue], done: Answer, tick: Tick, slow: Slow, failed: Failed
+    calls: Sequence[tuple[object, Call]],
+    queues: Sequence[Queue],
+    *,
+    ticks: tuple[Tick, Tick],
+    slows: tuple[Slow, Slow],
 ) -> Route:
-    """The route to these handlers and queues, in the form that is cheapest for their number."""
-    left = total = 0
-
-    if len(calls) == 1 and not queues:
-        call = calls[0]
-
-        def deliver(event: Event) -> Answer:
-            nonlocal left, total
-            left -= 1
-            try:
-                call(event)
-            except CAUGHT as error:
-                failed(call, event, error)
-            if left >= 0:
-                return done
-            more, answer = tick(event)
-            total, left = total + more - left, more
-            return answer
-
-    elif len(queues) == 1 and not calls:
-        (queue,) = queues
-        items, append = queue.items, queue.items.append
-
-        def deliver(event: Event) -> Answer:
-            nonlocal total
-            total += 1
-            if len(items) < queue.limit:
-                append(event)
-                return done
-            return slow((queue,), event)
-
-    elif not queues:
-
-        def deliver(event: Event) -> Answer:
-            nonlocal left, total
-            left -= 1
-            for call in calls:
-                try:
-                    call(event)
-                except CAUGHT as error:
-                    failed(call, event, error)
-            if left >= 0:
-                return done
-            more, answer = tick(event)
-            total, left = total + more - left, more
-            return answer
-
-    else:
-
-        def deliver(event: Event) -> Answer:
-            nonlocal left, total
-            left -= 1
-            for call in calls:
-                try:
-                    call(event)
-                except CAUGHT as error:
-                    failed(call, event, error)
-            rest: tuple[Queue, ...] = ()
-            for queue in queues:
-                if len(queue.items) < queue.limit:
-                    queue.items.append(event)
-                else:
-                    rest += (queue,)
-            if rest and (waiting := slow(rest, event)) is not done:
-                return waiting
-            if left >= 0:
-                return done
-            more, answer = tick(event)
-            total, left = total + more - left, more
-            return answer
-
-    def published() -> int:
-        return total - left
-
-    return Route(deliver, published)
+    """The route to these handlers, with their owners, and these queues; for `publish` and `publish_nowait`."""
+    only = queues[0] if len(queues) == 1 and not calls else None
+    rests: list[Rest] = []
+    for tick, slow, done in zip(ticks, slows, (DONE, None), strict=True):
+        if not queues:
+            rests.append(rest_of_plain(tick))
+        elif only is not None:
+            rests.append(rest_of_one_queue(only, slow))
+        else:
+            rests.append(rest_of_queues(queues, tick, slow, done))
+    return Route(calls, only, *rests)

@@ -11,7 +11,7 @@ from typing import Any
 from .backpressure import BoundedQueue
 from .bus_event import Event
 from .bus_mailbox import Mailbox
-from .bus_routes import Call, Calls
+from .bus_routes import Call, Route
 
 
 class Subscription:
@@ -31,7 +31,7 @@ class Subscription:
         self.errors = 0
         self.logged = float("-inf")
         self.unlogged = 0
-        self.routes: weakref.WeakSet[Calls] | None = None
+        self.routes: weakref.WeakSet[Route] = weakref.WeakSet()
 
     @property
     def kind(self) -> str:
@@ -48,16 +48,10 @@ class Subscription:
             "errors": self.errors,
         }
 
-    def joins(self, calls: Calls) -> None:
-        """This subscription's handler is one of several in a route."""
-        if self.routes is None:
-            self.routes = weakref.WeakSet()
-        self.routes.add(calls)
-
     def leaves(self) -> None:
         """Out of all routes at once, also of one that is delivering an event right now."""
-        for calls in self.routes or ():
-            calls.drop(self)
+        for route in self.routes:
+            route.drop(self)
 
 
 class Subscriptions:

@@ -51,7 +51,7 @@ from .bus_hooks import Hooks
 from .bus_inbox import Inbox, LoopGoneError
 from .bus_mailbox import Mailbox
 from .bus_pace import Pacer
-from .bus_routes import Answer, Queue
+from .bus_routes import CAUGHT, Answer, Queue, Route
 from .bus_slow import SlowLane
 from .bus_stream import EventStream
 from .bus_subscriptions import Subscription, Subscriptions, check_pattern, is_async, name_of, weakly
@@ -80,8 +80,8 @@ class EventBus:
 
     __slots__ = (
         "__weakref__", "_capacity", "_clock", "_closed", "_conflated", "_failures", "_hooks", "_ids",
-        "_inbox", "_loop", "_names", "_nowait", "_pacer", "_refused", "_retired", "_sleep", "_slice", "_slow",
-        "_subscriptions", "_table", "_throttle", "_waiting",
+        "_inbox", "_loop", "_names", "_pacer", "_refused", "_retired", "_routes", "_sleep", "_slice", "_slow",
+        "_subscriptions", "_table", "_throttle",
     )  # fmt: skip
 
     def __init__(
@@ -110,15 +110,8 @@ class EventBus:
         self._hooks = Hooks(self._failures)
         self._slow = SlowLane(clock, put_timeout)
         self._pacer = Pacer(clock, slice_seconds)
-        self._table = RouteTable(
-            self._subscriptions,
-            self._pacer,
-            slow=self._slow.publish,
-            slow_nowait=self._slow.publish_nowait,
-            failed=self._failures.call_failed,
-        )
-        self._waiting = self._table.waiting
-        self._nowait = self._table.nowait
+        self._table = RouteTable(self._subscriptions, self._pacer, self._slow)
+        self._routes = self._table.routes
         self._inbox = Inbox(
             self.publish_nowait, self._hooks.is_essential, slice_seconds=slice_seconds, clock=clock
         )
@@ -142,10 +135,29 @@ class EventBus:
         A cancel: mailboxes that had no room yet don't get the event, all others have it. A handler's error
         is never raised here. On a closed bus nothing happens but a count in `statistics()["refused"]`.
         """
+        # The hot path; routes, and the three cases below, are explained in bus_routes.py.
         try:
-            return self._waiting[event.type](event)  # type: ignore[no-any-return]
-        except KeyError:  # the first of its type: a route lets no error out, so it can't be from in there
-            return self._route(event.type, waits=True)(event)  # type: ignore[no-any-return]
+            route = self._routes[event.type]
+        except KeyError:
+            route = self._route(event.type)
+        left = route.left = route.left - 1
+        if (only := route.only) is None:
+            for call in route:
+                try:
+                    call(event)
+                except CAUGHT as error:
+                    self._failures.call_failed(call, event, error)
+        elif (items := route.items) is None:
+            try:
+                only(event)
+            except CAUGHT as error:
+                self._failures.call_failed(only, event, error)
+        elif len(items) < only.limit:
+            items.append(event)
+            return DONE
+        if left >= 0:
+            return DONE
+        return route.rest(route, event)  # type: ignore[no-any-return]
 
     def publish_nowait(self, event: Event) -> None:
         """Publish without ever waiting or raising: a full mailbox makes room at once (conflates, or drops).
@@ -154,9 +166,26 @@ class EventBus:
         capacity for them, up to twice that. What is dropped is counted by subscriber and type.
         """
         try:
-            self._nowait[event.type](event)
+            route = self._routes[event.type]
         except KeyError:
-            self._route(event.type, waits=False)(event)
+            route = self._route(event.type)
+        left = route.left = route.left - 1
+        if (only := route.only) is None:
+            for call in route:
+                try:
+                    call(event)
+                except CAUGHT as error:
+                    self._failures.call_failed(call, event, error)
+        elif (items := route.items) is None:
+            try:
+                only(event)
+            except CAUGHT as error:
+                self._failures.call_failed(only, event, error)
+        elif len(items) < only.limit:
+            items.append(event)
+            return
+        if left < 0:
+            route.rest_nowait(route, event)
 
     async def publish_many(self, events: Iterable[Event]) -> int:
         """Publish events one after the other, as `publish()` does each; returns how many.
@@ -374,18 +403,18 @@ class EventBus:
 
     # -- what a route cannot do by itself --------------------------------------------------------------
 
-    def _route(self, type_: str, *, waits: bool) -> Callable[[Event], Answer]:
+    def _route(self, type_: str) -> Route:
         """The missing route for a type."""
         self._meet_loop()
         if self._closed:
-            return partial(self._refuse, DONE if waits else None)
-        return self._table.add(type_, waits=waits)
+            return Route((), None, self._refuse, self._refuse)
+        return self._table.add(type_)
 
-    def _refuse(self, answer: Answer, event: Event) -> Answer:
+    def _refuse(self, route: Route, event: Event) -> Answer:
         if not self._refused:
             logger.info("%s was published after the bus was closed; such events are only counted", event.type)
         self._refused += 1
-        return answer
+        return DONE
 
     # -- subscriptions ---------------------------------------------------------------------------------
 
