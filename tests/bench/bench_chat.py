@@ -1,12 +1,13 @@
 """What a chat costs through Copilot Pulse, beside openai-agents' own stream alone.
 
-    python -m tests.bench.bench_chat [--rounds 7] [--tokens 2000] [--json FILE]
+    python -m tests.bench.bench_chat [--rounds 7] [--tokens 2000] [--unpatched] [--json FILE]
 
 In one process, rounds interleaved: (a) the agent library's stream read in a loop, nothing else; (b) the same model
 answer through the stand-in Copilot with the plugin attached, over HTTP, as a page reads it; (c) a generator of
 Copilot's shape read in a loop, without us; (d) the same generator through all our seams and the event bus. The model
 server is a process of its own. `ratio` is the time from the first token to the last, (b) over (a);
 `pulse_cpu_us_per_token` is the CPU of this process, (d) less (c): what a chat with us costs the event loop.
+`--unpatched` adds one chat through the stand-in alone, its MCP servers up (22 s for 2,000 tokens).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from backend.standalone.options import Endpoint
 from tests.support.host import PLUGIN, STANDIN, Host
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import answer
+from tests.support.mcp_server import McpServer
 from tests.support.net import refused_url
 
 
@@ -129,18 +131,35 @@ async def measure(base_url: str, rounds: int, tokens: int) -> dict[str, Any]:
     }
 
 
+async def measure_unpatched(base_url: str) -> dict[str, Any]:
+    """The stand-in alone, once, and the library's stream beside it."""
+    async with (
+        McpServer() as tools,
+        McpServer(tools={}) as search,
+        Host([STANDIN], llm=base_url, mcp=(tools.root, search.url)) as host,
+    ):
+        await _library_alone(base_url)
+        alone, _ = await _library_alone(base_url)
+        seconds, _, size = await _through_pulse(host, "unpatched")
+    return {"seconds": round(seconds, 2), "ratio": round(seconds / alone, 1), "bytes": size}
+
+
 def main() -> None:
     """Run and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=2000)
+    parser.add_argument("--unpatched", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the stand-in logs every message, as Copilot does
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, options.tokens), daemon=True)
     server.start()
-    result = asyncio.run(measure(ours.recv(), options.rounds, options.tokens))
+    base_url = ours.recv()
+    result = asyncio.run(measure(base_url, options.rounds, options.tokens))
+    if options.unpatched:
+        result["unpatched"] = asyncio.run(measure_unpatched(base_url))
     ours.send(None)
     server.join(5)
     text = json.dumps(result, indent=2)
