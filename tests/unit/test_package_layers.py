@@ -22,6 +22,9 @@ ALLOWED: dict[str, set[str]] = {
     "settings": set(),
     "backpressure": set(),
     "event_bus": {"backpressure"},
+    "relay": set(),
+    "stream_store": {"relay"},
+    "stream_wire": {"relay"},
     "recovery": {"settings"},
     "error_handling": {"recovery", "settings"},
     "metrics": {"events", "settings"},
@@ -37,7 +40,7 @@ HOST_UNITS = {"plugin"}
 RUN_TIME = {"aiohttp", "psutil", "prometheus_client", "typing_extensions"}
 # The ground floor knows neither an HTTP server nor a host.
 WITHOUT_AIOHTTP = {"events", "settings", "backpressure", "event_bus", "error_handling", "recovery",
-                   "monitoring", "metrics"}
+                   "monitoring", "metrics", "relay", "stream_store", "stream_wire"}
 
 
 @dataclass(frozen=True)
