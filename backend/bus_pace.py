@@ -48,7 +48,8 @@ class Pacer:
                 between = int(between * slice_ / 4 / elapsed)
             elif between < MAX_BETWEEN:
                 between = 2 * between + 1
-            if waits and (not self._pending or now - self._since >= slice_) and self._overdue(now):
+            # The next tick comes a quarter later, which would be too late.
+            if waits and (not self._pending or now - self._since >= slice_ * 0.75) and self._overdue(now):
                 return between, self._breathe()
             return between, done
 

@@ -68,8 +68,9 @@ class EventStream:
     def __del__(self) -> None:
         # The bus knows the queue, not the stream, so a forgotten stream gets here. The garbage collector may
         # run in any thread; `_abandon` sees to that.
-        if getattr(self, "_abandon", None) is not None and self._abandon is not None:
-            self._abandon()
+        abandon = getattr(self, "_abandon", None)
+        if abandon is not None:
+            abandon()
 
     def _enter(self) -> BoundedQueue[Event] | None:
         if self._queue is None and not self._closed:
