@@ -27,7 +27,6 @@ behind is dropped; if it awaits `join()` or `aclose()`, its own mailbox is not w
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import threading
 import time
@@ -51,17 +50,16 @@ from .bus_hooks import Hooks
 from .bus_inbox import Inbox, LoopGoneError
 from .bus_mailbox import Mailbox
 from .bus_pace import Pacer
+from .bus_roster import Roster
 from .bus_routes import CAUGHT, Answer, Queue, Route
 from .bus_slow import SlowLane
 from .bus_stream import EventStream
-from .bus_subscriptions import Subscription, Subscriptions, check_pattern, is_async, name_of, weakly
+from .bus_subscriptions import Subscription, check_pattern, is_async, name_of, weakly
 from .bus_table import RouteTable
 
 __all__ = ["DONE", "Event", "EventBus", "EventStream", "LoopGoneError", "get_event_bus"]
 
 Handler = Callable[[Event], Any]
-
-CANCEL_PATIENCE: Final = 1.0
 
 logger = logging.getLogger("copilot_pulse.event_bus")
 
@@ -79,9 +77,8 @@ class EventBus:
     """
 
     __slots__ = (
-        "__weakref__", "_capacity", "_clock", "_closed", "_conflated", "_failures", "_hooks", "_ids",
-        "_inbox", "_loop", "_names", "_pacer", "_refused", "_retired", "_routes", "_sleep", "_slice", "_slow",
-        "_subscriptions", "_table", "_throttle",
+        "__weakref__", "_capacity", "_clock", "_closed", "_failures", "_hooks", "_inbox", "_loop", "_pacer",
+        "_refused", "_roster", "_routes", "_sleep", "_slice", "_slow", "_table", "_throttle",
     )  # fmt: skip
 
     def __init__(
@@ -103,21 +100,18 @@ class EventBus:
         self._slice = slice_seconds
         self._clock = clock
         self._sleep = sleep
-        self._subscriptions = Subscriptions()
-        self._ids = itertools.count(1)
-        self._names: set[str] = set()
-        self._failures = Failures(self._subscriptions, clock)
+        self._roster = Roster()
+        self._failures = Failures(self._roster.register, clock)
         self._hooks = Hooks(self._failures)
         self._slow = SlowLane(clock, put_timeout)
         self._pacer = Pacer(clock, slice_seconds)
-        self._table = RouteTable(self._subscriptions, self._pacer, self._slow)
+        self._table = RouteTable(self._roster.register, self._pacer, self._slow)
         self._routes = self._table.routes
         self._inbox = Inbox(
             self.publish_nowait, self._hooks.is_essential, slice_seconds=slice_seconds, clock=clock
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._retired: set[Mailbox] = set()  # unsubscribed, but their handler is still at work
-        self._refused = self._conflated = 0
+        self._refused = 0
         self._closed = False
         self.configure(essential=essential, conflate=conflate, on_error=on_error, on_zone=on_zone)
 
@@ -256,12 +250,10 @@ class EventBus:
         The handler is not called any more after this returns; events that wait in its mailbox are dropped,
         one in its hands is finished.
         """
-        subscription = self._subscriptions.remove(pattern, sub_id)
-        if subscription is None:
-            return False
-        self._end(subscription, discard=True, counted=False)
-        self._table.forget(pattern)
-        return True
+        found = self._roster.remove(pattern, sub_id, discard=True, counted=False)
+        if found:
+            self._table.forget(pattern)
+        return found
 
     def stream(self, pattern: str, *, capacity: int | None = None, name: str | None = None) -> EventStream:
         """The matching events as `async with bus.stream(pattern) as events: async for event in events: ...`.
@@ -312,26 +304,18 @@ class EventBus:
 
         Events that are published meanwhile are waited for too. A cancel changes nothing.
         """
-        current = asyncio.current_task()
-        while True:
+        while self._inbox or await self._roster.join():
             if self._inbox:
                 await asyncio.sleep(0)
-                continue
-            busy = next((box for box in self._mailboxes() if box.busy and box.task is not current), None)
-            if busy is None:
-                return
-            busy.kick()
-            await busy.queue.join()
 
     def close(self, *, discard: bool = False) -> None:
         """End everything without waiting: no more events in, no more calls of plain handlers, streams end.
 
-        Mailboxes go on until they have delivered what they hold, or drop it at once if `discard`.
+        Mailboxes go on until they have delivered what they hold, or drop it at once if `discard`. A publisher
+        that waits for room goes on, and its event does not get into the mailbox that had none.
         """
         self._closed = True
-        for subscription in self._subscriptions:
-            self._subscriptions.remove(subscription.pattern, subscription.id)
-            self._end(subscription, discard=discard, counted=True)
+        self._roster.remove_all(discard=discard)
         self._table.forget("*")
 
     async def aclose(self, *, drain: bool = True, timeout: float = 5.0) -> None:
@@ -343,31 +327,13 @@ class EventBus:
         cancelled at once. Closing again is fine.
         """
         self.close(discard=not drain)
-        current, loop = asyncio.current_task(), asyncio.get_running_loop()
-        tasks = [
-            box.task
-            for box in self._retired
-            if box.task is not None and box.task is not current and box.task.get_loop() is loop
-        ]
-        try:
-            if tasks and drain:
-                await asyncio.wait(tasks, timeout=timeout)
-        finally:
-            for box in self._retired:
-                if box.task in tasks:
-                    box.retire(counted=True)
-            for task in tasks:
-                task.cancel()
-        if tasks:
-            _, stuck = await asyncio.wait(tasks, timeout=CANCEL_PATIENCE)
-            for task in stuck:
-                logger.warning("the %s does not end although it was cancelled; left behind", task.get_name())
+        await self._roster.end_tasks(drain=drain, timeout=timeout)
 
     def statistics(self) -> dict[str, Any]:
         """A snapshot as plain data: what was published by type, subscribers, and each mailbox's figures."""
         published = self._table.published()
         subscribers, queues = [], []
-        for sub in self._subscriptions:
+        for sub in self._roster.register:
             row = sub.describe()
             subscribers.append(row)
             if sub.queue is not None:
@@ -380,7 +346,7 @@ class EventBus:
             "subscribers": subscribers,
             "queues": queues,
             "dropped_total": self._hooks.dropped + inbox_dropped,
-            "conflated_total": self._conflated + sum(row["conflated"] for row in queues),
+            "conflated_total": self._roster.conflated + sum(row["conflated"] for row in queues),
             "handler_errors_total": self._failures.total,
             "threads": {
                 "received": self._inbox.received,
@@ -399,7 +365,7 @@ class EventBus:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        return f"<EventBus {state}, {len(self._subscriptions)} subscriptions>"
+        return f"<EventBus {state}, {len(self._roster.register)} subscriptions>"
 
     # -- what a route cannot do by itself --------------------------------------------------------------
 
@@ -423,11 +389,7 @@ class EventBus:
         if self._closed:
             raise RuntimeError("the event bus is closed: nothing can be subscribed any more")
         self._meet_loop()
-        id_ = next(self._ids)
-        if name in self._names:
-            name = f"{name}#{id_}"
-        self._names.add(name)
-        return Subscription(id_, pattern, name)
+        return self._roster.new(pattern, name)
 
     def _new_queue(self, subscription: Subscription, capacity: int | None) -> Queue:
         return BoundedQueue(
@@ -444,30 +406,8 @@ class EventBus:
         )
 
     def _add(self, subscription: Subscription) -> None:
-        self._subscriptions.add(subscription)
+        self._roster.register.add(subscription)
         self._table.forget(subscription.pattern)
-
-    def _end(self, subscription: Subscription, *, discard: bool, counted: bool) -> None:
-        """The subscription is out of the register: stop delivering to it."""
-        self._names.discard(subscription.name)
-        subscription.leaves()
-        queue, mailbox = subscription.queue, subscription.mailbox
-        if queue is None:
-            return
-        self._conflated += queue.statistics().conflated
-        if mailbox is None:
-            queue.close(discard=discard, counted=counted)
-            return
-        if discard:
-            mailbox.retire(counted=counted)
-        else:
-            mailbox.finish()
-        if mailbox.task is not None and not mailbox.task.done():
-            self._retired.add(mailbox)
-            mailbox.task.add_done_callback(lambda _: self._retired.discard(mailbox))
-
-    def _mailboxes(self) -> list[Mailbox]:
-        return [sub.mailbox for sub in self._subscriptions if sub.mailbox is not None] + list(self._retired)
 
     def _meet_loop(self) -> None:
         try:

@@ -553,7 +553,7 @@ async def test_a_handler_that_ignores_its_cancel_is_left_behind(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a line in the log that names it."""
-    monkeypatch.setattr("backend.event_bus.CANCEL_PATIENCE", 0.01)
+    monkeypatch.setattr("backend.bus_roster.CANCEL_PATIENCE", 0.01)
     bus = EventBus()
     enough = asyncio.Event()
 
@@ -605,7 +605,7 @@ async def test_unsubscribing_lets_the_event_in_hand_finish() -> None:
     assert [0] == handler.got
     assert 0 == bus.statistics()["dropped_total"]
     await turns()
-    assert not bus._retired
+    assert not bus._roster.retired
     await bus.aclose()
 
 

@@ -1,0 +1,110 @@
+"""The subscriptions of a bus from beginning to end, and the mailboxes whose handlers are still at work after it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import Any, Final
+
+from .bus_mailbox import Mailbox
+from .bus_subscriptions import Subscription, Subscriptions
+
+CANCEL_PATIENCE: Final = 1.0
+
+logger = logging.getLogger("copilot_pulse.event_bus")
+
+
+class Roster:
+    """Who is subscribed, under which name, and which mailboxes have not come to their end yet.
+
+    For the loop's thread. `conflated` counts what was conflated in queues that are gone.
+    """
+
+    __slots__ = ("_ids", "_names", "conflated", "register", "retired")
+
+    def __init__(self) -> None:
+        self.register = Subscriptions()
+        self.retired: set[Mailbox] = set()  # their subscription has ended, their handler is still at work
+        self.conflated = 0
+        self._ids = itertools.count(1)
+        self._names: set[str] = set()
+
+    def new(self, pattern: str, name: str) -> Subscription:
+        """A subscription with an id and a name of its own, not registered yet."""
+        id_ = next(self._ids)
+        if name in self._names:
+            name = f"{name}#{id_}"
+        self._names.add(name)
+        return Subscription(id_, pattern, name)
+
+    def remove(self, pattern: str, id_: int, *, discard: bool, counted: bool) -> bool:
+        """End a subscription; False if there is none. Doesn't wait.
+
+        discard: drop what waits, and, if `counted`, count it as a loss; else it is delivered to the end.
+        """
+        subscription = self.register.remove(pattern, id_)
+        if subscription is None:
+            return False
+        self._names.discard(subscription.name)
+        subscription.leaves()
+        queue, mailbox = subscription.queue, subscription.mailbox
+        if queue is not None:
+            self.conflated += queue.statistics().conflated
+        if mailbox is not None:
+            self._retire(mailbox, discard=discard, counted=counted)
+        elif queue is not None:
+            queue.close(discard=discard, counted=counted)
+        return True
+
+    def remove_all(self, *, discard: bool) -> None:
+        """End all subscriptions. Doesn't wait."""
+        for subscription in self.register:
+            self.remove(subscription.pattern, subscription.id, discard=discard, counted=True)
+
+    def mailboxes(self) -> list[Mailbox]:
+        """All that may have something to do."""
+        return [sub.mailbox for sub in self.register if sub.mailbox is not None] + list(self.retired)
+
+    async def join(self) -> bool:
+        """Wait for one mailbox that has something to do, other than the caller's; False if there is none."""
+        current = asyncio.current_task()
+        busy = next((box for box in self.mailboxes() if box.busy and box.task is not current), None)
+        if busy is None:
+            return False
+        busy.kick()
+        await busy.queue.join()
+        return True
+
+    async def end_tasks(self, *, drain: bool, timeout: float) -> None:
+        """See the retired mailboxes' tasks to their end, other than the caller's.
+
+        drain: give them `timeout` seconds first; then, or if cancelled, they are cancelled themselves.
+        """
+        current, loop = asyncio.current_task(), asyncio.get_running_loop()
+        boxes = [box for box in self.retired if box.task is not current]
+        tasks: list[asyncio.Task[Any]] = [
+            box.task for box in boxes if box.task is not None and box.task.get_loop() is loop
+        ]
+        try:
+            if tasks and drain:
+                await asyncio.wait(tasks, timeout=timeout)
+        finally:
+            for box in boxes:
+                if box.task in tasks:
+                    box.retire(counted=True)
+            for task in tasks:
+                task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=CANCEL_PATIENCE)
+            for task in stuck:
+                logger.warning("the %s does not end although it was cancelled; left behind", task.get_name())
+
+    def _retire(self, mailbox: Mailbox, *, discard: bool, counted: bool) -> None:
+        if discard:
+            mailbox.retire(counted=counted)
+        else:
+            mailbox.finish()
+        if mailbox.task is not None and not mailbox.task.done():
+            self.retired.add(mailbox)
+            mailbox.task.add_done_callback(lambda _: self.retired.discard(mailbox))
