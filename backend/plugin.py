@@ -31,6 +31,7 @@ SETTING_PREFIX: Final = "CopilotPulse."
 # Settings that only the page reads.
 PAGE_SETTINGS: Final = frozenset({"CopilotPulse.Transport"})
 ROOT: Final = Path(__file__).parents[1]
+SWITCHED_OFF: Final = "Copilot Pulse is switched off in the settings; Copilot works as without it"
 
 
 class Plugin:
@@ -67,7 +68,9 @@ class Plugin:
         """Attach the seams, add the routes and begin to watch. For the event loop's thread."""
         pulse = self.pulse
         self._load_user_settings()
-        self.attachment.attach()
+        self._switch(["enabled"])
+        pulse.settings.on_change(self._switch)
+        pulse.bus.subscribe("health.changed", self._tell_status)
         self.attachment.http.install(app)
         feed = self._feed = add_routes(app.router, pulse, self.send).feed
         streams = self._streams = Streams(pulse)
@@ -108,6 +111,20 @@ class Plugin:
                 await close()
             except Exception:
                 log.exception("Copilot Pulse did not stop cleanly")
+
+    def _switch(self, names: list[str]) -> None:
+        """Attach, or put everything of Copilot back, as the setting says. Routes and panel stay, to switch on again."""
+        if "enabled" not in names:
+            return
+        if self.pulse.settings.current.enabled:
+            self.attachment.attach()
+        else:
+            self.attachment.detach(SWITCHED_OFF)
+            self.pulse.seams.detail = f"{SWITCHED_OFF}."
+
+    def _tell_status(self, event: Any) -> None:
+        """Let the icon of every page show the health, also while no panel is open. Sent on a change only."""
+        self.send("copilot-pulse.status", {"status": self.pulse.monitor.health()["status"]}, None)
 
     def _serve_web(self, app: web.Application) -> None:
         """Serve our web folder where ComfyUI cannot: it finds no file below a folder name that a URL must escape."""

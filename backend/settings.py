@@ -24,7 +24,7 @@ def _setting(default: Any, doc: str, *, unit: str = "", low: float = 0, high: fl
 class Settings:
     """All settings of the plugin. Times are seconds. 0 switches a limit off where its text says so."""
 
-    enabled: bool = _setting(True, "Off: nothing of Copilot is wrapped.", panel=False)
+    enabled: bool = _setting(True, "Off: nothing of Copilot is wrapped.")
     queue_size: int = _setting(1000, "Items that a queue or mailbox holds.", low=10, high=100_000)
     put_timeout: float = _setting(5.0, "How long a full queue lets its producer wait.", unit="s", low=0, high=60)
     updates_per_second: float = _setting(30.0, "Updates that the sidebar gets at most.", unit="/s", low=1, high=60)

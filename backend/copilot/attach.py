@@ -66,7 +66,7 @@ class Attachment:
         registry.detail = "" if copilots else (NOT_LOADED if _tried_to_load() else NOT_FOUND)
         for seam in self.seams:
             if not copilots:
-                registry.set(seam.name, False, "Copilot was not found")
+                registry.set(seam.name, False, registry.detail.rstrip("."))
             problems = [problem for copilot in copilots if (problem := self._attach_one(seam, copilot))]
             if copilots:
                 registry.set(seam.name, not problems, "; ".join(problems))
@@ -90,11 +90,12 @@ class Attachment:
             return f"{type(error).__name__}: {error}"
         return ""
 
-    def detach(self) -> None:
-        """Put back every object that was replaced, in the reverse order."""
+    def detach(self, reason: str = "detached") -> None:
+        """Put back every object that was replaced, in the reverse order. Chats that run go on to their end."""
         for seam in reversed(self.seams):
             seam.detach()
-            self._pulse.seams.set(seam.name, False, "detached")
+        for seam in self.seams:
+            self._pulse.seams.set(seam.name, False, reason)
 
     async def aclose(self) -> None:
         """Detach, stop the chats and end every task of the seams. Waits for them."""

@@ -114,7 +114,9 @@ class CircuitBreaker:
 
     @property
     def state(self) -> str:
-        """closed, open or half_open."""
+        """closed, open or half_open. An open one whose time is up lets the next call through: half_open."""
+        if self._state is State.OPEN and self._clock() >= self._open_until:
+            return State.HALF_OPEN.value
         return self._state.value
 
     @property
@@ -160,7 +162,7 @@ class CircuitBreaker:
         failures, calls = self._counts()
         return {
             "name": self.name,
-            "state": self._state.value,
+            "state": self.state,
             "failures": failures,
             "calls": calls,
             "retry_in": round(self.retry_in, 3),

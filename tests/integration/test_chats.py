@@ -443,3 +443,33 @@ async def test_the_data_of_a_tool_server_reaches_the_page(llm: FaultServer) -> N
 
     assert words(3) == chat.text
     assert [{"type": "workflow", "data": data}] == chat.ext
+
+
+async def test_it_can_be_switched_off_and_on_while_it_runs(host: Host, llm: FaultServer) -> None:
+    """The setting in ComfyUI's dialog puts Copilot back as it was, and attaches again; health says so."""
+    wrapped = _targets(host)
+    url = f"{host.url}/copilot-pulse/settings"
+    async with host.page.session.post(url, json={"enabled": False}) as response:
+        assert 200 == response.status, await response.text()
+    plain = _targets(host)
+    chat = await host.chat(session="a")
+    health = await host.page.json("/api/health")
+    async with host.page.session.post(url, json={"enabled": True}) as response:
+        assert 200 == response.status
+    again = await host.chat(session="b")
+
+    assert not any(plain[name] is wrapped[name] for name in wrapped)
+    assert "apologize" in chat.text
+    assert "switched off" in health["output"]
+    assert FULL.strip() == strip(again.text)
+
+
+async def test_every_page_hears_of_a_change_of_health(host: Host) -> None:
+    """The icon shows the health also while no panel is open; one small message for each change."""
+    pulse = pulse_of(host)
+    pulse.publish("health.changed", {"check": "x", "status": "warn", "was": "pass", "output": "y"})
+
+    await until(lambda: any(name == "copilot-pulse.status" for name, _, _ in host.server.sent), 5, "the message")
+    _, data, client = next(m for m in host.server.sent if m[0] == "copilot-pulse.status")
+    assert data["status"] in ("pass", "warn", "fail")
+    assert client is None

@@ -318,7 +318,7 @@ def test_a_lagging_loop_warns_only_with_enough_beats(case: Case) -> None:
     case.monitor.system.on_lag(3.0, case.clock())
     assert case.status("loop:lag") == "none"
     for _ in range(200):
-        case.monitor.system.on_lag(0.2, case.clock())
+        case.monitor.system.on_lag(0.7, case.clock())
     assert case.status("loop:lag") == "warn"
     for _ in range(200):
         case.monitor.system.on_lag(3.0, case.clock())
