@@ -116,6 +116,9 @@ class Throttle:
         self.count += 1
         loop = asyncio.get_running_loop()
         try:
+            # A fast consumer empties the queue in the next turn of the loop: often that is all it takes.
+            await asyncio.sleep(0)
+            left = self._left(began, self._clock())
             while left > 0:
                 future: asyncio.Future[bool] = loop.create_future()
                 self._paused[future] = None
