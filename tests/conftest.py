@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,9 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
     except ImportError:
         return
     end = "-----END CERTIFICATE-----\n"
-    folder = tempfile.TemporaryDirectory(prefix="copilot-pulse-tests-")
-    config.add_cleanup(folder.cleanup)
-    one = Path(folder.name) / "one.pem"
+    folder = tempfile.mkdtemp(prefix="copilot-pulse-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    one = Path(folder) / "one.pem"
     one.write_text(certifi.contents().partition(end)[0] + end, "utf-8")
     os.environ["SSL_CERT_FILE"] = str(one)
 

@@ -17,8 +17,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from .chats import current_chat
-from .model_call import HostMemory, ModelCall
+from .model_call import ModelCall
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
+from .verdict import HostMemory
 
 if TYPE_CHECKING:
     from ..pulse import Pulse

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-import json
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
@@ -18,12 +17,7 @@ from urllib.parse import unquote
 
 from ..error_handling import (
     Classification,
-    ContentFiltered,
-    EmptyAnswer,
     ErrorContext,
-    LengthLimit,
-    ReasoningOnly,
-    StreamTruncated,
     UnknownTool,
 )
 from ..event_bus import Event
@@ -39,6 +33,7 @@ from .answers import (
 )
 from .chats import Chat, current_chat
 from .stream_watch import StreamWatch, WatchedClient
+from .verdict import HostMemory, shortfall, truncation
 from .waiting import wait_set
 
 if TYPE_CHECKING:
@@ -54,33 +49,6 @@ _DRAIN_LIMIT: Final = 5.0
 FRESH, RETRY, GAVE_UP = "fresh", "retry", "gave_up"
 
 OpenStream = Callable[[Any, inspect.BoundArguments, Any], AsyncGenerator[Any, None]]
-
-
-class HostMemory:
-    """Which base URLs have ever sent a finish reason. Bounded: the oldest of 256 is forgotten."""
-
-    _SIZE: Final = 256
-
-    def __init__(self) -> None:
-        self._finishes: dict[str, bool] = {}
-
-    def saw_finish(self, base_url: str) -> None:
-        """A stream of this server ended with a finish reason."""
-        self._note(base_url, True)
-
-    def saw_no_finish(self, base_url: str) -> None:
-        """Two streams in a row of this server ended without one."""
-        if base_url not in self._finishes:
-            self._note(base_url, False)
-
-    def never_finishes(self, base_url: str) -> bool:
-        """Whether this server is known to leave finish reasons out."""
-        return self._finishes.get(base_url) is False
-
-    def _note(self, base_url: str, finishes: bool) -> None:
-        if base_url not in self._finishes and len(self._finishes) >= self._SIZE:
-            del self._finishes[next(iter(self._finishes))]
-        self._finishes[base_url] = finishes
 
 
 class ModelCall:
@@ -205,10 +173,19 @@ class ModelCall:
         """
         if wrong := watch.verdict(None):
             raise wrong
-        notice = self._truncation(watch, final.response if final is not None else None)
+        response = final.response if final is not None else None
+        remark = truncation(
+            watch,
+            response,
+            self._hosts,
+            length=self._length(),
+            longest=len(self._kept),
+            asked_again=self._once_more["truncated"] > 0,
+        )
         if self._ask_again_without_unknown_tools(final):
             return None
-        notice = notice or self._judge(watch, final.response)
+        answered = self._chat is not None and self._chat.answered
+        remark = remark or shortfall(watch, response, length=self._length(), answered=answered)
         if self._retried is not None:
             self._record(self._retried, "recovered")
         if self._chat is not None and answer_text(final.response).strip():
@@ -216,7 +193,8 @@ class ModelCall:
         self._count_usage(final.response)
         kept = {call.call_id for call in function_calls(final.response)}
         calls = [event for event in held if event.item.call_id in kept]
-        return [*(self._tell(notice) if notice else ()), *calls, final]
+        told = self._tell(self._explained(self._pulse.recovery.classify(remark))) if remark is not None else []
+        return [*told, *calls, final]
 
     def _watch(self) -> StreamWatch:
         settings = self._pulse.settings.current
@@ -275,51 +253,7 @@ class ModelCall:
         if self._chat is not None and self._chat.watched:
             self._chat.marks.append((event, label))
 
-    # -- the verdict on an answer ----------------------------------------------------------------
-
-    def _truncation(self, watch: StreamWatch, final: Any) -> str:
-        """What the user should be told of a stream that did not end as it should, or "".
-
-        Raises EmptyAnswer if nothing came, StreamTruncated if the model should be asked again, or if an
-        earlier attempt brought more.
-        """
-        hosts = self._hosts
-        if watch.finish_reason is not None:
-            hosts.saw_finish(self.base_url)
-            if final is None:
-                raise EmptyAnswer()
-            return ""
-        if final is None or not watch.answered:
-            raise EmptyAnswer() if not watch.answered else StreamTruncated(self._length())
-        usable = _calls_are_whole(final, watch.done_seen)
-        unmarked = watch.done_seen and hosts.never_finishes(self.base_url)
-        longest = bool(function_calls(final)) or self._length() >= len(self._kept)
-        if not usable or not longest or not (unmarked or self._once_more["truncated"]):
-            raise StreamTruncated(self._length())
-        # Some servers never send a finish reason: after the second time what came is kept, and
-        # marked unless this server is known for it and said that it was done.
-        hosts.saw_no_finish(self.base_url)
-        return "" if unmarked else self._explained(self._pulse.recovery.classify(StreamTruncated(self._length())))
-
-    def _judge(self, watch: StreamWatch, final: Any) -> str:
-        """What the user should be told beside the answer `final`, or "".
-
-        Raises EmptyAnswer or ReasoningOnly if there is no answer in it.
-        """
-        classify = self._pulse.recovery.classify
-        if function_calls(final):
-            return ""
-        if not answer_text(final).strip():
-            if self._chat is not None and self._chat.answered:
-                return ""  # the user has an answer: from before a tool call, or from another agent
-            if watch.finish_reason == "content_filter":
-                raise ContentFiltered()
-            raise ReasoningOnly(watch.reasoning) if watch.has_reasoning else EmptyAnswer()
-        if watch.finish_reason == "length":
-            return self._explained(classify(LengthLimit(self._length())))
-        if watch.finish_reason == "content_filter":
-            return self._explained(classify(ContentFiltered()))
-        return ""
+    # -- an answer that has come -----------------------------------------------------------------
 
     def _ask_again_without_unknown_tools(self, final: Any) -> bool:
         """Answer calls of tools that do not exist, so that the run does not end with an error.
@@ -519,16 +453,6 @@ def _without_retries(client: Any) -> Any:
     calling.max_retries = 0
     vars(calling).pop("chat", None)  # made when first used, for the client that it was made on
     return calling
-
-
-def _calls_are_whole(final: Any, done_seen: bool) -> bool:
-    for call in function_calls(final):
-        try:
-            # No arguments at all: either the call has none, or the stream ended before they came.
-            json.loads(call.arguments or ("{}" if done_seen else ""))
-        except ValueError:
-            return False
-    return True
 
 
 def _host_of(base_url: Any) -> str:
