@@ -104,7 +104,9 @@ class LogSeam:
         module = copilot.module(_MODULE)
         logger = getattr(getattr(module, "log", None), "_logger", None)
         if not isinstance(logger, logging.Logger):
-            logger = logging.Logger.manager.loggerDict.get(LOGGER)
+            named = logging.Logger.manager.loggerDict.get(LOGGER)
+            # Somebody may only have asked for the name: Copilot's own has handlers.
+            logger = named if isinstance(named, logging.Logger) and named.handlers else None
         if not isinstance(logger, logging.Logger):
             raise SeamMissing(f"{_MODULE} has no logger")
         with self._lock:
