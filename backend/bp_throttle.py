@@ -30,8 +30,8 @@ class Throttle:
     """
 
     __slots__ = (
-        "_clock", "_crossed", "_meter", "_paused", "_timer", "ceiling", "count", "delaying", "floor", "level",
-        "reaction", "seconds", "zone",
+        "_clock", "_crossed", "_looking", "_meter", "_paused", "_timer", "ceiling", "count", "delaying",
+        "floor", "level", "reaction", "seconds", "zone",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +42,7 @@ class Throttle:
         self._timer = timer
         self._paused: OrderedDict[asyncio.Future[bool], None] = OrderedDict()
         self._crossed: float | None = None
+        self._looking = False
         self.level = 0
         self.zone = self._meter.zone
         self.ceiling = self._meter.ceiling
@@ -116,9 +117,14 @@ class Throttle:
         self.count += 1
         loop = asyncio.get_running_loop()
         try:
-            # A fast consumer empties the queue in the next turn of the loop: often that is all it takes.
-            await asyncio.sleep(0)
-            left = self._left(began, self._clock())
+            if not self._paused and not self._looking:
+                # A fast consumer empties the queue in the next turn of the loop: often that is all it takes.
+                self._looking = True
+                try:
+                    await asyncio.sleep(0)
+                finally:
+                    self._looking = False
+                left = self._left(began, self._clock())
             while left > 0:
                 future: asyncio.Future[bool] = loop.create_future()
                 self._paused[future] = None

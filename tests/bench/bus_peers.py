@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from backend.backpressure import UNTHROTTLED
@@ -230,30 +229,27 @@ def plain_pymitter(handlers: list[Handler]) -> Slice:
 
 
 def plain_bubus(handlers: list[Handler]) -> Slice:
-    delta, bus = _bubus()
     for number, handler in enumerate(handlers):
-
-        def named(event: Any, handler: Handler = handler) -> None:
-            handler(event)
-
-        named.__name__ = f"handler_{number}"
-        bus.on(delta, named)
-
-    async def run(n: int) -> None:
-        for _ in range(n):
-            await bus.dispatch(delta(data=DATA))
-
-    return run
+        handler.__name__ = f"handler_{number}"  # it refuses two of one name
+    return _bubus(handlers)
 
 
-def _bubus() -> tuple[Any, Any]:
-    """An event class as bubus wants it, and a bus."""
+def _bubus(handlers: list[Handler]) -> Slice:
+    """A bus for each slice: its loop goes on running between two of them, at the cost of all others."""
     import bubus
 
     base: Any = bubus.BaseEvent
-    bus = bubus.EventBus()
-    CLEANUPS.append(partial(bus.stop, timeout=1))
-    return type("Delta", (base,), {"__annotations__": {"data": dict}, "__module__": __name__}), bus
+    delta: Any = type("Delta", (base,), {"__annotations__": {"data": dict}, "__module__": __name__})
+
+    async def run(n: int) -> None:
+        bus = bubus.EventBus()
+        for handler in handlers:
+            bus.on(delta, handler)
+        for _ in range(n):
+            await bus.dispatch(delta(data=DATA))
+        await bus.stop(timeout=1, clear=True)
+
+    return run
 
 
 SHAPES = {"aiopubsub": "key", "blinker": "sender"}
@@ -461,14 +457,7 @@ def box_reactivex(handlers: Handlers) -> Slice:
 
 
 def box_bubus(handlers: Handlers) -> Slice:
-    delta, bus = _bubus()
-    bus.on(delta, handlers.slow())
-
-    async def run(n: int) -> None:
-        for _ in range(n):
-            await bus.dispatch(delta(data=DATA))
-
-    return run
+    return _bubus([handlers.slow()])
 
 
 BOX: dict[str, tuple[Callable[[Handlers], Slice], str]] = {

@@ -431,6 +431,20 @@ async def test_a_cancelled_pause_leaves_nothing() -> None:
     assert pytest.approx(0.1) == throttle.seconds
 
 
+async def test_a_pause_cancelled_in_its_first_look_leaves_nothing() -> None:
+    """The first producer looks again after one turn of the loop; the next one does so too after its cancel."""
+    time = ManualTime()
+    throttle = throttle_at(850, time)
+    for _ in range(2):
+        task = asyncio.create_task(throttle.pause())
+        await asyncio.sleep(0)
+        assert [] == time.asked
+        task.cancel()
+        await turns()
+        assert task.cancelled()
+    assert 0 == throttle.waiting
+
+
 async def test_unthrottled_reports_zones_and_never_delays() -> None:
     """For those who want the zones only."""
     throttle = throttle_at(950, ManualTime(), UNTHROTTLED)
