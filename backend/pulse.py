@@ -29,6 +29,11 @@ VERSION: Final = "0.1.0"
 _MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ != "chat.delta")
 
 
+def _is_essential(event: Event) -> bool:
+    spec = EVENTS.get(event.type)
+    return spec is not None and spec.essential
+
+
 class Pulse:
     """The parts of a running plugin: settings, bus, monitor, recovery, chats, seams."""
 
@@ -67,6 +72,9 @@ class Pulse:
         if self._undo:
             return
         monitor = self.monitor
+        self.bus.bind()
+        self._configure_bus([])
+        self._undo.append(self.settings.on_change(self._configure_bus))
         for type_ in _MONITORED:
             sub_id = self.bus.subscribe(type_, monitor.on_event)
             self._undo.append(partial(self.bus.unsubscribe, type_, sub_id))
@@ -80,6 +88,19 @@ class Pulse:
         monitor.add_source(SourceNames.SEAMS, self.seams.snapshot)
         monitor.add_source(SourceNames.CRITICAL, self.recovery.critical_active)
         monitor.start()
+
+    def _configure_bus(self, names: list[str]) -> None:
+        """Let the bus know which events are essential, and the settings; new mailboxes have a new size."""
+        settings = self.settings.current
+        self.bus.configure(
+            essential=_is_essential,
+            capacity=settings.queue_size,
+            put_timeout=settings.put_timeout,
+            on_zone=self._zone_changed,
+        )
+
+    def _zone_changed(self, name: str, zone: Any, was: Any, fill: float) -> None:
+        self.publish("queue.zone", {"queue": name, "zone": zone.value, "was": was.value, "fill": fill})
 
     async def aclose(self) -> None:
         """Stop all chats and the monitor and take the plugin's handlers off the bus. The bus stays open."""

@@ -1,0 +1,70 @@
+"""A running plugin ties its parts together: the bus knows what is essential, and follows the settings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from backend.event_bus import Event, EventBus
+from backend.pulse import Pulse
+from backend.settings import LiveSettings, Settings
+
+
+@pytest.fixture
+async def pulse() -> AsyncIterator[Pulse]:
+    """A plugin's parts, running, with the smallest mailboxes."""
+    running = Pulse(LiveSettings(Settings(queue_size=10)), EventBus())
+    running.start()
+    yield running
+    await running.aclose()
+
+
+async def test_a_full_mailbox_drops_text_and_keeps_what_matters(pulse: Pulse) -> None:
+    """Of a slow subscriber's events the deltas go first; the end of a chat is never dropped, and zones are told."""
+    gate = asyncio.Event()
+    seen: list[str] = []
+    zones: list[str] = []
+
+    async def slow(event: Any) -> None:
+        await gate.wait()
+        seen.append(event.type)
+
+    pulse.bus.subscribe("queue.zone", lambda event: zones.append(event.data["zone"]))
+    pulse.bus.subscribe("chat.*", slow)
+    for _ in range(30):
+        pulse.bus.publish_nowait(Event(type="chat.delta", data={"chat_id": "c", "text": "x"}, source="test"))
+    pulse.bus.publish_nowait(Event(type="chat.finished", data={"chat_id": "c"}, source="test"))
+    gate.set()
+    await pulse.bus.join()
+
+    assert "chat.finished" == seen[-1]
+    assert len(seen) < 31
+    assert zones, "crossing a threshold is an event"
+
+
+async def test_new_mailboxes_have_the_size_that_was_set(pulse: Pulse) -> None:
+    """A change of `queue_size` in the panel holds for the next subscriber."""
+    pulse.settings.update({"queue_size": 50})
+
+    async def handler(event: Any) -> None:
+        """Not called."""
+
+    pulse.bus.subscribe("chat.finished", handler, name="after")
+    rows = {row["name"]: row["capacity"] for row in pulse.monitor.snapshot()["events"]["queues"]}
+
+    assert 50 == rows["after"]
+
+
+async def test_starting_and_closing_twice_changes_nothing(pulse: Pulse) -> None:
+    """One subscription for each event type, and none is left after the end."""
+    pulse.start()
+    pulse.publish("pulse.started", {"version": "0", "attached": [], "missing": []})
+    once = pulse.monitor.snapshot()["events"]["by_type"]["pulse.started"]
+    await pulse.aclose()
+    await pulse.aclose()
+
+    assert 1 == once
+    assert not pulse.bus.has_subscribers("pulse.started")
