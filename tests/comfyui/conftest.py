@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.comfyui.harness import ROOT, ComfyUI, Node
+from tests.support.net import fresh_metrics
 
 STANDIN = ROOT / "tests" / "support" / "copilot_standin"
 DEAD_URL = "http://127.0.0.1:9"
@@ -35,6 +37,15 @@ def plugin(name: str = "copilot-pulse") -> Node:
 def standin(name: str = "ComfyUI-Copilot") -> Node:
     """The stand-in Copilot."""
     return Node(STANDIN, name)
+
+
+async def metrics_of(comfy: ComfyUI) -> Any:
+    """What /api/metrics says now."""
+
+    async def read() -> Any:
+        return (await asyncio.to_thread(comfy.get, "/api/metrics")).json()
+
+    return await fresh_metrics(read)
 
 
 running: list[ComfyUI] = []

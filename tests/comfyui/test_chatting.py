@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from backend.copilot.notices import strip
-from tests.comfyui.conftest import Boot, plugin, standin
+from tests.comfyui.conftest import Boot, metrics_of, plugin, standin
 from tests.comfyui.harness import ComfyUI
 from tests.support.llm_server import FaultServer, answer, reset_at, stall_at, words
 from tests.support.page import API_KEY, COPILOT_KEY, Chat, CopilotPage
@@ -99,11 +99,11 @@ async def test_route_answers(comfy: ComfyUI, prefix: str, route: str) -> None:
 
 async def test_metrics_show_what_happened(comfy: ComfyUI) -> None:
     """/api/metrics counts the chat that just ran, and says that all seams are attached."""
-    before = (await asyncio.to_thread(comfy.get, "/api/metrics")).json()
+    before = await metrics_of(comfy)
     async with FaultServer() as llm:
         llm.plan(answer(10))
         await one_chat(comfy, llm, "count me")
-    after = (await asyncio.to_thread(comfy.get, "/api/metrics")).json()
+    after = await metrics_of(comfy)
 
     assert after["chat"]["completed"] - before["chat"]["completed"] == 1
     assert after["events"]["published_total"] > before["events"]["published_total"]

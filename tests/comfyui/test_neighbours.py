@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from backend.copilot.notices import strip
-from tests.comfyui.conftest import Boot, plugin, standin
+from tests.comfyui.conftest import Boot, metrics_of, plugin, standin
 from tests.comfyui.harness import NODES, ComfyUI, Node
 from tests.support.llm_server import FaultServer, answer, words
 from tests.support.page import CopilotPage
@@ -94,8 +94,8 @@ async def test_rivals_for_the_generic_routes(boot: Boot) -> None:
 async def test_two_copies_of_us(boot: Boot) -> None:
     """Somebody has installed us twice: ComfyUI starts, the answer is right and is not counted twice."""
     comfy = await asyncio.to_thread(boot, plugin("copilot-pulse"), standin(), plugin("copilot-pulse-main"))
-    before = (await asyncio.to_thread(comfy.get, "/api/metrics")).json()["chat"]["completed"]
+    before = (await metrics_of(comfy))["chat"]["completed"]
     await assert_whole_answer(comfy)
-    after = (await asyncio.to_thread(comfy.get, "/api/metrics")).json()["chat"]["completed"]
+    after = (await metrics_of(comfy))["chat"]["completed"]
 
     assert after - before == 1

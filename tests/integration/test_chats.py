@@ -32,7 +32,7 @@ from tests.support.llm_steps import (
     words,
 )
 from tests.support.mcp_server import McpServer, Tool, workflow_result
-from tests.support.net import until
+from tests.support.net import fresh_metrics, until
 
 NODES = [PLUGIN, STANDIN]
 
@@ -59,6 +59,11 @@ def pulse_of(host: Host) -> Any:
         if plugin is not None and plugin.server is host.server:
             return plugin.pulse
     raise LookupError("the plugin is not loaded")
+
+
+async def metrics_of(host: Host) -> Any:
+    """What /api/metrics says now."""
+    return await fresh_metrics(lambda: host.page.json("/api/metrics"))
 
 
 async def warm(host: Host, llm: FaultServer, *sessions: str) -> None:
@@ -88,7 +93,7 @@ async def test_metrics_show_the_chat(host: Host, llm: FaultServer) -> None:
     await host.chat(session="a")
     await host.chat(session="a")
 
-    metrics = await host.page.json("/api/metrics")
+    metrics = await metrics_of(host)
 
     assert 2 == metrics["chat"]["completed"]
     assert ["fake-model"] == [row["model"] for row in metrics["chat"]["models"]]
@@ -195,7 +200,7 @@ async def test_a_hang_up_stops_everything(llm: FaultServer, plan: Plan, when: st
             await chat.hang_up()
             await until(lambda: llm.active == 0, 10, "the model's request has ended")
 
-        metrics = await host.page.json("/api/metrics")
+        metrics = await metrics_of(host)
 
     assert 1 == metrics["chat"]["cancelled"]
     assert 0 == metrics["chat"]["active"]
@@ -327,7 +332,7 @@ async def test_copilot_is_found_in_any_order_under_any_name(
 async def test_without_copilot_the_routes_answer_and_say_what_to_install() -> None:
     """Copilot absent: metrics and health are served, and health warns with a sentence that helps."""
     async with Host([PLUGIN], env=ENVIRONMENT) as host:
-        metrics = await host.page.json("/api/metrics")
+        metrics = await metrics_of(host)
         health = await host.page.json("/api/health")
 
     assert 0 == metrics["chat"]["active"]

@@ -10,7 +10,7 @@ import pytest
 
 from backend.copilot.notices import strip
 from tests.integration.fault_rows import ENVIRONMENT, FULL
-from tests.integration.test_chats import pulse_of, warm
+from tests.integration.test_chats import metrics_of, pulse_of, warm
 from tests.support.host import PLUGIN, STANDIN, Host
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import (
@@ -55,7 +55,7 @@ async def test_a_server_that_keeps_failing_is_left_alone_and_probed_again(llm: F
         assert asked == len(llm.chats), "an open breaker asks nobody"
         assert "60 s" in refused.text or "59 s" in refused.text, refused.text
         assert "127.0.0.1" in refused.text
-        metrics = await host.page.json("/api/metrics")
+        metrics = await metrics_of(host)
         assert ["open"] == [row["state"] for row in metrics["errors"]["breakers"]]
 
         llm.plan(answer())
@@ -63,7 +63,7 @@ async def test_a_server_that_keeps_failing_is_left_alone_and_probed_again(llm: F
         async with host.page.session.post(url, json={}) as response:
             assert 200 == response.status, await response.text()
         assert FULL == (await host.chat(session="a")).text
-        metrics = await host.page.json("/api/metrics")
+        metrics = await metrics_of(host)
         assert ["closed"] == [row["state"] for row in metrics["errors"]["breakers"]]
 
 
@@ -97,7 +97,7 @@ async def test_a_critical_error_stops_the_chat_and_turns_health_to_fail(
         monkeypatch.undo()
         async with host.page.session.get(f"{host.url}/api/health") as response:
             status_code, health = response.status, await response.json(content_type=None)
-        metrics = await host.page.json("/api/metrics")
+        metrics = await metrics_of(host)
 
     assert "memory" in chat.text.lower()
     assert chat.finished
@@ -197,7 +197,7 @@ async def test_every_step_of_a_recovery_is_an_event(llm: FaultServer) -> None:
         llm.plan(reset_at(3), eof_at(2), answer())
         await host.chat(session="a")
         bus.unsubscribe("error", subscription)
-        metrics = await host.page.json("/api/metrics")
+        metrics = await metrics_of(host)
 
     told = [(e.data["outcome"], e.data["kind"], e.data["severity"], e.data["attempt"]) for e in events]
     assert [("retrying", "connection", "medium", 1), ("retrying", "truncated", "medium", 2)] == told[:2]

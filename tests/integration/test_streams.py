@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.integration.fault_rows import ENVIRONMENT
-from tests.integration.test_chats import NODES, pulse_of
+from tests.integration.test_chats import NODES, metrics_of, pulse_of
 from tests.support.host import Host
 from tests.support.leaks import no_leaks
 from tests.support.llm_server import FaultServer
@@ -361,10 +361,10 @@ async def test_metrics_events_and_health_see_the_streams(host: Host, llm: FaultS
     seen: list[Any] = []
     for type_ in ("stream.opened", "stream.closed", "chat.finished"):
         pulse.bus.subscribe(type_, lambda event: seen.append((event.type, dict(event.data))))
-    before = (await host.page.json("/api/metrics"))["chat"]["completed"]
+    before = (await metrics_of(host))["chat"]["completed"]
     async with StreamClient(host.url, llm.base_url) as client:
         await client.chat_ws()
-        metrics = await host.page.json("/api/metrics")
+        metrics = await metrics_of(host)
         health = await host.page.json("/api/health")
     await until(lambda: len(seen) >= 3, 5)
 

@@ -10,7 +10,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 if sys.platform != "win32":
@@ -97,6 +97,19 @@ async def until(condition: Callable[[], object], timeout: float = 5.0, what: str
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout} s: {what or condition}")
         await asyncio.sleep(0.002)
+
+
+async def fresh_metrics(read: Callable[[], Awaitable[Any]], timeout: float = 5.0) -> Any:
+    """The body of /api/metrics as it is now: `read` is called until what it gives was made after this call.
+
+    The page is served from a copy that is up to a second old, so that heavy scraping costs the chats nothing.
+    """
+    began, end = round(time.time(), 3), time.monotonic() + timeout
+    while (metrics := await read())["time"] <= began:
+        if time.monotonic() > end:
+            raise AssertionError(f"no metrics newer than {began} within {timeout} s: {metrics['time']}")
+        await asyncio.sleep(0.02)
+    return metrics
 
 
 class Gate:
