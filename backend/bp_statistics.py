@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class QueueStatistics:
+class QueueStatistics(NamedTuple):
     """A snapshot of a `BoundedQueue`. Every item put is in exactly one of size, taken, dropped, conflated.
 
     size: items held now, the one in its handler's hands included. peak: the most there ever were. fill:
@@ -41,4 +39,4 @@ class QueueStatistics:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain data that JSON can hold."""
-        return asdict(self)
+        return self._asdict()

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, NamedTuple, TypedDict
 
 if sys.version_info >= (3, 11):
     from typing import NotRequired
@@ -185,8 +184,7 @@ class StreamEvent(TypedDict):
     after: int
 
 
-@dataclass(frozen=True)
-class EventSpec:
+class EventSpec(NamedTuple):
     """One row of the event table.
 
     `essential` events are never dropped by a mailbox. `text` tells that the data holds a user's text.

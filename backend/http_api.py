@@ -12,10 +12,9 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from aiohttp import web
 
@@ -74,13 +73,12 @@ class Services(Protocol):
     def recovery(self) -> Recovery: ...
 
 
-@dataclass
-class RoutesReport:
+class RoutesReport(NamedTuple):
     """What was added, and which generic paths belong to somebody else. `feed` is to be closed at the end."""
 
     feed: PanelFeed
-    added: list[str] = field(default_factory=list)
-    taken: list[str] = field(default_factory=list)
+    added: list[str]
+    taken: list[str]
 
     def finding(self) -> Finding:
         """The health check `http:routes`."""
@@ -112,7 +110,7 @@ def add_routes(
     live = services.settings
     feed = PanelFeed(services.monitor, sender, refresh=lambda: live.current.panel_refresh)
     api = _Api(services, feed)
-    report = RoutesReport(feed)
+    report = RoutesReport(feed, [], [])
     for method, path, handler in api.table():
         for full in (path, f"/api{path}"):
             if path in GENERIC:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any, Final
 
 from .metrics.error_layer import KEPT
@@ -21,6 +20,8 @@ def versions() -> dict[str, str]:
 
     Reads a few small files (a few milliseconds): not for a hot path. From any thread.
     """
+    from importlib import metadata  # 5 ms that ComfyUI's start need not wait for
+
     found = {"python": platform.python_version(), "system": platform.platform()}
     for name in PACKAGES:
         try:

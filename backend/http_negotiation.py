@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """One representation that we have. `key` names it, `version` is its `version` parameter or empty."""
 
     key: str
@@ -28,8 +26,7 @@ OPENMETRICS: Final = Offer(
 OFFERS: Final = (JSON, TEXT, OPENMETRICS)
 
 
-@dataclass(frozen=True)
-class _Range:
+class _Range(NamedTuple):
     type: str
     version: str
     q: float

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 PREFIX: Final = "COPILOT_PULSE_"
 _TRUE: Final = frozenset({"1", "true", "on", "yes"})
@@ -70,8 +70,7 @@ class Settings:
     expose_text: bool = _setting(False, "Let events with the text of chats leave the process.", panel=False)
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One rejected value, in words that a user can act on."""
 
     name: str

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 ENTRY_SUFFIX: Final = ".backend.controller.conversation_api"
 ENTRY_FUNCTION: Final = "comfyui_agent_invoke"
@@ -22,8 +21,7 @@ class SeamMissing(Exception):
     """Raised when a seam does not find its target; the text says what was expected and where."""
 
 
-@dataclass(frozen=True)
-class CopilotModules:
+class CopilotModules(NamedTuple):
     """One installed Copilot: `root` is the package name that ComfyUI gave it (it is made from a path)."""
 
     root: str
@@ -57,11 +55,11 @@ def is_wrapper(value: Any) -> bool:
     return _WRAPS in getattr(value, "__dict__", ())
 
 
-@dataclass
 class Replacements:
     """The attributes that one seam replaced. `restore()` puts back the very same objects."""
 
-    _done: list[tuple[Any, str, Any, Any]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._done: list[tuple[Any, str, Any, Any]] = []
 
     def replace(self, owner: Any, name: str, new: Any) -> None:
         """Set `owner.name` to `new` and remember what stood there, descriptors of a class included."""
@@ -98,8 +96,7 @@ class Seam(Protocol):
         """End what the seam still runs; called once, after `detach()`."""
 
 
-@dataclass
-class SeamState:
+class SeamState(NamedTuple):
     """Whether a seam is attached, for health and the panel."""
 
     name: str

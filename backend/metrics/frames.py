@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import sysconfig
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import FrameType
-from typing import Final
+from typing import Final, NamedTuple
 
 DEPTH: Final = 40
 _MARKERS: Final = ("site-packages", "dist-packages", "custom_nodes")
-_STDLIB: Final = tuple(
-    {
-        path.replace("\\", "/").rstrip("/") + "/"
-        for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
-        if path
-    }
-)
+_STDLIB: Final = os.path.dirname(os.__file__).replace("\\", "/") + "/"
 _WAITING_FILES: Final = frozenset({"threading.py", "queue.py", "selectors.py", "socket.py", "ssl.py"})
 _WAITING: Final = frozenset(
     {
@@ -28,8 +21,7 @@ _WAITING: Final = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """One frame: a short file name (never the path to somebody's home), the line, the function."""
 
     file: str
@@ -54,9 +46,8 @@ def place(filename: str, line: int, function: str) -> Place:
             return Place("/".join(parts[index + 1 :]), line, function, parts[index] != "custom_nodes")
     if path.startswith("<"):
         return Place(path, line, function, True)
-    for prefix in _STDLIB:
-        if path.startswith(prefix):
-            return Place(path[len(prefix) :], line, function, True)
+    if path.startswith(_STDLIB):
+        return Place(path[len(_STDLIB) :], line, function, True)
     return Place("/".join(parts[-3:]), line, function, False)
 
 

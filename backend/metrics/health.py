@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Final, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 log = logging.getLogger("copilot_pulse.monitoring")
 
@@ -21,8 +21,7 @@ HOLD: Final = 5.0
 WELL: Final = "Copilot Pulse is well."
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """What a check found. `output` says what is wrong, `advice` what to do; both are empty for a pass.
 
     `code` and `values` say the same for a program, so that the panel can say it in another language.
@@ -36,7 +35,7 @@ class Finding:
     output: str = ""
     advice: str = ""
     code: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = MappingProxyType({})
 
 
 Check = Callable[[], "Finding | None"]

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 Fold = Literal["mean", "max", "sum"]
 
@@ -31,8 +30,7 @@ SERIES: Final[Mapping[str, Fold]] = {
 }
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """One resolution: `size` steps of `step` seconds."""
 
     name: str

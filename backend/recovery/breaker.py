@@ -10,9 +10,8 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .errors import CircuitOpen
 from .kinds import Severity
@@ -45,8 +44,7 @@ class BreakerSettings(Protocol):
     def breaker_probes(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerLimits:
+class BreakerLimits(NamedTuple):
     """A breaker opens when at least `min_calls` of the last `window` seconds ended and `share` of them
     failed.
 
@@ -71,8 +69,7 @@ class BreakerLimits:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerChange:
+class BreakerChange(NamedTuple):
     """A change of state, as `on_change` is told it. `retry_in` is seconds; the counts are of the window."""
 
     name: str

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from .facts import Facts, beneath, children, gather, retry_after
 from .kinds import KINDS, Severity
@@ -19,8 +18,7 @@ _MAX_MEMBERS: Final = 64
 Predicate = Callable[[BaseException], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Classification:
+class Classification(NamedTuple):
     """What an error is. `message` is redacted and at most 500 characters; `retry_after` is seconds.
 
     `type` is the error's qualified name, `status` the HTTP status, `code` the provider's code. `url` is the
@@ -45,8 +43,7 @@ class Classification:
         return spec.upstream if spec is not None else self.severity is Severity.MEDIUM
 
 
-@dataclass(frozen=True, slots=True)
-class _Custom:
+class _Custom(NamedTuple):
     match: Predicate
     severity: Severity
     kind: str
@@ -137,8 +134,7 @@ class Classifier:
                 below.severity is not Severity.LOW or (general is None and error.__cause__ is deeper)
             ):
                 # The wrapper's address is kept: the inner error of a socket knows none.
-                return replace(
-                    below,
+                return below._replace(
                     type=below.type if rule is None else facts.name,
                     url=below.url or facts.url,
                     redirected_to=below.redirected_to or facts.redirected_to,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from . import words as w
@@ -23,8 +23,7 @@ _OURS: Final = PulseError.__module__
 _PACKAGES: Final = {"httpx2": "httpx", "httpcore2": "httpcore", "builtins": "", "exceptiongroup": ""}
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """One link of an exception chain, as the rules see it. `text` is lower case, for matching only."""
 
     error: BaseException
@@ -37,7 +36,7 @@ class Facts:
     html: bool = False
     url: str | None = None
     redirected_to: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     codes: frozenset[str] = frozenset()
     """The provider's code and type, in lower case."""
     body: bool = False

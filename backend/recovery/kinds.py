@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Severity(enum.Enum):
@@ -27,8 +26,7 @@ class Severity(enum.Enum):
 _RANKS: Final = {Severity.LOW: 0, Severity.MEDIUM: 1, Severity.HIGH: 2, Severity.CRITICAL: 3}
 
 
-@dataclass(frozen=True, slots=True)
-class KindSpec:
+class KindSpec(NamedTuple):
     """One row of the table of kinds. `upstream`: the failure counts against the server's circuit breaker."""
 
     severity: Severity

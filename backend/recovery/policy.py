@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from .classify import Classification
@@ -68,8 +68,7 @@ class RetryPolicy:
         return min(max(retry_after + self.rng() * min(1.0, retry_after * 0.1), random_wait), left)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryInfo:
+class RetryInfo(NamedTuple):
     """What `on_retry` is told, before the wait: retry `attempt` (from 1) comes after `wait` seconds.
 
     `waited` is the sum of the waits before, `elapsed` the time since the first call began.

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from . import errors
 from . import words as w
@@ -22,8 +21,7 @@ _HAS_VERSION: Final = LazyPattern(r"/(?:v\d|openai|compatible-mode)")
 _TWICE: Final = LazyPattern(r"/(chat/completions|completions|responses|messages)/.{0,40}chat/completions")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One row. `spoken` asks for an answer of the server: a status or a body. `types` are alternatives."""
 
     kind: str

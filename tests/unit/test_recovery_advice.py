@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import string
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ def verdict(kind: str, **more: Any) -> Classification:
     base = Classification(
         spec.severity, kind, spec.retryable, "openai.APIStatusError", more.pop("message", "")
     )
-    return replace(base, **more)
+    return base._replace(**more)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
