@@ -9,6 +9,7 @@ stands there. Unpatched, Copilot connects to its two servers one after the other
 - while a server is known to be down nobody waits for it (see `mcp_directory`), and it comes back by itself;
 - `list_tools()` of a server that is not there is empty; `call_tool()` gives the model an error to read, also
   after `mcp_tool_timeout` seconds; neither raises;
+- of two servers of a chat that offer tools of one name, one is taken: the agent library ends the run otherwise;
 - the connections end with the chat: with the task that made the objects, at the latest.
 
 If setting this up fails, the object behaves as the original class.
@@ -44,6 +45,21 @@ _NOTICE: Final = {
 }
 
 
+class Crew:
+    """The guarded servers of one chat, and whose the tool of each name is."""
+
+    def __init__(self) -> None:
+        self.guards: list[Guard] = []
+        self._tools: dict[str, Guard] = {}
+
+    def holder(self, tool: str, guard: Guard) -> Guard:
+        """Who offers `tool`: the first that did, for as long as it is connected; else `guard`, from now on."""
+        holder = self._tools.get(tool)
+        if holder is None or not holder.up:
+            holder = self._tools[tool] = guard
+        return holder
+
+
 class McpSeam:
     """Makes the subclass and keeps the directory of servers. For the event loop's thread."""
 
@@ -60,7 +76,7 @@ class McpSeam:
         self.clock = clock
         self.directory = McpDirectory(pulse, clock=clock, sleep=sleep)
         self._replacements = Replacements()
-        self._owners: weakref.WeakKeyDictionary[asyncio.Task[Any], list[Guard]] = weakref.WeakKeyDictionary()
+        self._owners: weakref.WeakKeyDictionary[asyncio.Task[Any], Crew] = weakref.WeakKeyDictionary()
         self._links: set[Link] = set()
 
     def attach(self, copilot: CopilotModules) -> None:
@@ -108,13 +124,14 @@ class McpSeam:
     def guard(self, server: Any, base: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Guard | None:
         """What stands between Copilot and a new server object; None if it cannot be guarded. Never raises."""
         try:
-            guard = Guard(self, server, base, args, kwargs)
             task = _current_task()
+            crew = self._owners.get(task) if task is not None else None
+            guard = Guard(self, crew or Crew(), server, base, args, kwargs)
             if task is not None:
-                if task not in self._owners:
-                    self._owners[task] = []
+                if crew is None:
+                    self._owners[task] = guard.crew
                     task.add_done_callback(self._owner_done)
-                self._owners[task].append(guard)
+                guard.crew.guards.append(guard)
                 guard.begin()
         except Exception:
             log.warning("an MCP server is used without Copilot Pulse", exc_info=True)
@@ -130,7 +147,8 @@ class McpSeam:
     async def abandon(self, guard: Guard) -> None:
         """The chat of `guard` was cancelled while it entered its servers: end all of them, and wait."""
         task = _current_task()
-        guards = list(self._owners.get(task, ())) if task is not None else []
+        crew = self._owners.get(task) if task is not None else None
+        guards = list(crew.guards) if crew is not None else []
         if guard not in guards:
             guards.append(guard)
         for each in guards:
@@ -139,12 +157,12 @@ class McpSeam:
 
     def forget(self, guard: Guard) -> None:
         """The chat has left this server; its task may live on."""
-        for guards in list(self._owners.values()):
-            if guard in guards:
-                guards.remove(guard)
+        if guard in guard.crew.guards:
+            guard.crew.guards.remove(guard)
 
     def _owner_done(self, task: asyncio.Task[Any]) -> None:
-        for guard in self._owners.pop(task, ()):
+        crew = self._owners.pop(task, None)
+        for guard in crew.guards if crew is not None else ():
             guard.stop()
 
 

@@ -15,7 +15,7 @@ from .mcp_reason import reason
 from .seam import mark_wrapper
 
 if TYPE_CHECKING:
-    from .mcp import McpSeam
+    from .mcp import Crew, McpSeam
 
 log = logging.getLogger("copilot_pulse.mcp")
 
@@ -29,9 +29,16 @@ class Guard:
     """One server object of one chat: its link, its time, what the model and the user are told."""
 
     def __init__(
-        self, seam: McpSeam, target: Any, base: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        seam: McpSeam,
+        crew: Crew,
+        target: Any,
+        base: type,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> None:
         self._seam = seam
+        self.crew = crew
         self._target = target
         self._base: Any = base
         params = target.params
@@ -71,6 +78,11 @@ class Guard:
         self._counted = True
         self._link.start()
         self._seam.adopt(self._link)
+
+    @property
+    def up(self) -> bool:
+        """Whether the server is connected."""
+        return self._link is not None and self._link.up
 
     def inside(self) -> bool:
         """Whether the original class is calling itself, in the link's task."""
@@ -117,11 +129,12 @@ class Guard:
         if link is None or not link.up:
             return []
         try:
-            return await link.run(self._base.list_tools(self._target, *args, **kwargs), self._limit)
+            tools = await link.run(self._base.list_tools(self._target, *args, **kwargs), self._limit)
         except Exception as error:
             log.warning("%s: its tools could not be listed: %s", link.name, type(error).__name__)
             self._broke(error)
             return []
+        return [tool for tool in tools if self._is_ours(tool.name)]
 
     async def call_tool(self, tool_name: str, *args: Any, **kwargs: Any) -> Any:
         """The tool's result, or an error for the model to read. Waits `mcp_tool_timeout` at most."""
@@ -144,6 +157,14 @@ class Guard:
             self._broke(error)
             text = self._seam.pulse.recovery.redactor.redact(reason(error, self._name))
             return _tool_error(tool_name, f"the MCP server {self._name} says: {text}")
+
+    def _is_ours(self, tool: str) -> bool:
+        """Whether no other server of the chat has offered a tool of this name before."""
+        holder = self.crew.holder(tool, self)
+        if holder is self:
+            return True
+        log.debug("the tool %s of %s is left out: %s has one of that name", tool, self._name, holder._name)
+        return False
 
     @property
     def _name(self) -> str:

@@ -325,6 +325,13 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("model_behavior", "The agent cannot read the answer", types=("agents.ModelBehaviorError",)),
     Rule("max_turns", "All turns are used", types=("agents.MaxTurnsExceeded",)),
     Rule("content_filter", "A guardrail or the model itself refused", types=_TRIPWIRES),
+    Rule(
+        "mcp",
+        "What the agent library says of an MCP server",
+        types=("agents.UserError",),
+        words=w.MCP_SERVER,
+        wrapper=True,
+    ),
     Rule("user_error", "The agent is set up wrongly", types=("agents.UserError",)),
     Rule("model_behavior", "The answer hit the model's own limit", types=("openai.LengthFinishReasonError",)),
     Rule(

@@ -21,6 +21,8 @@ def _codes(text: str) -> frozenset[str]:
 
 
 CLOSING: Final = _any(r"closing transport")
+# As the agent library says it of a server, and not of how the agent uses it.
+MCP_SERVER: Final = _any(r"\b(?:on|to) mcp server '", r"^mcp server '")
 HTML_TYPE: Final = _any(r"text/html", r"application/xhtml")
 PLAIN_TO_TLS: Final = _any(
     r"plain http request was sent to https port",

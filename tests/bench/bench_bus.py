@@ -29,6 +29,7 @@ from typing import Any
 from tests.bench import bus_report
 from tests.bench.bus_peers import BOX, CLEANUPS, PLAIN, SHAPES, Handlers, Slice
 from tests.bench.bus_workloads import WORKLOADS
+from tests.bench.page import write_section
 
 HERE = Path(__file__).resolve().parent
 SLICE_SECONDS = 0.03
@@ -148,7 +149,7 @@ def main() -> int:
     if not arguments.check and not arguments.only:
         arguments.json.parent.mkdir(exist_ok=True)
         arguments.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-        bus_report.write(text)
+        write_section("event bus", text)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Publishers, subscribers, cancels and slow handlers at random, for as long as you like; then the books are checked.
 
-`python -m tests.bench.stress --seconds 20 [--seed N] [--json FILE]`. Exit status 1, and the seed to run it again
+`python -m tests.bench.stress --seconds 20 [--seed N] [--json FILE] [--write]`. Exit status 1, and the seed to run it again
 with, if an invariant broke:
 
 - every mailbox and stream that was there all the time got each publisher's events in order, none twice, and
@@ -15,15 +15,18 @@ import argparse
 import asyncio
 import gc
 import json
+import platform
 import random
 import sys
 import threading
 import time
 from collections.abc import Coroutine
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from backend.event_bus import Event, EventBus, LoopGoneError
+from tests.bench.page import write_section
 
 TYPES = ("chat.delta", "chat.finished", "error", "queue.zone")
 CAPACITY = 64
@@ -266,18 +269,49 @@ async def _first(events: Any) -> None:
         return
 
 
+def report(result: dict[str, Any]) -> str:
+    """The run as a section of docs/benchmarks.md."""
+    blocks = result["blocks"]
+    cancelled = f"{result['publishers_cancelled']:,} of them cancelled in the middle"
+    rows = [
+        ("events", f"{result['published']:,}, {result['from_threads']:,} of them from another thread"),
+        ("publishers", f"{result['publishers']:,}, {cancelled}"),
+        ("handlers that failed on purpose", f"{result['handler_errors']:,}"),
+        ("dropped by layer 3, none of them essential", f"{result['dropped']:,}"),
+        ("memory blocks of the process, in time", " ".join(f"{number:,}" for number in blocks)),
+        ("invariants broken, tasks left, publishers stuck", "; ".join(result["problems"]) or "none"),
+    ]
+    return "\n".join(
+        [
+            "## Stress",
+            "",
+            f"`python -m tests.bench.stress --seconds {result['seconds']:g}`, {date.today()}, "
+            f"CPython {platform.python_version()}: publishers, subscribers, streams, joins and cancels come and go at"
+            " random for as long as you like, then the books are checked: order, nothing twice, nothing missing but"
+            " what was counted as dropped.",
+            "",
+            "| | |",
+            "| :-- | :-- |",
+            *(f"| {name} | {value} |" for name, value in rows),
+        ]
+    )
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--json", type=Path, default=None)
+    parser.add_argument("--write", action="store_true", help="write the section of docs/benchmarks.md")
     arguments = parser.parse_args()
     seed = time.time_ns() % 1_000_000 if arguments.seed is None else arguments.seed
     result = asyncio.run(Stress(arguments.seconds, seed).run())
     result = {"seconds": arguments.seconds, "seed": seed, **result}
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    if arguments.write:
+        write_section("stress", report(result))
     print(json.dumps(result, indent=1))
     return 1 if result["problems"] else 0
 

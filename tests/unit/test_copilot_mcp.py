@@ -139,6 +139,45 @@ async def test_the_agent_accepts_a_guarded_server(world: World) -> None:
         assert ["search_node"] == [tool.name for tool in tools]
 
 
+async def test_of_two_tools_of_one_name_the_agent_gets_one(world: World) -> None:
+    """Two servers that offer one name: openai-agents would end the run. The first keeps it while it is there."""
+    from agents import Agent, RunContextWrapper
+
+    same = {"search_node": Tool("first"), "only_here": Tool()}
+    another = {"search_node": Tool("second"), "own": Tool()}
+    async with McpServer(tools=same) as first, McpServer(tools=another) as second:
+        async with world.server(second.url) as two:
+            one = await world.server(first.url).__aenter__()
+            agent: Any = Agent(name="a", mcp_servers=[one, two])
+            tools = await agent.get_mcp_tools(RunContextWrapper(None))
+            again = await agent.get_mcp_tools(RunContextWrapper(None))
+            other: Any = Agent(name="b", mcp_servers=[two, one])
+            turned = await other.get_mcp_tools(RunContextWrapper(None))
+            answer = text_of(await one.call_tool("search_node", {}))
+
+            await one.__aexit__(None, None, None)
+            left = await agent.get_mcp_tools(RunContextWrapper(None))
+
+    assert ["search_node", "only_here", "own"] == [tool.name for tool in tools]
+    assert [tool.name for tool in tools] == [tool.name for tool in again]
+    assert ["own", "search_node", "only_here"] == [tool.name for tool in turned]
+    assert "first" == answer
+    assert ["search_node", "own"] == [tool.name for tool in left]
+
+
+async def test_chats_do_not_take_each_others_tools(world: World) -> None:
+    """A name is one server's in one chat only: another chat of the same server has it as well."""
+    async with McpServer() as mcp:
+
+        async def names() -> list[str]:
+            async with world.server(mcp.url) as server:
+                return [tool.name for tool in await server.list_tools()]
+
+        found = await asyncio.gather(*(asyncio.create_task(names()) for _ in range(3)))
+
+    assert [["search_node"]] * 3 == found
+
+
 async def test_a_tool_of_a_dying_server_does_not_end_the_run(world: World) -> None:
     """When the server dies in a tool call the model reads an error, on versions that would raise as well."""
     from agents import Agent, RunContextWrapper

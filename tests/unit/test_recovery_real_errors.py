@@ -465,6 +465,24 @@ async def test_agents_and_mcp_errors() -> None:
     assert "ANSWER" not in verdicts[2].message
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Failed to call tool 'x' on MCP server 'sse: <redacted>': Connection lost.", "mcp"),
+        ("Failed to connect to MCP server 'sse: <redacted>': Request failed.", "mcp"),
+        ("Duplicate tool names found across MCP servers: 'x'", "user_error"),
+    ],
+)
+async def test_a_broken_mcp_server_is_no_fault_of_the_agent(said: str, kind: str) -> None:
+    """openai-agents wraps a server's loss into UserError, as it does with mistakes of whoever wrote the agent."""
+    exceptions = pytest.importorskip("agents.exceptions")
+    bare, caused = exceptions.UserError(said), exceptions.UserError(said)
+    caused.__cause__ = ConnectionRefusedError()
+
+    assert kind == Classifier().classify(bare).kind
+    assert ("connection_refused" if kind == "mcp" else kind) == Classifier().classify(caused).kind
+
+
 async def test_nothing_of_the_key_or_the_prompt_is_in_any_verdict(server: FaultServer) -> None:
     """Whatever the server echoes: the key is taken out by its looks alone."""
     seen = []
