@@ -1,7 +1,7 @@
 """Publishers, subscribers, cancels and slow handlers at random, for as long as you like; then the books are checked.
 
-`python -m tests.bench.stress --seconds 20 [--seed N] [--json FILE] [--write]`. Exit status 1, and the seed to run it again
-with, if an invariant broke:
+`python -m tests.bench.stress --seconds 20 [--seed N] [--json FILE] [--write]`. Exit status 1, and
+the seed to run it again with, if an invariant broke:
 
 - every mailbox and stream that was there all the time got each publisher's events in order, none twice, and
   none is missing but those that the bus counted as dropped, or whose publisher was cancelled;

@@ -145,18 +145,17 @@ async def test_of_two_tools_of_one_name_the_agent_gets_one(world: World) -> None
 
     same = {"search_node": Tool("first"), "only_here": Tool()}
     another = {"search_node": Tool("second"), "own": Tool()}
-    async with McpServer(tools=same) as first, McpServer(tools=another) as second:
-        async with world.server(second.url) as two:
-            one = await world.server(first.url).__aenter__()
-            agent: Any = Agent(name="a", mcp_servers=[one, two])
-            tools = await agent.get_mcp_tools(RunContextWrapper(None))
-            again = await agent.get_mcp_tools(RunContextWrapper(None))
-            other: Any = Agent(name="b", mcp_servers=[two, one])
-            turned = await other.get_mcp_tools(RunContextWrapper(None))
-            answer = text_of(await one.call_tool("search_node", {}))
+    async with McpServer(tools=same) as first, McpServer(tools=another) as second, world.server(second.url) as two:
+        one = await world.server(first.url).__aenter__()
+        agent: Any = Agent(name="a", mcp_servers=[one, two])
+        tools = await agent.get_mcp_tools(RunContextWrapper(None))
+        again = await agent.get_mcp_tools(RunContextWrapper(None))
+        other: Any = Agent(name="b", mcp_servers=[two, one])
+        turned = await other.get_mcp_tools(RunContextWrapper(None))
+        answer = text_of(await one.call_tool("search_node", {}))
 
-            await one.__aexit__(None, None, None)
-            left = await agent.get_mcp_tools(RunContextWrapper(None))
+        await one.__aexit__(None, None, None)
+        left = await agent.get_mcp_tools(RunContextWrapper(None))
 
     assert ["search_node", "only_here", "own"] == [tool.name for tool in tools]
     assert [tool.name for tool in tools] == [tool.name for tool in again]
