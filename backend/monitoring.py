@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -103,6 +104,8 @@ class Monitor:
         self.wall = wall
         self.publish = publish
         self.version = version
+        # Event ids and totals begin anew with each process: who keeps them between two looks compares this.
+        self.boot = os.urandom(8).hex()
         self.started = clock()
         self.started_wall = wall()
         self.events = EventLayer()
@@ -273,6 +276,7 @@ class Monitor:
         now = self.clock()
         return {
             "version": self.version,
+            "boot": self.boot,
             "time": round(self.wall(), 3),
             "uptime_seconds": round(now - self.started, 3),
             "events": self.events.snapshot(now),

@@ -51,7 +51,7 @@ def keys(value: Any) -> Any:
 
 
 CONTRACT: dict[str, Any] = {
-    "version": 0, "time": 0, "uptime_seconds": 0,
+    "version": 0, "boot": 0, "time": 0, "uptime_seconds": 0,
     "events": {
         "published_total": 0, "rate": {"1s": 0, "10s": 0, "60s": 0},
         "latency_seconds": {"p50": 0, "p90": 0, "p99": 0, "max": 0, "count": 0},
@@ -95,6 +95,14 @@ def test_the_snapshot_has_every_key_of_the_contract(monitor: Monitor) -> None:
 
     assert missing(CONTRACT, snapshot) == []
     json.dumps(snapshot, allow_nan=False)
+
+
+def test_each_process_has_a_name_of_its_own(monitor: Monitor, clock: FakeClock) -> None:
+    """After a restart event ids and totals begin anew: a page that stayed open can tell, however short the restart."""
+    again = Monitor(clock=clock, wall=clock, sampler=Still())
+
+    assert monitor.snapshot()["boot"] == monitor.snapshot()["boot"]
+    assert monitor.snapshot()["boot"] != again.snapshot()["boot"]
 
 
 def test_every_event_type_is_taken(monitor: Monitor) -> None:
