@@ -68,8 +68,13 @@ export class Answer {
   }
 }
 
-/** The frames of a body in NDJSON. @param {ReadableStream<Uint8Array>} body @returns {AsyncGenerator<Frame | unknown[]>} */
-export async function* framesOf(body) {
+/**
+ * The frames of a body in NDJSON.
+ * @param {ReadableStream<Uint8Array>} body
+ * @param {(bytes: number) => void} [onBytes]  told of each piece that came
+ * @returns {AsyncGenerator<Frame | unknown[]>}
+ */
+export async function* framesOf(body, onBytes) {
   const decoder = new TextDecoder();
   const reader = body.getReader();
   let rest = "";
@@ -77,6 +82,7 @@ export async function* framesOf(body) {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
+      onBytes?.(value.length);
       rest += decoder.decode(value, { stream: true });
       let start = 0;
       for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n", start)) {

@@ -23,6 +23,7 @@ const AVOID_MS = 60_000;
 const CANCEL_TRIES = 4;
 /** A frame of the protocol; a longer question goes over HTTP. */
 const LONGEST_FRAME = 7_500_000;
+const encoder = new TextEncoder();
 let avoidedUntil = 0;
 
 /** Raised when the answer cannot be had any more. */
@@ -38,7 +39,7 @@ export class AnswerLost extends TypeError {}
  * @property {boolean} [socket]  whether a WebSocket may be tried
  */
 
-/** Fires "change" when there is something new, and "close" once at the end. */
+/** Fires "change" when there is something new (also about the connection), and "close" once at the end. */
 export class StreamReader extends EventTarget {
   /** @param {ReaderOptions} options */
   constructor(options) {
@@ -50,6 +51,10 @@ export class StreamReader extends EventTarget {
     /** A response that is not ours: the server does not know streams. @type {Response | null} */
     this.foreign = null;
     this.closed = false;
+    /** Whether the connection is gone and we try to come back. */
+    this.lost = false;
+    /** Bytes of frames that came, without what a connection adds to them. */
+    this.bytes = 0;
     this.asked = options.question === null;
     this._life = new AbortController();
     this._wake = () => {};
@@ -132,9 +137,11 @@ export class StreamReader extends EventTarget {
   _take(frame) {
     this._failures = 0;
     this._progress = Date.now();
-    const before = this.answer.seq;
+    const { seq } = this.answer;
+    const back = this.lost;
+    this.lost = false;
     this.answer.take(frame);
-    if (this.answer.seq !== before) this.dispatchEvent(new Event("change"));
+    if (back || this.answer.seq !== seq) this.dispatchEvent(new Event("change"));
   }
 
   /** Wait before the next try: longer each time, and never as long as others that lost the same server. */
@@ -142,6 +149,8 @@ export class StreamReader extends EventTarget {
     if (Date.now() - this._progress > GIVE_UP_MS) throw new AnswerLost("The connection to ComfyUI did not come back.");
     const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this._failures);
     this._failures += 1;
+    this.lost = true;
+    this.dispatchEvent(new Event("change"));
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, Math.random() * longest);
       this._wake = () => {
@@ -200,7 +209,7 @@ export class StreamReader extends EventTarget {
 
   /** @param {ReadableStream<Uint8Array>} body @param {ReturnType<StreamReader["_watch"]>} watch */
   async _read(body, watch) {
-    for await (const frame of framesOf(body)) {
+    for await (const frame of framesOf(body, (bytes) => (this.bytes += bytes))) {
       watch.alive();
       this._take(frame);
       if (this._over) return;
@@ -265,6 +274,7 @@ export class StreamReader extends EventTarget {
       }, { signal });
       socket.addEventListener("message", (event) => {
         heard = Date.now();
+        this.bytes += encoder.encode(event.data).length;
         const frame = JSON.parse(event.data);
         if (frame.type === "state" && frame.state !== "running" && frame.state !== "finished") done(); // HTTP says why
         else if (Array.isArray(frame) || frame.stream === id) this._take(frame);
