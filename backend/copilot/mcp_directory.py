@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import hashlib
+import itertools
 import logging
 import time
 from collections import OrderedDict
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from .mcp_link import Link
-from .mcp_reason import reason, refused_key
+from .mcp_reason import judged, reason, refused_key
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -170,7 +171,10 @@ class McpDirectory:
     # -- the panel -------------------------------------------------------------------------------
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Plain data for metrics: one row a server; `retry_in` in seconds, 0 if nothing is planned."""
+        """Plain data for metrics: one row a server; `retry_in` in seconds, 0 if nothing is planned.
+
+        A server that is down stays so while it is asked again (`probing`): "connecting" is the first time.
+        """
         now = self._clock()
         return [
             {
@@ -180,13 +184,14 @@ class McpDirectory:
                 "tools": server.tools,
                 "retry_in": round(max(0.0, server.retry_at - now), 1) if server.keeper is not None else 0,
                 "reason": server.reason,
+                "probing": _runs(server.probing),
             }
             for server in self._servers.values()
         ]
 
     def _shown(self, server: Server) -> str:
         busy = server.connecting > 0 or _runs(server.probing)
-        return "connecting" if busy and server.state != "up" else server.state
+        return "connecting" if busy and server.state == "unknown" else server.state
 
     async def probe(self, name: str) -> bool:
         """Ask the server of this name, host or URL now; True if it is up. Waits, 30 s at most.
@@ -213,8 +218,9 @@ class McpDirectory:
 
     def _add(self, url: str) -> Server:
         host = host_of(url)
-        same = sum(1 for server in self._servers.values() if server.host == host)
-        server = Server(url, f"{host} ({same + 1})" if same else host, host)
+        names = {server.name for server in self._servers.values()}
+        name = next(n for i in itertools.count(1) if (n := f"{host} ({i})" if i > 1 else host) not in names)
+        server = Server(url, name, host)
         self._servers[url] = server
         if len(self._servers) > MAX_SERVERS:
             for other in list(self._servers.values()):
@@ -240,7 +246,9 @@ class McpDirectory:
         self._publish(server)
         log.warning("the MCP server %s is down: %s; chats go on without its tools", server.name, text)
         try:
-            self._pulse.recovery.record(error, where="mcp", outcome="ignored", attempt=1, host=server.host)
+            recovery = self._pulse.recovery
+            cause = judged(recovery, error, server.host)
+            recovery.record(cause, where="mcp", outcome="ignored", attempt=1, host=server.host)
         except Exception as failure:
             log.debug("not recorded: %s", type(failure).__name__)
 

@@ -11,7 +11,7 @@ from .chats import current_chat
 from .mcp_directory import Server, digest
 from .mcp_http import share_tls_context
 from .mcp_link import Link, McpLost, McpTimeout
-from .mcp_reason import reason
+from .mcp_reason import judged, reason
 from .seam import mark_wrapper
 
 if TYPE_CHECKING:
@@ -204,9 +204,10 @@ class Guard:
 
     def _record(self, error: Exception) -> None:
         chat = current_chat.get()
+        recovery = self._seam.pulse.recovery
         try:
-            self._seam.pulse.recovery.record(
-                error,
+            recovery.record(
+                judged(recovery, error, self._name),
                 where="mcp",
                 outcome="ignored",
                 attempt=1,

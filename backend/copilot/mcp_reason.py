@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ..error_handling import Classification, RecoveryManager
 
 _AGENTS_NAME: Final = re.compile(r"'(?:sse: )?https?://[^']*'")
 _URL: Final = re.compile(r"https?://\S+")
@@ -27,6 +30,12 @@ def reason(error: BaseException, host: str) -> str:
     text = _AGENTS_NAME.sub(host, text)
     text = _URL.sub(host, text)
     return " ".join(text.split())[:200]
+
+
+def judged(recovery: RecoveryManager, error: BaseException, host: str) -> Classification:
+    """What `error` is, for the record: with `reason()` for its message, as its own text holds the URL."""
+    verdict = recovery.classify(error)
+    return verdict._replace(message=recovery.redactor.redact(reason(error, host)), url=None)
 
 
 def refused_key(error: BaseException) -> bool:

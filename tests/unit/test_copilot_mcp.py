@@ -15,6 +15,7 @@ import pytest
 from backend.copilot.chats import Chat, current_chat
 from backend.copilot.mcp import McpSeam
 from backend.copilot.seam import CopilotModules, SeamMissing
+from backend.error_handling import RecoveryManager
 from backend.settings import LiveSettings, Settings
 from tests.support.leaks import no_leaks
 from tests.support.mcp_server import McpServer, Tool
@@ -32,13 +33,15 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.recorded: list[dict[str, Any]] = []
+        live = LiveSettings(Settings(**settings))
+        recovery = RecoveryManager(
+            lambda type_, data: self.recorded.append(dict(data)), settings=lambda: live.current
+        )
+        recovery.redactor.add("s3cret")
         self.pulse: Any = SimpleNamespace(
-            settings=LiveSettings(Settings(**settings)),
+            settings=live,
             publish=lambda type_, data: self.events.append((type_, dict(data))),
-            recovery=SimpleNamespace(
-                redactor=SimpleNamespace(redact=lambda text: text.replace("s3cret", "[redacted]")),
-                record=lambda error, **data: self.recorded.append({"error": error, **data}),
-            ),
+            recovery=recovery,
         )
         self.module = ModuleType(MODULE)
         self.module.MCPServerSse = agents_mcp.MCPServerSse  # type: ignore[attr-defined]
@@ -239,6 +242,7 @@ async def test_a_broken_server_costs_its_tools_only(
             assert "secret-path" not in json.dumps(world.seam.snapshot())
             assert [(row["server"], "down")] == world.changes
             assert ["mcp"] == [entry["where"] for entry in world.recorded]
+            assert "secret-path" not in json.dumps(world.recorded)
 
 
 class Closing:

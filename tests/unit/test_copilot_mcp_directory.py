@@ -20,6 +20,7 @@ from backend.copilot.mcp_directory import (
 )
 from backend.copilot.mcp_link import Link
 from backend.copilot.mcp_reason import reason, refused_key
+from backend.error_handling import RecoveryManager
 from backend.settings import LiveSettings, Settings
 from tests.support.clock import FakeClock
 from tests.support.leaks import other_tasks
@@ -47,13 +48,15 @@ class World:
         self.outcome: Callable[[], int] = self.fail
         self.takes = 0.0
         self.gate: asyncio.Event | None = None
+        settings = LiveSettings(Settings(mcp_retry=20.0, mcp_timeout=5.0))
+        recovery = RecoveryManager(
+            lambda type_, data: self.records.append(dict(data)), settings=lambda: settings.current
+        )
+        recovery.redactor.add("s3cret")
         self.pulse: Any = SimpleNamespace(
-            settings=LiveSettings(Settings(mcp_retry=20.0, mcp_timeout=5.0)),
+            settings=settings,
             publish=lambda type_, data: self.events.append(dict(data)),
-            recovery=SimpleNamespace(
-                redactor=SimpleNamespace(redact=lambda text: text.replace("s3cret", "[redacted]")),
-                record=lambda error, **data: self.records.append(data),
-            ),
+            recovery=recovery,
         )
         self.directory = McpDirectory(cast(Any, self.pulse), clock=self.clock, sleep=self.clock.sleep)
 
@@ -152,6 +155,42 @@ async def test_an_outage_is_published_once_with_all_its_data(world: World) -> No
     } == event
     assert 1 == len(world.records)
     assert "token" not in str(world.directory.snapshot())
+
+
+async def test_the_record_of_an_outage_names_the_host_and_no_url(world: World) -> None:
+    """A token in the server's URL reaches neither the error event nor the rows that metrics show."""
+    where = "http://user:s3cretpass@tools.example:8000/pathtoken/sse?k=querytoken"
+    world.down(ConnectionError(f"Client error '404 Not Found' for url '{where}'"))
+
+    (record,) = world.records
+    assert ("tools.example:8000", "connection") == (record["host"], record["kind"])
+    assert "tools.example:8000" in record["message"]
+    for secret in ("s3cretpass", "pathtoken", "querytoken"):
+        assert secret not in str(world.records) + str(world.pulse.recovery.recent())
+
+
+async def test_a_server_that_is_down_is_shown_down_while_it_is_asked(world: World) -> None:
+    """A probe that waits for half a minute does not make the panel and health say that all is well."""
+    server = world.directory.want(URL, world.make)
+    server.connecting += 1
+    assert "connecting" == world.directory.snapshot()[0]["state"]
+    server.connecting -= 1
+
+    world.gate = asyncio.Event()
+    world.down()
+    await until(lambda: world.probes == 1)
+
+    (row,) = world.directory.snapshot()
+    assert ("down", True) == (row["state"], row["probing"])
+
+
+async def test_names_stay_unique_when_servers_come_and_go(world: World) -> None:
+    """Two servers of one host are two series in Prometheus, also after the first has been forgotten."""
+    for index in range(MAX_SERVERS + 2):
+        world.directory.want(f"http://tools.example/{index}/sse", world.make)
+
+    names = [row["server"] for row in world.directory.snapshot()]
+    assert MAX_SERVERS == len(set(names)) == len(names)
 
 
 async def test_a_failure_that_began_before_a_success_is_only_a_suspicion(world: World) -> None:
@@ -257,16 +296,6 @@ async def test_what_is_kept_is_bounded_and_named(world: World) -> None:
 
     assert ("h.example", "h.example (2)") == (first.name, second.name)
     assert MAX_SERVERS == len(world.directory.snapshot())
-
-
-async def test_the_panel_sees_that_a_server_is_being_asked(world: World) -> None:
-    """While a probe runs the state reads connecting."""
-    world.gate = asyncio.Event()
-    world.down()
-    await until(lambda: world.probes == 1)
-
-    assert "connecting" == world.directory.snapshot()[0]["state"]
-    world.gate.set()
 
 
 async def test_a_bus_that_fails_does_not_stop_the_probing(
