@@ -84,6 +84,8 @@ export function createPanel({ root, transport, t, locale, kept, openSettings, co
   function render() {
     queued = false;
     if (life.signal.aborted) return;
+    // Figures that nobody updates must not look like news.
+    element.toggleAttribute("data-stale", service.stale);
     for (const view of shown) view.update();
   }
 

@@ -15,6 +15,8 @@ import { HistoryTrack } from "./history.js";
 /** The server forgets a panel that has not renewed its lease for a while; contract: every 20 s. */
 const LEASE_MS = 20_000;
 const LOG_LIMIT = 500;
+/** A server that takes longer for one answer is told as one that does not answer. */
+const PATIENCE_MS = 10_000;
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
@@ -49,6 +51,11 @@ export class PulseService extends EventTarget {
     this._seen = new Set();
   }
 
+  /** Whether the last figures are old ones: the live connection is away. */
+  get stale() {
+    return this.connection !== "live" && this.connection !== "connecting";
+  }
+
   /** Ask for live data until `close()`. Calling it twice changes nothing. */
   open() {
     if (this._life) return;
@@ -56,9 +63,9 @@ export class PulseService extends EventTarget {
     const { signal } = this._life;
     this.transport.addEventListener("update", (event) => this._onUpdate(event), { signal });
     this.transport.addEventListener("open", () => this._reload(), { signal });
-    this.transport.addEventListener("close", () => this._setConnection("lost"), { signal });
+    this.transport.addEventListener("close", () => this._onClose(), { signal });
     document.addEventListener("visibilitychange", () => this._onVisibility(), { signal });
-    if (document.visibilityState !== "hidden") this._reload();
+    this._reload();
   }
 
   /** Give the lease back and stop every timer and request. The last state stays readable. */
@@ -122,25 +129,42 @@ export class PulseService extends EventTarget {
 
   /** @param {Snapshot} snapshot @param {LogEvent[]} events */
   _takeSnapshot(snapshot, events) {
-    this.snapshot = snapshot;
-    const enough = this.history.add(snapshot, events.filter((event) => !this._seen.has(String(event.id))));
+    this._adopt(snapshot);
+    const enough = this.history.add(snapshot, events.filter((event) => !this._seen.has(keyOf(event))));
     this._changed("snapshot");
     if (!enough) void this._loadHistory();
+  }
+
+  /** Event ids and totals begin anew with each run of the server: what is known of an earlier run goes. @param {Snapshot} snapshot */
+  _adopt(snapshot) {
+    const before = this.snapshot;
+    this.snapshot = snapshot;
+    if (!before || before.boot === snapshot.boot) return;
+    this.log = [];
+    this._seen.clear();
+    this.history = new HistoryTrack(this.history.range);
+    this._changed("events");
+    void this._loadHistory();
   }
 
   /** @param {LogEvent[]} events */
   _takeEvents(events) {
     let added = 0;
     for (const event of events) {
-      if (event.type === "chat.delta" || this._seen.has(String(event.id))) continue;
-      this._seen.add(String(event.id));
+      const key = keyOf(event);
+      if (event.type === "chat.delta" || this._seen.has(key)) continue;
+      this._seen.add(key);
       this.log.push(event);
       added += 1;
     }
     if (!added) return;
     this.logged += added;
+    // The remembered errors come first and may be newer than the events that follow.
+    if (this.log.some((event, index) => index > 0 && event.time < this.log[index - 1].time)) {
+      this.log.sort((a, b) => a.time - b.time);
+    }
     if (this.log.length > LOG_LIMIT) this.log.splice(0, this.log.length - LOG_LIMIT);
-    if (this._seen.size > 4 * LOG_LIMIT) this._seen = new Set(this.log.map((event) => String(event.id)));
+    if (this._seen.size > 4 * LOG_LIMIT) this._seen = new Set(this.log.map(keyOf));
     this._changed("events");
   }
 
@@ -161,9 +185,15 @@ export class PulseService extends EventTarget {
 
   // --- connection ---
 
-  /** Fetch everything anew: at the start, after a reconnect, when the page is seen again. */
+  /** The live connection broke: say so, and look at once whether the server is still there. */
+  _onClose() {
+    if (this.connection === "live" || this.connection === "connecting") this._setConnection("lost");
+    this._reload();
+  }
+
+  /** Fetch everything anew: at the start, after a reconnect or its loss, when the page is seen again. */
   _reload() {
-    if (!this._life || this._loading) return;
+    if (!this._life || this._loading || document.visibilityState === "hidden") return;
     clearTimeout(this._retryTimer);
     this._loading = this._load(this._life.signal).finally(() => {
       this._loading = null;
@@ -175,18 +205,18 @@ export class PulseService extends EventTarget {
     try {
       const response = await this.transport.fetch("/copilot-pulse/metrics", {
         headers: { Accept: "application/json" },
-        signal,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
       });
       if (signal.aborted) return;
       if (response.status === 404) return this._retryLater("absent");
       if (!response.ok) return this._retryLater("unreachable");
       const snapshot = /** @type {Snapshot} */ (await response.json());
       if (signal.aborted) return;
+      this._adopt(snapshot);
       this._seedLog(snapshot);
-      this.snapshot = snapshot;
       this._changed("snapshot");
       this._failures = 0;
-      this._setConnection(this.transport.connected ? "live" : "lost");
+      this._setConnection(this.transport.connected ? "live" : this.connection === "connecting" ? "connecting" : "lost");
       await Promise.all([this._lease(), this._loadHistory()]);
     } catch (error) {
       if (!signal.aborted) this._retryLater("unreachable");
@@ -225,7 +255,7 @@ export class PulseService extends EventTarget {
 
   _onLeaseDue() {
     // No update for a whole lease: the feed is broken or slow, so look over HTTP instead of showing old figures.
-    if (this._updates === this._updatesAtLease) this._reload();
+    if (this._updates === this._updatesAtLease) this.transport.connected ? this._reload() : this._onClose();
     else this._lease().catch(() => this._retryLater("unreachable"));
   }
 
@@ -287,4 +317,9 @@ export class PulseService extends EventTarget {
   _changed(part) {
     this.dispatchEvent(new CustomEvent("change", { detail: part }));
   }
+}
+
+/** By what an event is known: a remembered error is the same as the event that told it. @param {LogEvent} event */
+function keyOf({ id, type, data }) {
+  return type === "error" && data.error_id ? `error:${data.error_id}:${data.outcome}:${data.attempt}` : String(id);
 }

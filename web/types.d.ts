@@ -88,6 +88,8 @@ export interface HealthProblem {
 /** The body of `/copilot-pulse/metrics`. The server may add keys. */
 export interface Snapshot {
   version: string;
+  /** Another one after each start of the server. */
+  boot: string;
   time: number;
   uptime_seconds: number;
   events: {

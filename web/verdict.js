@@ -29,9 +29,21 @@ const FAILURES = new Set(["chats_failed", "chats_all_failed"]);
  * @returns {Verdict}
  */
 export function verdict({ snapshot, connection }, t, format) {
-  if (connection === "absent") return plain("fail", "absent");
-  if (connection === "unreachable") return plain("fail", "unreachable");
-  if (!snapshot) return plain("off", "connecting");
+  if (connection === "absent") return plain(t, "fail", "absent");
+  if (!snapshot) return connection === "unreachable" ? plain(t, "fail", "unreachable") : plain(t, "off", "connecting");
+  const last = ofServer(snapshot, t, format);
+  if (connection === "live" || connection === "connecting") return last;
+  const told = connection === "lost" ? plain(t, "off", "lost") : plain(t, "fail", "unreachable");
+  return { ...told, more: [t("verdict.lastKnown", { time: format.clock(snapshot.time, true), title: last.title })] };
+}
+
+/** @param {Translate} t @param {Verdict["status"]} status @param {string} key @param {Params} [params] @returns {Verdict} */
+function plain(t, status, key, params) {
+  return { status, title: t(`verdict.${key}.title`, params), advice: known(t, `verdict.${key}.advice`, params), more: [] };
+}
+
+/** What the server itself said last. @param {Snapshot} snapshot @param {Translate} t @param {Format} format @returns {Verdict} */
+function ofServer(snapshot, t, format) {
   const { health, chat } = snapshot;
   const problems = health.problems ?? [];
   if (problems.length) {
@@ -42,13 +54,8 @@ export function verdict({ snapshot, connection }, t, format) {
     const title = health.summary || t(`verdict.${health.status}.title`);
     return { status: health.status, title, advice: health.advice ?? "", more: [] };
   }
-  if (chat.active > 0) return plain("pass", "busy", { n: chat.active });
-  return plain("pass", chat.completed > 0 ? "well" : "ready");
-
-  /** @param {Verdict["status"]} status @param {string} key @param {Params} [params] @returns {Verdict} */
-  function plain(status, key, params) {
-    return { status, title: t(`verdict.${key}.title`, params), advice: known(t, `verdict.${key}.advice`, params), more: [] };
-  }
+  if (chat.active > 0) return plain(t, "pass", "busy", { n: chat.active });
+  return plain(t, "pass", chat.completed > 0 ? "well" : "ready");
 }
 
 /**

@@ -92,19 +92,23 @@ export function createCharts(context) {
     h("div", { class: "cpulse-chart-groups" }, ...groups),
   );
 
-  let drawn = "";
+  /** @type {import("./history.js").HistoryTrack | null} */
+  let drawn = null;
+  let version = -1;
   return {
     element,
     charts,
     update() {
       show(element, service.snapshot !== null);
-      const { range, version, end, step, series } = service.history;
+      const { history } = service;
+      const { range, end, step, series } = history;
       for (const { name, input } of choices) {
         if (input.checked !== (name === range)) input.checked = name === range;
       }
       setAttr(element, "data-range", range);
-      if (drawn === `${range}:${version}`) return;
-      drawn = `${range}:${version}`;
+      if (drawn === history && version === history.version) return;
+      drawn = history;
+      ({ version } = history);
       for (const chart of charts) chart.setData({ end, step, series });
     },
   };

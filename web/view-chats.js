@@ -91,7 +91,7 @@ function createRow(first, { t, format, service, signal }) {
     setText(host, row.host ?? "");
     setText(state, stateText(row, t, format));
     setText(figures, figuresText(row, t, format));
-    show(stop, !over);
+    show(stop, !over && !service.stale);
     const seconds = row.seconds ?? 0;
     const wait = Math.min(seconds, row.first_token ?? seconds);
     const share = seconds > 0 ? (wait / seconds) * 100 : 0;

@@ -57,7 +57,7 @@ export function createLog(context) {
     update();
   }
 
-  /** @type {Map<string, HTMLElement>} */
+  /** By the event itself: ids begin anew when the server does. @type {Map<LogEvent, HTMLElement>} */
   let rows = new Map();
 
   function update() {
@@ -67,7 +67,7 @@ export function createLog(context) {
     setText(waitingText, t("log.waiting", { n: fresh }));
     setAttr(waiting, "aria-label", t("log.waiting", { n: fresh }));
     const source = frozen ?? service.log;
-    const state = `${group}|${words}|${source.length}|${source[source.length - 1]?.id}|${frozen !== null}`;
+    const state = `${group}|${words}|${source.length}|${frozen ? frozenAt : service.logged}|${frozen !== null}`;
     if (state === shown) return;
     shown = state;
     /** @type {LogEvent[]} */
@@ -83,15 +83,14 @@ export function createLog(context) {
 
   /** Keep the rows that stay, so that an open one stays open and keeps its focus. @param {LogEvent[]} wanted */
   function place(wanted) {
-    /** @type {Map<string, HTMLElement>} */
+    /** @type {Map<LogEvent, HTMLElement>} */
     const next = new Map();
     /** @type {ChildNode | null} */
     let at = list.firstChild;
     for (const event of wanted) {
-      const id = String(event.id);
-      const row = rows.get(id) ?? createRow(event, context);
-      next.set(id, row);
-      rows.delete(id);
+      const row = rows.get(event) ?? createRow(event, context);
+      next.set(event, row);
+      rows.delete(event);
       if (row === at) at = at.nextSibling;
       else list.insertBefore(row, at);
     }

@@ -14,8 +14,7 @@ export function createVerdict({ t, format, service }) {
   const advice = h("p", { class: "cpulse-verdict-advice" });
   const more = h("ul", { class: "cpulse-verdict-more" });
   const fill = keyedList(more, (/** @type {string} */ text) => ({ element: h("li", { text }), update: () => undefined }));
-  const link = h("p", { class: "cpulse-verdict-link", text: t("connection.lost") });
-  const element = h("section", { class: "cpulse-verdict", "aria-label": t("sections.verdict") }, mark, h("div", {}, title, advice, more, link));
+  const element = h("section", { class: "cpulse-verdict", "aria-label": t("sections.verdict") }, mark, h("div", {}, title, advice, more));
   return {
     element,
     update() {
@@ -26,7 +25,6 @@ export function createVerdict({ t, format, service }) {
       show(advice, found.advice !== "");
       fill(found.more, (text) => text);
       show(more, found.more.length > 0);
-      show(link, service.connection === "lost" && service.snapshot !== null);
     },
   };
 }

@@ -95,6 +95,7 @@ def idle(now: float) -> Json:
     none = {"p50": None, "p90": None, "p99": None, "max": None, "count": 0}
     return {
         "version": "0.1.0",
+        "boot": "first",
         "time": now,
         "uptime_seconds": 312.0,
         "events": {

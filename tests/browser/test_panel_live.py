@@ -90,29 +90,91 @@ def test_hidden_page_asks_for_nothing(panel: Page, fake: FakePulse) -> None:
 
 
 def test_lost_connection_comes_back(panel: Page, fake: FakePulse) -> None:
-    """A cut connection is told, the last figures stay, and after the reconnect all is fetched anew."""
+    """A cut connection is the headline, the last figures stay, dimmed; after the reconnect all is fetched anew."""
     fetched = sum("metrics" in where for _, where, _ in fake.requests)
     fake.failing_paths["/ws"] = 503
     fake.drop_sockets()
-    expect(panel.locator(".cpulse-verdict-link")).to_be_visible()
+    expect(panel.locator(TITLE)).to_have_text("The live connection is lost.")
+    expect(panel.locator(".cpulse-verdict")).to_have_attribute("data-status", "off")
+    expect(panel.locator(".cpulse-verdict-more")).to_contain_text("Copilot is well, with 4 chats running.")
     expect(panel.locator(".cpulse-tile-value").first).to_have_text("4")
+    expect(panel.locator(".cpulse-tiles")).to_have_css("opacity", "0.5")
+    expect(panel.get_by_role("button", name="Stop this chat")).to_have_count(0)
     fake.scenario = "failing"
     del fake.failing_paths["/ws"]
 
     expect(panel.locator(TITLE)).to_contain_text("All of the last 3 chats failed")
-    expect(panel.locator(".cpulse-verdict-link")).to_be_hidden()
+    expect(panel.locator(".cpulse-tiles")).to_have_css("opacity", "1")
     assert sum("metrics" in where for _, where, _ in fake.requests) > fetched
 
 
 def test_server_restart(panel: Page, fake: FakePulse) -> None:
     """A restarted server is found again without a reload, and the panel takes up its lease."""
     fake.stop_listening()
-    expect(panel.locator(".cpulse-verdict-link")).to_be_visible()
+    expect(panel.locator(TITLE)).to_have_text("The server does not answer.")
     fake.scenario = "recovered"
     fake.start()
 
     expect(panel.locator(TITLE)).to_have_text("Copilot is well.")
     wait_for(lambda: len(fake.leases) == 1)
+
+
+def test_dead_server_is_told_at_once_and_stays_dead(fake: FakePulse, open_page: OpenPage) -> None:
+    """A server that went away is the red headline at once, and no failed reconnect takes it back."""
+    page = open_page("about:blank")
+    page.clock.install()
+    page.goto(f"{fake.url}/page")
+    page.wait_for_selector(".cpulse-log-row")
+    page.evaluate("""() => {
+        window.told = [];
+        const note = () => told.push(document.querySelector('.cpulse-verdict').dataset.status);
+        pulse.panel.service.addEventListener('change', () => queueMicrotask(note));
+        window.closes = 0;
+        pulse.transport.addEventListener('close', () => { closes += 1; });
+    }""")
+    fake.stop_listening()
+    # The page's clock stands still: nothing but the broken connection itself can have told it.
+    expect(page.locator(TITLE)).to_have_text("The server does not answer.")
+    page.evaluate("told.length = 0")
+    for attempts in range(2, 5):
+        page.clock.run_for(6_000)
+        page.wait_for_function("n => closes >= n", arg=attempts)
+
+    assert set(page.evaluate("told")) <= {"fail"}
+
+
+def test_restarted_server_is_believed(panel: Page, fake: FakePulse) -> None:
+    """A restarted server counts its events from 1 again: they are new ones, and the old ones are gone."""
+    event = {"id": "1", "type": "chat.started", "time": fake.clock() - 50, "data": {"messages": 7}}
+    fake.push([event])
+    expect(panel.locator(".cpulse-log-row", has_text="7 messages")).to_have_count(1)
+    fake.failing_paths["/copilot-pulse/history"] = 500  # so that the charts have only what the panel itself saw
+    fake.push(
+        [
+            {**event, "time": fake.clock(), "data": {"messages": 8}},
+            {"id": "2", "type": "chat.first_token", "time": fake.clock(), "data": {"seconds": 0.5}},
+        ],
+        boot="second",
+    )
+
+    expect(panel.locator(".cpulse-log-row", has_text="8 messages")).to_have_count(1)
+    expect(panel.locator(".cpulse-log-row", has_text="7 messages")).to_have_count(0)
+    assert panel.evaluate("pulse.panel.service.history.series.first_token_p50.at(-1)") == 0.5
+
+
+def test_errors_from_before_are_told_once_and_in_order(fake: FakePulse, open_page: OpenPage) -> None:
+    """What the server remembers as an error and tells as an event too is one row, at its place in time."""
+    row = {"error_id": "e9", "kind": "timeout", "type": "T", "outcome": "gave_up", "attempt": 1, "severity": "medium"}
+    fake.change = lambda snapshot: snapshot["errors"].update(recent=[{**row, "time": snapshot["time"] - 30}])
+    page = open_page(f"{fake.url}/page")
+    page.wait_for_selector(".cpulse-log-row")
+    fake.push([{"id": "77", "type": "error", "time": fake.clock() - 30, "data": row}])
+    fake.push([{"id": "78", "type": "chat.started", "time": fake.clock(), "data": {"messages": 9}}])
+    expect(page.locator(".cpulse-log-row", has_text="9 messages")).to_have_count(1)
+
+    expect(page.locator(".cpulse-log-row", has_text="No answer in time")).to_have_count(1)
+    times = page.evaluate("pulse.panel.service.log.map((event) => event.time)")
+    assert times == sorted(times)
 
 
 def test_server_that_is_not_there(fake: FakePulse, open_page: OpenPage) -> None:
