@@ -19,11 +19,13 @@ import { button, h, setAttr, setText, svg } from "./dom.js";
  * @property {string} title
  * @property {Line[]} lines
  * @property {(value: number | null | undefined) => string} format
+ * @property {(values: readonly number[]) => string[]} axis  the labels of the scale, all in one unit
  * @property {"line" | "bars"} [kind]
  * @property {number[]} [thresholds]  values that get a dashed line
  * @property {number} [ceiling]  the top of the scale; else it follows the data
  * @property {boolean} [sparse]  values come now and then: dots, joined by a faint line, and the newest one is read out
  * @property {boolean} [fromZero]  the scale begins at 0 (the default)
+ * @property {boolean} [whole]  values are whole numbers, and so are the labels
  * @property {import("./types").Translate} t
  * @property {(wall: number, precise?: boolean) => string} clock
  * @property {AbortSignal} signal
@@ -39,7 +41,7 @@ import { button, h, setAttr, setText, svg } from "./dom.js";
 const HEIGHT = 80;
 const TOP = 8;
 const BOTTOM = 17;
-const LEFT = 42;
+const LEFT = 50;
 const RIGHT = 4;
 const TABLE_ROWS = 30;
 
@@ -120,6 +122,7 @@ export class Chart {
 
   _build() {
     const { title, lines, kind = "line", sparse = false, t, signal } = this.options;
+    const several = lines.length > 1;
     const legend = h("div", { class: "cpulse-legend" });
     this._plot.append(...this._grid.flatMap(({ rule, label }) => [rule, label]), ...this._times, ...this._thresholds.map(({ rule }) => rule));
     for (const { key, label, tone } of lines) {
@@ -127,7 +130,7 @@ export class Chart {
       this._paths[key] = svg("path", { class: `cpulse-series cpulse-series-${sparse ? "dots" : kind} cpulse-tone-${tone}` });
       this._plot.append(...(sparse ? [this._joins[key]] : []), this._paths[key]);
       this._values[key] = h("span", { class: "cpulse-value" });
-      const name = lines.length > 1 ? h("span", { class: `cpulse-key cpulse-tone-${tone}`, text: label }) : null;
+      const name = several ? h("span", { class: `cpulse-key cpulse-tone-${tone}`, text: label }) : null;
       legend.append(h("span", { class: "cpulse-reading" }, name, this._values[key]));
     }
     this._empty.textContent = t("charts.empty");
@@ -135,18 +138,19 @@ export class Chart {
     this._plotBox.append(this._plot);
     const toggle = button({ label: t("charts.asTable", { title }), icon: "table", kind: "quiet" }, () => this._toggleTable(toggle), signal);
     toggle.setAttribute("aria-pressed", "false");
-    this._listen(signal);
-    return h(
+    const figure = h(
       "figure",
       { class: "cpulse-chart" },
-      h("figcaption", {}, h("span", { class: "cpulse-chart-title", text: title }), legend, toggle),
+      h("figcaption", { class: several ? "cpulse-caption-several" : null }, h("span", { class: "cpulse-chart-title", text: title }), legend, toggle),
       this._plotBox,
       this._tableBox,
     );
+    this._listen(figure, signal);
+    return figure;
   }
 
-  /** @param {AbortSignal} signal */
-  _listen(signal) {
+  /** @param {HTMLElement} figure @param {AbortSignal} signal */
+  _listen(figure, signal) {
     const plot = this._plot;
     plot.addEventListener("pointermove", (event) => this._tell(this._shareAt(event.offsetX)), { signal, passive: true });
     plot.addEventListener("pointerleave", () => this._tell(null), { signal });
@@ -164,7 +168,8 @@ export class Chart {
       this._visible = entries[entries.length - 1].isIntersecting;
       if (this._visible && this._dirty) this._mark();
     });
-    sight.observe(this._plotBox);
+    // The whole figure: the plot alone is out of sight while its table is shown.
+    sight.observe(figure);
     signal.addEventListener("abort", () => {
       size.disconnect();
       sight.disconnect();
@@ -189,7 +194,7 @@ export class Chart {
 
   /** Low and high end of the scale, rounded so that the middle line has a short label. */
   _findScale() {
-    const { ceiling, fromZero = true } = this.options;
+    const { ceiling, fromZero = true, whole = false } = this.options;
     let low = Infinity;
     let high = -Infinity;
     for (const { key } of this.options.lines) {
@@ -201,8 +206,10 @@ export class Chart {
     }
     if (ceiling !== undefined) return { low: 0, high: ceiling };
     if (high === -Infinity) return { low: 0, high: 0 };
-    if (fromZero || low === high) return { low: 0, high: niceAbove(high) };
-    const span = niceAbove((high - low) * 1.2);
+    if (whole) return { low: 0, high: 2 * Math.ceil(niceAbove(high) / 2) };
+    if (fromZero) return { low: 0, high: niceAbove(high) };
+    // Not less than a fiftieth of the value: a tremble is no trend.
+    const span = niceAbove(Math.max((high - low) * 1.2, high / 50));
     const floor = Math.max(0, Math.floor(low / (span / 2)) * (span / 2));
     return { low: floor, high: floor + (high > floor + span ? 2 * span : span) };
   }
@@ -228,15 +235,17 @@ export class Chart {
     const { low, high } = this._scale;
     const nothing = this._isEmpty();
     const right = this._width - RIGHT;
+    const ticks = [low, (low + high) / 2, high];
+    const labels = nothing || high <= low ? ticks.map(() => "") : this.options.axis(ticks);
     this._grid.forEach(({ rule, label }, index) => {
-      const value = low + ((high - low) * index) / 2;
+      const value = ticks[index];
       const y = Math.round(this._y(value)) + 0.5;
       setAttr(rule, "x2", right);
       setAttr(rule, "visibility", nothing && index ? "hidden" : "visible");
       setAttr(rule, "y1", high > low ? y : HEIGHT - BOTTOM + 0.5);
       setAttr(rule, "y2", high > low ? y : HEIGHT - BOTTOM + 0.5);
       setAttr(label, "y", y + 3);
-      setText(label, nothing || high <= low ? "" : this.options.format(value));
+      setText(label, labels[index]);
     });
     for (const { value, rule } of this._thresholds) {
       const y = Math.round(this._y(value)) + 0.5;
@@ -298,7 +307,7 @@ export class Chart {
       setText(this._values[key], format(value));
       return lines.length > 1 ? `${label} ${format(value)}` : format(value);
     });
-    if (at === null || this._width <= LEFT + RIGHT) {
+    if (at === null || this._width <= LEFT + RIGHT || this._isEmpty()) {
       setAttr(this._pointer, "visibility", "hidden");
       setAttr(this._when, "visibility", "hidden");
       for (const label of this._times) setAttr(label, "visibility", "visible");

@@ -5,6 +5,15 @@
 
 export const NONE = "–";
 
+/** Units of each kind of value, the smallest first: from which size on it is used, and what it is called. */
+const UNITS = /** @type {const} */ ({
+  number: [[1, ""]],
+  percent: [[1, "%"]],
+  share: [[0.01, "%"]],
+  seconds: [[1e-6, " µs"], [1e-3, " ms"], [1, " s"]],
+  bytes: [[1, " B"], [1e3, " kB"], [1e6, " MB"], [1e9, " GB"], [1e12, " TB"]],
+});
+
 /** @param {unknown} value @returns {value is number} */
 function known(value) {
   return typeof value === "number" && Number.isFinite(value);
@@ -16,10 +25,10 @@ function known(value) {
  */
 export function createFormat(locale) {
   const tag = usable(locale);
-  const fixed = [0, 1, 2].map(
+  const fixed = [0, 1, 2, 3].map(
     (digits) => new Intl.NumberFormat(tag, { maximumFractionDigits: digits, minimumFractionDigits: digits }),
   );
-  const short = new Intl.NumberFormat(tag, { notation: "compact", maximumFractionDigits: 1 });
+  const [short, shortExact] = [1, 3].map((digits) => new Intl.NumberFormat(tag, { notation: "compact", maximumFractionDigits: digits }));
   const clocks = [false, true].map(
     (precise) =>
       new Intl.DateTimeFormat(tag, {
@@ -48,7 +57,7 @@ export function createFormat(locale) {
   /** @type {Format} */
   const format = {
     number: (value, digits) =>
-      !known(value) ? NONE : digits === undefined ? brief(value) : fixed[Math.min(2, digits)].format(value),
+      !known(value) ? NONE : digits === undefined ? brief(value) : fixed[Math.min(3, digits)].format(value),
     compact: (value) => (!known(value) ? NONE : Math.abs(value) < 1000 ? brief(value) : short.format(value)),
     percent: (share) => {
       if (!known(share)) return NONE;
@@ -84,6 +93,18 @@ export function createFormat(locale) {
       }
       const hours = Math.floor((whole % 86400) / 3600);
       return unitText(Math.floor(whole / 86400), "day") + (hours ? ` ${unitText(hours, "hour")}` : "");
+    },
+    axis: (values, unit) => {
+      const top = Math.max(...values);
+      if (unit === "number" && top >= 1000) return values.map((value) => shortExact.format(value));
+      const [size, name] = UNITS[unit].findLast(([least]) => top >= least) ?? UNITS[unit][0];
+      const scaled = values.map((value) => value / size);
+      // So many digits that equal distances look equal: 0, 2.5, 5 and not 0, 3, 5.
+      const step = (scaled[scaled.length - 1] - scaled[0]) / Math.max(1, scaled.length - 1);
+      const exact = (/** @type {number} */ digits) =>
+        scaled.every((value) => Math.abs(value - Math.round(value * 10 ** digits) / 10 ** digits) < 0.02 * step);
+      const digits = [0, 1, 2].find(exact) ?? 3;
+      return scaled.map((value) => fixed[digits].format(value) + name);
     },
     clock: (wall, precise = false) => clocks[precise ? 1 : 0].format(new Date(wall * 1000)),
     when: (wall, now) => {

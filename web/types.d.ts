@@ -212,6 +212,8 @@ export interface Format {
   duration(value: number | null | undefined): string;
   clock(wall: number, precise?: boolean): string;
   when(wall: number, now: number): string;
+  /** Labels of a scale, lowest first: all in the unit of the highest, with as many digits as tell them apart. */
+  axis(values: readonly number[], unit: "number" | "percent" | "share" | "seconds" | "bytes"): string[];
 }
 
 /** What a view gets: texts, numbers, the state, and the signal that ends it. */

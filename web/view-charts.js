@@ -8,7 +8,7 @@ import { RANGES } from "./history.js";
 /** @typedef {import("./types").ViewContext} ViewContext */
 /** @typedef {import("./types").RangeName} RangeName */
 /** @typedef {import("./types").SeriesName} SeriesName */
-/** @typedef {{ name: string, lines: [SeriesName, string, 1 | 2 | 3][], unit: "number" | "percent" | "share" | "seconds" | "bytes", kind?: "bars", sparse?: boolean, thresholds?: number[], ceiling?: number, fromZero?: boolean }} ChartSpec */
+/** @typedef {{ name: string, lines: [SeriesName, string, 1 | 2 | 3][], unit: "number" | "percent" | "share" | "seconds" | "bytes", kind?: "bars", sparse?: boolean, thresholds?: number[], ceiling?: number, fromZero?: boolean, whole?: boolean }} ChartSpec */
 
 /** @type {{ name: string, charts: ChartSpec[] }[]} */
 export const GROUPS = [
@@ -17,13 +17,13 @@ export const GROUPS = [
     charts: [
       { name: "firstToken", lines: [["first_token_p50", "p50", 1]], unit: "seconds", sparse: true },
       { name: "speed", lines: [["tokens_per_second", "p50", 1]], unit: "number", sparse: true },
-      { name: "chats", lines: [["chats_active", "active", 1]], unit: "number" },
+      { name: "chats", lines: [["chats_active", "active", 1]], unit: "number", whole: true },
     ],
   },
   {
     name: "errors",
     charts: [
-      { name: "errors", lines: [["errors", "errors", 3]], unit: "number", kind: "bars" },
+      { name: "errors", lines: [["errors", "errors", 3]], unit: "number", kind: "bars", whole: true },
       { name: "recovery", lines: [["recovery_rate", "rate", 1]], unit: "share", ceiling: 1, sparse: true },
     ],
   },
@@ -56,11 +56,13 @@ export function createCharts(context) {
         title: t(`charts.${spec.name}`),
         lines: spec.lines.map(([key, label, tone]) => ({ key, label: t(`charts.lines.${label}`), tone })),
         format: formatOf(spec.unit, format),
+        axis: (values) => format.axis(values, spec.unit),
         kind: spec.kind,
         sparse: spec.sparse,
         thresholds: spec.thresholds,
         ceiling: spec.ceiling,
         fromZero: spec.fromZero,
+        whole: spec.whole,
         t,
         clock: format.clock,
         signal,

@@ -17,7 +17,7 @@ NAMES = [
     "Recovery rate",
     "Events per second",
     "Fullest queue",
-    "Latency",
+    "Event latency",
     "Memory",
     "CPU",
     "Loop lag, p99",
@@ -28,6 +28,18 @@ def chart(page: Page, title: str) -> Locator:
     return page.locator(
         ".cpulse-chart", has=page.locator(".cpulse-chart-title", has_text=re.compile(f"^{title}$"))
     )
+
+
+def system(rss: float) -> dict[str, object]:
+    """The system part of a snapshot, with this much memory."""
+    return {
+        "rss_bytes": rss,
+        "cpu_percent": 1,
+        "connections": {},
+        "threads": 1,
+        "loop_lag_seconds": {"p50": None, "p99": None, "max": None},
+        "last_stall": None,
+    }
 
 
 def test_all_charts_are_there(panel: Page) -> None:
@@ -101,8 +113,8 @@ def test_keyboard_reads_values(panel: Page) -> None:
 
 def test_table_view(panel: Page) -> None:
     """Each chart can be read as a table, newest first, with headings that a screen reader tells."""
-    latency = chart(panel, "Latency")
-    latency.get_by_role("button", name="Latency as a table").click()
+    latency = chart(panel, "Event latency")
+    latency.get_by_role("button", name="Event latency as a table").click()
     table = latency.get_by_role("table")
 
     expect(table.locator("thead th")).to_have_text(["Time", "p50", "p99"])
@@ -111,6 +123,54 @@ def test_table_view(panel: Page) -> None:
     expect(latency.locator(".cpulse-plot")).to_be_hidden()
     latency.get_by_role("button").click()
     expect(latency.locator(".cpulse-plot")).to_be_visible()
+
+
+def test_table_goes_on(panel: Page, fake: FakePulse) -> None:
+    """An open table follows the updates and the range like the plot that it stands for."""
+    memory = chart(panel, "Memory")
+    memory.get_by_role("button", name="Memory as a table").click()
+    top = memory.locator("tbody tr").first
+    fake.push(time=panel.evaluate("pulse.panel.service.history.end") + 1, system=system(5e9))
+    expect(top.locator("td")).to_have_text("5 GB")
+    panel.locator('input[value="24h"]').check(force=True)
+
+    expect(top.locator("th")).to_have_text(re.compile(r"^\d\d:\d\d$"))
+
+
+def test_scale_of_whole_numbers(panel: Page) -> None:
+    """There is no half chat: a chart of whole numbers has whole labels."""
+    panel.evaluate("document.querySelectorAll('.cpulse-chart')[2].scrollIntoView()")
+    labels = chart(panel, "Chats at once").locator("text[text-anchor=end].cpulse-axis")
+    expect(labels.nth(2)).to_have_text(re.compile(r"\d"))
+
+    assert all(float(label).is_integer() for label in labels.all_text_contents()[:3])
+
+
+def test_labels_are_inside_of_their_chart(fake: FakePulse, open_page: OpenPage) -> None:
+    """No label of a scale is cut off at the card's edge, in either language."""
+    fake.change = lambda snapshot: snapshot["system"].update(rss_bytes=147_200_000)
+    for lang in ("en", "zh"):
+        page = open_page(f"{fake.url}/page?lang={lang}", height=4200)
+        page.wait_for_selector(".cpulse-log-row")
+        page.wait_for_function("document.querySelector('.cpulse-axis').textContent")
+        outside = page.evaluate("""() => [...document.querySelectorAll('.cpulse-axis')]
+          .filter((label) => label.textContent)
+          .filter((label) => label.getBoundingClientRect().left < label.closest('figure').getBoundingClientRect().left)
+          .map((label) => label.textContent)""")
+        assert outside == []
+
+
+def test_no_cursor_where_there_is_nothing_to_read(fake: FakePulse, open_page: OpenPage) -> None:
+    """Pointing into one chart leaves a chart without data alone."""
+    fake.scenario = "idle"
+    page = open_page(f"{fake.url}/page", height=4200)
+    page.wait_for_selector(".cpulse-log-row")
+    box = chart(page, "CPU").locator(".cpulse-plot").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 40, box["y"] + 30)
+    expect(chart(page, "CPU").locator(".cpulse-pointer")).to_have_attribute("visibility", "visible")
+
+    expect(chart(page, "Recovery rate").locator(".cpulse-pointer")).to_have_attribute("visibility", "hidden")
 
 
 def test_nothing_is_drawn_while_nothing_changes(panel: Page) -> None:
@@ -144,17 +204,7 @@ def test_snapshots_carry_the_charts_on(panel: Page, fake: FakePulse) -> None:
     asked = sum("history" in where for _, where, _ in fake.requests)
     base = panel.evaluate("pulse.panel.service.history.end") + 1
     for second in range(1, 4):
-        fake.push(
-            time=base + second,
-            system={
-                "rss_bytes": 5e9 + second,
-                "cpu_percent": 1,
-                "connections": {},
-                "threads": 1,
-                "loop_lag_seconds": {"p50": None, "p99": None, "max": None},
-                "last_stall": None,
-            },
-        )
+        fake.push(time=base + second, system=system(5e9 + second))
     panel.wait_for_function("pulse.panel.service.history.series.rss_bytes.at(-1) === 5e9 + 3")
 
     assert panel.evaluate("pulse.panel.service.history.series.rss_bytes.slice(-3)") == [
@@ -216,8 +266,8 @@ def test_everything_can_be_reached_by_keyboard(panel: Page) -> None:
     for wanted in (
         "Stop this chat",
         "INPUT 1m",
-        "svg Latency",
-        "Latency as a table",
+        "svg Event latency",
+        "Event latency as a table",
         "Try bing again now",
         "Filter",
         "Pause the log",

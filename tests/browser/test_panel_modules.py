@@ -40,6 +40,26 @@ def test_numbers_as_people_read_them(lab: Page) -> None:
     ]  # fmt: skip
 
 
+def test_labels_of_a_scale(lab: Page) -> None:
+    """All labels are in one unit, differ from each other and keep equal distances."""
+    got = lab.evaluate("""async () => {
+      const { createFormat } = await import('/web/format.js');
+      const f = createFormat('en');
+      return [
+        f.axis([0, 100e-6, 200e-6], 'seconds'), f.axis([0, 0.5, 1], 'seconds'), f.axis([146e6, 148e6, 150e6], 'bytes'),
+        f.axis([1.38e9, 1.385e9, 1.39e9], 'bytes'), f.axis([0, 0.5, 1], 'share'), f.axis([0, 2.5, 5], 'percent'),
+        f.axis([0, 1, 2], 'number'), f.axis([0, 1000, 2000], 'number'),
+        createFormat('zh').axis([0, 12500, 25000], 'number'),
+      ];
+    }""")
+
+    assert got == [
+        ["0 µs", "100 µs", "200 µs"], ["0.0 s", "0.5 s", "1.0 s"], ["146 MB", "148 MB", "150 MB"],
+        ["1.380 GB", "1.385 GB", "1.390 GB"], ["0%", "50%", "100%"], ["0.0%", "2.5%", "5.0%"],
+        ["0", "1", "2"], ["0", "1K", "2K"], ["0", "1.25万", "2.5万"],
+    ]  # fmt: skip
+
+
 def test_unusable_locale_falls_back_to_english(lab: Page) -> None:
     """A locale that the browser does not know must not break the panel."""
     code = """async () => {
@@ -169,7 +189,7 @@ def test_spike_of_one_point_is_drawn(lab: Page) -> None:
       const values = Array(1440).fill(1);
       values[777] = 100;
       const chart = new Chart({ title: 't', lines: [{ key: 'a', label: 'a', tone: 1 }], format: String, t: String,
-        clock: String, signal: life.signal, onCursor() {} });
+        axis: (values) => values.map(String), clock: String, signal: life.signal, onCursor() {} });
       chart._width = 260;
       chart.data = { end: 1e9, step: 60, series: { a: values } };
       chart.draw();
