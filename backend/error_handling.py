@@ -27,6 +27,7 @@ from .recovery.errors import (
 from .recovery.kinds import KINDS, KindSpec, Severity
 from .recovery.manager import ErrorContext, RecoveryManager
 from .recovery.policy import RetryInfo, RetryPolicy, retry
+from .recovery.prompts import hold_prompt
 from .recovery.redact import Redactor, redact, redact_value, secret_name
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "UnexpectedBody",
     "UnknownTool",
     "explain",
+    "hold_prompt",
     "language_of",
     "redact",
     "redact_value",

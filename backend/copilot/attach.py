@@ -6,13 +6,14 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from ..error_handling import hold_prompt
 from ..monitoring import SourceNames
 from .chat import ChatSeam
 from .chats import Chat
 from .http import HttpSeam
 from .logfilter import LogSeam
 from .mcp import McpSeam
-from .memory import MemorySeam
+from .memory import MemorySeam, user_texts
 from .model import ModelSeam
 from .run import RunSeam
 from .seam import CopilotModules, Seam, SeamMissing, find_copilots
@@ -49,7 +50,7 @@ class Attachment:
             ChatSeam(pulse),
             self.http,
         )
-        pulse.before_chat.append(self._summarise_history)
+        pulse.before_chat += (self._hold_prompt, self._summarise_history)
         pulse.chat_notices.append(self._missing_tools)
         pulse.probe_mcp = self.mcp.probe
         pulse.monitor.add_source(SourceNames.MCP, self.mcp.snapshot)
@@ -71,6 +72,11 @@ class Attachment:
             if copilots:
                 registry.set(seam.name, not problems, "; ".join(problems))
         return bool(copilots)
+
+    async def _hold_prompt(self, chat: Chat, messages: Any) -> None:
+        """What the user wrote is kept out of the errors of the chat, in whose task this runs."""
+        if isinstance(messages, list):
+            hold_prompt(user_texts(messages))
 
     async def _summarise_history(self, chat: Chat, messages: Any) -> None:
         if chat.kind == "chat" and isinstance(messages, list):

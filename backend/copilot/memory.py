@@ -194,6 +194,18 @@ def strip_assistant(messages: Messages) -> Messages:
     return [_strip(m) if isinstance(m, dict) and m.get("role") == "assistant" else m for m in messages]
 
 
+def user_texts(messages: Messages) -> list[str]:
+    """What the user has written, oldest first; of parts, those that are text."""
+    texts: list[str] = []
+    for message in messages:
+        if not isinstance(message, dict) or message.get("role") != "user":
+            continue
+        content = message.get("content")
+        parts = content if isinstance(content, list) else [{"text": content}]
+        texts += (t for part in parts if isinstance(part, dict) and isinstance(t := part.get("text"), str))
+    return texts
+
+
 def _strip(message: dict[str, Any]) -> dict[str, Any]:
     content = message.get("content")
     if isinstance(content, str):

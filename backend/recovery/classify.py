@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from .facts import Facts, beneath, children, gather, retry_after
 from .kinds import KINDS, Severity
+from .prompts import without_prompt
 from .redact import redact
 from .rules import FALLBACK, RULES, Rule
 
@@ -19,7 +20,8 @@ Predicate = Callable[[BaseException], bool]
 
 
 class Classification(NamedTuple):
-    """What an error is. `message` is redacted and at most 500 characters; `retry_after` is seconds.
+    """What an error is. `message` is at most 500 characters, without secrets and without the chat's prompt (see
+    prompts.py); `retry_after` is seconds.
 
     `type` is the error's qualified name, `status` the HTTP status, `code` the provider's code. `url` is the
     address that was asked and `redirected_to` where it led, both without credentials and query.
@@ -172,7 +174,7 @@ class Classifier:
         )
 
     def _words(self, text: str) -> str:
-        text = self._redact(" ".join(text[:4_000].split()))
+        text = without_prompt(self._redact(" ".join(text[:4_000].split())))
         return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"
 
 

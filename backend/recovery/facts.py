@@ -19,6 +19,7 @@ from .errors import PulseError
 
 _MAX_TEXT: Final = 4_000
 _REST: Final = 300
+_PLAIN: Final = 80
 _OURS: Final = PulseError.__module__
 _PACKAGES: Final = {"httpx2": "httpx", "httpcore2": "httpcore", "builtins": "", "exceptiongroup": ""}
 
@@ -96,9 +97,9 @@ def gather(error: BaseException) -> Facts:
     url = _url(safe(error, "url")) or _url(safe(request, "url"))
     if isinstance(body, str) and html:
         title = html_title(body)
-        message = f"web page: {title}" if title else "a web page"
+        message = said = f"web page: {title}" if title else "a web page"
     else:
-        message = said or _own_words(error, raw, body)
+        message = (_beginning(said) if isinstance(body, str) else said) or _own_words(error, raw, body)
     # The raw text of an API error repeats its body, which may repeat the prompt: words in it prove nothing.
     rest = "" if said else raw[:_REST] if body else raw
     return Facts(
@@ -106,7 +107,7 @@ def gather(error: BaseException) -> Facts:
         name=_short(type(error)),
         names=names,
         message=message,
-        text=" ".join(part for part in (message, code, kind, rest) if part)[:_MAX_TEXT].lower(),
+        text=" ".join(part for part in (said or message, code, kind, rest) if part)[:_MAX_TEXT].lower(),
         status=status,
         code=code or kind,
         html=html,
@@ -246,10 +247,15 @@ def _body_facts(body: Any) -> tuple[str, str | None, str | None]:
     return (said or "").strip(), code, _word(body.get("type"))
 
 
+def _beginning(body: str) -> str:
+    """What a body that is no JSON says first. Servers that are no model's echo the request behind it."""
+    return " ".join(body.partition("{")[0].split())[:_PLAIN].rstrip(" :[(\"'")
+
+
 def _own_words(error: BaseException, raw: str, body: Any) -> str:
     """The error's text, unless it may quote the prompt or the answer."""
-    if isinstance(body, Mapping) and body:
-        return "the server sent an error without a message"
+    if body and not isinstance(error, PulseError):  # a client library's text repeats the body
+        return ""
     if type(error).__name__ == "ValidationError":  # quotes its input
         return "data of an unexpected shape"
     if type(error).__name__ == "ModelBehaviorError":

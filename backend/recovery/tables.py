@@ -25,7 +25,7 @@ _CLASSES: Final = {
 
 def markdown() -> str:
     """The whole document."""
-    return "\n".join([*_head(), *_classes(), *_kinds(), *_rules(), *_waiting()]) + "\n"
+    return "\n".join([*_head(), *_classes(), *_kinds(), *_rules(), *_recorded(), *_waiting()]) + "\n"
 
 
 def main() -> int:
@@ -134,6 +134,21 @@ def _alternatives(pattern: LazyPattern) -> int:
             depth += (char in "([") - (char in ")]")
             bars += char == "|" and depth == 0
     return bars + 1
+
+
+def _recorded() -> list[str]:
+    return [
+        "## What is recorded",
+        "",
+        *_prose(
+            """An `error` event, a row of `/api/metrics` and the sentence of `/api/health` hold at most 500
+            characters of what the server said. Keys are replaced by `[redacted]`. What the user has written in
+            this chat is replaced by `[prompt]`: every stretch of 16 letters (6 of Chinese, Japanese or Korean)
+            that also stands in a message of the user, as it is or escaped as in JSON. Where a server sends the
+            request itself back, its message ends before that; of an answer that is no JSON the first 80
+            characters are kept."""
+        ),
+    ]
 
 
 def _waiting() -> list[str]:
