@@ -13,25 +13,19 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
-from ..error_handling import (
-    Classification,
-    ErrorContext,
-    UnknownTool,
-)
-from ..event_bus import Event
-from ..events import ErrorOutcome
+from ..error_handling import Classification, UnknownTool
 from .answers import (
     answer_text,
     completed_event,
     function_calls,
     names_of,
     prompt_length,
-    text_event,
     with_unknown_calls_answered,
 )
+from .call_report import CallReport
 from .chats import Chat, current_chat
+from .endpoint import Endpoint
 from .stream_watch import StreamWatch, WatchedClient
 from .verdict import HostMemory, shortfall, truncation
 from .waiting import wait_set
@@ -69,15 +63,13 @@ class ModelCall:
         self._open_stream = open_stream
         self._client = model._client
         self._chat: Chat | None = current_chat.get()
-        self.base_url = unquote(str(self._client.base_url))
-        self.host = _host_of(self._client.base_url)
-        self.name = str(model.model)
-        self._breaker = pulse.recovery.breakers.get(f"llm:{self.host}")
+        self._endpoint = Endpoint.of(self._client.base_url)
+        self._report = CallReport(pulse, self._chat, self._endpoint, str(model.model))
+        self._breaker = pulse.recovery.breakers.get(f"llm:{self._report.host}")
         self._attempt = 0
         self._waited = 0.0
         self._once_more: Counter[str] = Counter()
         self._unknown_tools = 0
-        self._error_id: str | None = None
         self._retried: Classification | None = None
         self._began_text = False
         self._partial: list[str] = []
@@ -92,8 +84,7 @@ class ModelCall:
 
         Raises only CancelledError. A cancel closes the connection to the model before it passes on.
         """
-        if self._chat is not None:
-            self._enter(self._chat)
+        self._report.entered()
         while True:
             self._attempt += 1
             self._partial = []
@@ -129,7 +120,7 @@ class ModelCall:
                             self._mark(event, RETRY if self._began_text else FRESH)
                             self._began_text = True
                         elif watch.answered and self._chat is not None and self._chat.first_token is None:
-                            self._saw_first_token(self._chat)
+                            self._report.first_token()
                         if lease.probe and watch.answered:
                             lease.success()  # others need not wait until a long answer has ended
                         yield event
@@ -187,13 +178,13 @@ class ModelCall:
         answered = self._chat is not None and self._chat.answered
         remark = remark or shortfall(watch, response, length=self._length(), answered=answered)
         if self._retried is not None:
-            self._record(self._retried, "recovered")
+            self._report.record(self._retried, "recovered", self._attempt)
         if self._chat is not None and answer_text(final.response).strip():
             self._chat.answered = True
         self._count_usage(final.response)
         kept = {call.call_id for call in function_calls(final.response)}
         calls = [event for event in held if event.item.call_id in kept]
-        told = self._tell(self._explained(self._pulse.recovery.classify(remark))) if remark is not None else []
+        told = self._tell(self._pulse.recovery.classify(remark)) if remark is not None else []
         return [*told, *calls, final]
 
     def _watch(self) -> StreamWatch:
@@ -207,27 +198,7 @@ class ModelCall:
             ]
             prompt = prompt_length(arguments.get("system_instructions"), arguments.get("input"), tools)
             first += settings.first_token_per_1000_chars * prompt / 1000
-        return StreamWatch(base_url=self.base_url, first_limit=first, stall_limit=settings.stall_timeout)
-
-    def _enter(self, chat: Chat) -> None:
-        chat.turn += 1
-        chat.model, chat.host = self.name, self.host
-        chat.tool = ""
-        chat.attempt = 1
-        chat.set_state("waiting")
-        self._publish_model(chat)
-
-    def _publish_model(self, chat: Chat) -> None:
-        self._publish(
-            "chat.model",
-            {
-                "chat_id": chat.id,
-                "model": self.name,
-                "host": self.host,
-                "attempt": self._attempt or 1,
-                "turn": chat.turn,
-            },
-        )
+        return StreamWatch(base_url=self._endpoint.shown, first_limit=first, stall_limit=settings.stall_timeout)
 
     def _saw_text(self, delta: str) -> None:
         self._partial.append(delta)
@@ -235,19 +206,11 @@ class ModelCall:
         if chat is None:
             return
         if chat.first_token is None:
-            self._saw_first_token(chat)
+            self._report.first_token()
         chat.produced += chat.watched
         chat.tokens += 1
         if chat.state != "streaming":
             chat.set_state("streaming")
-
-    def _saw_first_token(self, chat: Chat) -> None:
-        chat.first_token = chat.clock() - chat.started
-        chat.set_state("streaming")
-        self._publish(
-            "chat.first_token",
-            {"chat_id": chat.id, "model": self.name, "host": self.host, "seconds": chat.first_token},
-        )
 
     def _mark(self, event: Any, label: str) -> None:
         if self._chat is not None and self._chat.watched:
@@ -272,11 +235,11 @@ class ModelCall:
         self._unknown_tools += 1
         cause = self._pulse.recovery.classify(UnknownTool(unknown[0].name))
         if len(unknown) == len(calls) and self._unknown_tools <= UNKNOWN_TOOL_LIMIT:
-            self._record(cause, "recovered")
+            self._report.record(cause, "recovered", self._attempt)
             arguments["input"] = with_unknown_calls_answered(arguments["input"], final.response, known)
             self._began_text = False  # what came before the calls stays
             return True
-        self._record(cause, "gave_up")
+        self._report.record(cause, "gave_up", self._attempt)
         final.response.output = [item for item in final.response.output if item not in unknown]
         if not function_calls(final.response) and not answer_text(final.response).strip():
             raise UnknownTool(unknown[0].name)
@@ -293,55 +256,28 @@ class ModelCall:
 
     async def _wait_for_retry(self, error: BaseException, cause: Classification) -> bool:
         """Decide whether the call is made again, and wait until then. Cancel-safe: nothing is left."""
-        settings = self._pulse.settings.current
-        recovery = self._pulse.recovery
         chat = self._chat
         self._once_more[cause.kind] += 1
         often = cause.kind in ASKED_ONCE_MORE and self._once_more[cause.kind] > 1
         if often or (self._length() and (chat is None or not chat.watched)):
             # A model that has nothing to say, or a server that never says it is done: each try costs a call.
             # And text that nobody can take back must not be followed by the same text again.
-            self._record(cause, "gave_up")
+            self._report.record(cause, "gave_up", self._attempt)
             return False
-        about = ErrorContext(
-            "model",
-            attempt=self._attempt,
-            waited=self._waited,
-            chat_id=chat.id if chat is not None else None,
-            model=self.name,
-            host=self.host,
-            error_id=self._error_id,
-        )
-        again = await recovery.handle_error(error, about)
-        self._error_id = about.error_id
+        about = self._report.context(self._attempt, self._waited)
+        again = await self._pulse.recovery.handle_error(error, about)
+        self._report.handled(about)
         if not again:
             return False
         delay = about.delay or 0.0
         self._retried = cause
         if chat is not None:
-            chat.retries += 1
-            chat.attempt, chat.of = self._attempt, settings.max_retries
-            chat.retry_at = chat.clock() + delay
             chat.tokens = max(0, chat.tokens - len(self._partial))
-            chat.set_state("retrying", cause.kind)
-            self._publish(
-                "chat.retrying",
-                {
-                    "chat_id": chat.id,
-                    "attempt": self._attempt,
-                    "of": settings.max_retries,
-                    "wait": delay,
-                    "error": cause.kind,
-                    "cut": self._length(),
-                },
-            )
+        self._report.retrying(cause, self._attempt, delay, self._length())
         self._keep_partial()
         self._waited += delay
         await asyncio.sleep(delay)
-        if chat is not None:
-            chat.retry_at = None
-            chat.set_state("waiting")
-            self._publish_model(chat)
+        self._report.asked_again(self._attempt + 1)
         return True
 
     def _give_up(self, cause: Classification) -> list[Any]:
@@ -349,7 +285,7 @@ class ModelCall:
         self._keep_partial()
         if self._chat is not None:
             self._chat.failed = True
-        told = self._tell(self._explained(cause))
+        told = self._tell(cause)
         closing = completed_event(self._kept)
         if self._began_text:
             self._mark(closing, GAVE_UP)
@@ -362,39 +298,9 @@ class ModelCall:
     def _length(self) -> int:
         return sum(map(len, self._partial))
 
-    def _tell(self, notice: str) -> list[Any]:
-        """Leave a notice with the chat; returns events that say it where there is no chat seam to do so."""
-        if self._chat is not None and self._chat.pump_task is not None:
-            self._chat.notices.append(notice)
-            return []
-        return [text_event("\n\n" + notice)]
-
-    def _explained(self, cause: Classification) -> str:
-        chat = self._chat
-        return self._pulse.recovery.explain(
-            cause,
-            host=self.host,
-            model=self.name,
-            base_url=self.base_url,
-            attempts=self._attempt,
-            waited=self._waited,
-            language=chat.language if chat is not None else "en",
-            where_set=chat.model_set_in if chat is not None else None,
-            partial=bool(self._kept or self._length()),
-        )
-
-    def _record(self, cause: Classification, outcome: ErrorOutcome, wait: float | None = None) -> None:
-        self._error_id = self._pulse.recovery.record(
-            cause,
-            where="model",
-            outcome=outcome,
-            attempt=self._attempt,
-            chat_id=self._chat.id if self._chat is not None else None,
-            model=self.name,
-            host=self.host,
-            wait=wait,
-            error_id=self._error_id,
-        )
+    def _tell(self, cause: Classification) -> list[Any]:
+        partial = bool(self._kept or self._length())
+        return self._report.tell(cause, attempts=self._attempt, waited=self._waited, partial=partial)
 
     # -- the consumer ----------------------------------------------------------------------------
 
@@ -410,10 +316,6 @@ class ModelCall:
         chat.drained.clear()
         if not await wait_set(chat.drained, _DRAIN_LIMIT):
             log.warning("the reader of a chat is more than %.0f s behind the model", _DRAIN_LIMIT)
-
-    def _publish(self, type_: str, data: dict[str, Any]) -> None:
-        session = self._chat.session if self._chat is not None else None
-        self._pulse.bus.publish_nowait(Event(type=type_, data=data, source="copilot", session=session))
 
     # -- not streaming ---------------------------------------------------------------------------
 
@@ -435,7 +337,7 @@ class ModelCall:
             else:
                 lease.success()
                 if self._retried is not None:
-                    self._record(self._retried, "recovered")
+                    self._report.record(self._retried, "recovered", self._attempt)
                 return answer
             cause = self._pulse.recovery.classify(failure)
             lease.settle(cause)
@@ -453,9 +355,3 @@ def _without_retries(client: Any) -> Any:
     calling.max_retries = 0
     vars(calling).pop("chat", None)  # made when first used, for the client that it was made on
     return calling
-
-
-def _host_of(base_url: Any) -> str:
-    host = getattr(base_url, "host", "") or str(base_url)
-    port = getattr(base_url, "port", None)
-    return f"{host}:{port}" if port else str(host)

@@ -55,10 +55,13 @@ def clean_url(url: str | None) -> str:
     """The address without credentials, query and fragment, at most 200 characters; "" if it is none."""
     if not url:
         return ""
-    text = url.strip().partition("?")[0].partition("#")[0]
+    whole = url.strip()
+    text = whole.partition("?")[0].partition("#")[0]
     scheme, sep, rest = text.partition("://")
-    head, slash, tail = (rest if sep else scheme).partition("/")
-    head = head.rpartition("@")[2]
+    authority, slash, tail = (rest if sep else scheme).partition("/")
+    head = authority.rpartition("@")[2]
+    if ":" in head and "@" in whole[len(scheme + sep) * bool(sep) + len(authority) :]:
+        return ""  # a password with a slash or the like in it: what stands before that is its first half
     return (f"{scheme}{sep}{head}{slash}{tail}" if sep else f"{head}{slash}{tail}")[:200]
 
 

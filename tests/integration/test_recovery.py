@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -248,3 +249,29 @@ async def test_a_stall_after_the_first_token_has_its_own_limit(llm: FaultServer)
         chat = await host.chat(session="a", timeout=10)
 
     assert (FULL, 2) == (chat.text, len(llm.chats))
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("fireworkskey-plain-0042", "plain-0042"),
+        ("user:s3cretpw@127.0.0.1/v1", "s3cretpw"),
+        ("127.0.0.1/v1?foo=QSECRET77x", "QSECRET77x"),
+        ("http://user:p%2Fs3cret@127.0.0.1:9/v1", "s3cret"),
+    ],
+    ids=["key", "no scheme", "query", "password"],
+)
+async def test_no_secret_of_a_base_url_is_told(llm: FaultServer, url: str, secret: str) -> None:
+    """A key or password in the base URL's place reaches no event, no label and no notice."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        told: list[str] = []
+        pulse_of(host).bus.subscribe("*", lambda event: told.append(json.dumps(event.data, default=str)))
+        chat = await host.chat(session="a", llm=url)
+        told.append(json.dumps(await metrics_of(host)))
+        async with host.page.session.get(f"{host.url}/api/metrics", headers={"Accept": "text/plain"}) as response:
+            told.append(await response.text())
+        told.append(json.dumps(await host.page.json("/copilot-pulse/health")))
+
+    assert strip(chat.text) != chat.text, "the user is told what is wrong"
+    assert [] == [text for text in (*told, chat.raw.decode()) if secret in text]
