@@ -2,8 +2,9 @@
 
 A `Relay` is the bounded log of one answer. Copilot writes cumulative text, so the log holds the newest text once,
 and for each reader works out what is new to it; only what is not text (data, other fields, the end) is kept item
-by item. Every write has a sequence number, from 1 on. A `RelayReader` pulls `frames`: plain dicts, ready for JSON,
-which docs/protocol.md describes. A slow reader costs a few numbers of memory and holds up nobody.
+by item. Every write has a sequence number, from 1 on, and a long one several, so that it can be read in pieces. A
+`RelayReader` pulls `frames`: plain dicts, ready for JSON, which docs/protocol.md describes. A slow reader costs a few
+numbers of memory and holds up nobody.
 
 All of it belongs to one thread, the event loop's. Offsets (`at`) count UTF-16 code units, as JavaScript does.
 """
@@ -11,7 +12,7 @@ All of it belongs to one thread, the event loop's. Offsets (`at`) count UTF-16 c
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -23,10 +24,16 @@ OUTCOMES: Final = ("completed", "failed", "cancelled")
 MAX_ITEMS: Final = 256
 """Items that are no plain text, per answer; the oldest go first, and a reader that needs them is told of the gap."""
 MAX_ITEM_CHARS: Final = 4_000_000
+WAITED_FOR: Final = 4
+"""So many times both bounds are kept for a reader that is there and has not had them."""
 MAX_CUTS: Final = 32
 INDEX_STEP: Final = 256
 """Characters between two marks of the index; a reader that comes back gets at most so many a second time."""
 MAX_INDEX: Final = 512
+PIECE: Final = 4_096
+PIECES: Final = 32
+"""A frame has at most so many characters of text, or this part of all the text if that is more: a connection that
+breaks early still makes progress, a frame is little to hold, and a page that shows each piece has little to do."""
 OVERHEAD: Final = 2_000
 """Bytes that a relay costs beside its text: counted, so that many empty answers cannot fill the memory."""
 
@@ -39,8 +46,13 @@ class _Item(NamedTuple):
     seq: int
     before: int  # the number of the newest plain text before it; 0: none since the item before
     length: int  # of the text at that point, in characters
-    frame: Mapping[str, Any]  # with "type"; "item" carries text
+    frame: Mapping[str, Any]  # with "type"
     size: int
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it is a line with text."""
+        return self.frame["type"] == "item" and isinstance(self.frame["line"].get("text"), str)
 
 
 class _Cut(NamedTuple):
@@ -90,13 +102,15 @@ class Relay:
     def line(self, line: Mapping[str, Any]) -> None:
         """One line of Copilot's answer: an object whose `text`, if it has one, is all the text so far.
 
-        A line that differs from the one before in its text alone is conflated; any other is kept whole.
+        A line that differs from the one before in its text alone is conflated; any other is kept whole. One
+        without text is kept as it is, and what follows it as well.
         """
         text = line.get("text")
-        envelope = {name: value for name, value in line.items() if name != "text"}
         if not isinstance(text, str):
+            self._envelope = None
             self._add("item", {"line": dict(line)})
             return
+        envelope = {name: value for name, value in line.items() if name != "text"}
         plain = self._envelope == envelope
         self._set_text(text)
         if plain:
@@ -127,11 +141,9 @@ class Relay:
             raise RelayEnded(f"written after the end ({self.outcome})")
         self.seq += 1
         old = self.text
-        if text.startswith(old):
-            added = text[len(old) :]
-        else:
-            kept = _common(old, text)
-            added = text[kept:]
+        kept = len(old) if text.startswith(old) else _common(old, text)
+        added = text[kept:]
+        if kept < len(old):
             self._cuts.append(_Cut(self.seq, kept))
             if len(self._cuts) > MAX_CUTS:
                 # Two cuts in one: it may send a reader more than it lacks, never less.
@@ -140,13 +152,21 @@ class Relay:
         if added and not self._wide and not added.isascii():
             self._wide = max(added) > "\uffff"
         self.text = text
+        piece = piece_of(len(text))
+        for length in range(kept + piece, len(text), piece):
+            self._mark(length)
+            self.seq += 1
         if abs(len(text) - self._index_lengths[-1]) >= self._index_step:
-            self._index_seqs.append(self.seq)
-            self._index_lengths.append(len(text))
-            if len(self._index_seqs) > MAX_INDEX:
-                self._index_step *= 2
-                del self._index_seqs[1::2]
-                del self._index_lengths[1::2]
+            self._mark(len(text))
+
+    def _mark(self, length: int) -> None:
+        """Note in the index that the text up to `length` has the newest number."""
+        self._index_seqs.append(self.seq)
+        self._index_lengths.append(length)
+        if len(self._index_seqs) > MAX_INDEX:
+            self._index_step *= 2
+            del self._index_seqs[1::2]
+            del self._index_lengths[1::2]
 
     def _add(self, kind: str, data: Mapping[str, Any], *, counted: bool = False) -> None:
         if self.outcome is not None:
@@ -158,14 +178,25 @@ class Relay:
         self._items.append(_Item(self.seq, self._text_seq, len(self.text), frame, size))
         self._item_chars += size
         self._text_seq = 0
-        while len(self._items) > 1 and (len(self._items) > MAX_ITEMS or self._item_chars > MAX_ITEM_CHARS):
-            # The head is what a reader needs before anything else.
-            lost = self._items[0] if self._items[0].frame["type"] != "head" else self._items[1]
-            self._items.remove(lost)
+        if len(self._items) > MAX_ITEMS or self._item_chars > MAX_ITEM_CHARS:
+            self._trim()
+        self._wake()
+
+    def _trim(self) -> None:
+        items = self._items
+        # The head is what a reader needs before anything else; the newest nobody can have had yet.
+        first = int(items[0].frame["type"] == "head")
+        newest = 2 if items[-1].frame["type"] == "end" else 1
+        read = min((reader.seq for reader in self.readers), default=self.seq)
+        while len(items) - newest > first:
+            lost = items[first]
+            times = WAITED_FOR if lost.seq > read else 1
+            if len(items) <= times * MAX_ITEMS and self._item_chars <= times * MAX_ITEM_CHARS:
+                break
+            del items[first]
             self._item_chars -= lost.size
             self.lost += 1
             self._lost_seq, self._lost_length = lost.seq, lost.length
-        self._wake()
 
     def _wake(self) -> None:
         for reader in self.readers:
@@ -173,15 +204,16 @@ class Relay:
 
     # -- the readers' side -----------------------------------------------------------------------
 
-    def read(self, after: int = 0, *, transport: str = "http") -> RelayReader:
+    def read(self, after: int = 0, *, transport: str = "http", pieces: bool = True) -> RelayReader:
         """A reader that has everything up to the number `after`; close it when done.
 
-        A number that was never given counts as 0: the reader gets everything.
+        A number that was never given counts as 0: the reader gets everything. Without `pieces` a frame holds
+        all the text that is new, however much.
         """
         if not 0 <= after <= self.seq:
             after = 0
         index = bisect_right(self._index_seqs, after) - 1
-        reader = RelayReader(self, after, self._index_seqs[index], self._index_lengths[index], transport)
+        reader = RelayReader(self, after, self._index_seqs[index], self._index_lengths[index], transport, pieces)
         self.readers.append(reader)
         self._readers_changed()
         return reader
@@ -197,6 +229,16 @@ class Relay:
                 break
             length = min(length, cut.kept)
         return length
+
+    def mark_before(self, seq: int, after: int, length: int) -> tuple[int, int] | None:
+        """A mark after the number `after` and before `seq`: the last within `length` characters, else the first."""
+        found = None
+        for index in range(bisect_right(self._index_seqs, after), bisect_left(self._index_seqs, seq)):
+            mark = self._index_seqs[index], self._index_lengths[index]
+            if found is not None and mark[1] > length:
+                break
+            found = mark
+        return found
 
     def units(self, length: int) -> int:
         """The first `length` characters in UTF-16 code units."""
@@ -228,6 +270,11 @@ class Relay:
         return f"<Relay {state}, seq {self.seq}, {len(self.text)} characters, {len(self.readers)} readers>"
 
 
+def piece_of(length: int) -> int:
+    """How many characters of a text of `length` a frame holds at most."""
+    return max(PIECE, length // PIECES)
+
+
 def _common(one: str, other: str) -> int:
     """How many characters two texts have in common at their beginning."""
     low, high = 0, min(len(one), len(other))
@@ -247,7 +294,9 @@ PLAIN: Final[Mapping[str, Any]] = {"ext": None, "finished": False}
 class RelayReader:
     """One reader of a relay. `next_nowait()` or `frames()`; `close()` when done."""
 
-    def __init__(self, relay: Relay, seq: int, text_seq: int, length: int, transport: str) -> None:
+    def __init__(
+        self, relay: Relay, seq: int, text_seq: int, length: int, transport: str, pieces: bool
+    ) -> None:
         self.relay = relay
         self.transport = transport
         self.after = seq
@@ -258,6 +307,7 @@ class RelayReader:
         self._ready = asyncio.Event()
         self._ready.set()
         self._closed = False
+        self._pieces = pieces
 
     @property
     def seq(self) -> int:
@@ -274,23 +324,32 @@ class RelayReader:
         self._ready.set()
 
     def next_nowait(self) -> Frame | None:
-        """The next frame, or None if there is nothing new. Plain texts in a row come as one."""
+        """The next frame, or None if there is nothing new. Plain texts in a row come as one, if it is not long."""
         relay = self.relay
         lost, length = relay.gap_after(self._seq)
         item = relay.next_after(self._seq)
         if lost and (item is None or item.seq > lost):
-            return {**self._delta(lost, length), "type": "gap", "lost": relay.lost}
+            gap = {"type": "gap", "lost": relay.lost}
+            return self._piece(lost, length) or {**self._delta(lost, length), **gap}
         if item is None:
-            if relay.text_seq <= self._seq:
-                return None
-            return self._delta(relay.text_seq, len(relay.text))
-        if item.frame["type"] == "item":
-            frame = self._delta(item.seq, item.length)
-            return {**frame, **item.frame}
+            seq, length = relay.text_seq, len(relay.text)
+            return (self._piece(seq, length) or self._delta(seq, length)) if seq > self._seq else None
+        if item.has_text:
+            return self._piece(item.seq, item.length) or {**self._delta(item.seq, item.length), **item.frame}
         if item.before > self._seq:
-            return self._delta(item.before, item.length)
+            return self._piece(item.before, item.length) or self._delta(item.before, item.length)
         self._seq = item.seq
         return {**item.frame, "seq": item.seq}
+
+    def _piece(self, seq: int, length: int) -> Frame | None:
+        """A part of what is missing up to the number `seq`, or None if a frame can hold it."""
+        relay = self.relay
+        have = relay.valid(self._length, self._text_seq)
+        most = piece_of(len(relay.text))
+        if not self._pieces or relay.valid(length, seq) - have <= most:
+            return None
+        mark = relay.mark_before(seq, self._seq, have + most)
+        return self._delta(*mark) if mark is not None else None
 
     def _delta(self, seq: int, length: int) -> Frame:
         relay = self.relay

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
 
@@ -106,6 +106,7 @@ class StreamStore:
         self._kept: OrderedDict[str, Stream] = OrderedDict()
         self._kept_bytes = 0
         self._gone: OrderedDict[str, str] = OrderedDict()
+        self._readers: Counter[str] = Counter()
         self.refused = 0
         self.resumed = 0
 
@@ -130,13 +131,17 @@ class StreamStore:
         return stream
 
     def claim(self, stream_id: str, session: str, kind: str) -> Stream:
-        """The stream that a request will write to: reserved for it, or new. Raises StreamRefused."""
+        """The stream that a request will write to: reserved for it, or new. Raises StreamRefused.
+
+        Its grace period runs until somebody reads it.
+        """
         stream = self._running.get(stream_id)
         if stream is not None and not stream.claimed and stream.session == session:
             stream.kind = kind
         else:
             stream = self.reserve(stream_id, session, kind)
         stream.claimed = True
+        self._readers_changed(stream)
         return stream
 
     def finish(self, stream: Stream, outcome: Outcome) -> None:
@@ -174,11 +179,22 @@ class StreamStore:
             raise self._refuse(410, "this answer is no longer kept")
         raise self._refuse(404, "no such stream")
 
-    def read(self, stream: Stream, after: int, transport: str, *, resumed: bool = True) -> RelayReader:
-        """A new reader of `stream`. Raises StreamRefused (429) if it has too many."""
-        if len(stream.relay.readers) >= MAX_READERS:
-            raise self._refuse(429, f"{MAX_READERS} readers read this stream")
-        reader = stream.relay.read(after, transport=transport)
+    def read(
+        self, stream: Stream, after: int, transport: str, *, resumed: bool = True, pieces: bool = True
+    ) -> RelayReader:
+        """A new reader of `stream`; see `Relay.read`.
+
+        If it has too many, the oldest over HTTP is closed: a connection that died without a word may count for
+        long. Raises StreamRefused (429) if all are sockets, whose pings tell.
+        """
+        readers = stream.relay.readers
+        if len(readers) >= MAX_READERS:
+            oldest = next((reader for reader in readers if reader.transport == "http"), None)
+            if oldest is None:
+                raise self._refuse(429, f"{MAX_READERS} readers read this stream")
+            self.leave(stream, oldest)
+        reader = stream.relay.read(after, transport=transport, pieces=pieces)
+        self._readers[reader.transport] += 1
         self.resumed += resumed
         self._tell("stream.opened", stream, reader)
         return reader
@@ -187,6 +203,7 @@ class StreamStore:
         """Close a reader. Idempotent."""
         if reader in stream.relay.readers:
             reader.close()
+            self._readers[reader.transport] -= 1
             self._tell("stream.closed", stream, reader)
 
     def _tell(self, type_: str, stream: Stream, reader: RelayReader) -> None:
@@ -241,12 +258,12 @@ class StreamStore:
     def snapshot(self) -> dict[str, Any]:
         """Figures for metrics: counts and bytes, no ids and no text."""
         self.sweep()
-        readers = [r for s in self._running.values() for r in s.relay.readers]
         return {
             "running": len(self._running),
             "kept": len(self._kept),
             "kept_bytes": self._kept_bytes,
-            "readers": {name: sum(r.transport == name for r in readers) for name in ("http", "websocket")},
+            # Also those of answers that have ended: they hold memory, too.
+            "readers": {name: self._readers[name] for name in ("http", "websocket")},
             "unread": sum(not s.relay.readers for s in self._running.values()),
             "resumed_total": self.resumed,
             "refused_total": self.refused,

@@ -61,10 +61,14 @@ export class Answer {
 
   /** @param {Frame} frame */
   _item(frame) {
+    if (!("at" in frame)) { // a line without text: the next one that has some is whole again
+      this._waiting.push(`${JSON.stringify(frame.line)}\n`);
+      return;
+    }
     // The item holds the text that an untaken line before it would have shown.
     if (this._waiting.at(-1) === "") this._waiting.pop();
     this._line = frame.line;
-    this._waiting.push(`${JSON.stringify("at" in frame ? { ...frame.line, text: this.text } : frame.line)}\n`);
+    this._waiting.push(`${JSON.stringify({ ...frame.line, text: this.text })}\n`);
   }
 }
 

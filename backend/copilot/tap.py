@@ -60,10 +60,10 @@ class LineWriter:
             units = self.text.encode("utf-16-le", "surrogatepass")[: 2 * frame["at"]]
             self.text = units.decode("utf-16-le", "surrogatepass") + frame["text"]
         if kind == "item":
-            self._line = dict(frame["line"])
+            line = frame["line"]
             if "at" in frame:
-                self._line["text"] = self.text
-            return json.dumps(self._line).encode() + b"\n"
+                self._line = line = {**line, "text": self.text}
+            return json.dumps(line).encode() + b"\n"
         if kind == "delta" and self._line:
             plain = {name: None if name == "ext" else False for name in ("ext", "finished") if name in self._line}
             return json.dumps({**self._line, **plain, "text": self.text}).encode() + b"\n"
@@ -81,7 +81,8 @@ class StreamTap:
         self._store = store
         self._reader: RelayReader | None = None
         if mode != "detached":
-            self._reader = store.read(stream, 0, "http", resumed=False)
+            # A line of Copilot's has all the text: in pieces it would be sent over and over.
+            self._reader = store.read(stream, 0, "http", resumed=False, pieces=mode == "frames")
         self._rest = bytearray()
         self._send: Callable[[bytes], Awaitable[None]] | None = None
         self._send_eof: Callable[[], Awaitable[None]] | None = None

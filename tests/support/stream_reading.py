@@ -44,8 +44,10 @@ class Page:
         if kind == "head":
             self.status, self.headers = frame["status"], frame["headers"]
         elif kind == "item":
-            self._line = dict(frame["line"])
-            self.lines.append({**self._line, "text": self.text} if "at" in frame else self._line)
+            line = dict(frame["line"])
+            if "at" in frame:
+                self._line = line = {**line, "text": self.text}
+            self.lines.append(line)
         elif kind == "delta":
             plain = {**self._line}
             for name, value in (("ext", None), ("finished", False)):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
-from backend.relay import MAX_ITEMS, Relay, RelayEnded
+from backend import relay as relay_module
+from backend.copilot.tap import LineWriter
+from backend.relay import MAX_ITEM_CHARS, MAX_ITEMS, PIECE, Relay, RelayEnded, RelayReader, piece_of
 from tests.support.stream_reading import Page
 
 
@@ -124,6 +127,95 @@ def test_memory_is_bounded_whatever_is_written() -> None:
 
     assert relay.size < len(relay.text) * 2 + 60_000
     assert len(relay._index_seqs) <= 512
+
+
+WRITTEN: list[tuple[str, list[dict[str, Any]]]] = [
+    ("an error between", [line("a"), {"error": "x"}, line("ab"), line("abc", finished=True)]),
+    ("text that is null", [line("a"), {**line("a"), "text": None}, line("ab")]),
+    ("the first has no text", [{"status": "begin"}, line("a"), line("ab")]),
+    ("two in a row", [line("a"), {"error": "x"}, {"error": "x"}, line("ab")]),
+    ("a large last one", [line("a"), line("ab", finished=True, ext=[{"data": "y" * (MAX_ITEM_CHARS + 1)}])]),
+    ("a long text", [line("a"), line("word " * 200_000, ext=[1]), line("word " * 400_000)]),
+]
+
+
+@pytest.mark.parametrize("written", [row[1] for row in WRITTEN], ids=[row[0] for row in WRITTEN])
+def test_who_keeps_up_reads_what_was_written(written: list[dict[str, Any]]) -> None:
+    """Each line comes out with the fields that it had, with text or without."""
+    relay = Relay()
+    reader, writer = relay.read(pieces=False), LineWriter()
+    relay.head(200, {})
+    read = []
+    for one in written:
+        relay.line(one)
+        while (frame := reader.next_nowait()) is not None:
+            read += [json.loads(data) for data in writer.encode(frame).splitlines()]
+
+    assert written == read
+
+
+def taken(reader: RelayReader) -> list[dict[str, Any]]:
+    """All frames that `reader` can have now."""
+    frames = []
+    while (frame := reader.next_nowait()) is not None:
+        frames.append(frame)
+    return frames
+
+
+def test_the_newest_item_is_never_lost() -> None:
+    """The last line with its data reaches also who comes after the end, however large it is."""
+    relay = Relay()
+    relay.head(200, {})
+    relay.line(line("a"))
+    relay.line(line("ab", finished=True, ext=["y" * (MAX_ITEM_CHARS + 1)]))
+    relay.end("completed")
+
+    frames = drained(relay)
+
+    assert ["head", "gap", "item", "end"] == [frame["type"] for frame in frames]
+    assert frames[2]["line"]["finished"]
+
+
+def test_what_a_reader_waits_for_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that is busy with one large item gets the next ones, too; one that takes nothing is not waited for."""
+    monkeypatch.setattr(relay_module, "MAX_ITEM_CHARS", 10_000)
+    relay = Relay()
+    reader = relay.read()
+    for number in range(4):
+        relay.line(line("a", ext=["y" * 8_000, number]))
+
+    assert [0, 1, 2, 3] == [frame["line"]["ext"][1] for frame in taken(reader)]
+
+    for number in range(100):
+        relay.line(line("a", ext=["y" * 8_000, number]))
+    assert ["gap", 96, 97, 98, 99] == [
+        frame["line"]["ext"][1] if frame["type"] == "item" else frame["type"] for frame in taken(reader)
+    ]
+    assert relay.size < 2 * 4 * 10_000 + 20_000
+
+
+@pytest.mark.parametrize("size", [3 * PIECE, 200_000, 4_000_000])
+def test_a_long_text_comes_in_pieces(size: int) -> None:
+    """Written at once, it is read in frames of bounded size, and each break after one of them keeps that progress."""
+    relay = Relay()
+    relay.line(line("start "))
+    text = "start " + "x" * size
+    relay.line(line(text))
+    relay.line(line(text + "end", ext=[1]))
+    page, frames = Page(), 0
+    while page.seq < relay.seq:
+        before = page.seq
+        reader = relay.read(page.seq)
+        frame = reader.next_nowait() or {}
+        reader.close()
+        page.take(frame)
+        frames += 1
+        assert page.seq > before
+        assert len(frame["text"]) <= 2 * piece_of(size)
+
+    assert text + "end" == page.text
+    assert [1] == page.lines[-1]["ext"]
+    assert frames <= 40
 
 
 def test_nothing_is_written_after_the_end() -> None:

@@ -31,8 +31,10 @@ class Reading:
         frame = self.reader.next_nowait() if self.reader is not None else None
         if frame is None:
             return False
-        if frame["type"] == "item" and frame["line"].get("ext"):
-            self.items.append(frame["line"]["ext"][0])
+        if frame["type"] == "item":
+            assert ("at" in frame) == ("text" in frame["line"])
+            if frame["line"].get("ext"):
+                self.items.append(frame["line"]["ext"][0])
         self.page.take(json.loads(encode(self.short(frame))))
         return True
 
@@ -76,6 +78,12 @@ class RelayMachine(RuleBasedStateMachine):
     @rule()
     def not_a_line(self) -> None:
         self.relay.raw("?")
+
+    @precondition(lambda self: not self.relay.finished)
+    @rule(size=st.integers(0, 300))
+    def line_without_text(self, size: int) -> None:
+        self.items.append(len(self.items) + 1)
+        self.relay.line({"error": "x" * size, "ext": [self.items[-1]]})
 
     @precondition(lambda self: not self.relay.finished)
     @rule(more=WORDS)
@@ -129,7 +137,10 @@ class SmallRelayMachine(RelayMachine):
     """The same with bounds so small that gaps and merged cuts happen all the time."""
 
     def __init__(self) -> None:
-        self._bounds = {"MAX_ITEMS": 3, "MAX_CUTS": 2, "MAX_INDEX": 4, "INDEX_STEP": 8}
+        self._bounds = {
+            "MAX_ITEMS": 3, "MAX_CUTS": 2, "MAX_INDEX": 4, "INDEX_STEP": 8, "PIECE": 20, "PIECES": 8,
+            "MAX_ITEM_CHARS": 200,
+        }  # fmt: skip
         self._before = {name: getattr(relay_module, name) for name in self._bounds}
         for name, value in self._bounds.items():
             setattr(relay_module, name, value)

@@ -129,8 +129,41 @@ def test_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_store, "MAX_RUNNING", MAX_PER_SESSION + 1)
     assert 429 == refused(lambda: world.stream(100, "third"))
     for _ in range(MAX_READERS):
-        world.store.read(streams[0], 0, "http")
+        world.store.read(streams[0], 0, "websocket")
     assert 429 == refused(lambda: world.store.read(streams[0], 0, "http"))
+
+
+def test_a_reader_too_many_takes_the_place_of_the_oldest_over_http(world: World) -> None:
+    """Connections that died without a word do not keep the page from its own answer."""
+    stream = world.stream()
+    socket = world.store.read(stream, 0, "websocket")
+    dead = [world.store.read(stream, 0, "http") for _ in range(MAX_READERS - 1)]
+    comes = world.store.read(stream, 0, "http")
+
+    assert [socket, *dead[1:], comes] == stream.relay.readers
+    assert {"http": MAX_READERS - 1, "websocket": 1} == world.store.snapshot()["readers"]
+
+
+def test_readers_of_what_has_ended_count(world: World) -> None:
+    """Whoever still reads an answer that has ended, or is not kept any more, is in the figures."""
+    stream = world.stream(text="x")
+    reader = world.store.read(stream, 0, "http")
+    world.store.finish(stream, "completed")
+    world.clock.advance(601)
+
+    assert (0, {"http": 1, "websocket": 0}) == (
+        world.store.snapshot()["kept"], world.store.snapshot()["readers"]
+    )  # fmt: skip
+    world.store.leave(stream, reader)
+    assert {"http": 0, "websocket": 0} == world.store.snapshot()["readers"]
+
+
+def test_what_nobody_ever_reads_is_stopped(world: World) -> None:
+    """A stream that is asked for and never read has its grace period, like one that is left."""
+    stream = world.stream()
+    world.clock.advance(31)
+
+    assert "cancelled" == stream.relay.outcome
 
 
 def test_unknown_gone_and_another_session(world: World) -> None:
