@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -104,24 +105,35 @@ class CallReport:
             error_id=self._error_id,
         )
 
-    def tell(self, cause: Classification, *, attempts: int, waited: float, partial: bool) -> list[Any]:
-        """Leave a notice with the chat; returns events that say it where there is no chat seam to do so."""
+    def tell(
+        self,
+        cause: Classification,
+        *,
+        attempts: int,
+        waited: float,
+        partial: bool,
+        because: Classification | None = None,
+    ) -> list[Any]:
+        """Leave a notice with the chat; returns events that say it where there is no chat seam to do so.
+
+        `because` is the failure that led to `cause`, if that was another call's.
+        """
         chat = self._chat
-        notice = self._pulse.recovery.explain(
-            cause,
+        explain = functools.partial(
+            self._pulse.recovery.explain,
             host=self._endpoint.known,
             model=self.model,
             base_url=self._endpoint.shown,
-            attempts=attempts,
-            waited=waited,
             language=chat.language if chat is not None else "en",
             where_set=chat.model_set_in if chat is not None else None,
-            partial=partial,
         )
+        notices = [explain(cause, attempts=attempts, waited=waited, partial=partial)]
+        if because is not None:
+            notices.append(explain(because))
         if chat is not None and chat.pump_task is not None:
-            chat.notices.append(notice)
+            chat.notices.extend(notices)
             return []
-        return [text_event("\n\n" + notice)]
+        return [text_event("\n\n" + notice) for notice in notices]
 
     def _asked(self, chat: Chat, attempt: int) -> None:
         self._publish(

@@ -65,8 +65,10 @@ class ModelCall:
         self._chat: Chat | None = current_chat.get()
         self._endpoint = Endpoint.of(self._client.base_url)
         self._report = CallReport(pulse, self._chat, self._endpoint, str(model.model))
-        self._breaker = pulse.recovery.breakers.get(f"llm:{self._report.host}")
+        # A router serves many models, and one that is down says nothing about the others.
+        self._breaker = pulse.recovery.breakers.get(f"llm:{self._report.host} {self._report.model}".rstrip())
         self._attempt = 0
+        self._requests = 0
         self._waited = 0.0
         self._once_more: Counter[str] = Counter()
         self._unknown_tools = 0
@@ -93,6 +95,7 @@ class ModelCall:
             failure: BaseException
             try:
                 lease = self._breaker.acquire()
+                self._requests += 1
                 watch = self._watch()
                 source = None
                 try:
@@ -300,7 +303,13 @@ class ModelCall:
 
     def _tell(self, cause: Classification) -> list[Any]:
         partial = bool(self._kept or self._length())
-        return self._report.tell(cause, attempts=self._attempt, waited=self._waited, partial=partial)
+        because = None
+        if cause.kind == "circuit_open":
+            # What this call has met tells more than that others met it too.
+            cause, because = (self._retried, None) if self._retried is not None else (cause, self._breaker.cause)
+        return self._report.tell(
+            cause, attempts=self._requests, waited=self._waited, partial=partial, because=because
+        )
 
     # -- the consumer ----------------------------------------------------------------------------
 
@@ -327,6 +336,7 @@ class ModelCall:
         while True:
             self._attempt += 1
             lease = self._breaker.acquire()
+            self._requests += 1
             try:
                 answer = await get_response(*self._arguments.args, **self._arguments.kwargs)
             except asyncio.CancelledError:

@@ -48,7 +48,8 @@ class BreakerLimits(NamedTuple):
     """A breaker opens when at least `min_calls` of the last `window` seconds ended and `share` of them
     failed.
 
-    It stays open for `open_for` seconds; then `probes` calls at a time may try. One that succeeds closes it.
+    It stays open for `open_for` seconds; then `probes` calls at a time may try. One that succeeds closes it. If
+    nobody tries within another `window`, it closes by itself: what was counted is out of date.
     """
 
     share: float = 0.5
@@ -103,6 +104,7 @@ class CircuitBreaker:
         self._epoch = 0
         self._probing = 0
         self._open_until = 0.0
+        self._cause: Classification | None = None
         self._window: deque[list[float]] = deque()  # [slot, calls, failures], at most _SLOTS + 1 of them
 
     def __repr__(self) -> str:
@@ -112,6 +114,7 @@ class CircuitBreaker:
     @property
     def state(self) -> str:
         """closed, open or half_open. An open one whose time is up lets the next call through: half_open."""
+        self._forget()
         if self._state is State.OPEN and self._clock() >= self._open_until:
             return State.HALF_OPEN.value
         return self._state.value
@@ -122,12 +125,22 @@ class CircuitBreaker:
         return max(0.0, self._open_until - self._clock()) if self._state is State.OPEN else 0.0
 
     @property
+    def cause(self) -> Classification | None:
+        """What the last failure was, for a caller who is refused: only its kind, type and status; None if closed.
+
+        The words of a server may quote what another user has asked.
+        """
+        return self._cause if self._state is not State.CLOSED else None
+
+    @property
     def idle(self) -> bool:
         """True if it may be forgotten: closed and without a call in the window."""
+        self._forget()
         return self._state is State.CLOSED and self._counts()[1] == 0
 
     def acquire(self) -> Lease:
         """A lease for one call. Raises CircuitOpen, with the seconds left, while the breaker is open."""
+        self._forget()
         if self._state is State.OPEN:
             if self._clock() < self._open_until:
                 raise CircuitOpen(self.name, self.retry_in)
@@ -156,19 +169,29 @@ class CircuitBreaker:
 
     def snapshot(self) -> dict[str, Any]:
         """Name, state, failures and calls of the window, seconds until the next try."""
+        state = self.state
         failures, calls = self._counts()
         return {
             "name": self.name,
-            "state": self.state,
+            "state": state,
             "failures": failures,
             "calls": calls,
             "retry_in": round(self.retry_in, 3),
         }
 
-    def _ended(self, lease: Lease, failed: bool | None) -> None:
-        """The result of a lease: True failed, False succeeded, None neither."""
+    def _forget(self) -> None:
+        """Close it if its pause is long over and nobody has come to try."""
+        if self._state is State.CLOSED or self._probing:
+            return
+        if self._clock() >= self._open_until + self._limits().window:
+            self._move(State.CLOSED)
+
+    def _ended(self, lease: Lease, failed: bool | None, cause: Classification | None = None) -> None:
+        """The result of a lease: True failed (of `cause`, if that is known), False succeeded, None neither."""
         if lease.epoch != self._epoch:
             return
+        if failed:
+            self._cause = cause
         if lease.probe:
             self._probing -= 1
             if failed is None:
@@ -266,16 +289,18 @@ class Lease:
         elif verdict.kind == "circuit_open" or verdict.severity in (Severity.LOW, Severity.CRITICAL):
             self.cancelled()
         elif verdict.counts_against_upstream:
-            self.failure()
+            self._end(
+                True, verdict._replace(message="", code=None, retry_after=None, url=None, redirected_to=None)
+            )
         elif verdict.status is not None or verdict.severity is Severity.MEDIUM:
             self.success()
         else:
             self.cancelled()
 
-    def _end(self, failed: bool | None) -> None:
+    def _end(self, failed: bool | None, cause: Classification | None = None) -> None:
         if self._open:
             self._open = False
-            self._breaker._ended(self, failed)
+            self._breaker._ended(self, failed, cause)
 
     def __enter__(self) -> Lease:
         return self

@@ -64,7 +64,8 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     "dns": _medium("The host's name was not found.", upstream=True),
     "server_error": _medium("The server failed (500 and its like).", upstream=True),
     "overloaded": _medium("The server is overloaded or still loading the model.", upstream=True),
-    "rate_limited": _medium("Too many requests or tokens in a short time.", upstream=True),
+    # A limit is one key's: to others the server answers, and Retry-After says how long to wait.
+    "rate_limited": _medium("Too many requests or tokens in a short time."),
     "circuit_open": _medium("The server failed so often that it is left alone for a while.", retryable=False),
     "mcp": _medium(
         "An MCP server reported an error; its tools are missing, the chat goes on.", retryable=False

@@ -166,11 +166,12 @@ def _waiting() -> list[str]:
         "## Circuit breaker",
         "",
         *_prose(
-            f"""One for each base URL and each MCP server. It opens when at least {limits.min_calls} calls of
+            f"""One for each model of a server. It opens when at least {limits.min_calls} calls of
             the last {limits.window:g} s have ended and {limits.share:.0%} of them failed. Open, it
             refuses at once and tells the seconds left; after {limits.open_for:g} s it lets
             {limits.probes} call through as a probe, whose success closes it. Cancelled calls count as
-            neither, and results of calls that began before the last change of state are ignored."""
+            neither, and results of calls that began before the last change of state are ignored. An open
+            one that nobody has called for another {limits.window:g} s closes by itself."""
         ),
         "All these numbers are settings.",
     ]

@@ -12,6 +12,7 @@ import pytest
 from backend.copilot.notices import strip
 from tests.integration.fault_rows import ENVIRONMENT, FULL
 from tests.integration.test_chats import metrics_of, pulse_of, warm
+from tests.support import net
 from tests.support.host import PLUGIN, STANDIN, Host
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import (
@@ -66,6 +67,50 @@ async def test_a_server_that_keeps_failing_is_left_alone_and_probed_again(llm: F
         assert FULL == (await host.chat(session="a")).text
         metrics = await metrics_of(host)
         assert ["closed"] == [row["state"] for row in metrics["errors"]["breakers"]]
+
+
+async def test_the_cause_is_told_when_the_breaker_opens_and_after(llm: FaultServer) -> None:
+    """Whom the open breaker refuses reads what is wrong with the server, and how often it was really asked."""
+    limits = {**ENVIRONMENT, "COPILOT_PULSE_BREAKER_MIN_CALLS": "5", "COPILOT_PULSE_BREAKER_OPEN": "60"}
+    url = net.refused_url("/v1")
+    async with Host(NODES, llm=llm, env=limits) as host:
+        await warm(host, llm, "a")
+        first, second, third = [await host.chat(session="a", llm=url) for _ in range(3)]
+
+    assert "Tried 4 times" in first.text
+    assert "refused" in second.text
+    assert "left alone" not in second.text and "Tried" not in second.text
+    assert "left alone" in third.text and "refused" in third.text
+
+
+async def test_a_rate_limit_of_one_key_stops_nobody_else(llm: FaultServer) -> None:
+    """The limit is one user's; another one with a key of their own is answered."""
+    limits = {**ENVIRONMENT, "COPILOT_PULSE_BREAKER_MIN_CALLS": "2"}
+    async with Host(NODES, llm=llm, env=limits) as host:
+        await warm(host, llm, "a", "b")
+        llm.plan(status(429))
+        for _ in range(2):
+            await host.chat(session="a")
+        asked = len(llm.chats)
+        llm.plan(answer())
+        chat = await host.chat(session="b", headers={"Openai-Api-Key": "another-key-0123456789"})
+
+    assert (8, FULL) == (asked, chat.text)
+
+
+async def test_a_broken_model_stops_no_other_model_of_its_server(llm: FaultServer) -> None:
+    """At a router, one model that is down says nothing about the next."""
+    limits = {**ENVIRONMENT, "COPILOT_PULSE_BREAKER_MIN_CALLS": "2"}
+    async with Host(NODES, llm=llm, env=limits) as host:
+        await warm(host, llm, "a")
+        llm.plan(status(503))
+        await host.chat(session="a", model="vendor/bad-model")
+        states = {row["name"]: row["state"] for row in (await metrics_of(host))["errors"]["breakers"]}
+        llm.plan(answer())
+        chat = await host.chat(session="a", model="good-model")
+
+    assert [f"llm:127.0.0.1:{llm.port} vendor/bad-model"] == [name for name, state in states.items() if state == "open"]
+    assert FULL == chat.text
 
 
 async def test_a_chat_that_is_stopped_counts_for_no_breaker(llm: FaultServer) -> None:

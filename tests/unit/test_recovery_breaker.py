@@ -241,7 +241,7 @@ def refusal(status: int) -> UnexpectedBody:
 @pytest.mark.parametrize(
     ("error", "counted"),
     [
-        (None, "s"), (TimeoutError(), "f"), (ConnectionRefusedError(), "f"), (refusal(500), "f"), (refusal(429), "f"),
+        (None, "s"), (TimeoutError(), "f"), (ConnectionRefusedError(), "f"), (refusal(500), "f"), (refusal(429), "s"),
         (refusal(401), "s"), (refusal(400), "s"), (refusal(404), "s"), (StreamTruncated(3), "s"), (EmptyAnswer(), "s"),
         (asyncio.CancelledError(), "c"), (MemoryError(), "c"), (KeyError("x"), "c"), (CircuitOpen("x", 1), "c"),
     ],
@@ -252,6 +252,49 @@ def test_settle_by_classification(breaker: CircuitBreaker, error: BaseException 
     row = breaker.snapshot()
 
     assert {"s": (0, 1), "f": (1, 1), "c": (0, 0)}[counted] == (row["failures"], row["calls"])
+
+
+def test_the_last_cause_is_kept_for_those_who_are_refused(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    """Its kind, type and status; a server's words may quote another user's prompt, and an address may hold a key."""
+    calls(breaker, "ff")
+    for error in (ConnectionRefusedError("no"), refusal(500)):
+        breaker.acquire().settle(classify(error))
+    cause = breaker.cause
+
+    assert cause is not None
+    assert ("server_error", 500, "", None, None) == (cause.kind, cause.status, cause.message, cause.code, cause.url)
+    clock.advance(20)
+    breaker.acquire().success()
+    assert breaker.cause is None
+
+
+@pytest.mark.parametrize("half_open", [False, True], ids=["open", "probe cancelled"])
+def test_an_open_breaker_that_nobody_calls_is_forgotten(clock: FakeClock, half_open: bool) -> None:
+    """A server that was given up for another one does not keep a warning in health for ever."""
+    told: list[str] = []
+    breaker = CircuitBreaker("x", LIMITS, clock=clock, on_change=lambda change: told.append(change.state))
+    opened(breaker, clock)
+    if half_open:
+        breaker.acquire().cancelled()
+    clock.advance(59)
+    assert "half_open" == breaker.snapshot()["state"]
+    clock.advance(1)
+
+    assert ("closed", 0) == (breaker.snapshot()["state"], breaker.snapshot()["calls"])
+    assert breaker.idle
+    assert "closed" == told[-1]
+    assert not breaker.acquire().probe
+
+
+def test_a_probe_under_way_is_not_forgotten(breaker: CircuitBreaker, clock: FakeClock) -> None:
+    """A slow model may take its time: the probe decides, and until then the others wait."""
+    probe = opened(breaker, clock).acquire()
+    clock.advance(1000)
+    with pytest.raises(CircuitOpen):
+        breaker.acquire()
+    probe.failure()
+
+    assert "open" == breaker.state
 
 
 def test_probe_now_and_reset(breaker: CircuitBreaker) -> None:
