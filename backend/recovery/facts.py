@@ -101,7 +101,7 @@ def gather(error: BaseException) -> Facts:
     else:
         message = (_beginning(said) if isinstance(body, str) else said) or _own_words(error, raw, body)
     # The raw text of an API error repeats its body, which may repeat the prompt: words in it prove nothing.
-    rest = "" if said else raw[:_REST] if body else raw
+    rest = _limits(body) if said else raw[:_REST] if body else raw
     return Facts(
         error=error,
         name=_short(type(error)),
@@ -139,7 +139,7 @@ def retry_after(facts: Facts, *, wall: Callable[[], float] = time.time) -> float
     own = safe(facts.error, "retry_in")
     if isinstance(own, (int, float)) and not isinstance(own, bool):
         return max(0.0, float(own))
-    return _asked_wait(facts.text)
+    return asked_wait(facts.text)
 
 
 def safe(thing: Any, name: str) -> Any:
@@ -247,6 +247,25 @@ def _body_facts(body: Any) -> tuple[str, str | None, str | None]:
     return (said or "").strip(), code, _word(body.get("type"))
 
 
+def _limits(body: Any) -> str:
+    """Which limits were hit, and for how long, by the details of Google's errors: words for the rules."""
+    if isinstance(body, (list, tuple)) and body:
+        body = body[0]
+    inner = body.get("error", body) if isinstance(body, Mapping) else None
+    details = inner.get("details") if isinstance(inner, Mapping) else None
+    words: list[str] = []
+    for detail in details[:20] if isinstance(details, list) else ():
+        if not isinstance(detail, Mapping):
+            continue
+        violations = detail.get("violations")
+        for hit in violations[:20] if isinstance(violations, list) else ():
+            if isinstance(hit, Mapping):
+                words.append(str(hit.get("quotaId", ""))[:200])
+        if isinstance(detail.get("retryDelay"), str):
+            words.append(f"retry in {detail['retryDelay'][:20]}")
+    return " ".join(words)
+
+
 def _beginning(body: str) -> str:
     """What a body that is no JSON says first. Servers that are no model's echo the request behind it."""
     return " ".join(body.partition("{")[0].split())[:_PLAIN].rstrip(" :[(\"'")
@@ -263,7 +282,8 @@ def _own_words(error: BaseException, raw: str, body: Any) -> str:
     return raw
 
 
-def _asked_wait(text: str) -> float | None:
+def asked_wait(text: str) -> float | None:
+    """Seconds that a server's words (in lower case) ask to wait; None if they name no time."""
     found = w.WAIT.search(text)
     if found is None:
         return None

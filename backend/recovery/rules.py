@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 
 from . import errors
 from . import words as w
-from .facts import Facts
+from .facts import Facts, asked_wait
 from .lazy import LazyPattern
 
 _HAS_VERSION: Final = LazyPattern(r"/(?:v\d|openai|compatible-mode)")
+_SOON: Final = 120.0
 _TWICE: Final = LazyPattern(r"/(chat/completions|completions|responses|messages)/.{0,40}chat/completions")
 
 
@@ -101,9 +102,19 @@ def _address_may_be_wrong(facts: Facts) -> bool:
     return facts.status is None or facts.status < 400 or facts.status in (404, 405, 406, 410, 415)
 
 
-def _not_too_large(facts: Facts) -> bool:
-    """No wait helps a single request that is larger than the limit per minute."""
-    return "too large" not in facts.text
+def _heals_soon(facts: Facts) -> bool:
+    """A limit for a short time, whatever else is said of quotas. No wait helps a request larger than the limit,
+    nor an account whose limit is none."""
+    if "too large" in facts.text or w.NO_LIMIT.search(facts.text) or w.PER_DAY.search(facts.text):
+        return False
+    if w.PER_MINUTE.search(facts.text):
+        return True
+    wait = asked_wait(facts.text)
+    return wait is not None and wait <= _SOON and not facts.codes & w.QUOTA_CODES
+
+
+def _names_no_time(facts: Facts) -> bool:
+    return asked_wait(facts.text) is None
 
 
 _GONE = (
@@ -228,14 +239,16 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("tls", "A plain request to an encrypted port", spoken=True, words=w.PLAIN_TO_TLS),
     Rule(
         "rate_limited",
-        "429 with a limit that heals soon",
+        "429 with a limit per minute or hour, or with a wait of 2 min at most",
         status=(429,),
-        words=w.PER_MINUTE,
-        when=_not_too_large,
+        when=_heals_soon,
     ),
     Rule("quota", "402", status=(402,)),
+    Rule("quota", "429 with a limit for hours or a day", status=(429,), words=w.PER_DAY, when=_names_no_time),
     Rule("quota", "Credit or quota used up", spoken=True, codes=w.QUOTA_CODES, words=w.QUOTA),
+    Rule("bad_request", "An image is too large", status=(400, 413, 422), words=w.IMAGE_TOO_LARGE),
     Rule("context_too_long", "Context exceeded", spoken=True, codes=w.CONTEXT_CODES, words=w.CONTEXT),
+    Rule("malformed", "The model failed to write a tool call", spoken=True, codes=w.TOOL_CALL_CODES),
     Rule("no_tools", "Tools not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS),
     Rule("content_filter", "Content refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
     Rule("model_not_found", "Model unknown", codes=w.MODEL_CODES, words=w.MODEL, spoken=True, when=_says_why),

@@ -45,7 +45,11 @@ NO_ROUTE: Final = _any(
     r"无效的(?:url|路径)",
 )
 
-_TOOL = r"(?:tools?\b|tool[_ -](?:use|calls?|calling|choice)|function[_ -]?call(?:s|ing)?|工具调用|函数调用)"
+# Not the options that go with tools, nor the messages of a tool: a model may lack these and still call tools.
+_TOOL = (
+    r"(?:(?<!parallel )(?<!role ['\"`])\b(?:tools?\b(?! (?:message|result|output|name|type))"
+    r"|tool[_ -](?:use|calls?|calling)|function[_ -]?call(?:s|ing)?)|工具调用|函数调用)"
+)
 _NOT = r"(?:not support|n't support|unsupported|not enabled|not available|no support|不支持|未开启)"
 NO_TOOLS_CODES: Final = _codes("tools_not_supported 20037")
 NO_TOOLS: Final = _any(
@@ -55,6 +59,9 @@ NO_TOOLS: Final = _any(
     r"requires? --(?:enable-auto-tool-choice|jinja|tool-call-parser)",
 )
 
+IMAGE_TOO_LARGE: Final = _any(r"images?\b[^.\n]{0,20}(?:is |are )?too (?:large|big)")
+# The model's fault of this one answer: the next is another.
+TOOL_CALL_CODES: Final = _codes("tool_use_failed")
 CONTEXT_CODES: Final = _codes(
     "context_length_exceeded context_window_exceeded exceed_context_size_error string_above_max_length "
     "max_tokens_exceeded request_too_large tokens_limit_reached model_max_prompt_tokens_exceeded 1261 2013"
@@ -76,6 +83,8 @@ CONTEXT: Final = _any(
     r"(?:输入|提示词?|prompt|文本)[^。\n]{0,10}(?:过长|超长|太长)",
 )
 
+PER_DAY: Final = _any(r"per[ _-]?day", r"/ ?day\b", r"每[天日]", r"\d ?小时的?使用上限")
+NO_LIMIT: Final = _any(r"\blimit: 0\b")
 PER_MINUTE: Final = _any(
     r"per[ _-]?(?:minute|second|hour|min\b|sec\b)",
     r"/ ?(?:min|minute|sec)\b",
@@ -155,6 +164,8 @@ MODEL: Final = _any(
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
     r"(?:no such|unknown|invalid|unsupported|unrecognized) model",
     r"no endpoints found",
+    r"not a chat model",
+    r"only supported in v1/(?:responses|completions)",
     r"not a valid model",
     r"模型[^。\n]{0,60}(?:不存在|未找到|无效|不可用|未开通|已下线)",
     r"不存在[^。\n]{0,8}模型",
@@ -206,6 +217,7 @@ AUTH: Final = _any(
     r"authentication (?:fails|failed|error)",
     r"unauthori[sz]ed",
     r"not authenticated",
+    rf"{_KEY}[^.\n]{{0,30}}\bleaked",
     r"无效的(?:令牌|api|密钥|key)",
     r"(?:令牌|密钥|api ?key)[^。\n]{0,10}(?:无效|错误|过期|不正确|不存在|失效)",
     r"(?:身份验证|鉴权|认证)(?:失败|错误)",

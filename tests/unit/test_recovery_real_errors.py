@@ -214,6 +214,39 @@ BODIES: list[tuple[str, int, Any, str]] = [
 ]  # fmt: skip
 
 
+def gemini(says: str, *quotas: str, delay: str = "") -> Any:
+    """A 429 of Gemini's compatible interface, with the limits that were hit in its details."""
+    details: list[Any] = [{"@type": "QuotaFailure", "violations": [{"quotaId": quota} for quota in quotas]}]
+    if delay:
+        details.append({"@type": "RetryInfo", "retryDelay": delay})
+    told = f"You exceeded your current quota, please check your plan and billing details. {says}"
+    return [{"error": {"code": 429, "message": told, "status": "RESOURCE_EXHAUSTED", "details": details}}]
+
+
+_MINUTE, _DAY = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
+BODIES += [
+    ("gemini wait", 429, gemini("Please retry in 41.2s."), "rate_limited"),
+    ("gemini minute", 429, gemini("limit: 15", _MINUTE), "rate_limited"),
+    ("gemini day", 429, gemini("Please retry in 20s.", _DAY), "quota"),
+    ("gemini minute and day", 429, gemini("Please retry in 20s.", _MINUTE, _DAY), "quota"),
+    ("gemini none at all", 429, gemini("limit: 0\nPlease retry in 20s.", _MINUTE), "quota"),
+    ("openai quota with a wait", 429, {"error": {"message": "You exceeded your current quota. Retry in 20s", "code": "insufficient_quota"}}, "quota"),
+    ("openrouter free day", 429, {"error": {"message": "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 requests per day", "code": 429}}, "quota"),
+    ("openai day", 429, {"error": {"message": "Rate limit reached on requests per day (RPD): Limit 200. Please try again in 7m12s.", "code": "rate_limit_exceeded"}}, "rate_limited"),
+    ("zhipu 5 hours", 429, {"error": {"message": "已达到 5 小时的使用上限。您的限额将在 2026-11-22 20:00:00 重置。", "code": "1308"}}, "quota"),
+    ("option parallel_tool_calls", 400, {"error": {"message": "Unsupported parameter: 'parallel_tool_calls' is not supported with this model."}}, "bad_request"),
+    ("option parallel_tool_calls in backticks", 400, {"error": {"message": "`parallel_tool_calls` is not supported"}}, "bad_request"),
+    ("option tool_choice", 400, {"error": {"message": "Unsupported value: 'tool_choice' does not support 'required' with this model."}}, "bad_request"),
+    ("tool messages", 400, {"error": {"message": "messages with role 'tool' must follow 'tool_calls'. Tool messages are not supported here"}}, "bad_request"),
+    ("option tools", 400, {"error": {"message": "Unsupported parameter: 'tools' is not supported with this model."}}, "no_tools"),
+    ("responses only", 404, {"error": {"message": "This model is only supported in v1/responses and not in v1/chat/completions."}}, "model_not_found"),
+    ("no chat model", 404, {"error": {"message": "This is not a chat model and thus not supported in the v1/chat/completions endpoint."}}, "model_not_found"),
+    ("leaked key", 403, {"error": {"message": "Your API key was reported as leaked. Please use another API key.", "status": "PERMISSION_DENIED"}}, "auth"),
+    ("image too large", 400, {"error": {"message": "The model's input image is too large. Images must be smaller than 20 MB"}}, "bad_request"),
+    ("groq tool call", 400, {"error": {"message": "Failed to call a function. Please adjust your prompt.", "code": "tool_use_failed", "failed_generation": "x"}}, "malformed"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(("status", "body", "kind"), [b[1:] for b in BODIES], ids=[b[0] for b in BODIES])
 async def test_body_of_a_provider(server: FaultServer, status: int, body: Any, kind: str) -> None:
     """What each provider says in its own words, in English or Chinese, is understood."""
@@ -366,11 +399,12 @@ async def test_no_key_at_all() -> None:
         (s.status(429, retry_at=4000), 2000, 4001),
         (s.status(429, retry_at=-4000), 0, 0),
         (s.status(429, bodies.OPENAI_429_RATE), 6, 6),
+        (s.status(429, gemini("", _MINUTE, delay="41.5s")), 41.5, 41.5),
         (s.status(429, retry_after="soon"), None, None),
         (s.status(429, retry_after="nan"), None, None),
         (s.status(400, retry_after=7), None, None),
     ],
-    ids=["seconds", "fraction", "milliseconds", "date", "past", "in words", "nonsense", "nan", "no retry"],
+    ids=["seconds", "fraction", "milliseconds", "date", "past", "words", "details", "nonsense", "nan", "no retry"],
 )
 async def test_wait_that_the_server_asks_for(
     server: FaultServer, plan: Plan, low: float | None, high: float | None
