@@ -58,7 +58,8 @@ export function createFormat(locale) {
   const format = {
     number: (value, digits) =>
       !known(value) ? NONE : digits === undefined ? brief(value) : fixed[Math.min(3, digits)].format(value),
-    compact: (value) => (!known(value) ? NONE : Math.abs(value) < 1000 ? brief(value) : short.format(value)),
+    // Up to four digits as they are, so that the same figure looks the same wherever it stands.
+    compact: (value) => (!known(value) ? NONE : Math.abs(value) < 9999.5 ? brief(value) : short.format(value)),
     percent: (share) => {
       if (!known(share)) return NONE;
       const value = share * 100;

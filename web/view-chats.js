@@ -9,13 +9,14 @@ import { button, h, keyedList, setAttr, setText, show } from "./dom.js";
 const ENDED = new Set(["done", "failed", "cancelled"]);
 const FEW = 3;
 const MANY = 20;
+/** From here on systems pick ports at random; model servers have theirs below. */
+const RANDOM_PORTS = 32_768;
 
 /** @param {ViewContext} context @returns {import("./types").View} */
 export function createChats(context) {
   const { t, service, signal } = context;
-  const running = h("ul", { class: "cpulse-list" });
-  const ended = h("ul", { class: "cpulse-list" });
-  const empty = h("p", { class: "cpulse-empty" });
+  const list = h("ul", { class: "cpulse-list" });
+  const empty = h("p", { class: "cpulse-empty", text: t("chats.none") });
   let all = false;
   const more = button({ label: "", text: "more", kind: "quiet" }, () => {
     all = !all;
@@ -23,17 +24,16 @@ export function createChats(context) {
   }, signal);
   const moreText = /** @type {HTMLElement} */ (more.lastElementChild);
   const count = h("span", { class: "cpulse-count" });
+  const idle = h("span", { class: "cpulse-idle", text: t("chats.idle") });
   const element = h(
     "section",
     { class: "cpulse-section cpulse-chats", "aria-label": t("sections.chats") },
-    h("h3", {}, t("sections.chats"), count),
+    h("h3", {}, t("sections.chats"), count, idle),
     empty,
-    running,
-    ended,
+    list,
     more,
   );
-  const showRunning = keyedList(running, (/** @type {ChatRow} */ row) => createRow(row, context));
-  const showEnded = keyedList(ended, (/** @type {ChatRow} */ row) => createRow(row, context));
+  const fill = keyedList(list, (/** @type {ChatRow} */ row) => createRow(row, context));
 
   function update() {
     const { snapshot } = service;
@@ -42,14 +42,16 @@ export function createChats(context) {
     const rows = snapshot.chat.current ?? [];
     const active = rows.filter((row) => !ENDED.has(row.state));
     const past = rows.filter((row) => ENDED.has(row.state));
-    setText(count, active.length ? String(active.length) : "");
+    setText(count, String(active.length));
     show(count, active.length > 0);
-    setText(empty, past.length ? t("chats.idle") : t("chats.none"));
-    show(empty, active.length === 0);
-    showRunning(active, (row) => row.chat_id);
-    showEnded(past.slice(0, all ? MANY : FEW), (row) => row.chat_id);
-    show(more, past.length > FEW);
-    const label = all ? t("chats.fewer") : t("chats.more", { n: Math.min(MANY, past.length) - FEW });
+    show(idle, active.length === 0 && past.length > 0);
+    show(empty, rows.length === 0);
+    // A chat that begins takes the place of the oldest one that is shown, so that what stands below stays where it is.
+    const shown = Math.max(active.length, all ? MANY : FEW);
+    fill([...active, ...past].slice(0, shown), (row) => row.chat_id);
+    const rest = Math.min(MANY, rows.length) - Math.max(FEW, active.length);
+    show(more, rest > 0);
+    const label = all ? t("chats.fewer") : t("chats.more", { n: rest });
     setText(moreText, label);
     setAttr(more, "aria-label", label);
     setAttr(more, "aria-expanded", String(all));
@@ -63,6 +65,7 @@ function createRow(first, { t, format, service, signal }) {
   const dot = h("span", { class: "cpulse-dot", "aria-hidden": "true" });
   const model = h("span", { class: "cpulse-row-title" });
   const host = h("span", { class: "cpulse-row-host" });
+  const when = h("time", { class: "cpulse-row-when" });
   const state = h("span", { class: "cpulse-state" });
   const figures = h("span", { class: "cpulse-figures" });
   const waited = h("span", { class: "cpulse-bar-wait" });
@@ -79,7 +82,7 @@ function createRow(first, { t, format, service, signal }) {
     "li",
     { class: "cpulse-row cpulse-chat" },
     dot,
-    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, model, host), h("div", { class: "cpulse-row-sub" }, state, figures), bar),
+    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, model, host, when), h("div", { class: "cpulse-row-sub" }, state, figures), bar),
     stop,
   );
 
@@ -87,8 +90,10 @@ function createRow(first, { t, format, service, signal }) {
   function update(row) {
     const over = ENDED.has(row.state);
     setAttr(element, "data-state", row.state);
-    setText(model, row.model || (row.kind === "debug" ? t("chats.debug") : t("chats.unnamed")));
-    setText(host, row.host ?? "");
+    const name = row.model || t("chats.unnamed");
+    setText(model, row.kind === "debug" ? `${t("chats.debug")} · ${name}` : name);
+    setText(host, plainHost(row.host ?? ""));
+    setText(when, row.started ? format.clock(row.started, true) : "");
     setText(state, stateText(row, t, format));
     setText(figures, figuresText(row, t, format));
     show(stop, !over && !service.stale);
@@ -100,17 +105,24 @@ function createRow(first, { t, format, service, signal }) {
     setAttr(bar, "title", row.first_token === null || row.first_token === undefined
       ? t("chats.barWaiting", { wait: format.seconds(seconds) })
       : t("chats.bar", { wait: format.seconds(wait), stream: format.seconds(Math.max(0, seconds - wait)) }));
-    show(bar, seconds > 0 && !over);
+    show(bar, seconds > 0);
     if (over) stop.disabled = true;
   }
   update(first);
   return { element, update };
 }
 
+/** Without a port that the system picked at random: it says nothing and is another one each time. @param {string} host */
+function plainHost(host) {
+  const [, name, port] = /^(127\.0\.0\.1|localhost|\[::1\]):(\d+)$/.exec(host) ?? [];
+  return Number(port) >= RANDOM_PORTS ? name : host;
+}
+
 /** @param {ChatRow} row @param {import("./types").Translate} t @param {import("./types").Format} format */
 function stateText(row, t, format) {
   if (row.state === "retrying") {
-    return t("states.retrying", { attempt: row.attempt ?? 1, of: row.of ?? 1, wait: format.duration(Math.ceil(row.retry_in ?? 0)) });
+    // The server counts retries; who reads counts attempts, and the first one was an attempt too.
+    return t("states.retrying", { attempt: row.attempt ?? 1, of: (row.of ?? 0) + 1, wait: format.duration(Math.ceil(row.retry_in ?? 0)) });
   }
   if (row.state === "tool") return t("states.tool", { tool: row.tool || "–" });
   return t(`states.${row.state}`);
@@ -122,8 +134,11 @@ function figuresText(row, t, format) {
   if (row.tokens) {
     parts.push(t("chats.tokens", { n: row.tokens, count: format.compact(row.tokens) }));
     const streaming = (row.seconds ?? 0) - (row.first_token ?? 0);
-    // While it waits for something else, the mean of the whole stretch says nothing about the model.
-    if (streaming > 0.2 && (row.state === "streaming" || row.state === "done")) parts.push(t("chats.speed", { rate: format.number(row.tokens / streaming) }));
+    // While it waits for something else, the mean of the whole stretch says nothing about the model. The first token
+    // opens the stretch and is no part of its speed, as in the tile and the chart.
+    if (row.tokens > 1 && streaming > 0.2 && (row.state === "streaming" || row.state === "done")) {
+      parts.push(t("chats.speed", { rate: format.number((row.tokens - 1) / streaming) }));
+    }
   }
   return parts.join(" · ");
 }

@@ -62,6 +62,7 @@ class Chat:
         self.language = language
         self.clock = clock
         self.started = clock()
+        self.started_wall = time.time()
         self.ended: float | None = None
         self.state: State = "waiting"
         self.detail = ""
@@ -185,6 +186,7 @@ class Chat:
             "model": self.model,
             "host": self.host,
             "agent": self.agent,
+            "started": round(self.started_wall, 3),
             "seconds": round(now - self.started, 3),
             "tokens": self.tokens,
             "length": self.length,

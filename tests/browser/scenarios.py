@@ -36,6 +36,7 @@ def _chat(number: int, state: str, **more: Any) -> Json:
         "tool": "",
         "first_token": None,
         "notice": False,
+        "started": 1_790_000_000.0 + 61 * number,
     }
     return row | more
 

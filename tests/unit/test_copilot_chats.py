@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -80,6 +81,14 @@ async def test_the_registry_keeps_the_last_fifty_and_stops_by_request() -> None:
     assert "cancelled" == mine.state
     assert "waiting" == other.state
     assert 50 + 2 == len(registry.snapshot())
+
+
+def test_chats_of_one_model_can_be_told_apart_by_their_time() -> None:
+    """Each row says when its chat began, as a wall time, so that a reader finds the one that is meant."""
+    before = time.time()
+    row = Chat(session=None).snapshot()
+
+    assert before - 0.001 <= row["started"] <= time.time() + 0.001
 
 
 def test_ids_cannot_be_guessed() -> None:
