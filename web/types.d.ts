@@ -22,6 +22,7 @@ export interface ChatRow {
   tool?: string | null;
   first_token?: number | null;
   notice?: string | null;
+  /** Wall time. */
   started?: number;
 }
 

@@ -59,12 +59,14 @@ function ofServer(snapshot, t, format) {
 }
 
 /**
+ * A health problem in words: in the reader's language if we have them, else the server's.
+ *
  * @param {HealthProblem} problem
  * @param {Snapshot} snapshot
  * @param {Translate} t
  * @param {Format} format
  */
-function problemText(problem, snapshot, t, format) {
+export function problemText(problem, snapshot, t, format) {
   const code = problem.code ?? "";
   const failure = FAILURES.has(code) ? newestFailure(snapshot) : null;
   const params = healthParams(problem.values ?? {}, format);
@@ -95,7 +97,7 @@ function healthParams(values, format) {
 }
 
 /** Seconds for which the server holds a failed chat for news. */
-const NEWS = 300;
+export const NEWS = 300;
 
 /**
  * The newest failure that tells why. That a server is left alone for a while is only what follows from it.

@@ -170,7 +170,7 @@ function summarise(event, { t, format }) {
     "chat.tool_called": () => [data.tool],
     "chat.tool_output": () => [data.tool, format.seconds(data.seconds)],
     "chat.agent_changed": () => [data.agent],
-    "chat.retrying": () => [t("log.retry", { attempt: data.attempt, of: data.of, wait: format.seconds(data.wait) }), data.error],
+    "chat.retrying": () => [t("log.retry", { attempt: data.attempt, of: Number(data.of) + 1, wait: format.seconds(data.wait) }), data.error],
     "chat.finished": () => [t(`log.outcomes.${data.outcome}`), format.seconds(data.seconds), t("chats.tokens", { n: data.tokens ?? 0, count: format.compact(data.tokens ?? 0) }), host],
     error: () => {
       const what = kindText(/** @type {import("./types").ErrorRow} */ (/** @type {unknown} */ (data)), t);

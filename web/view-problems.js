@@ -1,56 +1,77 @@
 // @ts-check
 /** What went wrong lately: the last errors with what became of each, and how often each type came. */
 
-import { h, keyedList, setAttr, setText, show } from "./dom.js";
-import { kindAdvice, kindText } from "./verdict.js";
+import { button, h, icon, keyedList, setAttr, setText, show } from "./dom.js";
+import { kindAdvice, kindText, NEWS, problemText } from "./verdict.js";
 
 /** @typedef {import("./types").ViewContext} ViewContext */
 /** @typedef {import("./types").ErrorRow} ErrorRow */
 
-const SHOWN = 5;
-const TYPES = 5;
+/** Few, because what stands below must not be pushed out of sight by a bad minute. */
+const FEW = 3;
+const MANY = 30;
+const TYPES = 8;
 const OUTCOMES = new Set(["retrying", "recovered", "gave_up", "cancelled", "ignored"]);
+/** Health checks that tell of a standstill; which one is worth telling, and for how long, the server decides. */
+const STALLS = new Set(["loop_stalled", "process_paused"]);
 
 /** @param {ViewContext} context @returns {import("./types").View} */
 export function createProblems(context) {
-  const { t, format, service } = context;
+  const { t, format, service, signal } = context;
   const list = h("ul", { class: "cpulse-list" });
-  const types = h("ul", { class: "cpulse-types", "aria-label": t("problems.byType") });
+  const none = h("p", { class: "cpulse-empty", text: t("problems.none") });
   const stall = h("p", { class: "cpulse-stall" });
-  const heading = h("h4", { text: t("problems.byType") });
+  let all = false;
+  const more = button({ label: "", text: "more", kind: "quiet" }, () => {
+    all = !all;
+    update();
+  }, signal);
+  const moreText = /** @type {HTMLElement} */ (more.lastElementChild);
+  const types = h("ul", { class: "cpulse-types", "aria-label": t("problems.byType") });
+  const byType = h("details", { class: "cpulse-by-type" }, h("summary", {}, icon("chevron"), h("span", { text: t("problems.byType") })), types);
   const element = h("section", { class: "cpulse-section cpulse-problems", "aria-label": t("sections.problems") },
-    h("h3", { text: t("sections.problems") }), list, stall, heading, types);
+    h("h3", { text: t("sections.problems") }), none, list, more, stall, byType);
   const fill = keyedList(list, (/** @type {Problem} */ row) => createRow(row, context));
   const fillTypes = keyedList(types, (/** @type {[string, number, number]} */ row) => createType(row, context));
-  return {
-    element,
-    update() {
-      const { snapshot } = service;
-      const rows = snapshot ? latest(snapshot.errors.recent ?? []) : [];
-      const stalled = snapshot?.system.last_stall;
-      show(element, rows.length > 0 || !!stalled);
-      if (element.hidden || !snapshot) return;
-      fill(rows.slice(0, SHOWN), keyOf);
-      setText(stall, stalled ? t("problems.stall", { seconds: format.seconds(stalled.seconds), frame: stalled.frame }) : "");
-      show(stall, !!stalled);
-      const counts = Object.entries(snapshot.errors.by_type ?? {}).sort((a, b) => b[1] - a[1]).slice(0, TYPES);
-      const most = counts.length ? counts[0][1] : 1;
-      show(heading, counts.length > 0);
-      fillTypes(counts.map(([name, n]) => [name, n, n / most]), ([name]) => name);
-    },
-  };
+
+  function update() {
+    const { snapshot } = service;
+    show(element, snapshot !== null);
+    if (!snapshot) return;
+    const rows = latest(snapshot.errors.recent ?? [], snapshot.time);
+    show(none, rows.length === 0);
+    fill(rows.slice(0, all ? MANY : FEW), keyOf);
+    show(more, rows.length > FEW);
+    const label = all ? t("problems.fewer") : t("problems.more", { n: Math.min(MANY, rows.length) - FEW });
+    setText(moreText, label);
+    setAttr(more, "aria-label", label);
+    setAttr(more, "aria-expanded", String(all));
+
+    const problem = (snapshot.health.problems ?? []).find(({ code }) => STALLS.has(code ?? ""));
+    const when = snapshot.system.last_stall?.time;
+    const told = problem ? problemText(problem, snapshot, t, format) : null;
+    setText(stall, told ? [when && t("problems.at", { time: format.clock(when, true) }), told.title, told.advice].filter(Boolean).join(" ") : "");
+    show(stall, told !== null);
+
+    const counts = Object.entries(snapshot.errors.by_type ?? {}).sort((a, b) => b[1] - a[1]).slice(0, TYPES);
+    const most = counts.length ? counts[0][1] : 1;
+    show(byType, counts.length > 0);
+    fillTypes(counts.map(([name, n]) => [name, n, n / most]), ([name]) => name);
+  }
+  return { element, update };
 }
 
 /** An error and how often the same came. @typedef {ErrorRow & { count: number }} Problem */
 
 /**
- * Newest first; of one failure (retrying, retrying, recovered) only its newest row, and failures of the same kind,
- * place and outcome as one with their number. Exported for its test.
+ * Newest first, what was given up lately before everything else; of one failure (retrying, retrying, recovered) only
+ * its newest row, and failures of the same kind, place and outcome as one with their number. Exported for its test.
  *
  * @param {readonly ErrorRow[]} recent
+ * @param {number} now  wall time
  * @returns {Problem[]}
  */
-export function latest(recent) {
+export function latest(recent, now) {
   const sorted = [...recent].sort((a, b) => b.time - a.time);
   const seen = new Set();
   /** @type {Map<string, Problem>} */
@@ -64,7 +85,9 @@ export function latest(recent) {
     if (same) same.count += 1;
     else found.set(key, { ...row, count: 1 });
   }
-  return [...found.values()];
+  const urgent = (/** @type {Problem} */ row) => row.outcome === "gave_up" && row.time > now - NEWS;
+  const rows = [...found.values()];
+  return [...rows.filter(urgent), ...rows.filter((row) => !urgent(row))];
 }
 
 /** @param {ErrorRow} row */
@@ -80,7 +103,8 @@ function createRow(first, { t, format, service }) {
   const outcome = h("span", { class: "cpulse-state" });
   const where = h("span", { class: "cpulse-figures" });
   const summary = h("summary", {}, h("span", { class: "cpulse-dot", "aria-hidden": "true" }),
-    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, what, count, when), h("div", { class: "cpulse-row-sub" }, outcome, where)));
+    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, what, count, when), h("div", { class: "cpulse-row-sub" }, outcome, where)),
+    icon("chevron"));
   const message = h("p", { class: "cpulse-message" });
   const advice = h("p", { class: "cpulse-advice" });
   const element = h("li", { class: "cpulse-row cpulse-problem" }, h("details", {}, summary, h("div", { class: "cpulse-detail" }, advice, message)));

@@ -62,11 +62,11 @@ def test_chats_with_their_states(panel: Page) -> None:
     states = panel.locator(".cpulse-chat .cpulse-state")
 
     expect(states.nth(0)).to_have_text("Streaming")
-    expect(states.nth(1)).to_have_text("Retrying 2 of 3 in 4 s")
+    expect(states.nth(1)).to_have_text("Attempt 2 of 4 broke; next in 4 s")
     expect(states.nth(2)).to_have_text("Calling search_nodes")
     expect(states.nth(3)).to_have_text("Waiting for the first token")
     expect(panel.locator(".cpulse-chat").first).to_contain_text("gpt-4.1-mini")
-    expect(panel.locator(".cpulse-chat").first).to_contain_text("6.4 s · 412 tokens · 74/s")
+    expect(panel.locator(".cpulse-chat").first).to_contain_text("6.4 s · 412 tokens · 73/s")
 
 
 def test_stop_button_stops_its_chat(panel: Page, fake: FakePulse) -> None:
@@ -90,12 +90,46 @@ def test_refused_stop_can_be_tried_again(panel: Page, fake: FakePulse) -> None:
 
 
 def test_more_of_the_ended_chats_on_demand(panel: Page) -> None:
-    """Three ended chats are shown, and the others after a click."""
-    ended = panel.locator(".cpulse-chat:is([data-state=done], [data-state=cancelled], [data-state=failed])")
-    expect(ended).to_have_count(3)
-    panel.get_by_role("button", name="Show 2 more").click()
+    """What runs is always shown, at least three chats in all, and the others after a click."""
+    chats = panel.locator(".cpulse-chat")
+    expect(chats).to_have_count(4)
+    panel.get_by_role("button", name="Show 5 more").click()
 
-    expect(ended).to_have_count(5)
+    expect(chats).to_have_count(9)
+
+
+def test_a_chat_that_begins_moves_nothing(fake: FakePulse, open_page: OpenPage) -> None:
+    """The charts stay where they are when a chat begins, retries and ends."""
+    page = show(fake, open_page, "recovered", width=400)
+    rows = fake.snapshot()["chat"]["current"]
+    height = "document.querySelector('.cpulse-chats').offsetHeight"
+    before = page.evaluate(height)
+    running = rows[0] | {"chat_id": "new", "model": "brand-new", "state": "streaming"}
+    states = ({"tokens": 40}, {"state": "retrying", "retry_in": 2.5}, {"state": "waiting"}, {"state": "done"})
+    for change in states:
+        chats = fake.snapshot()["chat"] | {"active": 1, "current": [running | change, *rows]}
+        fake.push(chat=chats)
+        expect(page.locator(".cpulse-chat").first).to_contain_text("brand-new")
+        assert page.evaluate(height) - before in (0, 32)  # "Show 1 more" came
+
+
+def test_chats_of_one_model_differ(fake: FakePulse, open_page: OpenPage) -> None:
+    """Each chat tells when it began and a debug run that it is one; a port that means nothing is left out."""
+
+    def change(snapshot: dict) -> None:  # type: ignore[type-arg]
+        for row in snapshot["chat"]["current"]:
+            row |= {"model": "scripted", "host": "127.0.0.1:42241"}
+        snapshot["chat"]["current"][2]["kind"] = "debug"
+
+    fake.change = change
+    page = show(fake, open_page, "recovered")
+    rows = page.locator(".cpulse-chat")
+    expect(rows).to_have_count(3)
+    whole = rows.all_inner_texts()
+
+    assert len({re.findall(r"\d\d:\d\d:\d\d", text)[0] for text in whole}) == 3
+    assert "42241" not in "".join(whole)
+    assert "Debug run" in whole[2]
 
 
 def test_retry_now(fake: FakePulse, open_page: OpenPage) -> None:
@@ -115,6 +149,8 @@ def test_problems_tell_what_became_of_each(fake: FakePulse, open_page: OpenPage)
     """Past errors stand newest first with their outcome; a click shows the advice and the server's words."""
     page = show(fake, open_page, "failing")
     rows = page.locator(".cpulse-problem")
+    expect(rows).to_have_count(3)
+    page.locator(".cpulse-problems").get_by_role("button", name="Show 1 more").click()
     expect(rows).to_have_count(4)
     expect(rows.nth(0)).to_contain_text("Given up")
     expect(rows.nth(1)).to_contain_text("Recovered")
@@ -122,8 +158,50 @@ def test_problems_tell_what_became_of_each(fake: FakePulse, open_page: OpenPage)
 
     expect(rows.nth(2).locator(".cpulse-detail")).to_contain_text("Set a valid API key")
     expect(rows.nth(2).locator(".cpulse-detail")).to_contain_text("HTTP 401")
+    page.get_by_text("Errors by type").click()
     expect(page.locator(".cpulse-type").first).to_contain_text("APIConnectionError")
-    expect(page.locator(".cpulse-stall")).to_contain_text("llm_api.py:88 list_models")
+
+
+def test_the_failure_of_the_headline_is_among_the_problems(fake: FakePulse, open_page: OpenPage) -> None:
+    """However much was mended since, what was given up lately is the first row; an old one is not."""
+
+    def change(snapshot: dict) -> None:  # type: ignore[type-arg]
+        now = snapshot["time"]
+        row = {"type": "T", "severity": "medium", "host": "h.example", "model": "m"}
+        kinds = ["timeout", "stalled", "truncated", "connection", "rate_limited", "overloaded"]
+        mended = [{**row, "kind": kind, "outcome": "recovered", "time": now - 5 * n} for n, kind in enumerate(kinds)]
+        lost = {**row, "kind": "html_body", "outcome": "gave_up", "time": now - 43}
+        old = {**row, "kind": "auth", "outcome": "gave_up", "time": now - 2000}
+        snapshot["errors"]["recent"] = [*mended, lost, old]
+        snapshot["health"]["problems"] = [
+            {"check": "chat:failures", "status": "warn", "code": "chats_failed", "values": {"failed": 1, "of": 7}}
+        ]
+
+    fake.change = change
+    page = show(fake, open_page, "failing")
+    told = "h.example answered with a web page"
+    expect(page.locator(".cpulse-verdict-title")).to_contain_text(told)
+    rows = page.locator(".cpulse-problem .cpulse-row-title")
+    expect(rows).to_have_count(3)
+    expect(rows.first).to_have_text(told)
+    page.get_by_role("button", name="Show 5 more").click()
+
+    expect(rows.last).to_have_text("The API key was refused by h.example")
+
+
+def test_a_standstill_is_told_while_the_server_warns_of_it(fake: FakePulse, open_page: OpenPage) -> None:
+    """A standstill is told with its time and cause while it is news; what happened once is not told for ever."""
+    page = show(fake, open_page, "failing")
+    expect(page.locator(".cpulse-stall")).to_be_hidden()
+    values = {"seconds": 1.8, "frame": "llm_api.py:88 list_models"}
+    problem = {"check": "loop:stall", "status": "warn", "code": "loop_stalled", "values": values}
+    fake.push(health={"status": "warn", "problems": [problem]})
+    stall = page.locator(".cpulse-stall")
+    expect(stall).to_contain_text("llm_api.py:88 list_models")
+    expect(stall).to_contain_text(re.compile(r"^\d\d:\d\d:\d\d: "))
+    fake.push(health={"status": "warn", "problems": [{**problem, "code": "process_paused"}]})
+
+    expect(stall).not_to_contain_text("llm_api.py")
 
 
 def test_open_problem_survives_an_update(fake: FakePulse, open_page: OpenPage) -> None:
@@ -235,7 +313,7 @@ def test_nothing_asked_yet(fake: FakePulse, open_page: OpenPage) -> None:
 
     expect(page.locator(".cpulse-verdict-title")).to_have_text("Copilot is ready.")
     expect(page.locator(".cpulse-chats")).to_contain_text("No chat yet.")
-    expect(page.locator(".cpulse-problems")).to_be_hidden()
+    expect(page.locator(".cpulse-problems")).to_contain_text("None so far.")
 
 
 def test_without_copilot(fake: FakePulse, open_page: OpenPage) -> None:

@@ -36,7 +36,7 @@ def test_numbers_as_people_read_them(lab: Page) -> None:
         "5 s", "1 min 5 s", "1 hr 2 min", "1 day 1 hr",
         "0 B", "999 B", "1.5 kB", "1.0 MB", "1.2 GB",
         "–", "0%", "0.5%", "10%", "50%", "100%",
-        "7", "12", "1.2K", "184.2K",
+        "7", "12", "1,234", "184.2K",
     ]  # fmt: skip
 
 
@@ -165,7 +165,8 @@ def test_repeated_failures_are_one_problem(lab: Page) -> None:
         {**row, "time": 4, "error_id": "c", "outcome": "recovered"},
     ]
     got = lab.evaluate(
-        "async (rows) => (await import('/web/view-problems.js')).latest(rows).map((r) => [r.time, r.outcome, r.count])",
+        """async (rows) => (await import('/web/view-problems.js'))
+          .latest(rows, 1000).map((r) => [r.time, r.outcome, r.count])""",
         rows,
     )
 
