@@ -18,6 +18,9 @@ import { shortName } from "./verdict.js";
  * @property {(() => Promise<unknown>) | null} retry
  */
 
+/** Share of failed calls from which on a model server that is still asked is not shown as a good one. */
+const FAILING = 0.25;
+
 /** @param {ViewContext} context @returns {import("./types").View} */
 export function createLinks(context) {
   const { t, service } = context;
@@ -120,14 +123,15 @@ function mcpRow(row, { t, format, service }) {
 /** @param {import("./types").BreakerRow} row @param {ViewContext} context @returns {LinkRow} */
 function breakerRow(row, { t, format, service }) {
   const notes = [];
+  const failing = row.state === "closed" && (row.failures ?? 0) >= FAILING * (row.calls || Infinity);
   if (row.state === "open" && row.retry_in) notes.push(t("links.probeIn", { wait: format.duration(Math.ceil(row.retry_in)) }));
   if (row.calls) notes.push(t("links.failures", { failures: row.failures ?? 0, n: row.calls }));
   return {
     key: row.name,
-    tone: row.state === "closed" ? "up" : row.state === "open" ? "down" : "half",
+    tone: failing ? "half" : row.state === "closed" ? "up" : row.state === "open" ? "down" : "half",
     title: shortName(row.name),
     host: "",
-    state: t(`links.states.${row.state}`),
+    state: t(`links.states.${failing ? "failing" : row.state}`),
     note: notes.join(" · "),
     retryLabel: t("links.retryName", { name: shortName(row.name) }),
     retry: row.state === "closed" ? null : () => service.probeBreaker(row.name),

@@ -2,7 +2,7 @@
 /** The event log: newest first, filtered, paused on demand, bounded, with every event's data behind a click. */
 
 import { button, h, icon, setAttr, setText, show } from "./dom.js";
-import { kindText } from "./verdict.js";
+import { kindText, known } from "./verdict.js";
 
 /** @typedef {import("./types").ViewContext} ViewContext */
 /** @typedef {import("./types").LogEvent} LogEvent */
@@ -11,7 +11,7 @@ import { kindText } from "./verdict.js";
 /** Rows in the page; the service keeps more, and a filter searches them all. */
 const ROWS = 150;
 const GROUPS = /** @type {const} */ (["important", "chat", "errors", "all"]);
-const NOISE = new Set(["http.request", "chat.delta", "stream.opened", "stream.closed", "chat.model"]);
+const NOISE = new Set(["http.request", "chat.delta", "stream.opened", "stream.closed", "chat.model", "chat.agent_changed"]);
 const TROUBLE = new Set(["error", "chat.retrying", "breaker.changed", "mcp.changed", "loop.stalled", "health.changed", "queue.zone"]);
 
 /** @param {ViewContext} context @returns {import("./types").View} */
@@ -31,7 +31,7 @@ export function createLog(context) {
   const pause = button({ label: t("log.pause"), icon: "pause", kind: "quiet" }, togglePause, signal);
   const list = h("ol", { class: "cpulse-log-list", tabindex: 0, "aria-label": t("sections.log") });
   const empty = h("p", { class: "cpulse-empty" });
-  const waiting = button({ label: "", text: "more", kind: "quiet" }, togglePause, signal);
+  const waiting = button({ label: "", icon: "play", text: "more" }, togglePause, signal);
   const waitingText = /** @type {HTMLElement} */ (waiting.lastElementChild);
   const element = h("section", { class: "cpulse-section cpulse-log", "aria-label": t("sections.log") },
     h("div", { class: "cpulse-head" }, h("h3", { text: t("sections.log") }), pause),
@@ -130,7 +130,8 @@ function createRow(event, context) {
     h("summary", {},
       h("time", { text: format.clock(event.time, true) }),
       h("span", { class: "cpulse-log-type", text: event.type }),
-      h("span", { class: "cpulse-log-text", text: summarise(event, context) })));
+      h("span", { class: "cpulse-log-text", text: summarise(event, context) }),
+      icon("chevron")));
   details.addEventListener("toggle", () => {
     if (details.open && details.childElementCount === 1) {
       const { id, type, source, session, data } = event;
@@ -181,7 +182,7 @@ function summarise(event, { t, format }) {
     "queue.zone": () => [data.queue, `${data.was} → ${data.zone}`, format.percent(data.fill)],
     "loop.stalled": () => [format.seconds(data.seconds), data.frame],
     "http.request": () => [`${data.method} ${data.route}`, String(data.status), format.seconds(data.seconds)],
-    "health.changed": () => [data.check, data.output || `${data.was} → ${data.status}`],
+    "health.changed": () => [known(t, `checks.${String(data.check).replaceAll(/\W/g, "_")}`) || data.check, t(`log.health.${data.status}`)],
     "settings.changed": () => [Array.isArray(data.names) ? data.names.join(", ") : ""],
     "pulse.started": () => [data.version, Array.isArray(data.attached) && data.attached.length ? t("log.attached", { names: data.attached.join(", ") }) : ""],
   };

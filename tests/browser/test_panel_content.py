@@ -145,6 +145,24 @@ def test_retry_now(fake: FakePulse, open_page: OpenPage) -> None:
     assert fake.posts("/copilot-pulse/breakers/probe") == [{"name": "http://127.0.0.1:11434/v1"}]
 
 
+def test_a_model_server_that_fails_is_not_shown_as_a_good_one(fake: FakePulse, open_page: OpenPage) -> None:
+    """A server whose calls fail is amber before it is paused; a single slip of many calls is none."""
+    calls = {"retry_in": 0, "state": "closed"}
+    rows = [
+        {**calls, "name": "llm:bad.example", "failures": 4, "calls": 4},
+        {**calls, "name": "llm:good.example", "failures": 1, "calls": 9},
+        {**calls, "name": "llm:new.example", "failures": 0, "calls": 0},
+    ]
+    fake.change = lambda snapshot: snapshot["errors"].update(breakers=rows)
+    page = show(fake, open_page, "busy")
+    links = page.locator(".cpulse-links .cpulse-row")
+
+    expect(links.filter(has_text="bad.example")).to_have_attribute("data-tone", "half")
+    expect(links.filter(has_text="bad.example")).to_contain_text("In use, but failing")
+    expect(links.filter(has_text="good.example")).to_have_attribute("data-tone", "up")
+    expect(links.filter(has_text="new.example")).to_have_attribute("data-tone", "up")
+
+
 def test_problems_tell_what_became_of_each(fake: FakePulse, open_page: OpenPage) -> None:
     """Past errors stand newest first with their outcome; a click shows the advice and the server's words."""
     page = show(fake, open_page, "failing")
@@ -232,12 +250,28 @@ def test_log_filter(fake: FakePulse, open_page: OpenPage) -> None:
     expect(page.locator(".cpulse-log")).to_contain_text("No event matches.")
 
 
+def test_log_speaks_the_reader_s_language(fake: FakePulse, open_page: OpenPage) -> None:
+    """A change of health is told in words, in the reader's language; what only programs care for is not important."""
+    page = show(fake, open_page, "busy", "lang=zh")
+    change = {"check": "errors:recoveryRate", "status": "pass", "was": "warn", "output": "Server's words."}
+    fake.push(
+        [
+            {"id": "a", "type": "chat.agent_changed", "time": fake.clock(), "data": {"agent": "Pulse"}},
+            {"id": "b", "type": "health.changed", "time": fake.clock(), "data": change},
+        ]
+    )
+    row = page.locator(".cpulse-log-row", has_text="health.changed")
+
+    expect(row).to_contain_text("失败恢复 · 已恢复正常")
+    expect(page.locator(".cpulse-log-row", has_text="agent_changed")).to_have_count(0)
+
+
 def test_log_pause(panel: Page, fake: FakePulse) -> None:
     """A paused log stands still and counts what comes; resumed, it shows it."""
     before = panel.locator(".cpulse-log-row").count()
     panel.get_by_role("button", name="Pause the log").click()
     fake.push([{"id": "late", "type": "chat.started", "time": fake.clock(), "data": {"messages": 7}}])
-    more = panel.get_by_role("button", name="1 new event")
+    more = panel.get_by_role("button", name="Resume (1 new)")
     expect(more).to_be_visible()
     assert panel.locator(".cpulse-log-row").count() == before
     more.click()
@@ -350,7 +384,7 @@ def test_language_switch_keeps_everything(panel: Page, fake: FakePulse) -> None:
     assert panel.locator(".cpulse-body > *").count() == 7
 
 
-@pytest.mark.parametrize("width", [230, 280, 300, 460, 620, 860, 1280])
+@pytest.mark.parametrize("width", [140, 230, 280, 300, 460, 620, 860, 1280])
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_nothing_sticks_out(fake: FakePulse, open_page: OpenPage, width: int, lang: str) -> None:
     """From a narrow sidebar to a whole screen, nothing is wider than the panel."""

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from backend.events import EVENTS
+from backend.metrics.checks import builtin
+from backend.monitoring import Monitor
 from backend.recovery.kinds import KINDS
 from backend.settings import describe
 
@@ -90,6 +92,16 @@ def test_every_health_code_has_words() -> None:
 
     assert len(given) > 10
     assert given - set(read("en", "main")["copilotPulse"]["health"]) == set()
+
+
+def test_every_health_check_has_a_name() -> None:
+    """A change of health in the log names the check in the reader's language."""
+    names = set(builtin(Monitor()))
+    for path in (ROOT / "backend").rglob("*.py"):
+        names |= set(re.findall(r'add_check\(\s*"([\w:]+)"', path.read_text("utf-8")))
+
+    assert len(names) > 12
+    assert {name.replace(":", "_") for name in names} - set(read("en", "main")["copilotPulse"]["checks"]) == set()
 
 
 def test_event_summaries_know_their_events() -> None:
