@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from .http_guard import Refused, check_reader, read_json
+from .stream_deadline import notice_silence, write_in_time
 from .stream_store import StreamRefused, StreamStore
 from .stream_wire import Shortener, line
 
@@ -74,14 +75,17 @@ class StreamRoutes:
                     STATE: stream.state,
                 }
             )
+            transport = request.transport
+            notice_silence(transport)
             await response.prepare(request)
             short = Shortener()
             await response.write(line({"type": "state", "state": stream.state, "seq": stream.relay.seq}))
             async for frame in reader.frames(BEAT):
-                if request.transport is None or request.transport.is_closing():
+                if transport is None or transport.is_closing():
                     break
-                await response.write(line(short(frame)))
-            await response.write_eof()
+                data = line(short(frame))
+                await write_in_time(transport, response.write(data), len(data))
+            await write_in_time(transport, response.write_eof(), 0)
         except ConnectionError:
             log.debug("the reader of a stream is gone")
         finally:

@@ -184,8 +184,8 @@ class HttpSeam:
         try:
             response = await handler(request)
             status = response.status
-            if tap is not None and isinstance(response, web.Response):
-                tap.plain(response)
+            if tap is not None:
+                await tap.returned(response)
             return response
         except asyncio.CancelledError as cancelled:
             fault = cancelled
@@ -281,7 +281,7 @@ async def _on_response_prepare(request: web.Request, response: web.StreamRespons
     # Runs in the handler's own task, when it begins to answer.
     info = current_request.get()
     if info is not None and info.tap is not None:
-        info.tap.take(response)
+        info.tap.take(request, response)
 
 
 def gone(request: web.Request) -> bool:

@@ -17,8 +17,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from ..relay import Frame, Outcome, RelayReader
+from ..stream_deadline import notice_silence, write_in_time
 from ..stream_store import Stream, StreamRefused, StreamStore
 from ..stream_wire import Shortener, line
 
@@ -32,8 +34,6 @@ STREAM: Final = "X-Copilot-Pulse-Stream"
 MODE: Final = "X-Copilot-Pulse-Mode"
 BEAT: Final = 10.0
 """Seconds of silence after which a frame without content keeps proxies from cutting the connection."""
-LAST_BYTES: Final = 30.0
-"""Seconds that a reader may take for what is left when the handler is done."""
 MAX_LINE: Final = 16_000_000
 Mode = Literal["lines", "frames", "detached"]
 # Headers that belong to one connection, or must not be handed on.
@@ -87,6 +87,7 @@ class StreamTap:
         self._send: Callable[[bytes], Awaitable[None]] | None = None
         self._send_eof: Callable[[], Awaitable[None]] | None = None
         self._forwarder: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
         self._at_end = False
 
     @property
@@ -108,7 +109,7 @@ class StreamTap:
 
     # -- the handler's response --------------------------------------------------------------------
 
-    def take(self, response: web.StreamResponse) -> None:
+    def take(self, request: web.Request, response: web.StreamResponse) -> None:
         """Stand between the handler and its response. Called when its headers are about to be sent."""
         relay = self.stream.relay
         if relay.finished or self._send is not None:
@@ -126,6 +127,9 @@ class StreamTap:
         response.headers["X-Accel-Buffering"] = "no"  # a proxy must not collect frames
         if self.mode == "frames":
             response.content_type = "application/x-ndjson"
+        self._transport = request.transport
+        notice_silence(request.transport)
+        self._start_after_headers(request.writer)
 
     def plain(self, response: web.Response) -> None:
         """An answer that is no stream, such as an error. It is also sent as it is."""
@@ -134,6 +138,13 @@ class StreamTap:
             relay.head(response.status, _shown(response))
             relay.body(response.text or "")
             self._store.finish(self.stream, "completed" if response.status < 400 else "failed")
+
+    async def returned(self, response: web.StreamResponse) -> None:
+        """The handler has returned its answer: end it, if the handler has left that to aiohttp."""
+        if isinstance(response, web.Response):
+            self.plain(response)
+        elif response is self.response:
+            await self._write_eof()
 
     async def _write(self, data: bytes | bytearray | memoryview) -> None:
         """Instead of the response's own: never waits for the network, but lets others have a turn."""
@@ -146,7 +157,6 @@ class StreamTap:
                     self._line(each)
         elif len(self._rest) > MAX_LINE:
             self._flush()
-        self._start()
         await asyncio.sleep(0)
 
     def _flush(self) -> None:
@@ -168,7 +178,10 @@ class StreamTap:
             relay.raw(data.decode("utf-8", "replace"))
 
     async def _write_eof(self, data: bytes = b"") -> None:
-        """Instead of the response's own; aiohttp calls it once more after the handler."""
+        """Instead of the response's own; aiohttp calls it once more after the handler.
+
+        Waits until the page has what is left, or its connection is given up.
+        """
         if self._at_end:
             return
         self._at_end = True
@@ -176,27 +189,31 @@ class StreamTap:
             await self._write(data)
         self._flush()
         self.finish(None)
-        self._start()
-        forwarder, eof = self._forwarder, self._send_eof
-        if forwarder is not None:
-            done, _ = await asyncio.wait({forwarder}, timeout=LAST_BYTES)
-            if not done or (self._reader is not None and not self._reader.done):
-                await self.aclose()
-                return
-        if eof is not None:
-            try:
-                await eof()
-            except ConnectionError:
-                log.debug("the page left at the last moment; it can read the answer's end from the stream")
+        if self._forwarder is not None:
+            await asyncio.wait({self._forwarder})
+        if self._send_eof is None or (self._reader is not None and not self._reader.done):
+            self._break_off()
+            return
+        try:
+            await write_in_time(self._transport, self._send_eof(), 0)
+        except ConnectionError:
+            log.debug("the page left at the last moment; it can read the answer's end from the stream")
 
     # -- the request's own response as a reader ----------------------------------------------------
 
-    def _start(self) -> None:
-        # Not before the first write: only then are the response's headers out.
-        if self._forwarder is None and self._reader is not None:
+    def _start_after_headers(self, writer: AbstractStreamWriter) -> None:
+        # The handler may be silent for long before it writes: beats tell the page that it is not forgotten.
+        reader, write_headers = self._reader, writer.write_headers
+        if reader is None:
+            return
+
+        async def then_start(*args: Any, **options: Any) -> None:
+            await write_headers(*args, **options)
             self._forwarder = asyncio.get_running_loop().create_task(
-                self._forward(self._reader), name="copilot-pulse stream response"
+                self._forward(reader), name="copilot-pulse stream response"
             )
+
+        writer.write_headers = then_start  # type: ignore[method-assign]
 
     async def _forward(self, reader: RelayReader) -> None:
         send = self._send
@@ -206,11 +223,18 @@ class StreamTap:
             async for frame in reader.frames(BEAT):
                 data = line(short(frame)) if self.mode == "frames" else lines.encode(frame)
                 if data:
-                    await send(data)
+                    await write_in_time(self._transport, send(data), len(data))
         except (ConnectionError, RuntimeError):
             log.debug("the page of a stream is gone")
         finally:
             self._store.leave(self.stream, reader)
+            if not reader.done:
+                self._break_off()
+
+    def _break_off(self) -> None:
+        # A response that is not whole must not look as if it were, nor be followed by another on its connection.
+        if self._transport is not None:
+            self._transport.abort()
 
     # -- the end -------------------------------------------------------------------------------------
 
