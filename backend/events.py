@@ -144,9 +144,14 @@ class QueueZoneChanged(TypedDict):
 
 
 class LoopStalled(TypedDict):
-    """The event loop did not turn for `seconds`; `frame` is the code that held it: file:line function."""
+    """The event loop did not turn for `seconds`; `frame` is the code that held it: file:line function.
+
+    `cause` tells whether that is code on the loop, a thread that held Python's lock, or none: the whole process
+    was paused, and `frame` says so.
+    """
 
     seconds: float
+    cause: Literal["code", "thread", "paused"]
     frame: str
     stack: list[str]
 

@@ -53,10 +53,10 @@ class SourceNames:
     LATENCY: Final = "latency"  # drains samples of publish-to-delivery, seconds
     CHATS: Final = "chats"  # rows of the chat registry
     BREAKERS: Final = "breakers"  # rows {name, state, failures, calls, retry_in}
-    MCP: Final = "mcp"  # rows {server, host, state, tools, retry_in, reason}
+    MCP: Final = "mcp"  # rows {server, host, state, tools, retry_in, reason, probing}
     SEAMS: Final = "seams"  # rows {name, attached, detail}
     CONNECTIONS: Final = "connections"  # {kind: number}
-    CRITICAL: Final = "critical"  # the cause of a critical error that has not passed, or None
+    CRITICAL: Final = "critical"  # {kind, type} of a critical error that has not passed, or None
 
 
 _ROWS: Final = (SourceNames.CHATS, SourceNames.BREAKERS, SourceNames.MCP, SourceNames.SEAMS)
@@ -280,7 +280,7 @@ class Monitor:
             "time": round(self.wall(), 3),
             "uptime_seconds": round(now - self.started, 3),
             "events": self.events.snapshot(now),
-            "errors": self.errors.snapshot(self.rows(SourceNames.BREAKERS)),
+            "errors": self.errors.snapshot(now, self.rows(SourceNames.BREAKERS)),
             "system": self.system.snapshot(now, self.connections()),
             "chat": self.chat.snapshot(now, self.rows(SourceNames.CHATS), self.active()),
             "http": self.http.snapshot(),

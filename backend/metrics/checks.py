@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from .chat_layer import ChatLayer
@@ -10,7 +11,6 @@ from .error_layer import ErrorLayer
 from .event_layer import EventLayer
 from .health import Check, Finding, Level
 from .histogram import quantiles
-from .loop_watch import PAUSED
 from .system_layer import SystemLayer
 
 RECENT: Final = 300.0
@@ -20,9 +20,17 @@ RECOVERY_MIN: Final = 5
 RECOVERY_LOW: Final = 0.8
 STALL_NEWS: Final = 60.0
 STALL_WARNS: Final = 1.0
-"""Seconds; shorter ones are told as events: each load of ComfyUI's own page causes some."""
+"""Seconds; shorter ones, of the loop or of the process, are told as events: each load of ComfyUI's own page
+causes some."""
 LAG_MIN: Final = 100
 CRITICAL_NEWS: Final = 60.0
+
+
+_CRITICAL_ADVICE: Final[Mapping[str, tuple[str, str]]] = {  # by kind: code, advice
+    "memory": ("critical", "Free memory (unload models, close other programs) or restart ComfyUI."),
+    "recursion": ("critical_recursion", "The workflow or the answer is nested too deeply: try a simpler one."),
+    "system": ("critical_system", "Check free disk space and open files, and restart ComfyUI."),
+}
 
 
 class Watched(Protocol):
@@ -73,12 +81,18 @@ def _seams(monitor: Watched) -> Check:
             return Finding("pass", attached, "seams", len(rows))
         if attached == 0:
             detail = next((str(row["detail"]) for row in missing if row.get("detail")), "")
+            if "switched off" in detail:
+                return Finding(
+                    "warn", 0, "seams", len(rows) or None,
+                    "Copilot Pulse is switched off: chats run as without it.",
+                    "Switch it on in ComfyUI's settings, under Copilot Pulse, or take COPILOT_PULSE=off out of "
+                    "the environment.",
+                    "switched_off", {"detail": detail}, "none",
+                )  # fmt: skip
             return Finding(
                 "warn", 0, "seams", len(rows) or None,
                 "ComfyUI-Copilot is not attached" + (f": {detail}." if detail else "."),
-                "Switch it on in ComfyUI's settings, under Copilot Pulse."
-                if "switched off" in detail
-                else "Install ComfyUI-Copilot beside this plugin, or see in ComfyUI's start log why it did not "
+                "Install ComfyUI-Copilot beside this plugin, or see in ComfyUI's start log why it did not "
                 "load, and restart ComfyUI.",
                 "copilot_missing", {"detail": detail},
             )  # fmt: skip
@@ -97,18 +111,20 @@ def _seams(monitor: Watched) -> Check:
 def _critical(monitor: Watched) -> Check:
     def check() -> Finding:
         if monitor.has_source("critical"):
-            cause = monitor.value("critical")
+            told = monitor.value("critical")
+            cause = (told["kind"], told["type"]) if told else None
         else:
-            when, kind = monitor.errors.last_critical or (float("-inf"), "")
-            cause = kind if monitor.clock() - when < CRITICAL_NEWS else None
-        if not cause:
+            when, *named = monitor.errors.last_critical or (float("-inf"), "", "")
+            cause = (named[0], named[1]) if monitor.clock() - when < CRITICAL_NEWS else None
+        if cause is None:
             return Finding("pass", 0, "errors", 1)
+        kind, type_ = cause
+        code, advice = _CRITICAL_ADVICE.get(kind, _CRITICAL_ADVICE["memory"])
         return Finding(
             "fail", 1, "errors", 1,
-            f"A critical error stopped a chat: {cause}.",
-            "Free memory (unload models, close other programs) or restart ComfyUI; this clears once the "
-            "cause has passed.",
-            "critical", {"cause": str(cause)},
+            f"A critical error stopped a chat: {type_}.",
+            f"{advice} This clears once the cause has passed.",
+            code, {"cause": type_},
         )  # fmt: skip
 
     return check
@@ -146,15 +162,14 @@ def _chat_failures(monitor: Watched) -> Check:
 
 def _recovery(monitor: Watched) -> Check:
     def check() -> Finding | None:
-        outcomes = [row["outcome"] for row in monitor.errors.ended_within(RECENT, monitor.clock())]
-        if len(outcomes) < RECOVERY_MIN:
+        share, ended = monitor.errors.recovery(monitor.clock())
+        if share is None or ended < RECOVERY_MIN:
             return None
-        share = outcomes.count("recovered") / len(outcomes)
         if share >= RECOVERY_LOW:
             return Finding("pass", round(share, 3), "ratio", RECOVERY_LOW)
         return Finding(
             "warn", round(share, 3), "ratio", RECOVERY_LOW,
-            f"Only {share:.0%} of the failures of the last 5 minutes were mended.",
+            f"Asking again helped in only {share:.0%} of the failures of the last 5 minutes.",
             "Look at the errors by host: a model server that keeps failing is better replaced than retried.",
             "recovery_low", {"share": round(share, 3)},
         )  # fmt: skip
@@ -170,12 +185,14 @@ def _breakers(monitor: Watched) -> Check:
         if not held:
             return Finding("pass", 0, "breakers", 1)
         names = ", ".join(str(row.get("name", "?")) for row in held)
-        wait = max(float(row.get("retry_in") or 0) for row in held)
+        # Nothing but a chat asks a model server: once its time is up, it waits for the next one.
+        wait = math.ceil(max(float(row.get("retry_in") or 0) for row in held))
+        when = f"In {wait} s the next chat tries it" if wait else "The next chat tries it"
         return Finding(
             "warn", len(held), "breakers", 1,
             f"Paused because it kept failing: {names}.",
-            f"It is tried again by itself in {wait:.0f} s; the panel's retry button tries at once.",
-            "breaker_open", {"names": names, "retry_in": round(wait)},
+            f"{when}; check that the model server runs, or let the panel's retry button allow a call at once.",
+            "breaker_open" if wait else "breaker_due", {"names": names, "retry_in": wait},
         )  # fmt: skip
 
     return check
@@ -188,13 +205,13 @@ def _mcp(monitor: Watched) -> Check:
         down = [row for row in monitor.rows("mcp") if row.get("state") == "down"]
         if not down:
             return Finding("pass", 0, "servers", 1)
-        names = ", ".join(str(row.get("host") or row.get("server", "?")) for row in down)
+        names = ", ".join(dict.fromkeys(str(row.get("host") or row.get("server", "?")) for row in down))
         return Finding(
             "warn", len(down), "servers", 1,
             f"Not reachable: {names}.",
             "Chats go on without the tools of these servers. Nothing to do if the service is known to be "
             "suspended; else check the network or proxy.",
-            "mcp_down", {"names": names},
+            "mcp_down", {"names": names}, "none",
         )  # fmt: skip
 
     return check
@@ -289,15 +306,15 @@ def _stall(monitor: Watched) -> Check:
         if stall is None or monitor.clock() - monitor.system.last_stall_at > STALL_NEWS:
             return Finding("pass", 0, "s")
         seconds, frame = float(stall.get("seconds", 0)), str(stall.get("frame", ""))
-        if frame == PAUSED:
+        if seconds < STALL_WARNS:
+            return Finding("pass", round(seconds, 3), "s", STALL_WARNS)
+        if stall.get("cause") == "paused":
             return Finding(
                 "warn", round(seconds, 3), "s", None,
                 f"The whole process stood still for {seconds:.1f} s.",
                 "Nothing to do if the computer slept; else it is out of memory or processor time.",
-                "process_paused", {"seconds": round(seconds, 1)},
+                "process_paused", {"seconds": round(seconds, 1)}, "none",
             )  # fmt: skip
-        if seconds < STALL_WARNS:
-            return Finding("pass", round(seconds, 3), "s", STALL_WARNS)
         return Finding(
             "warn", round(seconds, 3), "s", None,
             f"The event loop stood still for {seconds:.1f} s in {frame}.",

@@ -6,28 +6,37 @@ failure of its own. A cancellation is not an error: it is counted as low, and in
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .labels import BoundedCounter, Count
 
 KEPT: Final = 200
 SHOWN: Final = 50
 MAX_TYPES: Final = 60
+RECOVERY_WINDOW: Final = 300.0
 SEVERITIES: Final = ("low", "medium", "high", "critical")
 _OUTCOMES: Final = ("retrying", "recovered", "gave_up")
 
 
+class _Ended(NamedTuple):
+    """What became of one failure, and when (monotonic)."""
+
+    at: float
+    row: dict[str, Any]
+
+
 class ErrorLayer:
-    """Counts `error` events and keeps the last 200. For the loop's thread."""
+    """Counts `error` events and keeps the last 200 failures, each with its newest step. For the loop's thread."""
 
     def __init__(self) -> None:
         self.counts = BoundedCounter(width=3, cap=MAX_TYPES)  # severity, kind, type
         self.outcomes = {name: Count() for name in _OUTCOMES}
-        self.recent: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._times: deque[float] = deque(maxlen=KEPT)  # monotonic, beside each row
-        self.last_critical: tuple[float, str] | None = None
+        self._kept: OrderedDict[str, _Ended] = OrderedDict()  # by error id, the one last heard of at the end
+        self._unnamed = 0
+        self.last_critical: tuple[float, str, str] | None = None  # when, kind, type
         self._total = 0
         self._at_tick = 0
 
@@ -35,52 +44,74 @@ class ErrorLayer:
         """Take the data of one `error` event; its message has been redacted by whoever made it."""
         outcome = str(data.get("outcome", ""))
         severity = str(data.get("severity", "high"))
+        kind, type_ = str(data.get("kind", "unknown")), str(data.get("type", "unknown"))
         cell = self.outcomes.get(outcome)
         if cell is not None:
             cell.value += 1
         if outcome != "recovered":
-            self.counts.add(severity, str(data.get("kind", "unknown")), str(data.get("type", "unknown")))
+            self.counts.add(severity, kind, type_)
             if severity != "low":
                 self._total += 1
         if severity == "critical" and outcome != "recovered":
-            self.last_critical = (now, str(data.get("type", "unknown")))
-        self.recent.append({"time": wall, **data})
-        self._times.append(now)
+            self.last_critical = (now, kind, type_)
+        self._keep(_Ended(now, {"time": wall, **data}))
+
+    def _keep(self, ended: _Ended) -> None:
+        ident = ended.row.get("error_id")
+        if not ident:
+            self._unnamed += 1
+            ident = f"unnamed {self._unnamed}"
+        self._kept.pop(ident, None)
+        self._kept[ident] = ended
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+
+    @property
+    def recent(self) -> list[dict[str, Any]]:
+        """One row a failure, the last 200, the one last heard of at the end: the data of its newest event."""
+        return [ended.row for ended in self._kept.values()]
 
     @property
     def total(self) -> int:
         """Failures since the start, cancellations left out."""
         return self._total
 
-    def recovery(self) -> float | None:
-        """Share of failures that ended well among those that have ended, or None if none has."""
-        won, lost = self.outcomes["recovered"].value, self.outcomes["gave_up"].value
-        return won / (won + lost) if won + lost else None
+    def recovery(self, now: float) -> tuple[float | None, int]:
+        """(share that was mended, number) of the failures of the last 5 minutes after which the model was asked
+        again.
+
+        What is never asked again, such as a refused key or a call that an open breaker refused, is in neither. A
+        failure still on its way counts once it has ended. The share is None if there are none.
+        """
+        outcomes = [
+            row["outcome"]
+            for row in self.ended_within(RECOVERY_WINDOW, now)
+            if row["outcome"] == "recovered" or _retried(row)
+        ]
+        return (outcomes.count("recovered") / len(outcomes) if outcomes else None), len(outcomes)
 
     def ended_within(self, window: float, now: float) -> list[dict[str, Any]]:
-        """What was mended or given up in the last `window` seconds (of the 200 rows kept), oldest first."""
+        """What was mended or given up in the last `window` seconds (of the 200 kept), oldest first."""
         found: list[dict[str, Any]] = []
-        for when, row in zip(reversed(self._times), reversed(self.recent), strict=True):
-            if now - when > window:
+        for ended in reversed(self._kept.values()):
+            if now - ended.at > window:
                 break
-            if row.get("outcome") in ("recovered", "gave_up"):
-                found.append(row)
+            if ended.row.get("outcome") in ("recovered", "gave_up"):
+                found.append(ended.row)
         found.reverse()
         return found
 
     def tick(self, now: float) -> dict[str, float | None]:
-        """Close the second: the values for the history. The recovery rate is that of the last minute."""
+        """Close the second: the values for the history."""
         errors = self._total - self._at_tick
         self._at_tick = self._total
-        ended = self.ended_within(60.0, now)
-        won = sum(row["outcome"] == "recovered" for row in ended)
-        return {"errors": errors, "recovery_rate": won / len(ended) if ended else None}
+        return {"errors": errors, "recovery_rate": self.recovery(now)[0]}
 
-    def snapshot(self, breakers: list[dict[str, Any]], shown: int = SHOWN) -> dict[str, Any]:
+    def snapshot(self, now: float, breakers: list[dict[str, Any]], shown: int = SHOWN) -> dict[str, Any]:
         """The `errors` part of the metrics JSON, newest failures first."""
         severities = dict.fromkeys(SEVERITIES, 0)
         severities.update(self.counts.by(0))
-        recovery = self.recovery()
+        share, _ = self.recovery(now)
         return {
             "total": self._total,
             "by_severity": severities,
@@ -89,7 +120,13 @@ class ErrorLayer:
             "retries": self.outcomes["retrying"].value,
             "recovered": self.outcomes["recovered"].value,
             "gave_up": self.outcomes["gave_up"].value,
-            "recovery_rate": None if recovery is None else round(recovery, 4),
-            "recent": [dict(row) for _, row in zip(range(shown), reversed(self.recent), strict=False)],
+            "recovery_rate": None if share is None else round(share, 4),
+            "recent": [dict(e.row) for e in itertools.islice(reversed(self._kept.values()), shown)],
             "breakers": breakers,
         }
+
+
+def _retried(row: Mapping[str, Any]) -> bool:
+    """Whether the call was made again."""
+    attempt = row.get("attempt")
+    return isinstance(attempt, int) and attempt > 1

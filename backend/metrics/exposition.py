@@ -167,7 +167,7 @@ class PulseCollector(Collector):
         up = GaugeMetricFamily(PREFIX + "mcp_server_up", "1 if an MCP server answers.", labels=["server"])
         tools = GaugeMetricFamily(PREFIX + "mcp_server_tools", "Tools of an MCP server.", labels=["server"])
         for row in monitor.rows("mcp")[:MAX_ROWS]:
-            server = [clean(row.get("host") or row.get("server"))]
+            server = [clean(row.get("server") or row.get("host"))]
             up.add_metric(server, row.get("state") == "up")
             tools.add_metric(server, row.get("tools") or 0)
         seam = GaugeMetricFamily(PREFIX + "seam_attached", "1 if a seam is attached.", labels=["seam"])

@@ -9,6 +9,9 @@ from typing import Final, NamedTuple
 
 DEPTH: Final = 40
 _MARKERS: Final = ("site-packages", "dist-packages", "custom_nodes")
+# Our own code that looks on while others work: it holds nothing up.
+_BACKEND: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))).replace("\\", "/")
+_WATCHING: Final = (f"{_BACKEND}/metrics/", f"{_BACKEND}/copilot/stream_watch.py")
 _STDLIB: Final = os.path.dirname(os.__file__).replace("\\", "/") + "/"
 _WAITING_FILES: Final = frozenset({"threading.py", "queue.py", "selectors.py", "socket.py", "ssl.py"})
 _WAITING: Final = frozenset(
@@ -22,12 +25,16 @@ _WAITING: Final = frozenset(
 
 
 class Place(NamedTuple):
-    """One frame: a short file name (never the path to somebody's home), the line, the function."""
+    """One frame: a short file name (never the path to somebody's home), the line, the function.
+
+    `library` frames are not blamed if there are others; a frame that `watches` is ours and never blamed.
+    """
 
     file: str
     line: int
     function: str
     library: bool
+    watches: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} {self.function}"
@@ -40,6 +47,8 @@ def place(filename: str, line: int, function: str) -> Place:
     lies in a plugin's own site-packages is a library: the innermost of these folders decides.
     """
     path = filename.replace("\\", "/")
+    if path.startswith(_WATCHING):
+        return Place(path[len(_BACKEND) + 1 :], line, function, True, True)
     parts = path.split("/")
     for index in range(len(parts) - 2, -1, -1):
         if parts[index] in _MARKERS:
@@ -84,5 +93,6 @@ def blame(stack: Sequence[Place]) -> str:
     """
     for index, here in enumerate(stack):
         if not here.library:
-            return f"{here}, in {stack[index - 1]}" if index else str(here)
+            called = next((below for below in reversed(stack[:index]) if not below.watches), None)
+            return f"{here}, in {called}" if called is not None else str(here)
     return str(stack[0]) if stack else "unknown"

@@ -25,7 +25,8 @@ class Finding(NamedTuple):
     """What a check found. `output` says what is wrong, `advice` what to do; both are empty for a pass.
 
     `code` and `values` say the same for a program, so that the panel can say it in another language.
-    `threshold` is the limit that `value` is held against, in the same `unit`.
+    `threshold` is the limit that `value` is held against, in the same `unit`. `impact` is "none" if chats go on
+    and nobody need act, such as a service that is known to be suspended; "" for real trouble.
     """
 
     status: Status = "pass"
@@ -36,6 +37,7 @@ class Finding(NamedTuple):
     advice: str = ""
     code: str = ""
     values: Mapping[str, Any] = MappingProxyType({})
+    impact: Literal["", "none"] = ""
 
 
 Check = Callable[[], "Finding | None"]
@@ -139,9 +141,9 @@ class HealthBoard:
             )
 
     def problems(self) -> list[tuple[str, Finding]]:
-        """The checks that do not pass, the worst first, else in the order in which they were added."""
+        """The checks that do not pass, the worst first, what nobody need act on last, else as they were added."""
         found = [(s.name, f) for s in self._states.values() if (f := s.finding) and f.status != "pass"]
-        return sorted(found, key=lambda row: -RANK[row[1].status])
+        return sorted(found, key=lambda row: (-RANK[row[1].status], row[1].impact))
 
     @property
     def status(self) -> Status:
@@ -153,7 +155,7 @@ class HealthBoard:
         """The `health` part of the metrics JSON: one sentence, what to do, and each problem."""
         problems = self.problems()
         if not problems:
-            well = {"status": "pass", "summary": WELL, "advice": "", "check": None, "code": ""}
+            well = {"status": "pass", "summary": WELL, "advice": "", "check": None, "code": "", "impact": ""}
             return {**well, "problems": []}
         name, worst = problems[0]
         return {
@@ -162,6 +164,7 @@ class HealthBoard:
             "advice": worst.advice,
             "check": name,
             "code": worst.code,
+            "impact": worst.impact,
             "problems": [
                 {
                     "check": check,
@@ -170,6 +173,7 @@ class HealthBoard:
                     "output": finding.output,
                     "advice": finding.advice,
                     "values": dict(finding.values),
+                    "impact": finding.impact,
                 }
                 for check, finding in problems
             ],

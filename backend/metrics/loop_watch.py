@@ -26,7 +26,7 @@ MAX_BEAT: Final = 0.1
 MAX_SAMPLES: Final = 200
 FROZEN: Final = 5.0
 """A loop that stands still this long is logged from the thread, because it may never turn again."""
-PAUSED: Final = "the whole process stood still (paused, swapped out or starved), not one piece of code"
+PAUSED: Final = "the whole process: paused, swapped out or starved"
 ELSEWHERE: Final = "another thread, which held Python's lock"
 THREAD: Final = " (in another thread, which held Python's lock)"
 
@@ -158,17 +158,18 @@ class LoopWatch:
         # thread caught when it woke up is innocent.
         expected = late / self._beat
         if burnt < 0.1 * late and seen < 0.2 * expected:
-            return {"seconds": round(late, 3), "frame": PAUSED, "stack": []}
+            return {"seconds": round(late, 3), "cause": "paused", "frame": PAUSED, "stack": []}
         if stall is None or not seen:
             # Whoever held Python's lock kept our thread out, too; it may still be where it was.
             stall = _Stall()
             stack = _busy_thread({self._loop_thread, threading.get_ident()})
             if not stack:
-                return {"seconds": round(late, 3), "frame": ELSEWHERE, "stack": []}
+                return {"seconds": round(late, 3), "cause": "thread", "frame": ELSEWHERE, "stack": []}
             stall.add(stack, THREAD)
         worst = stall.worst()
         return {
             "seconds": round(late, 3),
+            "cause": "thread" if worst.endswith(THREAD) else "code",
             "frame": worst,
             "stack": [str(here) for here in reversed(stall.stacks[worst])],
         }
@@ -196,8 +197,8 @@ class LoopWatch:
                 self._loop_was_off = True
                 continue
             stack, note = self._read()
-            if not stack:
-                continue
+            if not stack or stack[0].watches:
+                continue  # ours only looks on: a process that was starved wakes up anywhere
             with self._lock:
                 if self._clock() - self._due < self._beat:
                     continue  # the loop turned meanwhile

@@ -76,6 +76,17 @@ def test_a_look_does_not_change(monitor: Monitor) -> None:
     assert before != Look(monitor).text()
 
 
+def test_servers_of_one_host_are_series_of_their_own(monitor: Monitor) -> None:
+    """Two with the same labels are a duplicate, which Prometheus refuses."""
+    rows = [{"server": name, "host": "h:1", "state": "up", "tools": 1} for name in ("h:1", "h:1 (2)")]
+    monitor.add_source("mcp", lambda: rows)
+    monitor.tick()
+    text = Look(monitor).text().decode()
+
+    assert 'copilot_pulse_mcp_server_up{server="h:1"} 1.0' in text
+    assert 'copilot_pulse_mcp_server_up{server="h:1 (2)"} 1.0' in text
+
+
 def test_nothing_is_registered_process_wide(monitor: Monitor) -> None:
     """Another plugin that uses prometheus-client has its registry for itself."""
     from prometheus_client import REGISTRY

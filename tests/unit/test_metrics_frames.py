@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from backend import metrics
 from backend.metrics.frames import Place, blame, is_idle, is_waiting, place, read_stack
 
 STDLIB = sysconfig.get_path("stdlib")
@@ -54,6 +55,18 @@ def test_blame_names_the_plugin_and_the_call_it_is_in() -> None:
 def test_blame_of_code_that_is_in_no_library_call() -> None:
     """A loop in the plugin itself is named alone."""
     assert blame([Place("p/a.py", 3, "spin", False)]) == "p/a.py:3 spin"
+
+
+def test_code_of_ours_that_looks_on_is_not_blamed() -> None:
+    """The watches stand on every stack; what they look at is what is named, and what it was in."""
+    root = Path(metrics.__file__).parents[1]
+    watch = place(str(root / "copilot" / "stream_watch.py"), 110, "__anext__")
+    beat = place(str(root / "metrics" / "loop_watch.py"), 1, "_on_beat")
+    stack = [Place("json/decoder.py", 9, "decode", True), watch, beat, Place("p/a.py", 3, "spin", False)]
+
+    assert (True, True) == (watch.watches, beat.watches)
+    assert blame(stack) == "p/a.py:3 spin, in json/decoder.py:9 decode"
+    assert not place(str(root / "copilot" / "chats.py"), 1, "f").watches
 
 
 def test_blame_when_only_libraries_run() -> None:

@@ -195,6 +195,17 @@ def test_a_missing_copilot_is_a_warning_that_says_so(case: Case) -> None:
     assert "ComfyUI-Copilot is not attached: not installed" in case.output("copilot:seams")
 
 
+@pytest.mark.parametrize("detail", ["Copilot Pulse is switched off in the settings", "switched off by COPILOT_PULSE"])
+def test_switched_off_is_not_taken_for_missing(case: Case, detail: str) -> None:
+    """Who has switched it off is not told to install Copilot, and is not alarmed."""
+    case.monitor.add_source("seams", lambda: [{"name": "chat", "attached": False, "detail": detail}])
+
+    assert "switched off" in case.output("copilot:seams")
+    assert "Install" not in case.output("copilot:seams")
+    health = case.monitor.snapshot()["health"]
+    assert ("switched_off", "none") == (health["code"], health["impact"])
+
+
 def test_a_missing_seam_is_named(case: Case) -> None:
     """Another version of Copilot: what works on, what does not."""
     case.monitor.add_source(
@@ -241,14 +252,21 @@ def test_cancelled_chats_are_no_failures(case: Case) -> None:
 def test_a_low_recovery_rate_warns(case: Case) -> None:
     """Retries that hardly ever help are worth a look."""
     for outcome in ("recovered", "gave_up", "gave_up", "gave_up", "gave_up"):
-        case.event("error", severity="medium", type="T", kind="timeout", outcome=outcome)
+        case.event("error", severity="medium", type="T", kind="timeout", outcome=outcome, attempt=4)
 
-    assert "Only 20%" in case.output("errors:recoveryRate")
+    assert "in only 20%" in case.output("errors:recoveryRate")
+
+
+def test_refused_keys_do_not_lower_the_recovery_rate(case: Case) -> None:
+    """What is never asked again is no retry that failed."""
+    lost(case, 6, attempt=1)
+
+    assert case.status("errors:recoveryRate") == "none"
 
 
 def test_a_critical_error_fails_until_its_source_clears_it(case: Case) -> None:
     """Health is fail while the cause stands, by the word of whoever knows."""
-    cause: list[str | None] = ["MemoryError"]
+    cause: list[dict[str, str] | None] = [{"kind": "memory", "type": "MemoryError", "message": "secret"}]
     case.monitor.add_source("critical", lambda: cause[0])
 
     assert case.status("errors:critical") == "fail"
@@ -256,6 +274,31 @@ def test_a_critical_error_fails_until_its_source_clears_it(case: Case) -> None:
     case.monitor.tick()
     case.clock.advance(HOLD)
     assert case.status("errors:critical") == "pass"
+
+
+@pytest.mark.parametrize(
+    ("kind", "type_", "advice"),
+    [
+        ("memory", "MemoryError", "Free memory"),
+        ("recursion", "RecursionError", "try a simpler one"),
+        ("system", "OSError", "free disk space"),
+    ],
+)
+@pytest.mark.parametrize("told", [True, False], ids=["source", "events"])
+def test_a_critical_error_is_a_sentence_with_its_own_advice(
+    case: Case, kind: str, type_: str, advice: str, told: bool
+) -> None:
+    """The name of the error and what helps against it, not the data of its record."""
+    if told:
+        cause = {"kind": kind, "type": type_, "message": "m", "time": 1.0, "count": 1}
+        case.monitor.add_source("critical", lambda: cause)
+    case.event("error", severity="critical", type=type_, kind=kind, outcome="gave_up")
+    output = case.output("errors:critical")
+
+    assert output.startswith(f"A critical error stopped a chat: {type_}. ")
+    assert advice in output
+    assert "{" not in output
+    assert {"cause": type_} == case.monitor.snapshot()["health"]["problems"][0]["values"]
 
 
 def test_a_critical_error_without_a_source_fails_for_a_minute(case: Case) -> None:
@@ -269,19 +312,53 @@ def test_a_critical_error_without_a_source_fails_for_a_minute(case: Case) -> Non
     assert case.status("errors:critical") == "pass"
 
 
-def test_an_open_breaker_tells_when_it_tries_again(case: Case) -> None:
-    """The user learns that waiting helps, and how long."""
-    case.monitor.add_source("breakers", lambda: [{"name": "api.x.com", "state": "open", "retry_in": 12.3}])
+@pytest.mark.parametrize(
+    ("retry_in", "says", "code"),
+    [
+        (11.3, "In 12 s the next chat tries it", "breaker_open"),
+        (0.0, "The next chat tries it", "breaker_due"),
+    ],
+)
+def test_an_open_breaker_tells_when_it_tries_again(
+    case: Case, retry_in: float, says: str, code: str
+) -> None:
+    """The user learns that waiting helps and how long, and that a chat must ask: nothing else does."""
+    row = {"name": "llm:api.x.com", "state": "open", "retry_in": retry_in}
+    case.monitor.add_source("breakers", lambda: [row])
 
     assert "api.x.com" in case.output("breakers:open")
-    assert "in 12 s" in case.output("breakers:open")
+    assert says in case.output("breakers:open")
+    assert case.monitor.snapshot()["health"]["code"] == code
 
 
-def test_a_dead_mcp_server_is_a_warning(case: Case) -> None:
-    """Its tools are gone, the chat is not."""
-    case.monitor.add_source("mcp", lambda: [{"server": "http://a/sse", "host": "a", "state": "down"}])
+def test_dead_mcp_servers_are_a_warning_that_nobody_need_act_on(case: Case) -> None:
+    """Their tools are gone, the chat is not; a host is named once; real trouble stands above it."""
+    rows = [{"server": name, "host": "a", "state": "down"} for name in ("a", "a (2)")]
+    case.monitor.add_source("mcp", lambda: rows)
 
     assert "Not reachable: a." in case.output("mcp:connections")
+    assert case.status("mcp:connections") == "warn"
+    health = case.monitor.snapshot()["health"]
+    assert ("warn", "mcp_down", "none") == (health["status"], health["code"], health["impact"])
+
+    case.memory = 97.0
+    case.monitor.tick()
+    health = case.monitor.snapshot()["health"]
+    assert ["", "none"] == [problem["impact"] for problem in health["problems"]]
+    assert ("memory_low", "") == (health["code"], health["impact"])
+
+
+def test_a_silent_mcp_server_does_not_come_and_go(case: Case) -> None:
+    """While it is probed for half a minute it is still down."""
+    row = {"server": "a", "host": "a", "state": "down", "probing": False}
+    case.monitor.add_source("mcp", lambda: [row])
+    statuses = []
+    for second in range(30):
+        row["probing"] = second > 5
+        case.clock.advance(1)
+        statuses.append(case.status("mcp:connections"))
+
+    assert {"warn"} == set(statuses)
 
 
 def test_a_full_queue_names_itself(case: Case) -> None:
@@ -338,9 +415,17 @@ def test_a_stall_names_the_code_for_a_minute(case: Case) -> None:
 
 def test_a_process_that_slept_blames_no_code(case: Case) -> None:
     """A laptop that was closed is not a plugin's fault."""
-    case.monitor._on_stall({"seconds": 9.0, "frame": PAUSED, "stack": []})
+    case.monitor._on_stall({"seconds": 9.0, "cause": "paused", "frame": PAUSED, "stack": []})
 
     assert case.output("loop:stall").startswith("The whole process stood still for 9.0 s.")
+
+
+@pytest.mark.parametrize("cause", ["paused", "code"])
+def test_a_hiccup_is_no_verdict(case: Case, cause: str) -> None:
+    """A third of a second on a busy machine is an event, not an illness."""
+    case.monitor._on_stall({"seconds": 0.3, "cause": cause, "frame": "f", "stack": []})
+
+    assert case.status("loop:stall") == "pass"
 
 
 def test_a_machine_without_memory_warns(case: Case) -> None:

@@ -101,7 +101,7 @@ def test_errors_count_failures_not_their_recovery() -> None:
     layer.on_error(failure("retrying"), NOW, 1.0)
     layer.on_error(failure("retrying", type="APIConnectionError", kind="connection"), NOW, 2.0)
     layer.on_error(failure("recovered"), NOW, 3.0)
-    shown = layer.snapshot([])
+    shown = layer.snapshot(NOW, [])
 
     assert (shown["total"], shown["retries"], shown["recovered"], shown["gave_up"]) == (2, 2, 1, 0)
     assert shown["by_type"] == {"APITimeoutError": 1, "APIConnectionError": 1}
@@ -113,37 +113,72 @@ def test_a_cancellation_is_no_error() -> None:
     """The user who hangs up shows as low, not in the total and not in the recovery rate."""
     layer = ErrorLayer()
     layer.on_error(failure("cancelled", severity="low", kind="cancelled"), NOW, 1.0)
-    shown = layer.snapshot([])
+    shown = layer.snapshot(NOW, [])
 
     assert (shown["total"], shown["by_severity"]["low"], shown["recovery_rate"]) == (0, 1, None)
 
 
-def test_recovery_rate_counts_what_has_ended() -> None:
-    """Three mended and one given up is 75 %, however many tries it took."""
+def ended(layer: ErrorLayer, outcome: str, attempt: int = 2, at: float = NOW, **data: Any) -> None:
+    """A failure that ended like this, `attempt` being the number of calls that were made."""
+    layer.on_error(failure(outcome, attempt=attempt, **data), at, at)
+
+
+def test_the_recovery_rate_counts_what_was_asked_again() -> None:
+    """A refused key, a call that the breaker refused and a retry on its way say nothing of what retries are worth."""
     layer = ErrorLayer()
-    for outcome in ("retrying", "recovered", "recovered", "retrying", "recovered", "gave_up"):
-        layer.on_error(failure(outcome), NOW, 1.0)
+    for _ in range(3):
+        ended(layer, "recovered")
+    ended(layer, "gave_up", 4)
+    ended(layer, "gave_up", 1, severity="high", kind="auth")
+    ended(layer, "gave_up", 1, kind="circuit_open")
+    ended(layer, "retrying")
 
-    assert layer.recovery() == 0.75
+    assert layer.recovery(NOW) == (0.75, 4)
 
 
-def test_the_last_200_errors_are_kept_and_50_shown_newest_first() -> None:
+def test_tile_chart_and_verdict_have_one_recovery_rate() -> None:
+    """What the panel shows at one moment in three places is one number, that of the last five minutes."""
+    layer = ErrorLayer()
+    ended(layer, "gave_up", at=NOW - 301)
+    ended(layer, "gave_up", at=NOW - 200)
+    ended(layer, "recovered", at=NOW)
+
+    assert layer.snapshot(NOW, [])["recovery_rate"] == 0.5
+    assert layer.tick(NOW)["recovery_rate"] == 0.5
+    assert layer.recovery(NOW) == (0.5, 2)
+    assert layer.recovery(NOW + 301) == (None, 0)
+
+
+def test_one_failure_is_one_row_however_many_steps_it_had() -> None:
+    """Three tries and a recovery are one row with the last outcome; another failure keeps its own."""
+    layer = ErrorLayer()
+    for attempt, outcome in enumerate(("retrying", "retrying", "recovered"), start=1):
+        ended(layer, outcome, attempt, NOW + attempt, error_id="a-1")
+        ended(layer, "gave_up", 1, NOW + attempt, error_id=f"b-{attempt}")
+    rows = layer.snapshot(NOW, [])["recent"]
+
+    assert ["b-3", "a-1", "b-2", "b-1"] == [row["error_id"] for row in rows]
+    assert ("recovered", 3, NOW + 3) == (rows[1]["outcome"], rows[1]["attempt"], rows[1]["time"])
+    assert layer.snapshot(NOW, [])["retries"] == 2
+
+
+def test_the_last_200_failures_are_kept_and_50_shown_newest_first() -> None:
     """Memory is bounded, and the newest is what one looks for."""
     layer = ErrorLayer()
     for n in range(500):
-        layer.on_error(failure("gave_up", message=str(n)), NOW, float(n))
-    recent = layer.snapshot([])["recent"]
+        layer.on_error(failure("gave_up", message=str(n), error_id=str(n)), NOW, float(n))
+    recent = layer.snapshot(NOW, [])["recent"]
 
     assert (len(layer.recent), len(recent), recent[0]["message"]) == (KEPT, SHOWN, "499")
 
 
-def test_history_tells_the_recovery_of_the_last_minute() -> None:
+def test_history_counts_the_errors_of_its_second() -> None:
     """A bad morning does not colour the afternoon's chart."""
     layer = ErrorLayer()
-    layer.on_error(failure("gave_up"), NOW, 1.0)
+    ended(layer, "gave_up")
 
     assert layer.tick(NOW) == {"errors": 1, "recovery_rate": 0.0}
-    assert layer.tick(NOW + 61) == {"errors": 0, "recovery_rate": None}
+    assert layer.tick(NOW + 301) == {"errors": 0, "recovery_rate": None}
 
 
 def test_a_chat_from_start_to_end() -> None:

@@ -12,12 +12,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from aiohttp import ClientSession, web
 
+from backend.metrics import loop_watch
 from backend.metrics.loop_watch import ELSEWHERE, PAUSED, LoopWatch
 from tests.support.clock import FakeClock
 from tests.support.net import until
@@ -178,6 +180,29 @@ async def test_one_stall_is_reported_once(seen: Seen) -> None:
     assert len(seen.blaming("wait_blocking")) == 1
 
 
+async def test_the_watches_themselves_are_never_blamed(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A starved process wakes up anywhere, also in our own code that only looks on: that proves nothing."""
+    watch = seen.watch()
+    reads: list[object] = []
+    read = watch._read
+
+    def counted() -> Any:
+        reads.append(None)
+        return read()
+
+    monkeypatch.setattr(watch, "_read", counted)
+    source = "def look_on(reads, enough):\n    while len(reads) < enough:\n        pass\n"
+    space: dict[str, Any] = {}
+    exec(compile(source, str(Path(loop_watch.__file__).with_name("looks_on.py")), "exec"), space)
+    watch.start()
+    await until(lambda: bool(seen.lags))
+    space["look_on"](reads, ENOUGH)
+    await until(lambda: bool(seen.stalls))
+    watch.stop()
+
+    assert [] == seen.blaming("look_on")
+
+
 def watchers() -> list[threading.Thread]:
     """The threads of all watches."""
     return [t for t in threading.enumerate() if t.name == "copilot-pulse loop watch"]
@@ -268,10 +293,18 @@ async def test_a_loop_that_may_never_turn_again_is_logged(
 
 
 @pytest.mark.parametrize(
-    ("samples", "burnt", "frame"),
-    [(0, 0.0, PAUSED), (1, 0.0, PAUSED), (0, 0.9, ELSEWHERE), (1, 0.9, "busy"), (15, 0.0, "busy")],
+    ("samples", "burnt", "frame", "cause"),
+    [
+        (0, 0.0, PAUSED, "paused"),
+        (1, 0.0, PAUSED, "paused"),
+        (0, 0.9, ELSEWHERE, "thread"),
+        (1, 0.9, "busy", "code"),
+        (15, 0.0, "busy", "code"),
+    ],
 )
-def test_what_a_stall_is_put_down_to(seen: Seen, samples: int, burnt: float, frame: str) -> None:
+def test_what_a_stall_is_put_down_to(
+    seen: Seen, samples: int, burnt: float, frame: str, cause: str
+) -> None:
     """A process that was stopped burns no time and is seen by nobody: no code is blamed for it."""
     from backend.metrics.frames import Place
     from backend.metrics.loop_watch import _Stall
@@ -282,3 +315,4 @@ def test_what_a_stall_is_put_down_to(seen: Seen, samples: int, burnt: float, fra
     report = seen.watch(clock=FakeClock())._report(1.0, burnt, stall)
 
     assert frame in report["frame"]
+    assert cause == report["cause"]
