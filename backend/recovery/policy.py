@@ -33,7 +33,7 @@ class RetryPolicy:
     """Exponential back-off with full jitter: wait k is random between 0 and `min(cap, base * 2**(k-1))`
     seconds.
 
-    A server's Retry-After is waited out in full, plus up to a tenth of jitter, however long `cap` is.
+    A server's Retry-After is waited out in full, plus up to a hundredth of jitter, however long `cap` is.
     `budget` bounds all waits of one call together, in seconds: a wait that the server asks for and that
     does not fit ends the retries at once; a random wait is cut to what is left. `rng` returns floats in [0,
     1).
@@ -65,7 +65,7 @@ class RetryPolicy:
         if not retry_after <= left:  # also a NaN
             return None
         # The jitter keeps the chats that were refused together from coming back together.
-        return min(max(retry_after + self.rng() * min(1.0, retry_after * 0.1), random_wait), left)
+        return min(max(retry_after * (1.0 + 0.01 * self.rng()), min(random_wait, self.base)), left)
 
 
 class RetryInfo(NamedTuple):

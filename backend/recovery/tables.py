@@ -160,7 +160,7 @@ def _waiting() -> list[str]:
             f"""A broken model call is made again at most {policy.max_retries} times. Wait *k* is random
             between 0 and `min({policy.cap:g}, {policy.base:g} * 2**(k-1))` seconds. A server's
             Retry-After (seconds, milliseconds, a date, or words such as "try again in 6s") is waited out
-            in full, with up to a tenth more. All waits of one call together stay within {policy.budget:g}
+            in full, with up to a hundredth more. All waits of one call together stay within {policy.budget:g}
             s; a server that asks for more is told to the user at once."""
         ),
         "## Circuit breaker",
