@@ -68,6 +68,12 @@ class Buffer(Generic[T]):
         """In one round of `counted()` there was no item after all."""
         self._taken -= 1
 
+    def stop(self) -> None:
+        """Let the present round of `counted()` be the last."""
+        self._batch -= length_hint(self._progress)
+        for _ in self._progress:
+            pass
+
 
 class RoomMaker(Generic[T]):
     """Layer 3: makes room in a full buffer: conflates by key, else drops the oldest item that may be dropped.
@@ -111,6 +117,14 @@ class RoomMaker(Generic[T]):
             entry = entry.item
         return self._essential is not None and self._essential(entry)
 
+    def key_of(self, entry: Any) -> Hashable | None:
+        """The key under which a newer entry may replace this one; None for none."""
+        if type(entry) is Marked:
+            if entry.key is not None:
+                return entry.key
+            entry = entry.item
+        return self._key(entry) if self._key is not None else None
+
     def wake_up(self) -> None:
         """Build the index, in one pass over the buffer."""
         if not self.active:
@@ -133,7 +147,7 @@ class RoomMaker(Generic[T]):
 
         Essential items are never replaced.
         """
-        key = self._key_of(entry)
+        key = self.key_of(entry)
         if key is None:
             return False
         self.wake_up()
@@ -157,7 +171,7 @@ class RoomMaker(Generic[T]):
         start = max(0, self._searched - removed)
         for position, entry in enumerate(islice(items, start, None), start):
             if not self.is_essential(entry):
-                key = self._key_of(entry)
+                key = self.key_of(entry)
                 if key is not None and self._index.get(key) == removed + position:
                     del self._index[key]
                 del items[position]
@@ -183,15 +197,8 @@ class RoomMaker(Generic[T]):
         label = self._label(item) if self._label is not None else type(item).__name__
         self.dropped_by_type[label] = self.dropped_by_type.get(label, 0) + 1
 
-    def _key_of(self, entry: Any) -> Hashable | None:
-        if type(entry) is Marked:
-            if entry.key is not None:
-                return entry.key
-            entry = entry.item
-        return self._key(entry) if self._key is not None else None
-
     def _note(self, entry: Any, serial: int) -> None:
-        key = self._key_of(entry)
+        key = self.key_of(entry)
         if key is None:
             return
         if self.is_essential(entry):

@@ -11,9 +11,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from types import TracebackType
 
-from .bp_timer import Cancellable, Timer
+from .bp_timer import Timer
 
 
 class Wake(Enum):
@@ -22,6 +23,38 @@ class Wake(Enum):
     GRANTED = "granted"
     TIME_UP = "time is up"
     CLOSED = "closed"
+
+
+class Bell:
+    """Wakes one task that waits for news, from one side or from several at once. For the loop's thread."""
+
+    __slots__ = ("_future", "_timer")
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+        self._future: asyncio.Future[bool] | None = None
+
+    def ring(self, news: bool = True) -> bool:
+        """Wake the task; False if it doesn't sleep, its time is up or it is being cancelled. A ring is not kept."""
+        future = self._future
+        if future is None:
+            return False
+        if future.done():
+            return not future.cancelled() and future.result()
+        future.set_result(news)
+        return True
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Sleep until somebody rings, or `timeout` seconds have gone: then False. Look for news before."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._future = future
+        alarm = None if timeout is None else self._timer(timeout, partial(self.ring, False))
+        try:
+            return await future
+        finally:
+            self._future = None
+            if alarm is not None:
+                alarm.cancel()
 
 
 class WaitingLine:
@@ -45,47 +78,50 @@ class WaitingLine:
         """How many stand in line without a place."""
         return len(self.tickets)
 
-    def enter(self) -> Ticket:
-        """Stand at the end of the line. Use the ticket as a context manager: leaving it cleans up."""
-        return Ticket(self)
+    def enter(self, bell: Bell | None = None) -> Ticket:
+        """Stand at the end of the line. Use the ticket as a context manager, or `leave()` in the end.
+
+        bell: what to ring when there is news, for a task that stands in several lines; without one, the
+        ticket has its own, and `Ticket.wait()` waits for it.
+        """
+        ticket = Ticket(self, Bell(self._timer) if bell is None else bell)
+        self.tickets[ticket] = None
+        return ticket
 
     def grant(self) -> bool:
-        """Reserve a place for the first in line that still waits. False if there is none."""
-        while self.tickets:
-            ticket, _ = self.tickets.popitem(last=False)
-            if ticket.grant():
-                self.reserved += 1
-                return True
-        return False
+        """Reserve a place for the first in line. False if there is none.
+
+        If that task is being cancelled, it gives the place back when it runs.
+        """
+        if not self.tickets:
+            return False
+        self.reserved += 1
+        self.tickets.popitem(last=False)[0].tell(Wake.GRANTED)
+        return True
 
     def close(self) -> None:
         """Wake everybody with `Wake.CLOSED`."""
         while self.tickets:
-            self.tickets.popitem(last=False)[0].wake(Wake.CLOSED)
+            self.tickets.popitem(last=False)[0].tell(Wake.CLOSED)
 
 
 class Ticket:
-    """A task's place in a line; made by `WaitingLine.enter()`."""
+    """A task's place in a line; made by `WaitingLine.enter()`. `news` is None as long as it waits."""
 
-    __slots__ = ("_future", "_granted", "_line")
+    __slots__ = ("_bell", "_line", "news")
 
-    def __init__(self, line: WaitingLine) -> None:
+    def __init__(self, line: WaitingLine, bell: Bell) -> None:
         self._line = line
-        self._future: asyncio.Future[Wake] | None = None
-        self._granted = False
+        self._bell = bell
+        self.news: Wake | None = None
 
     def __enter__(self) -> Ticket:
-        self._line.tickets[self] = None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._line.tickets.pop(self, None)
-        if self._granted:
-            self._granted = False
-            self._line.reserved -= 1
-            self._line._returned()
+        self.leave()
 
     async def wait(self, timeout: float | None = None) -> Wake:
         """Wait until a place is granted, the line is closed, or `timeout` seconds have gone (None: no limit).
@@ -93,39 +129,25 @@ class Ticket:
         After `Wake.TIME_UP` the ticket keeps its place in line, so `wait()` may be called again. A cancel
         raises CancelledError; leaving the `with` block then gives the place back.
         """
-        if self not in self._line.tickets:
-            return Wake.GRANTED if self._granted else Wake.CLOSED
-        future: asyncio.Future[Wake] = asyncio.get_running_loop().create_future()
-        self._future = future
-        alarm: Cancellable | None = None
-        if timeout is not None:
-            alarm = self._line._timer(timeout, self._time_up)
-        try:
-            why = await future
-            # A place may have been granted after the alarm rang and before this task ran.
-            return Wake.GRANTED if self._granted else why
-        finally:
-            self._future = None
-            if alarm is not None:
-                alarm.cancel()
+        if self.news is None:
+            await self._bell.wait(timeout)
+        # A place may have been granted after the alarm rang and before this task ran.
+        return self.news or Wake.TIME_UP
 
     def use(self) -> None:
         """The granted place is taken now: it is no longer reserved."""
-        self._granted = False
+        self.news = None
         self._line.reserved -= 1
 
-    def grant(self) -> bool:
-        """For the line only: reserve a place for this ticket. False if its task is being cancelled."""
-        if self._future is not None and self._future.cancelled():
-            return False
-        self._granted = True
-        self.wake(Wake.GRANTED)
-        return True
+    def leave(self) -> None:
+        """Leave the line; a granted place that was not used goes back. Leaving again is fine."""
+        self._line.tickets.pop(self, None)
+        if self.news is Wake.GRANTED:
+            self.news = None
+            self._line.reserved -= 1
+            self._line._returned()
 
-    def wake(self, why: Wake) -> None:
-        """For the line only: let the task go on."""
-        if self._future is not None and not self._future.done():
-            self._future.set_result(why)
-
-    def _time_up(self) -> None:
-        self.wake(Wake.TIME_UP)
+    def tell(self, news: Wake) -> None:
+        """For the line only: there is news for the task."""
+        self.news = news
+        self._bell.ring()

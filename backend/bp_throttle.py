@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from .bp_line import Bell
 from .bp_timer import Timer
 from .bp_zones import ZONES, ThrottlePlan, Zone, ZoneMeter
 
@@ -25,24 +26,24 @@ class Throttle:
 
     To read: `zone`, `floor` and `ceiling` (see `ZoneMeter`); `delaying`, whether producers have to wait in
     this zone; `count` and `seconds`, the pauses so far and their length; `waiting`, producers in a pause now;
-    `reaction`, the longest time in seconds from the crossing into a zone that delays to the first producer
-    that was made to wait (None before the first).
+    `reaction`, the longest time in seconds that the first producer who came after the crossing into a zone that
+    delays was not made to wait (None before the first).
     """
 
     __slots__ = (
-        "_clock", "_crossed", "_looking", "_meter", "_paused", "_timer", "ceiling", "count", "delaying",
-        "floor", "level", "reaction", "seconds", "zone",
+        "_crossed", "_meter", "ceiling", "clock", "count", "delaying", "floor", "level", "looking", "paused",
+        "reaction", "seconds", "timer", "zone",
     )  # fmt: skip
 
     def __init__(
         self, capacity: int, plan: ThrottlePlan, *, clock: Callable[[], float], timer: Timer
     ) -> None:
         self._meter = ZoneMeter(capacity, plan)
-        self._clock = clock
-        self._timer = timer
-        self._paused: OrderedDict[asyncio.Future[bool], None] = OrderedDict()
+        self.clock = clock
+        self.timer = timer
+        self.paused: OrderedDict[Bell, None] = OrderedDict()  # who is taken out need not wait any more
         self._crossed: float | None = None
-        self._looking = False
+        self.looking = False  # a producer looks again after one turn of the loop, before it pauses
         self.level = 0
         self.zone = self._meter.zone
         self.ceiling = self._meter.ceiling
@@ -55,13 +56,13 @@ class Throttle:
     @property
     def waiting(self) -> int:
         """How many producers are held in a pause now."""
-        return len(self._paused)
+        return len(self.paused)
 
     def note(self, level: int) -> Zone | None:
         """The queue has `level` items now. Returns the zone it was in, if it is in another one now."""
         fallen, self.level = min(self.level - level, AT_ONCE), level
-        while fallen > 0 and self._paused:
-            fallen -= _wake(self._paused.popitem(last=False)[0], True)
+        while fallen > 0 and self.paused:
+            fallen -= self.paused.popitem(last=False)[0].ring()
         if self.floor <= level <= self.ceiling:
             return None
         meter, was = self._meter, self.zone
@@ -71,8 +72,8 @@ class Throttle:
         if not self.delaying:
             self._crossed = None
         elif not delayed:
-            self._crossed = self._clock()
-        if self._paused:
+            self._crossed = self.clock()
+        if self.paused:
             if not self.delaying:
                 self._release_some()
             elif ZONES.index(self.zone) < ZONES.index(was):
@@ -85,15 +86,18 @@ class Throttle:
         All at once would be a stampede: the first few may well publish so much that the rest had to pause again.
         """
         if not self.delaying:
-            for _ in range(min(AT_ONCE, len(self._paused))):
-                _wake(self._paused.popitem(last=False)[0], True)
-            if self._paused:
+            for _ in range(min(AT_ONCE, len(self.paused))):
+                self.paused.popitem(last=False)[0].ring()
+            if self.paused:
                 asyncio.get_running_loop().call_soon(self._release_some)
 
     def release(self, *, go: bool = False) -> None:
         """Let every paused producer look again how long it has to wait, or, if `go`, wait no longer."""
-        while self._paused:
-            _wake(self._paused.popitem(last=False)[0], go)
+        bells = list(self.paused)
+        if go:
+            self.paused.clear()
+        for bell in bells:
+            bell.ring()
 
     def delay(self) -> float:
         """Seconds that a producer has to wait at the present level."""
@@ -105,48 +109,64 @@ class Throttle:
         Returns earlier when an item was taken and this producer is the first of those that wait, or when the
         queue has fallen into a lower zone that asks for less. A cancel changes nothing.
         """
-        entered = now = self._clock()
-        began = now if since is None else since
-        left = self._left(began, now)
-        if left <= 0:
-            return
+        await pause_in_all((self,), since)
+
+    def reacted(self, came: float) -> None:
+        """A producer that came at `came`, by the clock, is made to wait from now on."""
         if self._crossed is not None:
-            lag = now - self._crossed
+            lag = self.clock() - max(came, self._crossed)
             self.reaction = lag if self.reaction is None else max(self.reaction, lag)
             self._crossed = None
-        self.count += 1
-        loop = asyncio.get_running_loop()
-        try:
-            if not self._paused and not self._looking:
-                # A fast consumer empties the queue in the next turn of the loop: often that is all it takes.
-                self._looking = True
-                try:
-                    await asyncio.sleep(0)
-                finally:
-                    self._looking = False
-                left = self._left(began, self._clock())
-            while left > 0:
-                future: asyncio.Future[bool] = loop.create_future()
-                self._paused[future] = None
-                alarm = self._timer(left, partial(_wake, future, False))
-                try:
-                    if await future:
-                        return
-                finally:
-                    self._paused.pop(future, None)
-                    alarm.cancel()
-                left = self._left(began, self._clock())
-        finally:
-            self.seconds += self._clock() - entered
 
-    def _left(self, began: float, now: float) -> float:
+    def left(self, began: float, now: float) -> float:
+        """How many seconds a producer that has waited since `began` has to wait yet, as things stand."""
         delay = self._meter.delay(self.level)
         return began + delay - now if delay else 0.0
 
 
-def _wake(future: asyncio.Future[bool], go: bool) -> bool:
-    """Wake a producer, to go on or to look again; False if it is awake (or cancelled) already."""
-    if future.done():
-        return False
-    future.set_result(go)
-    return True
+async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None) -> None:
+    """`Throttle.pause()` in all of these at the same time, until none asks for more. They share their clock."""
+    held = list(throttles)
+    clock, bell = held[0].clock, Bell(held[0].timer)
+    entered = now = clock()
+    began = entered if since is None else since
+    alone = True
+    for throttle in tuple(held):
+        if throttle.left(began, now) <= 0:
+            held.remove(throttle)
+            continue
+        throttle.reacted(began)
+        throttle.count += 1
+        alone = alone and not throttle.paused and not throttle.looking
+    try:
+        if alone and held:
+            # A fast consumer empties the queue in the next turn of the loop: often that is all it takes.
+            await _look_again(held)
+        for throttle in held:
+            throttle.paused[bell] = None
+        while held:
+            now, shortest = clock(), math.inf
+            for throttle in tuple(held):
+                left = throttle.left(began, now) if bell in throttle.paused else 0.0
+                if left <= 0:
+                    held.remove(throttle)
+                    throttle.seconds += now - entered
+                    throttle.paused.pop(bell, None)
+                elif left < shortest:
+                    shortest = left
+            if held:
+                await bell.wait(shortest)
+    finally:
+        for throttle in held:
+            throttle.seconds += clock() - entered
+            throttle.paused.pop(bell, None)
+
+
+async def _look_again(throttles: list[Throttle]) -> None:
+    for throttle in throttles:
+        throttle.looking = True
+    try:
+        await asyncio.sleep(0)
+    finally:
+        for throttle in throttles:
+            throttle.looking = False

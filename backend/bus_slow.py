@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .backpressure import QueueClosed
+from .backpressure import Arrival, pause_in_all, wait_for_room
 from .bus_event import DONE, Event
 from .bus_routes import Answer, Queue
 
@@ -28,19 +28,25 @@ class SlowLane:
         """
         full = [queue for queue in queues if not queue.closed and not queue.try_append(event)]
         held_up = [queue for queue in queues if queue.throttle.delaying and not queue.closed]
-        return self._wait(full, held_up, event) if full or held_up else DONE
+        return self._wait(full, held_up, event, self._clock()) if full or held_up else DONE
 
-    async def _wait(self, full: list[Queue], held_up: list[Queue], event: Event) -> None:
-        """All waits count from now: in the end the publisher has waited as long as the fullest queue asks."""
-        began = self._clock()
-        for queue in full:
-            try:
-                await queue.wait_and_append(event, self.put_timeout - (self._clock() - began))
-            except QueueClosed:
-                continue  # unsubscribed while we waited
-        for queue in held_up:
-            if not queue.closed:
-                await queue.throttle.pause(began)
+    async def _wait(self, full: list[Queue], held_up: list[Queue], event: Event, came: float) -> None:
+        """For room in all full queues at once; then, in all throttles at once, for what is left of the pause.
+
+        Pauses count from `came`: the publisher has waited as long as the fullest queue asks, not as all together.
+        """
+        if full:
+            for queue in held_up:
+                queue.throttle.reacted(came)
+            arrivals = [Arrival(queue, event) for queue in full]
+            await wait_for_room(arrivals, self.put_timeout)
+            for arrival in arrivals:
+                # Closed with the bus: a loss. Unsubscribed: nobody wants the event any more.
+                if not arrival.inside and not arrival.queue.unwanted:
+                    arrival.queue.refuse(event)
+            held_up = [queue for queue in held_up if not queue.closed]
+        if held_up:
+            await pause_in_all((queue.throttle for queue in held_up), came)
 
     def publish_nowait(self, queues: tuple[Queue, ...], event: Event) -> None:
         """Append, making room where there is none."""

@@ -21,6 +21,7 @@ from backend.backpressure import (
     Zone,
     ZoneMeter,
     make_timer,
+    pause_in_all,
 )
 from tests.support.manual_time import ManualTime, turns
 
@@ -401,20 +402,81 @@ async def test_each_item_taken_lets_one_producer_go() -> None:
     assert 0 == time.sleepers
 
 
-async def test_the_reaction_is_measured_from_the_crossing() -> None:
-    """The time from entering a zone that delays to the first producer that waits, the longest ever."""
+async def test_the_reaction_is_the_time_that_a_producer_was_not_made_to_wait() -> None:
+    """From the crossing, or from its coming, if nobody came before: a quiet hour is no lag. The longest ever."""
     time = ManualTime()
     throttle = throttle_at(0, time)
     assert throttle.reaction is None
-    for lag in (0.02, 0.01):
+    for quiet, lag in ((3600, 0.02), (0, 0.01), (0.5, 0)):
         throttle.note(300)
+        time.jump(quiet)
+        came = time()
         time.jump(lag)
-        task = asyncio.create_task(throttle.pause())
+        task = asyncio.create_task(throttle.pause(came))
         await turns()
         throttle.note(0)
         await task
+    throttle.note(300)
+    time.jump(0.03)
+    throttle.reacted(1.0)
 
-    assert pytest.approx(0.02) == throttle.reaction
+    assert pytest.approx(0.03) == throttle.reaction
+
+
+async def test_one_pause_in_several_throttles_is_as_long_as_the_longest() -> None:
+    """Each lets go by its own items, whichever comes first; the pause is over when none holds any more."""
+    time = ManualTime()
+    red, yellow, green = (throttle_at(level, time) for level in (850, 500, 0))
+    task = asyncio.create_task(pause_in_all((red, yellow, green)))
+    await turns()
+    assert [1, 1, 0] == [throttle.waiting for throttle in (red, yellow, green)]
+    red.note(849)
+    await turns()
+    assert not task.done()
+    yellow.note(499)
+    await turns()
+    assert task.done()
+
+    task = asyncio.create_task(pause_in_all((red, yellow)))
+    await time.advance(0.01)
+    assert [1, 0] == [throttle.waiting for throttle in (red, yellow)]
+    task.cancel()
+    await turns()
+    assert [0, 0, 0] == [red.waiting, yellow.waiting, time.sleepers]
+    assert 2 == red.count
+    assert pytest.approx(0.01) == red.seconds
+
+
+@pytest.mark.parametrize("empty_at_once", [False, True])
+async def test_producers_are_let_go_a_few_at_a_time(empty_at_once: bool) -> None:
+    """Fifty that were all let go at once would fill the queue again: at most 16 in one turn of the loop."""
+    time = ManualTime()
+    throttle = throttle_at(850, time)
+    tasks = [asyncio.create_task(throttle.pause()) for _ in range(50)]
+    await turns()
+    throttle.note(0 if empty_at_once else 800)
+    assert (18 if empty_at_once else 34) == throttle.waiting
+    await turns()
+
+    assert (0 if empty_at_once else 34) == throttle.waiting
+    throttle.release(go=True)
+    await asyncio.gather(*tasks)
+
+
+async def test_producers_that_look_again_wait_on() -> None:
+    """In the turn in which a lower zone makes them look again, one item lets one go, not all of them."""
+    time = ManualTime()
+    throttle = throttle_at(850, time)
+    tasks = [asyncio.create_task(throttle.pause()) for _ in range(3)]
+    await turns()
+    throttle.release()
+    throttle.note(849)
+    await turns()
+
+    assert 1 == sum(task.done() for task in tasks)
+    assert 2 == throttle.waiting
+    throttle.release(go=True)
+    await asyncio.gather(*tasks)
 
 
 async def test_a_cancelled_pause_leaves_nothing() -> None:

@@ -174,7 +174,7 @@ class QueueMachine(RuleBasedStateMachine):
         """When everybody has run, nobody waits without reason: no wake-up was lost."""
         self.run(20)
         figures = self.queue.statistics()
-        assert 0 == self.queue._producers.reserved == self.queue._consumers.reserved
+        assert 0 == self.queue.producers.reserved == self.queue._consumers.reserved
         if figures.closed:
             assert not self.puts
             assert not self.gets or figures.size
