@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from .options import Endpoint, Options, UsageError, parse
 
@@ -63,9 +64,11 @@ async def _run(options: Options, environ: Mapping[str, str]) -> int:
 async def _serve(host: Host, stop: asyncio.Event) -> None:
     from .guard import is_loopback
 
-    sys.stdout.write(f"Copilot Pulse is at {host.url} (Ctrl-C ends it)\n")
-    sys.stdout.flush()
     options = host.options
+    taken = options.port not in (0, urlsplit(host.url).port)
+    why = f"port {options.port} is in use; " if taken else ""
+    sys.stdout.write(f"Copilot Pulse is at {host.url} ({why}Ctrl-C ends it)\n")
+    sys.stdout.flush()
     if not is_loopback(options.host):
         _warn(f"anybody who reaches {options.host} can chat here; there is no password")
     asking = asyncio.create_task(_tell_doubts(options.endpoint)) if options.endpoint else None
@@ -101,7 +104,8 @@ def _why(error: OSError, options: Options) -> str:
     place = f"port {options.port} on {options.host}"
     # asyncio words some of these anew and keeps the number only.
     if error.errno == errno.EADDRINUSE:
-        return f"{place} is in use; choose another one with --port"
+        more = "" if options.fixed_port else " and so are those after it"
+        return f"{place} is in use{more}; choose another one with --port"
     if error.errno == errno.EACCES:
         return f"{place} is not allowed for this user; choose one above 1023 with --port"
     return f"cannot listen on {place}: {error.strerror or error}; see --host and --port"

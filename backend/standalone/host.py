@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -26,13 +27,14 @@ from .sockets import SocketHub
 
 log = logging.getLogger("copilot_pulse.standalone")
 
-# A newcomer should see a stall repaired within seconds, and may try one fault after the other, which looks
-# like a server that had better be left alone. What the environment says goes first.
+# A newcomer should see a silence repaired within seconds, however much has been said before. What the
+# environment says goes first.
 SCRIPTED_DEFAULTS: Final = {
-    "COPILOT_PULSE_BREAKER_SHARE": "0.8",
     "COPILOT_PULSE_STALL_TIMEOUT": "3",
     "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "5",
+    "COPILOT_PULSE_FIRST_TOKEN_PER_1000_CHARS": "0",
 }
+_PORTS_TRIED: Final = 20
 _PAGE: Final = Path(__file__).parent / "page"
 _ROOT: Final = Path(__file__).parents[2]
 _LANGUAGES: Final = ("en", "zh")
@@ -65,8 +67,8 @@ class Host:
     async def start(self) -> None:
         """Start the model, the plugin and the server; `url` is then where the page is.
 
-        Raises AgentsMissing, or OSError if the port cannot be had; nothing is left running then, and
-        neither after a cancel.
+        A port that is in use gives way to the next free one, unless the user named it. Raises AgentsMissing,
+        or OSError if no port can be had; nothing is left running then, and neither after a cancel.
         """
         try:
             if self.model is not None:
@@ -78,11 +80,24 @@ class Host:
             runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=2.0)
             self._runner = runner
             await runner.setup()
-            await web.TCPSite(runner, self.options.host, self.options.port).start()
+            await self._listen(runner)
         except BaseException:
             await self.close()
             raise
         self.url = _url(self.options.host, runner.addresses[0][1])
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        first = self.options.port
+        last = first if self.options.fixed_port else first + _PORTS_TRIED
+        for port in range(first, last + 1):
+            site = web.TCPSite(runner, self.options.host, port)
+            try:
+                await site.start()
+                return
+            except OSError as error:
+                await site.stop()
+                if error.errno != errno.EADDRINUSE or port == last:
+                    raise
 
     def _attach(self, agent: HostAgent) -> None:
         """Put the seams around the agent, as they are put around Copilot's."""
@@ -150,7 +165,10 @@ class Host:
     # Routes
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        """POST /api/chat/invoke, in Copilot's wire format: a line of JSON an update, the last one whole."""
+        """POST /api/chat/invoke, in Copilot's wire format: a line of JSON an update, the last one whole.
+
+        A page that can come back is also told, in each line, the chat's id and how often a call was made again.
+        """
         try:
             body = await request.json()
             messages, session = _read_chat(body)
@@ -164,18 +182,19 @@ class Host:
             async with aclosing(self._invoke(messages)) as updates:
                 async for new, end in updates:
                     if new and len(new) > len(text) and not end:
-                        await response.write(_line(session, new, False))
+                        await response.write(_line(session, new, False, **_chat_facts()))
                     text, ending = new or text, end or ending
         except ConnectionError:
             raise  # the page has left
         except Exception as error:  # only with COPILOT_PULSE=off: the chat seam lets none through
             text = f"{text}\n\nThe chat broke: {type(error).__name__}"
-        await response.write(_line(session, text, bool(ending.get("finished", True)), ending.get("data")))
+        finished = bool(ending.get("finished", True))
+        await response.write(_line(session, text, finished, ext=ending.get("data"), **_chat_facts()))
         await response.write_eof()
         return response
 
     async def _info(self, request: web.Request) -> web.Response:
-        """GET /standalone: which model answers, and the commands that the scripted one knows."""
+        """GET /standalone: which model answers, whether answers can be resumed, and the scripted model's commands."""
         assert self.endpoint is not None
         base_url = self.endpoint.base_url
         return web.json_response(
@@ -184,7 +203,8 @@ class Host:
                 "model": self.endpoint.model,
                 "host": base_url.partition("//")[2].partition("/")[0],
                 "scripted": self.endpoint.scripted,
-                "commands": [{"name": c.name, "doc": dict(c.doc)} for c in COMMANDS.values()],
+                "streams": self.pulse.settings.current.enabled,
+                "commands": [{"name": c.name, "doc": dict(c.doc), "group": c.group} for c in COMMANDS.values()],
             }
         )
 
@@ -198,6 +218,13 @@ class Host:
 
 def _session() -> str | None:
     return getattr(current_request.get(), "session", None)
+
+
+def _chat_facts() -> dict[str, Any]:
+    """What the current request's lines say of its chat; nothing where the page cannot resume."""
+    tap = getattr(current_request.get(), "tap", None)
+    chat = tap.chat if tap is not None else None
+    return {} if chat is None else {"chat_id": chat.id, "retries": chat.retries}
 
 
 def _read_chat(body: Any) -> tuple[list[dict[str, Any]], str]:
@@ -217,7 +244,7 @@ def _read_chat(body: Any) -> tuple[list[dict[str, Any]], str]:
     return clean, str(body.get("session_id") or "")[:200]
 
 
-def _line(session: str, text: str, finished: bool, ext: Any = None) -> bytes:
+def _line(session: str, text: str, finished: bool, *, ext: Any = None, **facts: Any) -> bytes:
     row = {
         "session_id": session,
         "text": text,
@@ -225,6 +252,7 @@ def _line(session: str, text: str, finished: bool, ext: Any = None) -> bytes:
         "type": "message",
         "format": "markdown",
         "ext": ext,
+        **facts,
     }
     return json.dumps(row).encode() + b"\n"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+PORT = 8188  # ComfyUI's own, so that what is written for one works with the other
 NO_KEY = "not-needed"  # local servers want some key, and do not look at it
 
 
@@ -27,11 +28,15 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for. Without an endpoint the scripted model answers."""
+    """What the user asked for. Without an endpoint the scripted model answers.
+
+    `fixed_port`: the user named the port; otherwise a port that is in use gives way to the next free one.
+    """
 
     host: str
     port: int
     endpoint: Endpoint | None
+    fixed_port: bool = True
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,12 +53,16 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         allow_abbrev=False,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=8188, help="port to listen on (default: %(default)s; 0: any)")
+    parser.add_argument(
+        "--port", type=_port, help=f"port to listen on (default: {PORT}, or the next one that is free; 0: any)"
+    )
     parser.add_argument("--llm", metavar="URL", help="base URL of an OpenAI-compatible server")
     parser.add_argument("--model", metavar="NAME", help="the model to ask there")
     parser.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds its key")
     given = parser.parse_args(arguments)
-    return Options(given.host, given.port, _endpoint(given.llm, given.model, given.api_key_env, environ))
+    endpoint = _endpoint(given.llm, given.model, given.api_key_env, environ)
+    fixed = given.port is not None
+    return Options(given.host, given.port if fixed else PORT, endpoint, fixed_port=fixed)
 
 
 def _port(text: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 Language = Literal["en", "zh"]
 Fault = Literal["", "reset", "stall", "silent", "truncate", "garbage", "status", "html"]
+Group = Literal["repaired", "told", "plain"]
 
 FOREVER: Final = 1_000_000
 MAX_TIMES: Final = 20
@@ -35,6 +36,11 @@ class Command:
     doc: Mapping[Language, str]
     status: int = 200
 
+    @property
+    def group(self) -> Group:
+        """What comes of it: the answer is repaired, the user is told what is wrong, or nothing is wrong."""
+        return "plain" if not self.times else "told" if self.times >= FOREVER else "repaired"
+
 
 def _command(
     name: str, en: str, zh: str, *, fault: Fault = "", times: int = 0, status: int = 200
@@ -46,8 +52,8 @@ COMMANDS: Final[Mapping[str, Command]] = dict(
     (
         _command("drop", "cut the connection in mid-answer (`/drop 2`: twice)",
                  "回答到一半时断开连接（`/drop 2`：断两次）", fault="reset", times=1),
-        _command("stall", "fall silent in mid-answer", "回答到一半时不再出声", fault="stall", times=1),
-        _command("silent", "say nothing at all", "一个字也不说", fault="silent", times=1),
+        _command("stall", "fall silent in mid-answer", "回答到一半时停止输出", fault="stall", times=1),
+        _command("silent", "say nothing at all", "始终不输出任何内容", fault="silent", times=1),
         _command("429", "refuse: too many requests, come back in 2 seconds",
                  "拒绝：请求过多，2 秒后再来", fault="status", times=1, status=429),
         _command("503", "refuse: the server is overloaded (twice)",

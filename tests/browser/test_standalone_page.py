@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, JSHandle, Page, expect, sync_playwright
 
 from tests.browser.chromium import launch
 
@@ -24,12 +24,12 @@ ANSWER_MS = 20_000
 
 
 class Program:
-    """`python -m backend` on a free port."""
+    """`python -m backend`, on a free port unless one is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0, **environ: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "backend", "--port", "0"],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **QUICK},
+            [sys.executable, "-m", "backend", "--port", str(port)],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **QUICK, **environ},
         )  # fmt: skip
         assert self.process.stdout is not None
         self.url = next(word for word in self.process.stdout.readline().split() if word.startswith("http://"))
@@ -88,6 +88,25 @@ def finished(page: Page) -> None:
     expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=ANSWER_MS)
 
 
+def markdown(page: Page, text: str) -> JSHandle:
+    """`text` as an answer shows it, in a body of 120 pixels that stands in the page."""
+    return page.evaluate_handle(
+        """async (text) => {
+          const { render } = await import("/backend/standalone/page/markdown.js");
+          const body = document.createElement("div");
+          body.className = "body";
+          body.style.width = "120px";
+          const message = document.createElement("article");
+          message.className = "message assistant";
+          message.append(body);
+          document.querySelector(".log").append(message);
+          render(body, [], text);
+          return body;
+        }""",
+        text,
+    )
+
+
 def test_a_dropped_connection_is_repaired_before_ones_eyes(page: Page) -> None:
     """The answer stands there whole and once, and the line below it tells of the retry."""
     page.get_by_role("button", name="/drop", exact=True).click()
@@ -125,13 +144,101 @@ def test_text_is_only_ever_text(page: Page) -> None:
     assert page.evaluate("window.hit") is None
 
 
-def test_a_notice_is_told_as_a_quote(page: Page) -> None:
-    """What Pulse says itself is set apart from the model's words."""
+def test_what_went_wrong_looks_like_it(page: Page) -> None:
+    """What Pulse says in the place of an answer is no grey quotation, also after a reload; the model's quotes are."""
     send(page, "/401")
     finished(page)
 
-    expect(page.locator(".message.assistant blockquote")).to_contain_text("key")
+    notice = page.locator(".message.assistant.failed .notice")
+    expect(notice).to_contain_text("key")
     expect(page.locator(".message.assistant .body")).not_to_contain_text(">")
+    colour = "(element) => getComputedStyle(element).borderLeftColor"
+    edge = notice.evaluate(colour)
+    page.reload()
+    assert notice.evaluate(colour) == edge
+    assert edge != markdown(page, "> said").evaluate(f"(body) => ({colour})(body.querySelector('blockquote'))")
+
+
+def test_an_answer_that_the_panel_stops_is_not_told_as_whole(page: Page) -> None:
+    """Whoever stopped it: an answer that was cut says so, also after a reload."""
+    send(page, "/slow")
+    expect(page.locator(".message.assistant .body")).to_contain_text("Slowly", timeout=ANSWER_MS)
+    page.get_by_role("button", name="Stop this chat").click()
+
+    finished(page)
+    expect(page.locator(".meta").last).to_contain_text("Stopped")
+    page.reload()
+    expect(page.locator(".meta").last).to_contain_text("Stopped")
+
+
+def test_a_retry_is_told_of_the_answer_that_had_it(context: BrowserContext) -> None:
+    """The monitor's news come late: the next answer must not count the retries of the one before."""
+    program = Program(COPILOT_PULSE_PANEL_REFRESH="3")
+    try:
+        page = context.new_page()
+        page.goto(program.url)
+        send(page, "/drop")
+        finished(page)
+        send(page, "hello")
+        finished(page)
+        # Both chats stand in the monitor: everything that it has to say of them has arrived.
+        expect(page.locator(".cpulse-chat[data-state=done]")).to_have_count(2, timeout=ANSWER_MS)
+
+        metas = page.locator(".message.assistant .meta")
+        expect(metas.first).to_contain_text("1 retried")
+        expect(metas.last).not_to_contain_text("retried")
+    finally:
+        program.end()
+
+
+def test_a_silence_is_told_with_its_length(page: Page) -> None:
+    """A model that falls silent is not told to be answering, and who waits sees for how long."""
+    send(page, "/stall")
+    expect(page.locator(".meta").last).to_contain_text("silent for 2 s", timeout=ANSWER_MS)
+    finished(page)
+    send(page, "/silent")
+    expect(page.locator(".meta").last).to_contain_text("Waiting for the model, 2 s", timeout=ANSWER_MS)
+    finished(page)
+
+
+def test_the_buttons_say_what_will_come_of_it(page: Page) -> None:
+    """Faults that are repaired stand apart from those that can only be explained; pointing at one says what it does."""
+    explained = page.get_by_role("group", name="Explained")
+
+    assert explained.get_by_role("button").all_inner_texts() == ["/401", "/html"]
+    expect(page.get_by_role("group", name="Repaired").get_by_role("button", name="/drop")).to_be_visible()
+    explained.get_by_role("button", name="/401").hover()
+    expect(page.locator(".tray-head")).to_contain_text("/401: refuse: the key is wrong")
+
+
+def test_markdown_of_models(page: Page) -> None:
+    """Tasks, struck words and columns look as they are meant; a narrow table scrolls and breaks no word."""
+    body = markdown(
+        page,
+        "- [x] done\n- [ ] todo\n\n~~struck~~ `code`\n\n| node | a number |\n|---|---:|\n| KSampler | 1,000 |\n\n---",
+    )
+
+    ticked = "(body) => [...body.querySelectorAll('.task input')].map((box) => box.checked)"
+    assert body.evaluate(ticked) == [True, False]
+    assert body.evaluate("(body) => body.querySelector('s').textContent") == "struck"
+    alignment = "(body) => getComputedStyle(body.querySelector('td:last-child')).textAlign"
+    assert body.evaluate(alignment) in ("end", "right")
+    heights = "(body) => [...body.querySelectorAll('td')].map((cell) => cell.clientHeight)"
+    assert max(body.evaluate(heights)) < 40
+    ground = "(body) => getComputedStyle(body.querySelector('code')).backgroundColor"
+    page.emulate_media(color_scheme="dark")
+    assert body.evaluate(ground) == "rgb(42, 45, 51)"
+
+
+def test_the_input_keeps_its_height(page: Page) -> None:
+    """Sending does not make the page jump."""
+    box = page.get_by_role("textbox")
+    before = box.bounding_box()
+    send(page, "/help")
+    finished(page)
+
+    assert before is not None
+    assert box.bounding_box() == before
 
 
 def test_the_language_can_be_changed_and_is_kept(page: Page) -> None:
@@ -178,24 +285,7 @@ def test_nothing_sticks_out(page: Page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("document.querySelector('.log').scrollWidth") <= width
     if width < 800:
-        page.get_by_role("tab", name="Monitor").click()
+        page.get_by_role("button", name="Monitor").click()
         expect(page.locator("#panel")).to_be_visible()
         expect(page.locator("#chat")).to_be_hidden()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_a_server_that_goes_away_is_told(context: BrowserContext) -> None:
-    """When the server dies in mid-answer, what had arrived stays, and the page says that it is not all."""
-    program = Program()
-    try:
-        page = context.new_page()
-        page.goto(program.url)
-        send(page, "/slow")
-        expect(page.locator(".message.assistant .body")).to_contain_text("Slowly", timeout=ANSWER_MS)
-        program.end()
-
-        finished(page)
-        expect(page.locator(".meta").last).to_contain_text("broke before the answer was complete")
-        expect(page.locator(".message.assistant .body")).to_contain_text("Slowly")
-    finally:
-        program.end()

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from backend.copilot.tap import STREAM
 from backend.standalone import script
 from backend.standalone.host import Host
 from backend.standalone.options import Endpoint, Options
@@ -118,6 +119,25 @@ async def test_silence_ends_in_the_exact_answer(host: Host, client: aiohttp.Clie
     assert answer[-1]["text"] == whole(text)
     assert host.model is not None
     assert host.model.requests >= 2
+
+
+def test_a_long_conversation_does_not_wait_longer() -> None:
+    """The limits that the answers name hold however much was said before, unless the environment says otherwise."""
+    scripted = Options("127.0.0.1", 0, None)
+
+    assert Host(scripted, {}).pulse.settings.current.first_token_per_1000_chars == 0
+    own = Host(scripted, {"COPILOT_PULSE_FIRST_TOKEN_PER_1000_CHARS": "2"})
+    assert own.pulse.settings.current.first_token_per_1000_chars == 2
+
+
+async def test_a_page_that_can_come_back_is_told_of_its_chat(host: Host, client: aiohttp.ClientSession) -> None:
+    """Its lines name the chat and count its retries, so that no other chat's are taken for them; others get none."""
+    named = await lines(client, "/drop 2", **{STREAM: "a" * 22})
+    plain = await lines(client, "/drop 2")
+
+    assert host.pulse.chats.get(named[-1]["chat_id"]) is not None
+    assert named[-1]["retries"] == 2
+    assert {"chat_id", "retries"}.isdisjoint(plain[-1])
 
 
 async def test_retry_after_is_honoured(host: Host, client: aiohttp.ClientSession) -> None:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from backend.standalone.options import PORT
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_AGENTS = "import sys; sys.modules['agents'] = None; from backend.standalone.cli import main; sys.exit(main([]))"
@@ -59,6 +61,24 @@ def test_a_port_in_use_is_one_clear_line() -> None:
     assert err.count("\n") == 1
     assert port in err
     assert "--port" in err
+
+
+def test_the_default_port_gives_way_to_the_next_free_one() -> None:
+    """Where ComfyUI has port 8188 the first command works all the same, and its one line says where the page is."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # somebody else has it: as good
+            taken.bind(("127.0.0.1", PORT))
+            taken.listen()
+        with running() as process:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            url = next(word for word in line.split() if word.startswith("http://"))
+            with urllib.request.urlopen(url, timeout=10) as page:
+                assert b"Copilot Pulse" in page.read()
+
+    assert f"port {PORT} is in use" in line
+    assert int(url.rpartition(":")[2]) > PORT
 
 
 def test_a_host_that_is_not_ours_is_one_clear_line() -> None:

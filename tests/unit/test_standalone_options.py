@@ -15,10 +15,12 @@ URL = "http://127.0.0.1:1234/v1"
 
 
 def test_defaults_need_nothing() -> None:
-    """Without a word on the command line the scripted model answers on loopback."""
+    """Without a word on the command line the scripted model answers on loopback, at a port that may give way."""
     options = parse([], {})
 
     assert (options.host, options.port, options.endpoint) == ("127.0.0.1", 8188, None)
+    assert not options.fixed_port
+    assert parse(["--port", "8188"], {}).fixed_port
 
 
 def test_a_real_endpoint() -> None:

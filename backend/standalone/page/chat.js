@@ -1,35 +1,43 @@
 // @ts-check
 /** The chat at the left of the page: messages, the answer as it grows, what to press. */
 
+import { newStreamId } from "../../../web/stream-reader.js";
 import { h, setText, show } from "../../../web/dom.js";
+import { isTrouble, Status, told } from "./answer.js";
 import { render } from "./markdown.js";
-import { ask, Refused } from "./stream.js";
+import { readAnswer } from "./stream.js";
+import { Transcript } from "./transcript.js";
 import { examples, say } from "./words.js";
 
 /**
  * @typedef {import("./words.js").Locale} Locale
  * @typedef {import("./stream.js").Message} Message
- * @typedef {{ name: string, doc: Record<Locale, string> }} Command
- * @typedef {{ version: string, model: string, host: string, scripted: boolean, commands: Command[] }} Info
+ * @typedef {import("./transcript.js").Entry} Entry
+ * @typedef {import("./transcript.js").Pending} Pending
+ * @typedef {"repaired" | "told" | "plain"} Group
+ * @typedef {{ name: string, doc: Record<Locale, string>, group: Group }} Command
+ * @typedef {{ version: string, model: string, host: string, scripted: boolean, streams: boolean, commands: Command[] }} Info
  * @typedef {import("../../../web/types").Update} Update
- * @typedef {import("../../../web/types").ChatRow} ChatRow
  */
 
-const KEY = "copilot-pulse.chat";
-const KEPT = 60;
+/** @type {Group[]} */
+const GROUPS = ["repaired", "told", "plain"];
 const NEAR = 80; // pixels from the end within which the view follows the answer
+const TALLEST = 180; // pixels of the input
+const TICK_MS = 250;
 
 /**
  * @param {{ root: HTMLElement, info: Info, locale: Locale }} options
  * @returns {{ show(update: Update): void, retell(locale: Locale): void }} `show` takes what the panel gets
  */
 export function createChat({ root, info, locale }) {
-  const session = newId();
-  let transcript = restore();
+  const transcript = new Transcript();
   /** @type {AbortController | null} */
   let running = null;
-  /** What the live data says goes to the newest answer. @type {((update: Update) => void) | null} */
-  let follow = null;
+  /** What the live data says goes to the newest answer. @type {Status | null} */
+  let status = null;
+  /** A question that was given back, and what became of it: gone when the next one is sent. @type {Element[]} */
+  let givenBack = [];
   const t = (/** @type {import("./words.js").Word} */ word, /** @type {Record<string, string | number>} */ values = {}) =>
     say(locale, word, values);
 
@@ -38,15 +46,15 @@ export function createChat({ root, info, locale }) {
   const input = h("textarea", { rows: "1", autocomplete: "off", spellcheck: "false" });
   const send = h("button", { type: "submit", class: "send" });
   const fresh = h("button", { type: "button", class: "quiet" });
-  const title = h("span", { class: "hint" });
+  const hint = h("span", { class: "hint" });
   const chips = h("div", { class: "chips" });
   const form = h("form", { class: "compose" }, input, send);
-  root.replaceChildren(log, live, h("div", { class: "tray" }, h("div", { class: "tray-head" }, title, fresh), chips), form);
+  root.replaceChildren(log, live, h("div", { class: "tray" }, h("div", { class: "tray-head" }, hint, fresh), chips), form);
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (running) running.abort();
-    else void submit(input.value);
+    else submit(input.value);
   });
   input.addEventListener("keydown", (event) => {
     // While a Chinese or Japanese word is being composed, Enter belongs to the input method.
@@ -59,40 +67,58 @@ export function createChat({ root, info, locale }) {
   input.addEventListener("input", grow);
   fresh.addEventListener("click", () => {
     running?.abort();
-    transcript = [];
-    keep();
+    setRunning(null);
+    transcript.clear();
     draw();
     input.focus();
   });
   retell(locale);
+  if (transcript.pending) void follow(transcript.pending, null, [...log.querySelectorAll(".user")].slice(-1));
 
   /** @param {Locale} next */
   function retell(next) {
     locale = next;
-    input.placeholder = t(info.scripted ? "placeholder" : "placeholderReal");
+    input.placeholder = t("placeholder");
     input.setAttribute("aria-label", t("message"));
     log.setAttribute("aria-label", t("chat"));
     setText(fresh, t("fresh"));
-    setText(title, t(info.scripted ? "tryFaults" : "tryThese"));
-    chips.replaceChildren(
-      ...(info.scripted
-        ? info.commands.map((command) => chip(`/${command.name}`, command.doc[locale].replaceAll("`", "")))
-        : examples(locale).map((text) => chip(text, ""))),
-    );
+    explain("");
+    chips.replaceChildren(...(info.scripted ? GROUPS.map(groupOfChips) : examples(locale).map((text) => chip(text, ""))));
     setRunning(running);
     if (!running) draw();
   }
 
+  /** @param {Group} group */
+  function groupOfChips(group) {
+    const id = `chips-${group}`;
+    const commands = info.commands.filter((command) => command.group === group);
+    return h(
+      "div",
+      { class: "chip-group", role: "group", "aria-labelledby": id },
+      h("span", { class: "hint", id, text: t(group) }),
+      ...commands.map(({ name, doc }) => chip(`/${name}`, doc[locale].replaceAll("`", ""))),
+    );
+  }
+
   /** @param {string} text @param {string} tip */
   function chip(text, tip) {
-    const element = h("button", { type: "button", class: "chip", title: tip || null, text });
+    const element = h("button", { type: "button", class: "chip", "aria-description": tip || null, text });
     element.disabled = running !== null;
-    element.addEventListener("click", () => void submit(text));
+    element.addEventListener("click", () => submit(text));
+    for (const name of ["pointerenter", "focus"]) element.addEventListener(name, () => explain(tip && `${text}: ${tip}`));
+    for (const name of ["pointerleave", "blur"]) element.addEventListener(name, () => explain(""));
     return element;
   }
 
+  /** Say above the buttons what one of them does. @param {string} tip */
+  function explain(tip) {
+    setText(hint, tip || t(info.scripted ? "tryFaults" : "tryThese"));
+  }
+
   function draw() {
-    log.replaceChildren(...(transcript.length ? transcript.map((m) => bubble(m).element) : [welcome()]));
+    givenBack = [];
+    const { entries } = transcript;
+    log.replaceChildren(...(entries.length ? entries.map((entry) => bubble(entry).element) : [welcome()]));
     log.scrollTop = log.scrollHeight;
   }
 
@@ -101,113 +127,111 @@ export function createChat({ root, info, locale }) {
     return h("div", { class: "welcome" }, h("h2", { text: t("welcomeTitle") }), h("p", { text }));
   }
 
-  /** @param {{ role: string, content: string, meta?: string }} message */
-  function bubble(message) {
+  /** @param {Entry} entry */
+  function bubble({ role, content, facts }) {
     const body = h("div", { class: "body" });
-    const meta = h("p", { class: "meta", text: message.meta ?? "" });
-    const element = h("article", { class: `message ${message.role}` }, body, meta);
-    element.setAttribute("aria-label", t(message.role === "user" ? "you" : "answer"));
+    const meta = h("p", { class: "meta" });
+    const element = h("article", { class: `message ${role}`, "aria-label": t(role === "user" ? "you" : "answer") }, body, meta);
     /** @type {string[]} */
     let blocks = [];
     const write = (/** @type {string} */ text) => {
-      if (message.role === "user") setText(body, text);
+      if (role === "user") setText(body, text);
       else blocks = render(body, blocks, text);
     };
-    write(message.content);
-    show(meta, Boolean(message.meta));
-    return { element, meta, write };
+    const note = (/** @type {string} */ words) => {
+      setText(meta, words);
+      show(meta, Boolean(words));
+    };
+    const end = (/** @type {import("./transcript.js").Facts} */ how) => {
+      element.classList.toggle("failed", how.outcome === "failed");
+      meta.classList.toggle("trouble", isTrouble(how) && how.outcome !== "failed");
+      note(told(how, locale));
+    };
+    write(content);
+    note("");
+    if (facts) end(facts);
+    return { element, write, note, end };
   }
 
   /** @param {string} text */
-  async function submit(text) {
+  function submit(text) {
     text = text.trim();
     if (!text || running) return;
-    const abort = new AbortController();
-    setRunning(abort);
+    for (const element of givenBack) element.remove();
+    givenBack = [];
     input.value = "";
     grow();
-    if (!transcript.length) log.replaceChildren();
-    transcript.push({ role: "user", content: text });
-    const messages = transcript.map(({ role, content }) => /** @type {Message} */ ({ role, content }));
-    log.append(bubble({ role: "user", content: text }).element);
+    if (!transcript.entries.length) log.replaceChildren();
+    transcript.entries.push({ role: "user", content: text });
+    const messages = transcript.entries.map(({ role, content }) => /** @type {Message} */ ({ role, content }));
+    const question = bubble({ role: "user", content: text }).element;
+    log.append(question);
+    void follow({ id: newStreamId(), began: Date.now() }, messages, [question]);
+  }
+
+  /**
+   * Show an answer from its first word to its end.
+   * @param {Pending} pending
+   * @param {Message[] | null} messages  null: they were sent before the page was loaded anew
+   * @param {Element[]} asked  what shows the question
+   */
+  async function follow(pending, messages, asked) {
+    const abort = new AbortController();
+    const { session } = transcript;
+    setRunning(abort);
+    // A server without streams could not give the answer a second time.
+    transcript.pending = info.streams ? pending : null;
+    transcript.keep();
+    const mine = new Status({ session, began: pending.began });
+    mine.returned = messages === null;
+    status = mine;
     const answer = bubble({ role: "assistant", content: "" });
+    const atEnd = (/** @type {() => void} */ change) => {
+      const near = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR;
+      change();
+      if (near) log.scrollTop = log.scrollHeight;
+    };
+    const tick = () => atEnd(() => answer.note(mine.words(locale)));
     answer.element.classList.add("growing");
     log.append(answer.element);
+    tick();
     log.scrollTop = log.scrollHeight;
 
-    const began = performance.now();
-    const state = { text: "", updates: 0, bytes: 0, retries: 0 };
-    const note = (/** @type {string} */ words) => {
-      setText(answer.meta, words);
-      show(answer.meta, true);
-    };
-    const facts = (/** @type {number} */ now) => {
-      const seconds = ((now - began) / 1000).toFixed(1);
-      const parts = [t(state.updates === 1 ? "metaOne" : "meta", { seconds, updates: state.updates, bytes: size(state.bytes) })];
-      if (state.retries) parts.push(t("metaRetries", { n: state.retries }));
-      return parts;
-    };
-    note(t("waiting"));
-    let end = "";
-    let over = 0;
-    const finish = () => [...(end ? [end] : []), ...facts(over)].join(" · ");
-    follow = ({ snapshot, events }) => {
-      const retries = events.filter((event) => event.type === "chat.retrying" && event.session === session).length;
-      state.retries += retries;
-      const row = snapshot.chat.current.find((candidate) => candidate.session_id === session);
-      if (!over && row) note(told(row, state.text));
-      if (over && retries) {
-        // An answer may be complete before the news of its last retry is.
-        note(finish());
-        const last = transcript[transcript.length - 1];
-        if (last?.role === "assistant") last.meta = finish();
-        keep();
-      }
-    };
-    try {
-      const whole = await ask({ session, messages, locale, signal: abort.signal }, (line, bytes) => {
-        const near = isNearEnd();
-        state.updates += 1;
-        state.bytes = bytes;
-        if (line.text !== state.text) answer.write((state.text = line.text));
-        if (near) log.scrollTop = log.scrollHeight;
-      });
-      if (!whole) end = t("broken");
-      else if (!state.text) end = t("empty");
-    } catch (error) {
-      end = abort.signal.aborted ? t("stopped") : error instanceof Refused ? t("refused", { reason: error.message }) : t("broken");
-    }
-    over = performance.now();
-    const near = isNearEnd();
-    note(finish());
+    let text = "";
+    const ticking = setInterval(tick, TICK_MS);
+    const question = messages && { messages, locale };
+    const chat = { id: pending.id, session, question, socket: info.streams, signal: abort.signal };
+    const { outcome, reason } = await readAnswer(chat, (progress) => {
+      mine.take(progress);
+      if (progress.text !== text) atEnd(() => answer.write((text = progress.text)));
+      tick();
+    });
+    clearInterval(ticking);
+    const facts = mine.facts(outcome, reason);
+    atEnd(() => answer.end(facts));
     answer.element.classList.remove("growing");
-    if (running === abort) {
-      if (state.text) transcript.push({ role: "assistant", content: state.text, meta: finish() });
-      else transcript.pop(); // an unanswered message is not sent again as history
-      keep();
-      setRunning(null);
-      setText(live, end || `${t("answer")}: ${state.text.slice(0, 200)}`);
-    }
-    if (near) log.scrollTop = log.scrollHeight;
+    if (running !== abort) return; // a new chat has begun meanwhile
+    if (text) transcript.entries.push({ role: "assistant", content: text, facts });
+    // A message without an answer is not sent again as history.
+    else giveBack(transcript.entries.pop(), isTrouble(facts) ? [...asked, answer.element] : []);
+    transcript.pending = null;
+    transcript.keep();
+    setRunning(null);
+    setText(live, text ? `${t("answer")}: ${text.slice(0, 200)}` : told(facts, locale));
   }
 
-  function isNearEnd() {
-    return log.scrollHeight - log.scrollTop - log.clientHeight < NEAR;
-  }
-
-  /** @param {ChatRow} row @param {string} text */
-  function told(row, text) {
-    if (row.state === "retrying") {
-      const values = { attempt: row.attempt ?? 1, of: (row.of ?? 0) + 1, seconds: Math.ceil(row.retry_in ?? 0) };
-      return t(values.seconds ? "retryingIn" : "retrying", values);
-    }
-    if (row.state === "tool") return t("tool", { tool: row.tool ?? "" });
-    return t(text && row.state === "streaming" ? "streaming" : "waiting");
+  /** Let the user send a question again that got no answer. @param {Entry | undefined} entry @param {Element[]} shown */
+  function giveBack(entry, shown) {
+    if (!entry || !shown.length || input.value) return;
+    input.value = entry.content;
+    grow();
+    givenBack = shown;
   }
 
   /** @param {AbortController | null} abort */
   function setRunning(abort) {
     running = abort;
+    if (!abort) status = null;
     setText(send, t(abort ? "stop" : "send"));
     send.classList.toggle("stop", abort !== null);
     for (const element of chips.querySelectorAll("button")) element.disabled = abort !== null;
@@ -215,40 +239,13 @@ export function createChat({ root, info, locale }) {
 
   function grow() {
     input.style.height = "auto";
-    input.style.height = `${Math.min(input.scrollHeight, 180)}px`;
-  }
-
-  function keep() {
-    transcript = transcript.slice(-KEPT);
-    try {
-      sessionStorage.setItem(KEY, JSON.stringify(transcript));
-    } catch {
-      sessionStorage.removeItem(KEY); // too long for the browser: the chat itself goes on
-    }
+    if (input.scrollHeight <= input.clientHeight) return; // one line: as tall as before
+    const borders = input.offsetHeight - input.clientHeight;
+    input.style.height = `${Math.min(input.scrollHeight + borders, TALLEST)}px`;
   }
 
   return {
-    show: (update) => follow?.(update),
+    show: (update) => status?.watch(update),
     retell,
   };
-}
-
-/** @returns {{ role: "user" | "assistant", content: string, meta?: string }[]} */
-function restore() {
-  try {
-    const kept = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
-    return Array.isArray(kept) ? kept.filter((m) => typeof m?.content === "string" && typeof m?.role === "string") : [];
-  } catch {
-    return [];
-  }
-}
-
-/** @param {number} bytes */
-function size(bytes) {
-  return bytes < 1000 ? `${bytes} B` : `${(bytes / 1000).toFixed(bytes < 100_000 ? 1 : 0)} KB`;
-}
-
-function newId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

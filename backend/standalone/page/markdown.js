@@ -9,10 +9,12 @@ const HEADING = /^(#{1,6})\s+(.*?)\s*#*\s*$/;
 const RULE = /^\s*([-*_])\s*(?:\1\s*){2,}$/;
 const ITEM = /^(\s*)(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
 // Copilot Pulse marks what it tells the user itself with invisible separators.
+const NOTICE = "\u2063";
 const QUOTE = /^[\s\u2063]*>\s?/;
+const TASK = /^\[([ xX])\]\s+/;
 const TABLE_RULE = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 const INLINE =
-  /(`+)(.+?)\1(?!`)|\*\*(.+?)\*\*|__(.+?)__|\*([^\s*](?:.*?[^\s*])?)\*|(?<!\w)_([^\s_](?:.*?[^\s_])?)_(?!\w)|!?\[([^\]]*)\]\(\s*(\S+?)(?:\s+"[^"]*")?\s*\)/g;
+  /(`+)(.+?)\1(?!`)|\*\*(.+?)\*\*|__(.+?)__|~~(.+?)~~|\*([^\s*](?:.*?[^\s*])?)\*|(?<!\w)_([^\s_](?:.*?[^\s_])?)_(?!\w)|!?\[([^\]]*)\]\(\s*(\S+?)(?:\s+"[^"]*")?\s*\)/g;
 // Matching takes time in the square of a line's length, and a model may send one line without an end.
 const LONGEST_LINE = 2000;
 
@@ -90,6 +92,7 @@ function blockElement(block) {
   if (lines.length > 1 && lines[0].includes("|") && TABLE_RULE.test(lines[1])) return table(lines);
   if (lines.every((line) => QUOTE.test(line))) {
     const quote = document.createElement("blockquote");
+    if (block.includes(NOTICE)) quote.className = "notice";
     render(quote, [], lines.map((line) => line.replace(QUOTE, "")).join("\n"));
     return quote;
   }
@@ -139,19 +142,38 @@ function list(lines) {
       open.push(top);
     }
     item = document.createElement("li");
-    inline(item, text);
+    const task = TASK.exec(text);
+    if (task) {
+      item.className = "task";
+      item.append(checkbox(task[1] !== " "));
+    }
+    inline(item, text.slice(task?.[0].length ?? 0));
     top.element.append(item);
   }
   return open[0].element;
 }
 
+/** @param {boolean} checked */
+function checkbox(checked) {
+  const element = document.createElement("input");
+  element.type = "checkbox";
+  element.disabled = true;
+  element.checked = checked;
+  return element;
+}
+
 /** @param {string[]} lines */
 function table(lines) {
   const element = document.createElement("table");
-  const cells = (/** @type {string} */ line) => line.trim().replace(/^\||\|$/g, "").split("|");
+  const cells = (/** @type {string} */ line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
+  const aligned = cells(lines[1]).map((rule) => (rule.endsWith(":") ? (rule.startsWith(":") ? "center" : "end") : ""));
   const row = (/** @type {string} */ line, /** @type {"th" | "td"} */ tag) => {
     const tr = document.createElement("tr");
-    tr.append(...cells(line).map((cell) => inline(document.createElement(tag), cell.trim())));
+    cells(line).forEach((text, index) => {
+      const cell = inline(document.createElement(tag), text);
+      cell.style.textAlign = aligned[index] ?? "";
+      tr.append(cell);
+    });
     return tr;
   };
   element.append(row(lines[0], "th"), ...lines.slice(2).map((line) => row(line, "td")));
@@ -174,7 +196,7 @@ function inline(parent, text) {
   }
   let position = 0;
   for (const match of text.matchAll(INLINE)) {
-    const [whole, , code, bold, bold2, em, em2, label, url] = match;
+    const [whole, , code, bold, bold2, struck, em, em2, label, url] = match;
     parent.append(text.slice(position, match.index));
     position = match.index + whole.length;
     if (code !== undefined) {
@@ -185,7 +207,8 @@ function inline(parent, text) {
       parent.append(link(label || url, url));
     } else {
       const strong = bold ?? bold2;
-      parent.append(inline(document.createElement(strong === undefined ? "em" : "strong"), strong ?? em ?? em2));
+      const tag = strong !== undefined ? "strong" : struck !== undefined ? "s" : "em";
+      parent.append(inline(document.createElement(tag), strong ?? struck ?? em ?? em2));
     }
   }
   parent.append(text.slice(position));

@@ -25,7 +25,7 @@ async function start() {
 
   // On a narrow screen one of the two is shown at a time.
   const tabs = /** @type {const} */ (["chat", "panel"]).map((name) => {
-    const tab = h("button", { type: "button", role: "tab", "aria-controls": name });
+    const tab = h("button", { type: "button", "aria-controls": name });
     tab.addEventListener("click", () => select(name));
     return { name, tab };
   });
@@ -33,7 +33,7 @@ async function start() {
   /** @param {"chat" | "panel"} shown */
   function select(shown) {
     document.body.dataset.view = shown;
-    for (const { name, tab } of tabs) tab.setAttribute("aria-selected", String(name === shown));
+    for (const { name, tab } of tabs) tab.setAttribute("aria-pressed", String(name === shown));
   }
 
   function tell() {
