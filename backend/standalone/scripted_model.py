@@ -22,7 +22,7 @@ from aiohttp import web
 from . import script
 from .script import Plan
 
-MODEL: Final = "scripted"
+MODEL: Final = "scripted-model"
 CHAT_HEADER: Final = "X-Scripted-Chat"
 _REMEMBERED: Final = 256
 _HOLD: Final = 300.0  # longest silence, seconds: a client that never hangs up must not hold us for ever

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from backend.standalone.endpoint_check import doubt
 from backend.standalone.options import Endpoint
-from backend.standalone.scripted_model import ScriptedModel
+from backend.standalone.scripted_model import MODEL, ScriptedModel
 from tests.support.net import closed_port
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -137,6 +137,6 @@ async def test_the_scripted_model_passes_its_own_check() -> None:
     model = ScriptedModel()
     await model.start()
     try:
-        assert await doubt(Endpoint(model.base_url, "scripted", model.api_key)) is None
+        assert await doubt(Endpoint(model.base_url, MODEL, model.api_key)) is None
     finally:
         await model.close()

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from backend.standalone.scripted_model import CHAT_HEADER, ScriptedModel
+from backend.standalone.scripted_model import CHAT_HEADER, MODEL, ScriptedModel
 
 Client = aiohttp.ClientSession
 
@@ -34,7 +34,7 @@ def post(
 ) -> Any:
     return client.post(
         f"{model.base_url}/chat/completions",
-        json={"model": "scripted", "messages": [{"role": "user", "content": text}], "stream": True, **more},
+        json={"model": MODEL, "messages": [{"role": "user", "content": text}], "stream": True, **more},
         headers={"Authorization": f"Bearer {model.api_key if key is None else key}", CHAT_HEADER: chat},
     )
 
