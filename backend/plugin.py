@@ -124,7 +124,9 @@ class Plugin:
 
     def _tell_status(self, event: Any) -> None:
         """Let the icon of every page show the health, also while no panel is open. Sent on a change only."""
-        self.send("copilot-pulse.status", {"status": self.pulse.monitor.health()["status"]}, None)
+        verdict = self.pulse.monitor.board.verdict()
+        told = {"status": verdict["status"], "impact": verdict.get("impact", "")}
+        self.send("copilot-pulse.status", told, None)
 
     def _serve_web(self, app: web.Application) -> None:
         """Serve our web folder where ComfyUI cannot: it finds no file below a folder name that a URL must escape."""

@@ -14,6 +14,7 @@ import { KeptStreams } from "./stream-kept.js";
 import { TRANSPORT, transportSetting } from "./stream-setting.js";
 import { upgradeChats } from "./stream-upgrade.js";
 import { createTranslate } from "./strings.js";
+import { harmless } from "./verdict.js";
 
 /** @typedef {import("./types").Transport} Transport */
 
@@ -55,13 +56,13 @@ completeChatRequests(window);
 messages.addEventListener(UPDATE, (event) => {
   transport.dispatchEvent(new CustomEvent("update", { detail: /** @type {CustomEvent} */ (event).detail }));
 });
-messages.addEventListener(STATUS, (event) => showStatus(/** @type {CustomEvent} */ (event).detail?.status));
+messages.addEventListener(STATUS, (event) => showStatus(/** @type {CustomEvent} */ (event).detail));
 messages.addEventListener("reconnecting", () => transport.dispatchEvent(new Event("close")));
 messages.addEventListener("reconnected", () => {
   transport.dispatchEvent(new Event("open"));
   void askStatus();
 });
-transport.addEventListener("update", (event) => showStatus(/** @type {CustomEvent} */ (event).detail?.snapshot?.health?.status));
+transport.addEventListener("update", (event) => showStatus(/** @type {CustomEvent} */ (event).detail?.snapshot?.health));
 
 const [texts, settingRows] = await Promise.all([api.getCustomNodesI18n().catch(() => ({})), serverSettings()]);
 let locale = String(app.extensionManager.setting.get(LOCALE) ?? "en");
@@ -72,7 +73,7 @@ kept.addEventListener("ended", () => {
 });
 kept.resume();
 
-const tab = new PulseTab(() => ({ transport, t, locale, kept, openSettings, copyText: copyToClipboard }));
+const tab = new PulseTab(() => ({ transport, t, locale, kept, openSettings: () => void openSettings(), copyText: copyToClipboard }));
 
 /** Our server's settings; none where it has no server part, and then there is nothing to set. */
 async function serverSettings() {
@@ -84,9 +85,10 @@ async function serverSettings() {
   }
 }
 
-/** Show the server's verdict on the tab's icon. @param {unknown} status */
-function showStatus(status) {
-  const badge = BADGES[String(status)];
+/** Show the server's verdict on the tab's icon; what stops no chat is no news there. @param {{ status?: string, impact?: string } | undefined} health */
+function showStatus(health) {
+  if (!health) return;
+  const badge = harmless(health) ? null : BADGES[String(health.status)];
   // The registered tab is a reactive proxy; the object that we registered is not.
   const shown = app.extensionManager.getSidebarTabs().find((one) => one.id === TAB_ID);
   if (shown && badge !== undefined && (shown.iconBadge ?? null) !== badge) shown.iconBadge = /** @type {string} */ (badge);
@@ -98,14 +100,22 @@ async function askStatus() {
   if (document.visibilityState === "hidden" || now - askedAt < ASK_EVERY_MS) return;
   askedAt = now;
   try {
-    const response = await transport.fetch("/copilot-pulse/health");
-    showStatus((await response.json()).status);
+    const response = await transport.fetch("/copilot-pulse/metrics", { headers: { Accept: "application/json" } });
+    showStatus((await response.json()).health);
   } catch {
     // Without an answer the icon keeps what it showed; the panel itself says when the server is away.
   }
 }
-function openSettings() {
-  void app.extensionManager.command.execute("Comfy.ShowSettingsDialog");
+
+/** Show our page of the settings. The frontend can open its dialog only at the first page; ours is one click on. */
+async function openSettings() {
+  await app.extensionManager.command.execute("Comfy.ShowSettingsDialog");
+  for (let frames = 0; frames < 60; frames += 1) {
+    const entries = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[role=dialog] :is([role=option], [role=button], button)")]);
+    const ours = entries.find((entry) => entry.textContent?.trim() === "Copilot Pulse");
+    if (ours) return ours.click();
+    await new Promise((done) => requestAnimationFrame(done));
+  }
 }
 
 function togglePanel() {

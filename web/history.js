@@ -55,8 +55,6 @@ const BRIDGE = 3;
 const OWN_POINTS = 12;
 /** Events older than this many seconds belong to an earlier point: a panel gets the last ones when it opens. */
 const FRESH = 60;
-/** Seconds over which the recovery rate of a moment is taken. */
-const RECOVERY_WINDOW = 60;
 
 export class HistoryTrack {
   /** @param {RangeName} range */
@@ -187,9 +185,6 @@ function sample(snapshot, events, errors) {
       if (streamed > 0 && Number(data.tokens) > 1) speed.push((Number(data.tokens) - 1) / streamed);
     }
   }
-  const ended = (snapshot.errors.recent ?? []).filter(
-    (row) => row.time > snapshot.time - RECOVERY_WINDOW && (row.outcome === "recovered" || row.outcome === "gave_up"),
-  );
   return {
     events_rate: snapshot.events.rate["1s"] ?? null,
     queue_fill: snapshot.events.queues.reduce((most, queue) => Math.max(most, queue.fill), 0),
@@ -198,7 +193,7 @@ function sample(snapshot, events, errors) {
     first_token_p50: median(first),
     tokens_per_second: median(speed),
     errors,
-    recovery_rate: ended.length ? ended.filter((row) => row.outcome === "recovered").length / ended.length : null,
+    recovery_rate: snapshot.errors.recovery_rate,
     rss_bytes: system.rss_bytes,
     cpu_percent: system.cpu_percent,
     loop_lag_p99: system.loop_lag_seconds.p99,

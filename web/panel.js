@@ -3,7 +3,7 @@
  * The panel: knows the DOM, and neither ComfyUI nor any other host. One AbortController ends everything it started.
  */
 
-import { h } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { createFormat } from "./format.js";
 import { RANGES } from "./history.js";
 import { PulseService } from "./service.js";
@@ -13,6 +13,7 @@ import { createChats } from "./view-chats.js";
 import { createLinks } from "./view-links.js";
 import { createLog } from "./view-log.js";
 import { createProblems } from "./view-problems.js";
+import { withNames } from "./strings.js";
 import { createFoot, createTiles, createVerdict } from "./view-top.js";
 
 /** @typedef {import("./types").Translate} Translate */
@@ -23,6 +24,8 @@ import { createFoot, createTiles, createVerdict } from "./view-top.js";
  * @property {import("./types").Transport} transport  stays the caller's; the panel does not close it
  * @property {Translate} t
  * @property {string} locale  for numbers and times
+ * @property {import("./strings.js").Names} [names]  what the page calls what it shows; without them plain words
+ * @property {boolean} [heading]  a line with the panel's name at the top, as a sidebar's own tabs have
  * @property {import("./stream-kept.js").KeptStreams} [kept]  answers from before a reload; without it none are offered
  * @property {() => void} [openSettings]  shows a settings button that calls this
  * @property {(text: string) => Promise<boolean>} [copyText]  whether the text reached the clipboard
@@ -36,13 +39,14 @@ import { createFoot, createTiles, createVerdict } from "./view-top.js";
  */
 
 /** Build the panel and ask for live data at once. @param {PanelOptions} options @returns {Panel} */
-export function createPanel({ root, transport, t, locale, kept, openSettings, copyText = copyToClipboard }) {
+export function createPanel({ root, transport, t, locale, names, heading = false, kept, openSettings, copyText = copyToClipboard }) {
   const life = new AbortController();
   const service = new PulseService({ transport, range: keptRange() });
   const element = h("div", { class: "cpulse" });
+  const head = h("div", { class: "cpulse-heading", hidden: !heading });
   const body = h("div", { class: "cpulse-body" });
-  addStyles(element, body, life.signal);
-  element.append(body);
+  addStyles(element, [head, body], life.signal);
+  element.append(head, body);
   root.append(element);
 
   /** @type {AbortController | null} */
@@ -55,7 +59,7 @@ export function createPanel({ root, transport, t, locale, kept, openSettings, co
   function build(translate, tag) {
     views?.abort();
     views = new AbortController();
-    const context = { t: translate, format: createFormat(tag), service, signal: views.signal };
+    const context = { t: withNames(translate, names), format: createFormat(tag), service, signal: views.signal };
     const top = createVerdict(context);
     const away = kept ? createAway(context, { kept, copyText }) : null;
     const chats = createChats(context);
@@ -68,6 +72,7 @@ export function createPanel({ root, transport, t, locale, kept, openSettings, co
     shown = [...(away ? [away] : []), top, tiles, chats, problems, charts, links, log, foot];
     element.lang = tag;
     element.setAttribute("aria-label", translate("title"));
+    setText(head, translate("title"));
     body.replaceChildren(
       top.element,
       ...(away ? [away.element] : []),
@@ -139,17 +144,17 @@ function keepRange(range) {
 }
 
 /**
- * The panel's stylesheet, from beside this file. The body stays invisible until it is there: for a moment it would
+ * The panel's stylesheet, from beside this file. The parts stay invisible until it is there: for a moment they would
  * be a heap of plain text. If it cannot be had, plain text is better than nothing.
  *
  * @param {HTMLElement} element
- * @param {HTMLElement} body
+ * @param {HTMLElement[]} parts
  * @param {AbortSignal} signal
  */
-function addStyles(element, body, signal) {
+function addStyles(element, parts, signal) {
   const link = h("link", { rel: "stylesheet", href: new URL("./panel.css", import.meta.url).href });
-  const reveal = () => body.style.removeProperty("visibility");
-  body.style.visibility = "hidden";
+  const reveal = () => parts.forEach((part) => part.style.removeProperty("visibility"));
+  for (const part of parts) part.style.visibility = "hidden";
   link.addEventListener("load", reveal, { signal });
   link.addEventListener("error", reveal, { signal });
   element.append(link);

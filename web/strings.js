@@ -37,6 +37,32 @@ export function createTranslate(messages, locale) {
   };
 }
 
+/**
+ * What a page calls the program that serves it, and the one that answers the user.
+ * @typedef {{ program: string, assistant: string }} Names
+ */
+
+/**
+ * The same translator, with `{program}` and `{assistant}` filled in, and `{Program}` and `{Assistant}` for the start
+ * of a sentence. A page that gives no names is called by the words of its language.
+ *
+ * @param {Translate} t
+ * @param {Names} [names]
+ * @returns {Translate}
+ */
+export function withNames(t, names) {
+  const program = names?.program ?? t("names.program");
+  const assistant = names?.assistant ?? t("names.assistant");
+  const own = { program, assistant, Program: capital(program), Assistant: capital(assistant) };
+  // Chinese sets a space around a Latin name, and none around its own words.
+  return (key, params) => t(key, { ...own, ...params }).replace(/(\p{Script=Han}) (?=\p{Script=Han})/gu, "$1");
+}
+
+/** @param {string} text */
+function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** @param {unknown} node @param {string} key @returns {unknown} */
 function branch(node, key) {
   return node && typeof node === "object" && Object.hasOwn(node, key)

@@ -145,7 +145,7 @@ export interface Snapshot {
   mcp: McpRow[];
   seams: SeamRow[];
   /** `problems`: the worst first. */
-  health: { status: Health; summary?: string; advice?: string; problems?: HealthProblem[] };
+  health: { status: Health; summary?: string; advice?: string; impact?: string; problems?: HealthProblem[] };
 }
 
 export interface LogEvent {

@@ -11,7 +11,7 @@
 
 /**
  * @typedef {object} Verdict
- * @property {"pass" | "warn" | "fail" | "off"} status
+ * @property {"pass" | "info" | "warn" | "fail" | "off"} status
  * @property {string} title
  * @property {string} advice  empty when nothing is to be done
  * @property {string[]} more  what else is not well, one sentence each
@@ -48,7 +48,9 @@ function ofServer(snapshot, t, format) {
   const problems = health.problems ?? [];
   if (problems.length) {
     const [first, ...rest] = problems.map((problem) => problemText(problem, snapshot, t, format));
-    return { status: health.status, title: first.title, advice: first.advice, more: rest.map((text) => text.title) };
+    const more = rest.map((text) => text.title);
+    if (!harmless(health)) return { status: health.status, title: first.title, advice: first.advice, more };
+    return { status: "info", title: t("verdict.harmless", { what: first.title }), advice: first.advice, more };
   }
   if (health.status !== "pass") {
     const title = health.summary || t(`verdict.${health.status}.title`);
@@ -56,6 +58,16 @@ function ofServer(snapshot, t, format) {
   }
   if (chat.active > 0) return plain(t, "pass", "busy", { n: chat.active });
   return plain(t, "pass", chat.completed > 0 ? "well" : "ready");
+}
+
+/**
+ * Whether all that is not well is of the kind that stops no chat and asks nobody to act, such as tools whose server
+ * was given up by its owner. The server sorts such problems behind all others.
+ *
+ * @param {{ impact?: string }} health
+ */
+export function harmless(health) {
+  return health.impact === "none";
 }
 
 /**
@@ -133,7 +145,9 @@ export function known(t, key, params) {
   return text === key ? "" : text;
 }
 
-/** The host in a breaker's name (`llm:host:port`) or a URL; any other name as it is. @param {string} name */
+/** The host, and the model if there is one, in a breaker's name (`llm:host:port model`) or a URL; any other name as it is. @param {string} name */
 export function shortName(name) {
-  return name.replace(/^(llm|mcp):/, "").replace(/^\w+:\/\//, "").replace(/\/.*$/, "") || name;
+  const [place, ...model] = name.replace(/^(llm|mcp):/, "").split(" ");
+  const host = place.replace(/^\w+:\/\//, "").replace(/\/.*$/, "") || place;
+  return [host, ...model].join(" ");
 }

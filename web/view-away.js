@@ -34,6 +34,7 @@ function createRow(first, { t, format, signal }, { kept, copyText }) {
   const { id } = first;
   let text = first.text;
   const title = h("span", { class: "cpulse-row-title" });
+  const when = h("time", { class: "cpulse-row-when" });
   const figures = h("span", { class: "cpulse-figures" });
   const answer = h("pre", { class: "cpulse-away-text" });
   const details = h("details", { class: "cpulse-away-details" }, h("summary", { class: "cpulse-away-read" }, t("away.read")), answer);
@@ -47,7 +48,7 @@ function createRow(first, { t, format, signal }, { kept, copyText }) {
     "li",
     { class: "cpulse-row cpulse-chat cpulse-away-row" },
     h("span", { class: "cpulse-dot", "aria-hidden": "true" }),
-    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, title), h("div", { class: "cpulse-row-sub" }, figures), details, h("div", { class: "cpulse-row-sub" }, copy, dismiss)),
+    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, title, when), h("div", { class: "cpulse-row-sub" }, figures), details, h("div", { class: "cpulse-row-sub" }, copy, dismiss)),
   );
 
   /** @param {AwayAnswer} row */
@@ -55,6 +56,7 @@ function createRow(first, { t, format, signal }, { kept, copyText }) {
     ({ text } = row);
     setAttr(element, "data-state", TONES[row.state]);
     setText(title, t(`away.states.${row.state}`));
+    setText(when, row.started ? t("away.asked", { time: format.clock(row.started / 1000) }) : "");
     setText(figures, t("away.length", { n: text.length, count: format.compact(text.length) }));
     if (details.open) setText(answer, text);
     copy.disabled = !text;

@@ -211,8 +211,8 @@ def busy(now: float) -> Json:
             ),
         ],
         "breakers": [
-            {"name": f"https://{OPENAI}/v1", "state": "closed", "failures": 0, "calls": 18, "retry_in": 0},
-            {"name": f"http://{LOCAL}/v1", "state": "closed", "failures": 1, "calls": 9, "retry_in": 0},
+            {"name": f"llm:{OPENAI} gpt-4.1-mini", "state": "closed", "failures": 0, "calls": 18, "retry_in": 0},
+            {"name": f"llm:{LOCAL} qwen3:8b", "state": "closed", "failures": 1, "calls": 9, "retry_in": 0},
         ],
     }
     data["system"] |= {
@@ -260,7 +260,7 @@ def failing(now: float) -> Json:
     data = busy(now)
     data["health"] = _health(
         _problem("chat:failures", "fail", "chats_all_failed", failed=3, cause="Cannot connect"),
-        _problem("breakers:open", "warn", "breaker_open", names=f"http://{LOCAL}/v1", retry_in=14),
+        _problem("breakers:open", "warn", "breaker_open", names=f"llm:{LOCAL} qwen3:8b", retry_in=14),
         _problem("mcp:connections", "warn", "mcp_down", names="mcp.example.com"),
     )
     data["errors"] |= {
@@ -311,8 +311,8 @@ def failing(now: float) -> Json:
             ),
         ],
         "breakers": [
-            {"name": f"https://{OPENAI}/v1", "state": "closed", "failures": 1, "calls": 18, "retry_in": 0},
-            {"name": f"http://{LOCAL}/v1", "state": "open", "failures": 9, "calls": 10, "retry_in": 14.2},
+            {"name": f"llm:{OPENAI} gpt-4.1-mini", "state": "closed", "failures": 1, "calls": 18, "retry_in": 0},
+            {"name": f"llm:{LOCAL} qwen3:8b", "state": "open", "failures": 9, "calls": 10, "retry_in": 14.2},
         ],
     }
     data["chat"] |= {
@@ -551,7 +551,7 @@ def log(scenario: str, now: float) -> list[Json]:
                 11,
                 6,
                 "breaker.changed",
-                name=f"http://{LOCAL}/v1",
+                name=f"llm:{LOCAL} qwen3:8b",
                 state="open",
                 was="closed",
                 retry_in=20,

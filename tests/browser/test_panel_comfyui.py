@@ -188,6 +188,43 @@ def test_real_chats_with_real_faults(page: Page, world: World) -> None:
     assert page.evaluate(badge) in ("!", "!!")
 
 
+def test_settings_button_shows_our_settings(page: Page) -> None:
+    """The button leads to our own page of ComfyUI's settings, not to their first one."""
+    open_panel(page)
+    page.get_by_role("button", name="Settings", exact=True).last.click()
+    try:
+        expect(page.get_by_role("dialog").get_by_text("Updates per second")).to_be_visible()
+    finally:
+        page.keyboard.press("Escape")
+
+
+def test_no_badge_for_what_stops_no_chat(page: Page) -> None:
+    """The icon shows real trouble; tools whose server is gone, the common case, are no alarm."""
+    badge = "app.extensionManager.getSidebarTabs().find((tab) => tab.id === 'copilot-pulse').iconBadge ?? null"
+    told = "health => app.api.dispatchEvent(new CustomEvent('copilot-pulse.status', { detail: health }))"
+    page.evaluate(told, {"status": "warn", "impact": ""})
+    assert page.evaluate(badge) == "!"
+    page.evaluate(told, {"status": "warn", "impact": "none"})
+
+    assert page.evaluate(badge) is None
+
+
+def test_panel_stands_on_the_ground_of_comfyui_s_own_tabs(page: Page) -> None:
+    """In a light theme too the panel has the colour of the tabs beside it, and a heading as they have."""
+    ground = """(name) => { let e = document.querySelector(name);
+      for (; e && getComputedStyle(e).backgroundColor === 'rgba(0, 0, 0, 0)'; e = e.parentElement);
+      return getComputedStyle(e).backgroundColor; }"""
+    for palette in ("light", "dark"):
+        setting(page, "Comfy.ColorPalette", palette)
+        toggle(page, "node-library")
+        page.wait_for_selector(".comfy-vue-side-bar-header")
+        theirs = page.evaluate(ground, ".comfy-vue-side-bar-header")
+        open_panel(page)
+        expect(page.locator(".cpulse-heading")).to_have_text("Copilot Pulse")
+        assert page.evaluate(ground, ".cpulse-body") == theirs
+        toggle(page)
+
+
 def test_reload_keeps_the_past(page: Page, world: World) -> None:
     """After a reload of the page the charts and the past errors are there again."""
     world.llm.plan(reset_at(10), answer(40))

@@ -52,9 +52,40 @@ def test_unknown_health_check_is_shown_in_the_server_s_words(fake: FakePulse, op
     expect(page.locator(".cpulse-verdict-advice")).to_have_text("Do this.")
 
 
+def test_what_stops_no_chat_is_no_alarm(fake: FakePulse, open_page: OpenPage) -> None:
+    """Missing tools alone are told calmly, with the news that chats work; beside real trouble they come last."""
+    tools: dict[str, object] = {"check": "mcp:connections", "status": "warn", "code": "mcp_down", "impact": "none"}
+    tools["values"] = {"names": "mcp.example.com"}
+    page = show(fake, open_page, "idle")
+    verdict = page.locator(".cpulse-verdict")
+    fake.push(health={"status": "warn", "impact": "none", "problems": [tools]})
+    expect(verdict).to_have_attribute("data-status", "info")
+    expect(page.locator(".cpulse-verdict-title")).to_have_text(re.compile("^Chats work. "))
+    expect(page.locator(".cpulse-verdict-advice")).to_contain_text("mcp.example.com")
+    lag = {"check": "loop:lag", "status": "warn", "code": "loop_lag", "impact": "", "values": {"seconds": 0.7}}
+    fake.push(health={"status": "warn", "impact": "", "problems": [lag, tools]})
+
+    expect(verdict).to_have_attribute("data-status", "warn")
+    expect(page.locator(".cpulse-verdict-more li")).to_have_count(1)
+
+
+def test_a_page_without_comfyui_does_not_speak_of_it(fake: FakePulse, open_page: OpenPage) -> None:
+    """On a page that gives no names neither ComfyUI nor Copilot is named, whatever goes wrong."""
+    page = show(fake, open_page, "busy", "plain")
+    shown = page.locator(".cpulse-body").inner_text()
+    fake.stop_listening()
+    expect(page.locator(".cpulse-verdict-title")).to_have_text("The server does not answer.")
+    shown += page.locator(".cpulse-body").inner_text()
+
+    # The product's own name stands at the foot.
+    assert "ComfyUI" not in shown
+    assert re.findall(r"Copilot(?! Pulse)", shown) == []
+
+
 def test_tiles(panel: Page) -> None:
     """The tiles hold the key figures with their units."""
     expect(panel.locator(".cpulse-tile-value")).to_have_text(["4", "620 ms", "74", "100%", "187", "1.4 GB"])
+    expect(panel.locator(".cpulse-tile-note").nth(3)).to_have_text("last 5 min; 5 saved in all")
 
 
 def test_chats_with_their_states(panel: Page) -> None:
@@ -137,12 +168,12 @@ def test_retry_now(fake: FakePulse, open_page: OpenPage) -> None:
     page = show(fake, open_page, "failing")
     links = page.locator(".cpulse-links")
     links.get_by_role("button", name="Try copilot again now").click()
-    links.get_by_role("button", name="Try 127.0.0.1:11434 again now").click()
+    links.get_by_role("button", name="Try 127.0.0.1:11434 qwen3:8b again now").click()
     expect(links.get_by_role("button")).to_have_count(2)
     page.wait_for_function("document.querySelectorAll('.cpulse-links button:disabled').length === 0")
 
     assert fake.posts("/copilot-pulse/mcp/probe") == [{"server": "copilot"}]
-    assert fake.posts("/copilot-pulse/breakers/probe") == [{"name": "http://127.0.0.1:11434/v1"}]
+    assert fake.posts("/copilot-pulse/breakers/probe") == [{"name": "llm:127.0.0.1:11434 qwen3:8b"}]
 
 
 def test_a_model_server_that_fails_is_not_shown_as_a_good_one(fake: FakePulse, open_page: OpenPage) -> None:

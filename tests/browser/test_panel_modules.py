@@ -88,6 +88,36 @@ def test_missing_text_falls_back(lab: Page) -> None:
     assert got == ["甲", "B 1 {y}", "no.such", "1 个", "1 thing", "2 things", "toString", "deep", "a"]
 
 
+def test_names_of_the_page(lab: Page) -> None:
+    """Texts name what the page says, at the start of a sentence in capitals; without names they use plain words."""
+    got = lab.evaluate("""async () => {
+      const { createTranslate, withNames } = await import('/web/strings.js');
+      const messages = await (await fetch('/i18n')).json();
+      const [en, zh] = ['en', 'zh'].map((lang) => createTranslate(messages, lang));
+      const names = { program: 'ComfyUI', assistant: 'Copilot' };
+      return [withNames(en, names), withNames(en), withNames(zh, names), withNames(zh)]
+        .flatMap((t) => [t('verdict.well.title'), t('kindAdvice.auth')]);
+    }""")
+
+    assert got == [
+        "Copilot is well.", "Set a valid API key in Copilot's settings.",
+        "This host is well.", "Set a valid API key in this host's settings.",
+        "Copilot 正常。", "请在 Copilot 设置中填写有效的 API 密钥。",
+        "本程序正常。", "请在本程序设置中填写有效的 API 密钥。",
+    ]  # fmt: skip
+
+
+def test_short_names(lab: Page) -> None:
+    """A breaker's name and a URL are shown by their host, and by their model if they have one."""
+    got = lab.evaluate("""async () => {
+      const { shortName } = await import('/web/verdict.js');
+      return ['llm:127.0.0.1:11434 org/model:8b', 'llm:api.example.com', 'https://mcp.example.com/sse', 'mine']
+        .map(shortName);
+    }""")
+
+    assert got == ["127.0.0.1:11434 org/model:8b", "api.example.com", "mcp.example.com", "mine"]
+
+
 HISTORY = """async (steps) => {
   const { HistoryTrack, RANGES, SERIES } = await import('/web/history.js');
   const base = await (await fetch('/copilot-pulse/metrics')).json();
@@ -96,7 +126,8 @@ HISTORY = """async (steps) => {
   const { step } = RANGES[track.range];
   if (steps.end) track.load({ range: track.range, step, end: steps.end, series: fill(steps.points ?? 60) });
   const kept = steps.adds.map(([time, cpu, total, events]) => track.add({ ...base, time,
-    system: { ...base.system, cpu_percent: cpu }, errors: { ...base.errors, total, recent: [] } }, events ?? []));
+    system: { ...base.system, cpu_percent: cpu },
+    errors: { ...base.errors, total, recent: [], recovery_rate: null } }, events ?? []));
   const tail = (name) => track.series[name].slice(-(steps.tail ?? 4));
   return {
     cpu: tail('cpu_percent'), errors: tail('errors'), first: tail('first_token_p50'),

@@ -477,4 +477,5 @@ async def test_every_page_hears_of_a_change_of_health(host: Host) -> None:
     await until(lambda: any(name == "copilot-pulse.status" for name, _, _ in host.server.sent), 5, "the message")
     _, data, client = next(m for m in host.server.sent if m[0] == "copilot-pulse.status")
     assert data["status"] in ("pass", "warn", "fail")
+    assert data["impact"] in ("", "none")
     assert client is None
