@@ -29,6 +29,7 @@ class Failures:
         self._hooks: dict[str, tuple[float, int]] = {}
         self.on_error: OnError | None = None
         self.total = 0
+        self.cancelled = 0
 
     def call_failed(self, call: Callable[[Event], object], event: Event, error: BaseException) -> None:
         """A plain handler raised."""
@@ -38,8 +39,12 @@ class Failures:
         else:
             self.handler_failed(sub, event, error)
 
+    def handler_cancelled(self) -> None:
+        """An async handler ended because its task was cancelled: no error."""
+        self.cancelled += 1
+
     def handler_failed(self, sub: Subscription, event: Event, error: BaseException) -> None:
-        """A subscription's handler raised, or was cancelled."""
+        """A subscription's handler raised, or ran into a cancelled future."""
         self.total += 1
         sub.errors += 1
         now = self._clock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from functools import partial
 from typing import Any, Final
 
 from .bus_mailbox import Mailbox
@@ -77,22 +78,32 @@ class Roster:
         return True
 
     async def end_tasks(self, *, drain: bool, timeout: float) -> None:
-        """See the retired mailboxes' tasks to their end, other than the caller's.
+        """See the retired mailboxes to their end, other than the caller's.
 
-        drain: give them `timeout` seconds first; then, or if cancelled, they are cancelled themselves.
+        drain: give them `timeout` seconds first; then, or if cancelled, their tasks are cancelled, and what
+        waits in them is dropped and counted.
         """
         current, loop = asyncio.current_task(), asyncio.get_running_loop()
-        boxes = [box for box in self.retired if box.task is not current]
-        tasks: list[asyncio.Task[Any]] = [
-            box.task for box in boxes if box.task is not None and box.task.get_loop() is loop
-        ]
+
+        def at_work() -> list[asyncio.Task[Any]]:
+            tasks = [box.task for box in self.retired]
+            return [task for task in tasks if task is not None and task is not current and task.get_loop() is loop]
+
+        end = loop.time() + timeout
         try:
-            if tasks and drain:
-                await asyncio.wait(tasks, timeout=timeout)
+            while drain and (left := end - loop.time()) > 0:
+                for box in list(self.retired):
+                    box.kick()
+                if not (tasks := at_work()):
+                    break
+                await asyncio.wait(tasks, timeout=left)
         finally:
-            for box in boxes:
-                if box.task in tasks:
+            tasks = at_work()
+            for box in list(self.retired):
+                if box.task is None or box.task in tasks:
                     box.retire(counted=True)
+                if box.over:
+                    self.retired.discard(box)
             for task in tasks:
                 task.cancel()
         if tasks:
@@ -105,6 +116,6 @@ class Roster:
             mailbox.retire(counted=counted)
         else:
             mailbox.finish()
-        if mailbox.task is not None and not mailbox.task.done():
+        if not mailbox.over:
             self.retired.add(mailbox)
-            mailbox.task.add_done_callback(lambda _: self.retired.discard(mailbox))
+            mailbox.ended = partial(self.retired.discard, mailbox)

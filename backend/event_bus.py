@@ -236,6 +236,7 @@ class EventBus:
                 queue,
                 call,
                 failed=partial(self._failures.handler_failed, subscription),
+                cancelled=self._failures.handler_cancelled,
                 sampled=self._pacer.samples.append,
                 slice_seconds=self._slice,
             )
@@ -296,8 +297,13 @@ class EventBus:
                 raise TypeError(f"an event bus has no setting {key!r}")
 
     def bind(self) -> None:
-        """Make the running loop known, for `publish_threadsafe()`. Raises RuntimeError if there is none."""
+        """Make the running loop known, for `publish_threadsafe()`, and start mailboxes that got events before.
+
+        Raises RuntimeError if no loop runs.
+        """
         self._loop = asyncio.get_running_loop()
+        for mailbox in self._roster.mailboxes():
+            mailbox.kick()
 
     async def join(self) -> None:
         """Wait until every mailbox is empty and every handler has finished (streams are not waited for).
@@ -348,6 +354,7 @@ class EventBus:
             "dropped_total": self._hooks.dropped + inbox_dropped,
             "conflated_total": self._roster.conflated + sum(row["conflated"] for row in queues),
             "handler_errors_total": self._failures.total,
+            "handlers_cancelled_total": self._failures.cancelled,
             "threads": {
                 "received": self._inbox.received,
                 "waiting": len(self._inbox),
