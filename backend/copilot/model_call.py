@@ -26,9 +26,11 @@ from .answers import (
 from .call_report import CallReport
 from .chats import Chat, current_chat
 from .endpoint import Endpoint
-from .stream_watch import StreamWatch, WatchedClient
+from .stream_watch import StreamWatch
+from .tool_deltas import ToolDeltas, call_ids
 from .verdict import HostMemory, shortfall, truncation
 from .waiting import wait_set
+from .watched_client import WatchedClient
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -99,11 +101,12 @@ class ModelCall:
                 watch = self._watch()
                 source = None
                 try:
-                    source = self._open_stream(self._model, self._arguments, WatchedClient(self._calling, watch))
+                    client = WatchedClient(self._calling, watch, ToolDeltas(self._used_ids()))
+                    source = self._open_stream(self._model, self._arguments, client)
                     while True:
                         if self._chat is not None and self._chat.gate is not None:
                             await self._chat.gate.wait()
-                            watch.saw_bytes(b"")  # the silence was ours
+                            watch.excuse()
                         try:
                             event = await watch.next(source)
                         except StopAsyncIteration:
@@ -202,6 +205,9 @@ class ModelCall:
             prompt = prompt_length(arguments.get("system_instructions"), arguments.get("input"), tools)
             first += settings.first_token_per_1000_chars * prompt / 1000
         return StreamWatch(base_url=self._endpoint.shown, first_limit=first, stall_limit=settings.stall_timeout)
+
+    def _used_ids(self) -> set[str]:
+        return call_ids(self._arguments.arguments.get("input"))
 
     def _saw_text(self, delta: str) -> None:
         self._partial.append(delta)

@@ -1,8 +1,7 @@
 """Watches one attempt of a model call, from the request to the last byte: is it alive, is it whole?
 
-The watch sits at the border of the OpenAI client: `client_for(watch, client)` gives the model class a client
-whose `chat.completions.create` goes through the watch. So every chunk, and every byte below the chunks (a
-heartbeat comment is a sign of life, too), passes here, with any version of the libraries.
+The watch sits at the border of the OpenAI client (`watched_client.py`). So every chunk, and every byte below the
+chunks (a heartbeat comment is a sign of life, too), passes here, with any version of the libraries.
 """
 
 from __future__ import annotations
@@ -13,10 +12,14 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
 from ..error_handling import LengthLimit, PulseError, StreamStalled, wrong_body
+from .finish_reasons import Finish, finish_of
+from .whole_body import BodyStart
 
 T = TypeVar("T")
-# A server that sends heartbeats for ever without a token is not waited for longer than this, in seconds.
+# A server that sends heartbeats and nothing of the answer is not waited for longer than this, in seconds.
 HEARTBEAT_LIMIT: Final = 600.0
+# After the finish reason only the figures of usage and the mark of the end may come: so long, in seconds.
+AFTER_FINISH: Final = 2.0
 # The loop gets a turn at least this often while a model is fast, in seconds.
 TURN: Final = 0.005
 # Of a body that is no stream so much is kept to tell what it is, in bytes.
@@ -36,7 +39,8 @@ class StreamWatch:
         self.base_url = base_url
         self.first_limit = first_limit
         self.stall_limit = stall_limit
-        self.finish_reason: str | None = None
+        self.finish: Finish | None = None
+        self.finish_reason = ""
         self.done_seen = False
         self.reasoning = 0
         self.chunks = 0
@@ -47,6 +51,9 @@ class StreamWatch:
         self._task = asyncio.current_task()
         self._began = self._loop.time()
         self._alive = self._began
+        # When something of the answer last came; heartbeats are none of it.
+        self._progress = self._began
+        self._finished = self._went_on = self._ended = False
         self._turn = self._began
         self._waiting = False
         self._fired = False
@@ -66,19 +73,37 @@ class StreamWatch:
         """Whether the model has sent anything of an answer: text, reasoning or a tool call."""
         return self.has_text or self.has_reasoning or self.has_tool_call
 
+    @property
+    def finished(self) -> bool:
+        """Whether the model has said that its answer is done, and the stream has not ended yet.
+
+        Some servers give a finish reason with every chunk: an answer that went on after one is done when it ends.
+        """
+        return self._finished and not (self._went_on or self._ended)
+
+    def _silent(self, now: float) -> bool:
+        limit = self._limit()
+        if limit <= 0:
+            return False
+        if self.finished:
+            return now >= self._progress + limit
+        return now >= self._alive + limit or now >= self._progress + max(HEARTBEAT_LIMIT, limit)
+
     def _limit(self) -> float:
+        if self.finished:
+            return AFTER_FINISH
         return self.stall_limit if self.answered else self.first_limit
 
     def _arm(self) -> None:
         # One timer that looks at a time stamp when it fires: moving a timer for each chunk would cost
         # more than all else we do for it.
         limit = self._limit()
-        self._due = self._alive + limit if limit > 0 else self._loop.time() + 1.0
+        alive = self._progress if self.finished else self._alive
+        self._due = alive + limit if limit > 0 else self._loop.time() + 1.0
         self._timer = self._loop.call_at(self._due, self._check)
 
     def _check(self) -> None:
         self._timer = None
-        limit = self._limit()
         now = self._loop.time()
         late = now - self._due
         if late > LATE and self._excused != self._alive:
@@ -88,16 +113,25 @@ class StreamWatch:
             self._due = now + min(late, 1.0)
             self._timer = self._loop.call_at(self._due, self._check)
             return
-        silent = limit > 0 and now >= self._alive + limit
-        endless = limit > 0 and not self.answered and now >= self._began + max(HEARTBEAT_LIMIT, limit)
-        # While the consumer works on an event the model is not to blame for the silence.
-        if (silent or endless) and self._waiting and self._task is not None:
-            self._fired = True
-            self._task.cancel()
-            return
-        if silent:
-            self._alive = now
+        if self._silent(now):
+            if self._waiting and self._task is not None:
+                self._fired = True
+                self._task.cancel()
+                return
+            self.excuse()  # while the consumer works on an event the model is not to blame for the silence
         self._arm()
+
+    def excuse(self) -> None:
+        """The silence until now was ours: count it from here."""
+        self._alive = self._progress = self._loop.time()
+
+    def caught(self) -> bool:
+        """Whether a cancel that has arrived is the watch's own; it is taken back then, and must not pass on."""
+        if not self._fired:
+            return False
+        self._fired = False
+        # False if somebody else has cancelled the task as well.
+        return not (sys.version_info >= (3, 11) and self._task is not None and self._task.uncancel() > 0)
 
     async def next(self, source: AsyncIterator[T]) -> T:
         """The next event of `source`, which reads from the watched stream.
@@ -115,10 +149,8 @@ class StreamWatch:
                 self._turn = self._loop.time()
             return event
         except asyncio.CancelledError:
-            if not self._fired:
+            if not self.caught():
                 raise
-            if sys.version_info >= (3, 11) and self._task is not None and self._task.uncancel() > 0:
-                raise  # somebody else cancelled the task as well
             raise StreamStalled(round(self._loop.time() - self._alive), first=not self.answered) from None
         finally:
             self._waiting = False
@@ -137,31 +169,42 @@ class StreamWatch:
     def saw_chunk(self, chunk: Any) -> None:
         """Called for every chunk of the completion."""
         self.chunks += 1
-        waited_for_first = not self.answered
-        for choice in getattr(chunk, "choices", None) or ():
-            if choice.finish_reason:
-                self.finish_reason = choice.finish_reason
+        limit = self._limit()
+        finish, words = None, ""
+        brought = False
+        for choice in chunk.choices or ():
+            if reason := finish_of(choice.finish_reason):
+                finish, words = reason, str(choice.finish_reason)
             delta = choice.delta
             if delta is None:
                 continue
             if delta.content:
-                self.has_text = True
+                self.has_text = brought = True
             elif getattr(delta, "tool_calls", None):
-                self.has_tool_call = True
+                self.has_tool_call = brought = True
             elif reasoning := (
                 getattr(delta, "reasoning_content", None)
                 or getattr(delta, "reasoning", None)
                 or getattr(delta, "thinking_blocks", None)
             ):
-                self.has_reasoning = True
+                self.has_reasoning = brought = True
                 self.reasoning += len(reasoning)
-            elif getattr(delta, "refusal", None):
-                self.has_text = True
-        if waited_for_first and self.answered and self._timer is not None:
-            self._timer.cancel()  # armed with the longer limit
+        if brought or finish is not None:
+            self._progress = self._loop.time()
+            self._went_on = self._went_on or (brought and self._finished)
+        if finish is not None and not self.finished:
+            self.finish, self.finish_reason = finish, words
+            self._finished = finish not in (Finish.CUT_OFF, Finish.OVERLOADED)
+        if self._limit() != limit and self._timer is not None:
+            self._timer.cancel()
             self._arm()
 
-    def take(self, stream: Any) -> WatchedStream:
+    def ended(self) -> None:
+        """The stream has ended; what is still done with it has the usual time."""
+        self._ended = True
+        self._alive = self._loop.time()
+
+    def take(self, stream: Any) -> None:
         """Watch an opened stream."""
         self._stream = stream
         response = getattr(stream, "response", None)
@@ -169,11 +212,20 @@ class StreamWatch:
             self._alive = self._loop.time()
             self._response = response
             self._watch_bytes(response)
-        return WatchedStream(stream, self)
+
+    def broken_off(self) -> Exception | None:
+        """What the server tells of its failure by the finish reason; None if the answer has not ended so."""
+        if self.finish not in (Finish.CUT_OFF, Finish.OVERLOADED):
+            return None
+        from openai import APIError
+
+        words = f"finish reason {self.finish_reason[:40]}"
+        body = {"message": words} | ({"code": "overloaded"} if self.finish is Finish.OVERLOADED else {})
+        return APIError(words, getattr(self._response, "request", None), body=body)  # type: ignore[arg-type]
 
     def verdict(self, error: Exception | None) -> PulseError | None:
         """What the attempt really died of, where the library's `error` (or its silence) does not tell."""
-        if self.finish_reason == "length" and error is not None and not self.has_text:
+        if self.finish is Finish.LENGTH and error is not None and not self.has_text:
             return LengthLimit()  # all of it went into reasoning
         return self.wrong_body()
 
@@ -198,9 +250,15 @@ class StreamWatch:
         read = response.aiter_bytes
 
         async def aiter_bytes(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
+            start = BodyStart()
             async for data in read(*args, **kwargs):
                 self.saw_bytes(data)
-                yield data
+                if start.stream:
+                    yield data
+                elif passed := start.feed(data):
+                    yield passed
+            if rest := start.rest():
+                yield rest
 
         response.aiter_bytes = aiter_bytes
 
@@ -218,73 +276,8 @@ class StreamWatch:
             await close_stream(stream)
 
 
-class WatchedStream:
-    """A stream of chunks as the client gives it, with the watch looking on."""
-
-    def __init__(self, stream: Any, watch: StreamWatch) -> None:
-        self._stream = stream
-        self._chunks = stream.__aiter__()
-        self._watch = watch
-
-    @property
-    def response(self) -> Any:
-        """The HTTP response below, where there is one."""
-        return self._stream.response
-
-    def __aiter__(self) -> WatchedStream:
-        return self
-
-    async def __anext__(self) -> Any:
-        chunk = await self._chunks.__anext__()
-        self._watch.saw_chunk(chunk)
-        return chunk
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await close_stream(self._stream)
-
-    aclose = close
-
-
 async def close_stream(stream: Any) -> None:
     """Close a stream of the client, whatever its version calls it."""
     close = getattr(stream, "close", None) or getattr(stream, "aclose", None)
     if close is not None:
         await close()
-
-
-class _Completions:
-    def __init__(self, completions: Any, watch: StreamWatch) -> None:
-        self._completions = completions
-        self._watch = watch
-
-    async def create(self, *args: Any, **kwargs: Any) -> Any:
-        answer = await self._completions.create(*args, **kwargs)
-        return self._watch.take(answer) if hasattr(answer, "__aiter__") else answer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._completions, name)
-
-
-class _Chat:
-    def __init__(self, chat: Any, watch: StreamWatch) -> None:
-        self.completions = _Completions(chat.completions, watch)
-        self._chat = chat
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._chat, name)
-
-
-class WatchedClient:
-    """An OpenAI client whose chat completions pass through a watch; all else is the client's own.
-
-    A proxy instead of a patch on the client: a wrapped method that the client holds makes a reference
-    cycle, and each chat would leave its sockets to the garbage collector.
-    """
-
-    def __init__(self, client: Any, watch: StreamWatch) -> None:
-        self._client = client
-        self.chat = _Chat(client.chat, watch)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)

@@ -18,6 +18,7 @@ from ..error_handling import (
     StreamTruncated,
 )
 from .answers import answer_text, function_calls
+from .finish_reasons import Finish
 from .stream_watch import StreamWatch
 
 
@@ -55,10 +56,13 @@ def truncation(
 
     `length` is how many characters this attempt brought, `longest` the most that an earlier one did;
     `asked_again` tells that the model has been asked once more already. Raises EmptyAnswer if nothing came,
-    StreamTruncated if the model should be asked again, or if an earlier attempt brought more.
+    StreamTruncated if the model should be asked again, or if an earlier attempt brought more, and what the
+    server says of its own failure.
     """
-    if watch.finish_reason is not None:
+    if watch.finish is not None:
         hosts.saw_finish(watch.base_url)
+        if failure := watch.broken_off():
+            raise failure
         if response is None:
             raise EmptyAnswer()
         return None
@@ -87,12 +91,12 @@ def shortfall(watch: StreamWatch, response: Any, *, length: int, answered: bool)
     if not answer_text(response).strip():
         if answered:
             return None
-        if watch.finish_reason == "content_filter":
+        if watch.finish is Finish.FILTERED:
             raise ContentFiltered()
         raise ReasoningOnly(watch.reasoning) if watch.has_reasoning else EmptyAnswer()
-    if watch.finish_reason == "length":
+    if watch.finish is Finish.LENGTH:
         return LengthLimit(length)
-    return ContentFiltered() if watch.finish_reason == "content_filter" else None
+    return ContentFiltered() if watch.finish is Finish.FILTERED else None
 
 
 def _calls_are_whole(response: Any, done_seen: bool) -> bool:

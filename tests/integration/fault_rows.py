@@ -5,22 +5,26 @@ Read by test_faults.py, which asserts it, and by `python -m tests.bench.faults`,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tests.support import llm_bodies as bodies
 from tests.support import net
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import (
+    Delta,
     Eof,
     ErrorObject,
     Finish,
     Pause,
     Plan,
+    Raw,
     Reasoning,
     Reset,
     SplitText,
+    Stall,
     Text,
     ToolCall,
     Words,
@@ -111,6 +115,28 @@ _HANDOFF = Plan(handoff("add a LoRA"))
 _UNKNOWN = Plan(ToolCall("make_coffee", {"sugar": 2}))
 
 
+def _events(*bodies: Any, before: bytes = b"") -> Plan:
+    """A stream of these events and nothing else, byte for byte."""
+    events = b"".join(b"data: " + json.dumps(body).encode() + b"\n\n" for body in bodies)
+    return Plan(body=before + events + b"data: [DONE]\n\n", headers={"Content-Type": "text/event-stream"})
+
+
+def _chunk(text: str, finish: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+
+
+def _whole(**message: Any) -> Plan:
+    """The whole answer as one JSON object, from a server that ignores `stream: true`."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
+    return json_instead_of_stream({"id": "c", "object": "chat.completion", "model": "m", "choices": [choice]})
+
+
+def _piece(name: str, note: str, **call: Any) -> Delta:
+    """A tool call in one piece, with whatever index and id the server gives it."""
+    return Delta({"tool_calls": [{**call, "function": {"name": name, "arguments": json.dumps({"note": note})}}]})
+
+
 def _statuses() -> list[Row]:
     rows: list[Row] = []
     for code in (408, 409, 425, 429, 500, 502, 503, 504):
@@ -153,6 +179,24 @@ ROWS: tuple[Row, ...] = (
     told("empty answer for ever", empty_answer(), says=("fake-model",), requests=2),
     ok("reasoning before the answer", Plan(Reasoning("let me think "), Words(40))),
     told("reasoning and no answer, for ever", reasoning_only(), says=("reasoning",), requests=2),
+    # -- the answer is done, and then the stream breaks --------------------------------------------
+    ok("reset after the finish reason", Plan(Words(40), Finish(), Reset())),
+    ok("error object after the finish reason", Plan(Words(40), Finish(), ErrorObject())),
+    ok("silence after the finish reason", Plan(Words(40), Finish(), Stall())),
+    ok("heartbeats for ever after the finish reason", Plan(Words(40), Finish(), Stall(heartbeat=0.1))),
+    Row("reset after a whole tool call", (Plan(ToolCall("count_up", {"note": "a"}), Finish("tool_calls"), Reset()),
+        answer()), text=FULL, requests=2, tools={"count_up": 1}),
+    ok("a finish reason with every chunk, then a reset",
+       Plan(*(step for n in range(5) for step in (Words(1, start=n), Finish())), Words(5, start=5), Reset()), answer()),
+    # -- the finish reason tells of a failure ------------------------------------------------------
+    ok("finish reason insufficient_system_resource", Plan(Words(3), Finish("insufficient_system_resource")), answer()),
+    told("finish reason insufficient_system_resource, for ever", Plan(Words(3), Finish("insufficient_system_resource")),
+         partial=words(3), says=("overloaded", "127.0.0.1"), requests=4),
+    ok("finish reason error", Plan(Words(3), Finish("error")), answer()),
+    ok("finish reason abort, without a word", Plan(Finish("abort")), answer()),
+    told("a filter by another name", Plan(Words(5), Finish("sensitive")), partial=words(5), says=("filter",)),
+    told("a length limit by another name", Plan(Words(5), Finish("max_tokens")), partial=words(5), says=("limit",)),
+    ok("an unknown finish reason", Plan(Words(40), Finish("eos"))),
     # -- the stream holds something else ----------------------------------------------------------
     ok("error object in the stream", error_at(20), answer()),
     ok("rate limit told inside the stream",
@@ -160,6 +204,19 @@ ROWS: tuple[Row, ...] = (
     told("quota told inside the stream",
          Plan(ErrorObject("You exceeded your current quota", code="insufficient_quota", type="insufficient_quota")),
          says=("quota",)),
+    ok("a message without \"error\"", Plan(Words(5), Raw(b'data: {"message":"Model reloaded."}\n\n'), Eof()), answer()),
+    told("a message without \"error\", for ever", _events({"object": "error", "message": "Model unloaded."}),
+         says=("Model unloaded.",), requests=4),
+    told("a detail without \"error\", for ever", _events({"detail": "the engine is dead"}), says=("engine is dead",),
+         requests=4),
+    ok("a byte order mark", _events(_chunk(FULL, "stop"), before=b"\xef\xbb\xbf")),
+    ok("events without data", Plan(Words(20), Raw(b"data:\n\ndata: \n\nevent: ping\ndata: \n\n"), Words(20, start=20))),
+    ok("an event that is null", Plan(Words(20), Raw(b"data: null\n\n"), Words(20, start=20))),
+    ok("an event that is a list", Plan(Words(20), Raw(b"data: []\n\n"), Words(20, start=20)), answer()),
+    ok("a whole answer instead of a stream", _whole(content=FULL)),
+    Row("a whole answer with a tool call", (_whole(tool_calls=[
+        {"id": "c1", "type": "function", "function": {"name": "count_up", "arguments": '{"note": "a"}'}}]), answer()),
+        text=FULL, requests=2, tools={"count_up": 1}),
     ok("a line that is no JSON", garbage_at(20), answer()),
     ok("bytes that are no UTF-8", undecodable_at(20), answer()),
     # -- silence ------------------------------------------------------------------------------------
@@ -219,6 +276,18 @@ ROWS: tuple[Row, ...] = (
         requests=2, tools={"take_time": 1}),
     Row("a tool that raises", (Plan(ToolCall("raise_error", {"text": "no"})), answer()), text=FULL, requests=2,
         tools={"raise_error": 1}),
+    Row("a tool call without an id", (Plan(_piece("count_up", "a", index=0)), answer()), text=FULL, requests=2,
+        tools={"count_up": 1}),
+    Row("two tool calls with one id",
+        (Plan(_piece("count_up", "a", index=0, id="c"), _piece("count_up", "b", index=1, id="c")), answer()),
+        text=FULL, requests=2, tools={"count_up": 2}),
+    Row("two tool calls with one index",
+        (Plan(_piece("count_up", "a", index=0, id="c"), _piece("count_up", "b", index=0, id="d")), answer()),
+        text=FULL, requests=2, tools={"count_up": 2}),
+    Row("a tool call with the id of an earlier one", (Plan(_piece("count_up", "a", index=0, id="c")),
+        Plan(_piece("count_up", "b", index=0, id="c")), answer()), text=FULL, requests=3, tools={"count_up": 2}),
+    Row("the model refuses in words", (Plan(Delta({"refusal": "I cannot "}), Delta({"refusal": "do it."})),),
+        text="I cannot do it."),
     told("a tool that ends the run", Plan(Words(5), ToolCall("crash_run", {"text": "boom"})), partial=words(5),
          says=(), tools={"crash_run": 1}),
     Row("an unknown tool", (_UNKNOWN, answer()), text=FULL, requests=2),

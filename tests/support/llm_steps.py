@@ -125,6 +125,14 @@ class Raw(Step):
 
 
 @dataclass(frozen=True)
+class Delta(Step):
+    """One chunk with this delta, as it is; what it says is in `text`."""
+
+    delta: Mapping[str, Any]
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class ErrorObject(Step):
     """An error object inside the stream; the stream ends after it, without a finish reason."""
 

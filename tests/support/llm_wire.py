@@ -12,6 +12,7 @@ from typing import Any
 
 from .llm_steps import (
     Cut,
+    Delta,
     Eof,
     ErrorObject,
     Finish,
@@ -173,6 +174,9 @@ class Response:
             await step.gate.wait()
         elif isinstance(step, Raw):
             self._chunked(step.data)
+        elif isinstance(step, Delta):
+            self.tool_calls += "tool_calls" in step.delta
+            self._delta(dict(step.delta))
         elif isinstance(step, ErrorObject):
             body = {"message": step.message, "code": step.code, "type": step.type}
             self._chunked(b"data: " + json.dumps({"error": body}).encode() + b"\n\n")
