@@ -35,7 +35,8 @@ def reason(error: BaseException, host: str) -> str:
 def judged(recovery: RecoveryManager, error: BaseException, host: str) -> Classification:
     """What `error` is, for the record: with `reason()` for its message, as its own text holds the URL."""
     verdict = recovery.classify(error)
-    return verdict._replace(message=recovery.redactor.redact(reason(error, host)), url=None)
+    message = recovery.redactor.redact(reason(error, host))
+    return verdict._replace(message=message, url=None, spoken=False)
 
 
 def refused_key(error: BaseException) -> bool:

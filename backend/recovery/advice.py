@@ -13,16 +13,23 @@ if TYPE_CHECKING:
     from .classify import Classification
 
 _QUOTE_LENGTH: Final = 240
-# Kinds of which the server's own words help: they are quoted.
+# Kinds of which the server's own words help: they are quoted, if there are any.
 _QUOTED: Final = frozenset(
     ("bad_request", "forbidden", "content_filter", "server_error", "quota", "rate_limited", "not_found")
-    + ("model_not_found", "context_too_long", "no_tools", "overloaded", "mcp")
+    + ("model_not_found", "context_too_long", "no_tools", "overloaded")
 )
 # Kinds of which the error's own text helps: it is no sentence of a server.
 _DETAILED: Final = frozenset(
-    ("unknown", "internal", "model_behavior", "user_error", "tls", "system", "unknown_tool")
+    ("unknown", "internal", "model_behavior", "user_error", "tls", "system", "unknown_tool", "mcp")
 )
-_SPACE_BEFORE_WIDE: Final = LazyPattern(r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09。])")
+_SPACE_AT_WIDE: Final = LazyPattern(
+    r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09“。])|(?<=[\uff0c\uff1a\uff1b\uff08\uff09”。]) +"
+)
+_WORD_AT_HAN: Final = LazyPattern(
+    r"(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9\[])|(?<=[A-Za-z0-9\]/])(?=[\u4e00-\u9fff])"
+)
+_DAY: Final = 86_400.0
+_LONGEST: Final = 30
 
 
 def language_of(header: str | None) -> str:
@@ -59,23 +66,28 @@ def explain(
         or addresses.host_of(c.url)
     )
     fields = _fields(c, p, host=host, model=model, base=base, where_set=where_set)
+    words = _quotable(c.message)
+    quoted = bool(words) and c.spoken and c.kind in _QUOTED
+    fields["own_words"] = p["own_words"] if quoted else ""
     kind = "bad_url" if c.kind == "dns" and base and not addresses.host_of(base) else c.kind
     what, do = spoken.TEXTS.get(kind, spoken.TEXTS["unknown"])
     what = _special(c, p) or what
     incomplete = partial and kind not in ("truncated", "length_limit")  # these two say so themselves
-    parts = [p["partial"] if incomplete else "", _fill(what, fields)]
-    words = _quotable(c.message)
-    if words and (kind in _QUOTED or kind in _DETAILED or kind not in spoken.TEXTS):
-        parts.append(p["quote" if kind in _QUOTED else "details"].format(words=words))
+    spaced = _WORD_AT_HAN.sub if zh else _as_it_is
+    parts = [p["partial"] if incomplete else "", spaced(" ", _fill(what, fields))]
+    if quoted:
+        parts.append(p["quote"].format(words=words))
+    elif words and (kind in _DETAILED or kind not in spoken.TEXTS):
+        parts.append(p["details"].format(words=words))
     if attempts > 1:
         waiting = p["waiting"].format(seconds=_seconds(waited, p)) if waited >= 0.5 else ""
         parts.append(p["tried"].format(attempts=attempts, waiting=waiting))
     name = " ".join((model or "").split())[:100]
     if name and name not in "".join(parts):
         parts.append(p["asked"].format(name=name))
-    parts.append(_fill(do, fields))
+    parts.append(spaced(" ", _fill(do, fields)))
     text = " ".join(("" if zh else " ").join(part.strip() for part in parts if part.strip()).split())
-    return redact(_SPACE_BEFORE_WIDE.sub("", text) if zh else text)
+    return redact(_SPACE_AT_WIDE.sub("", text) if zh else text)
 
 
 def _fields(
@@ -163,12 +175,24 @@ def _seconds(seconds: float, p: Mapping[str, str], at_least: float = 0.0) -> str
         return p["seconds"].format(n=max(1, round(seconds)))
     if seconds < 7_200:
         return p["minutes"].format(n=round(seconds / 60))
-    return p["hours"].format(n=round(seconds / 3_600))
+    if seconds < 2 * _DAY:
+        return p["hours"].format(n=round(seconds / 3_600))
+    return p["days"].format(n=round(seconds / _DAY)) if seconds <= _LONGEST * _DAY else p["long"]
 
 
 def _quotable(message: str) -> str:
-    words = " ".join(message.split()).strip("\"'“” ")
+    """The words for a sentence that puts them in double quotes; single ones stand for any inside."""
+    words = " ".join(message.split())
+    for opening, closing in ('""', "''", "“”"):
+        inner = words[1:-1]
+        if words[:1] == opening and words[-1:] == closing and not {opening, closing} & set(inner):
+            words = inner.strip()
+    words = words.replace('"', "'")
     return words if len(words) <= _QUOTE_LENGTH else words[: _QUOTE_LENGTH - 1] + "…"
+
+
+def _as_it_is(_: str, text: str) -> str:
+    return text
 
 
 def _capital(text: str) -> str:

@@ -116,8 +116,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "bad_request": (
         "{Server} refused the request for {model}{status}.",
-        "Its own words above tell what it dislikes. Often the model does not support an option that "
-        "Copilot uses: choose another model{picker}.",
+        "{own_words}Often the model does not support an option that Copilot uses: choose another "
+        "model{picker}.",
     ),
     "no_tools": (
         "{Model}{at} cannot call tools, which Copilot needs.",
@@ -178,6 +178,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "model_there": 'a model named "{name}"',
     "model_chosen": "the chosen model",
     "quote": 'The server says: "{words}"',
+    "own_words": "Its own words above tell what it dislikes. ",
     "asked": "The model asked was {name}.",
     "tried": "Tried {attempts} times{waiting}.",
     "waiting": ", with {seconds} of waiting",
@@ -185,6 +186,8 @@ PHRASES: Final[Mapping[str, str]] = {
     "seconds": "{n} s",
     "minutes": "{n} min",
     "hours": "{n} h",
+    "days": "{n} days",
+    "long": "more than a month",
     "wait": " ({seconds})",
     "limit": "Send the message again in {seconds}.",
     "limit_unknown": "Wait a minute and send the message again.",

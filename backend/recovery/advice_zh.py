@@ -98,7 +98,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "bad_request": (
         "{Server}拒绝了对{model}的请求{status}。",
-        "原因见上面服务端的原话。常见的是模型不支持 Copilot 使用的某个选项：请换一个模型{picker}。",
+        "{own_words}常见的是模型不支持 Copilot 使用的某个选项：请换一个模型{picker}。",
     ),
     "no_tools": (
         "{Model}{at}不支持工具调用，而 Copilot 需要它。",
@@ -155,6 +155,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "model_there": "名为“{name}”的模型",
     "model_chosen": "所选的模型",
     "quote": "服务端的原话：“{words}”",
+    "own_words": "原因见上面服务端的原话。",
     "asked": "所用模型：{name}。",
     "tried": "已尝试 {attempts} 次{waiting}。",
     "waiting": "，共等待 {seconds}",
@@ -162,8 +163,10 @@ PHRASES: Final[Mapping[str, str]] = {
     "seconds": "{n} 秒",
     "minutes": "{n} 分钟",
     "hours": "{n} 小时",
+    "days": "{n} 天",
+    "long": "一个多月",
     "wait": "（{seconds}）",
-    "limit": "请在 {seconds}后重新发送。",
+    "limit": "请在{seconds}后重新发送。",
     "limit_unknown": "请等一分钟后重新发送。",
     "picker": "（在对话的模型列表中）",
     "picker_workflow": "（在 Copilot 的工作流 LLM 设置 WORKFLOW_LLM_MODEL 中）",

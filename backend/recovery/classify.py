@@ -24,7 +24,8 @@ class Classification(NamedTuple):
     prompts.py); `retry_after` is seconds.
 
     `type` is the error's qualified name, `status` the HTTP status, `code` the provider's code. `url` is the
-    address that was asked and `redirected_to` where it led, both without credentials and query.
+    address that was asked and `redirected_to` where it led, both without credentials and query. `spoken` tells
+    that the message is the server's own words.
     """
 
     severity: Severity
@@ -37,6 +38,7 @@ class Classification(NamedTuple):
     retry_after: float | None = None
     url: str | None = None
     redirected_to: str | None = None
+    spoken: bool = False
 
     @property
     def counts_against_upstream(self) -> bool:
@@ -141,6 +143,7 @@ class Classifier:
                     url=below.url or facts.url,
                     redirected_to=below.redirected_to or facts.redirected_to,
                     message=below.message or self._words(facts.message),
+                    spoken=below.spoken if below.message else facts.spoken,
                 ), True
         if general is None:
             return self._made(_UNKNOWN, facts), False
@@ -171,6 +174,7 @@ class Classifier:
             retry_after=retry_after(facts, wall=self._wall) if waits else None,
             url=facts.url,
             redirected_to=facts.redirected_to,
+            spoken=facts.spoken,
         )
 
     def _words(self, text: str) -> str:

@@ -42,6 +42,8 @@ class Facts(NamedTuple):
     """The provider's code and type, in lower case."""
     body: bool = False
     """A body came with the error."""
+    spoken: bool = False
+    """The message is what the server itself said."""
 
     @property
     def path(self) -> str:
@@ -116,6 +118,7 @@ def gather(error: BaseException) -> Facts:
         headers=headers,
         codes=frozenset(word.lower() for word in (code, kind) if word),
         body=bool(body),
+        spoken=bool(said) and bool(message),
     )
 
 

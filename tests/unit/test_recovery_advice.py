@@ -15,6 +15,7 @@ from backend.error_handling import (
     CircuitOpen,
     Classification,
     Classifier,
+    ContentFiltered,
     HtmlBody,
     Severity,
     UnexpectedBody,
@@ -31,9 +32,7 @@ REMOTE = "api.deepseek.com"
 def verdict(kind: str, **more: Any) -> Classification:
     """A classification of a kind as the table has it."""
     spec = KINDS[kind]
-    base = Classification(
-        spec.severity, kind, spec.retryable, "openai.APIStatusError", more.pop("message", "")
-    )
+    base = Classification(spec.severity, kind, spec.retryable, "openai.APIStatusError", "", spoken=True)
     return base._replace(**more)
 
 
@@ -105,7 +104,7 @@ def test_the_same_in_chinese() -> None:
     )  # fmt: skip
 
     assert (
-        "上面的回答不完整。api.deepseek.com出错（HTTP 502）。服务端的原话：“Bad Gateway”已尝试 4 次，共等待 12 秒。"
+        "上面的回答不完整。api.deepseek.com 出错（HTTP 502）。服务端的原话：“Bad Gateway”已尝试 4 次，共等待 12 秒。"
         "所用模型：deepseek-chat。问题出在服务端。请稍后重新发送，或换一个模型（在对话的模型列表中）。"
     ) == text
 
@@ -196,6 +195,60 @@ def test_braces_in_foreign_text_are_harmless() -> None:
 
     assert "{x!r}" in text
     assert '"{0} {model} {"' in text
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("'NoneType' object is not iterable", "\"'NoneType' object is not iterable\""),
+        ('Your input was flagged for "hate"', "\"Your input was flagged for 'hate'\""),
+        ('"Invalid token"', '"Invalid token"'),
+        ("“模型不存在”", '"模型不存在"'),
+        ("'a' is not 'b'", "\"'a' is not 'b'\""),
+    ],
+)
+def test_quotation_marks_stay_in_pairs(message: str, shown: str) -> None:
+    """A pair around the whole goes, one that belongs to the words stays, and none ends the quotation early."""
+    assert f"The server says: {shown} " in explain(verdict("bad_request", message=message))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_only_the_servers_words_are_quoted_as_such(language: str) -> None:
+    """A sentence of ours is no quotation, and without one nothing refers to it."""
+    said, own = ("The server says", "Its own words") if language == "en" else ("服务端的原话：", "原因见上面")
+    judge = Classifier().classify
+    bodies = ({"error": {"message": "temperature: bad"}}, {"foo": 1})
+    with_words, without = (
+        explain(judge(UnexpectedBody("h", "http://h/v1", body, status=400)), language=language) for body in bodies
+    )
+
+    assert said in with_words
+    assert own in with_words
+    assert said not in without
+    assert own not in without
+    assert said not in explain(judge(ContentFiltered()), language=language)
+
+
+def test_an_absurd_wait_is_told_in_words() -> None:
+    """Somebody sends a date as seconds: nobody counts in hours until then."""
+    say = {
+        seconds: explain(verdict("rate_limited", retry_after=seconds)) for seconds in (2 * 86_400.0, 2.3e9)
+    }
+
+    assert "again in 2 days." in say[2 * 86_400.0]
+    assert "again in more than a month." in say[2.3e9]
+    assert "请在一个多月后重新发送" in explain(verdict("rate_limited", retry_after=2.3e9), language="zh")
+
+
+def test_chinese_keeps_its_distance_from_names() -> None:
+    """A blank between Chinese and Latin letters, none at Chinese punctuation, and the server's words as they are."""
+    text = explain(
+        verdict("bad_request", status=400, message="模型x不支持"), host=LOCAL, model="m1", language="zh", attempts=2
+    )
+
+    assert text.startswith("127.0.0.1:1234 拒绝了对模型 m1 的请求（HTTP 400）。")
+    assert "“模型x不支持”" in text
+    assert not re.search(r"[\u4e00-\u9fff][A-Za-z0-9]|[，。：；）] ", text.replace("模型x不", ""))
 
 
 def test_long_words_of_a_server_are_cut() -> None:

@@ -304,7 +304,7 @@ def test_only_failures_of_the_server_count_against_it() -> None:
     counted = {kind for kind, spec in KINDS.items() if spec.upstream}
 
     assert {
-        "timeout", "stalled", "connection", "connection_refused", "dns", "server_error", "overloaded", "rate_limited",
+        "timeout", "stalled", "connection", "connection_refused", "dns", "server_error", "overloaded",
     } == counted  # fmt: skip
 
 
