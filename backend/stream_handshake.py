@@ -7,6 +7,7 @@ with `--enable-cors-header`.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,6 +16,8 @@ from aiohttp import web
 from .http_guard import same_origin
 
 _PROXIED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
+# No registry gives these out.
+_PRIVATE: Final = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
 
 
 def refusal(request: web.Request) -> str | None:
@@ -22,8 +25,10 @@ def refusal(request: web.Request) -> str | None:
 
     - A browser always says `Origin`; it has to be exactly the scheme's host and port of `Host`.
     - Who says no `Origin` but shows itself as a browser is refused. A program that is none passes.
-    - A connection to loopback has to name loopback in `Host`, against DNS rebinding, unless a proxy on this
-      machine handed it on: a page's script can put no header into a WebSocket handshake.
+    - Against DNS rebinding a connection to loopback has to name loopback in `Host`, and any other an address,
+      this machine, or a name that cannot be had in public; unless a proxy handed it on: a page's script can put
+      no header into a WebSocket handshake. A page that is served under a public name without a proxy chats
+      over HTTP.
     """
     host = request.headers.get("Host", "")
     name = _name(host)
@@ -37,9 +42,10 @@ def refusal(request: web.Request) -> str | None:
             return "the request comes from another origin"
     elif any(header.lower().startswith("sec-fetch-") for header in request.headers):
         return "a browser has to say where the request comes from"
-    proxied = any(header in request.headers for header in _PROXIED)
-    if _came_to_loopback(request) and not proxied and not _is_loopback(name):
-        return "this server answers to names of this machine only"
+    if any(header in request.headers for header in _PROXIED):
+        return None
+    if not (_is_loopback(name) if _came_to_loopback(request) else _is_private(name)):
+        return "this server answers to names of this machine and of its own network only"
     return None
 
 
@@ -54,6 +60,16 @@ def _name(host: str) -> str:
         return (parts.hostname or "") if parts.port != 0 and parts.username is None else ""
     except ValueError:  # a port that is no number, or a broken IPv6 address
         return ""
+
+
+def _is_private(name: str) -> bool:
+    """Whether nobody from outside can have this name lead to us: an address, or a name that is not public."""
+    name = name.strip("[]").rstrip(".").lower()
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return "." not in name or name.endswith(_PRIVATE) or name == socket.gethostname().lower()
+    return True
 
 
 def _is_loopback(name: str) -> bool:
