@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from backend.stream_loopback import Loopback, NoAddress, headers_for
+from backend.stream_loopback import Loopback, NotAsked, headers_for, not_carried
 from backend.stream_store import StreamStore
 
 ID = "A" * 22
@@ -32,6 +33,40 @@ def test_the_page_cannot_say_who_it_is() -> None:
     } == headers_for(HANDSHAKE, asked)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Cookie: admin=1; x", "Remote-User", "X-Auth-Request-User", "X-Remote-User", "Host", "X", "", "Openai-\u00e9"],
+)
+def test_a_header_that_copilot_does_not_send_is_not_carried(name: str) -> None:
+    """A page that has another one is told, and the header is not on the request either way."""
+    asked = {"Openai-Api-Key": "sk", name: "v"}
+
+    assert name == not_carried(asked)
+    assert name not in headers_for(HANDSHAKE, asked).keys() - HANDSHAKE.keys()
+    assert "v" not in headers_for(HANDSHAKE, asked).values()
+
+
+def test_what_copilot_sends_is_carried() -> None:
+    """Every header of its page, in any case of letters."""
+    names = [
+        "accept", "Accept-Language", "Authorization", "content-type", "trace-id", "Openai-Api-Key", "openai-base-url",
+        "Encrypted-Openai-Api-Key", "Workflow-LLM-Api-Key", "Workflow-LLM-Base-Url", "Workflow-LLM-Model",
+    ]  # fmt: skip
+
+    assert not_carried(dict.fromkeys(names, "v")) is None
+
+
+def test_the_browser_s_password_goes_on() -> None:
+    """A server that asks for a password gets it from the handshake, unless the page has said one itself."""
+    handshake = {**HANDSHAKE, "Authorization": "Basic eA=="}
+
+    assert "Basic eA==" == headers_for(handshake, {})["Authorization"]
+    assert ["Bearer x"] == [
+        value for name, value in headers_for(handshake, {"authorization": "Bearer x"}).items()
+        if name.lower() == "authorization"
+    ]  # fmt: skip
+
+
 def request_to(name: Any, context: object | None = None) -> Any:
     """A request as far as the loopback looks at it."""
     extra = {"sockname": name, "sslcontext": context}
@@ -41,7 +76,7 @@ def request_to(name: Any, context: object | None = None) -> Any:
 @pytest.mark.parametrize("name", [None, "", ()])
 async def test_no_address(name: Any) -> None:
     """A connection that does not tell where it came in cannot be followed."""
-    with pytest.raises(NoAddress):
+    with pytest.raises(NotAsked):
         Loopback(request_to(name))
 
 
@@ -68,29 +103,59 @@ def store() -> StreamStore:
 
 
 async def test_a_server_that_does_not_answer() -> None:
-    """The page is told, in the shape of an answer; the name is spent."""
+    """Nothing was asked: that is said, and the stream is as it was."""
     streams = store()
     stream = streams.reserve(ID, "s")
     loopback = Loopback(request_to(("127.0.0.1", 9)))
-    await loopback.chat(streams, stream, "/api/chat/invoke", {}, {})
+    with pytest.raises(NotAsked, match="could not reach itself"):
+        await loopback.chat(streams, stream, "/api/chat/invoke", {}, {})
     await loopback.aclose()
 
-    frames = []
-    reader = stream.relay.read()
-    while (frame := reader.next_nowait()) is not None:
-        frames.append(frame)
-    assert ["head", "body", "end"] == [frame["type"] for frame in frames]
-    assert 502 == frames[0]["status"]
+    assert (0, False) == (stream.relay.seq, stream.claimed)
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 502])
+async def test_refused_because_of_who_asks(status: int) -> None:
+    """What stands before Copilot's handler may let the page itself pass: the question was not asked."""
+    await answered_by(lambda request: web.Response(status=status, headers={"Location": "/login"}), NotAsked)
+
+
+async def answered_by(answer: Any, raises: type[Exception]) -> None:
+    """Ask a server that answers so."""
+
+    async def handler(request: web.Request) -> Any:
+        return answer(request)
+
+    app = web.Application()
+    app.router.add_post("/api/chat/invoke", handler)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    streams = store()
+    stream = streams.reserve(ID, "s")
+    loopback = Loopback(request_to(runner.addresses[0]))
+    try:
+        with pytest.raises(raises):
+            await loopback.chat(streams, stream, "/api/chat/invoke", {}, {"session_id": "s"})
+    finally:
+        await loopback.aclose()
+        await runner.cleanup()
+    assert (0, False) == (stream.relay.seq, stream.claimed)
 
 
 @pytest.mark.parametrize("over_tls", [False, True])
 async def test_refused_by_somebody_else_s_middleware(over_tls: bool, tmp_path: Path) -> None:
-    """What stands before Copilot's handler is heard: its status and its words; over TLS as well."""
+    """What is wrong with the question is heard: the status and all the words; over TLS as well."""
     seen: list[dict[str, str]] = []
 
-    async def refuse(request: web.Request) -> web.Response:
+    async def refuse(request: web.Request) -> web.StreamResponse:
         seen.append(dict(request.headers))
-        return web.Response(status=401, text="log in first")
+        response = web.StreamResponse(status=413)
+        await response.prepare(request)
+        await response.write(b"too ")
+        await asyncio.sleep(0)  # the words come in two pieces
+        await response.write(b"large")
+        return response
 
     app = web.Application()
     app.router.add_post("/api/chat/invoke", refuse)
@@ -109,7 +174,7 @@ async def test_refused_by_somebody_else_s_middleware(over_tls: bool, tmp_path: P
 
     reader = stream.relay.read()
     head, body = reader.next_nowait(), reader.next_nowait()
-    assert (401, "log in first") == ((head or {})["status"], (body or {})["data"])
+    assert (413, "too large") == ((head or {})["status"], (body or {})["data"])
     assert ("login=1", "sk") == (seen[0]["Cookie"], seen[0]["Openai-Api-Key"])
     assert (ID, "detached") == (seen[0]["X-Copilot-Pulse-Stream"], seen[0]["X-Copilot-Pulse-Mode"])
 
