@@ -39,12 +39,12 @@ export function createTranslate(messages, locale) {
 
 /**
  * What a page calls the program that serves it, and the one that answers the user.
- * @typedef {{ program: string, assistant: string }} Names
+ * @typedef {{ program?: string, assistant?: string }} Names
  */
 
 /**
  * The same translator, with `{program}` and `{assistant}` filled in, and `{Program}` and `{Assistant}` for the start
- * of a sentence. A page that gives no names is called by the words of its language.
+ * of a sentence. What a page does not name is called by the words of its language.
  *
  * @param {Translate} t
  * @param {Names} [names]

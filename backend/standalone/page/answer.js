@@ -77,7 +77,8 @@ export class Status {
   /** @param {ChatRow} row @param {number} now @param {Locale} locale */
   _retrying(row, now, locale) {
     const left = (row.retry_in ?? 0) - (now - (this._seen?.at ?? now)) / 1000;
-    const values = { attempt: row.attempt ?? 1, of: row.of ?? 1, seconds: Math.round(left) };
+    // The server counts retries; who reads counts attempts, and the first one was an attempt too.
+    const values = { attempt: row.attempt ?? 1, of: (row.of ?? 0) + 1, seconds: Math.round(left) };
     return say(locale, values.seconds > 0 ? "retryingIn" : "retrying", values);
   }
 

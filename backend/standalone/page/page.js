@@ -20,7 +20,8 @@ async function start() {
 
   let locale = startLocale();
   const chat = createChat({ root: byId("chat"), info, locale });
-  const panel = createPanel({ root: byId("panel"), transport, t: createTranslate(messages, locale), locale });
+  const names = { program: "python -m backend" };
+  const panel = createPanel({ root: byId("panel"), transport, t: createTranslate(messages, locale), locale, names });
   transport.addEventListener("update", (event) => chat.show(/** @type {CustomEvent} */ (event).detail));
 
   // On a narrow screen one of the two is shown at a time.
