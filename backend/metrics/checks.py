@@ -143,6 +143,7 @@ def _chat_failures(monitor: Watched) -> Check:
         ]
         cause = str(lost[-1].get("message", "")).rstrip(". ")[:200] if lost else ""
         because = f" Last: {cause}." if cause else ""
+        # With the newest chat answered, what failed before it is no reason to act any more.
         if failed == len(ended) and failed >= ALL_FAILED_MIN:
             return Finding(
                 "fail", failed, "chats", ALL_FAILED_MIN,
@@ -155,6 +156,7 @@ def _chat_failures(monitor: Watched) -> Check:
             f"{failed} of the last {len(ended)} chats failed.{because}",
             "The chat says what to change; the error log has the details.",
             "chats_failed", {"failed": failed, "of": len(ended), "cause": cause},
+            "none" if ended[-1] == "completed" else "",
         )  # fmt: skip
 
     return check

@@ -231,6 +231,22 @@ def test_when_no_chat_works_health_fails(case: Case) -> None:
     assert case.status("chat:failures") == "fail"
 
 
+def test_a_failure_before_an_answer_is_no_alarm(case: Case) -> None:
+    """Once the newest chat was answered nobody need act on an older failure; a new one is an alarm again."""
+
+    def impact() -> str:
+        case.monitor.tick()
+        return str(case.monitor.snapshot()["health"]["impact"])
+
+    lost(case, 1)
+    assert impact() == ""
+    case.event("chat.finished", outcome="completed", seconds=1.0, kind="chat")
+    assert impact() == "none"
+    lost(case, 1)
+
+    assert impact() == ""
+
+
 def test_failures_are_forgotten_after_five_minutes(case: Case) -> None:
     """Yesterday's trouble is in the history, not in the verdict."""
     lost(case, 3)
