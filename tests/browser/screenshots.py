@@ -3,15 +3,21 @@
     COPILOT_PULSE_COMFY_PYTHON=$(.ci/env.sh comfyui-plugin) python -m tests.browser.screenshots
 
 The chats go through the stand-in Copilot to a model server on loopback, which is told when to break: hence
-its name, 127.0.0.1. Takes about eight minutes: what failed is news for five. Nothing is drawn or retouched.
+its name, 127.0.0.1, with the port of Ollama where that is free. Each picture is the panel alone, in two pixels for
+one. Takes about eight minutes, longer on a busy machine: no picture is taken while the panel says that ComfyUI is
+late or stood still. Nothing is drawn or retouched.
+
+    python -m tests.browser.screenshots --scenes busy --target /tmp/pictures
 """
 
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -27,15 +33,22 @@ from .comfy_world import World, enter, newest_frontend, setting, toggle, wait_fo
 TARGET = ROOT / "docs" / "screenshots"
 LOOKS = [("dark", "en"), ("light", "en"), ("dark", "zh"), ("light", "zh")]
 BANNER = ".bg-gradient-to-r button >> nth=-1"
+# What the panel says of a machine that has too much to do, and not of Copilot.
+MACHINE = {"loop_lag", "loop_stalled", "process_paused", "latency_high", "memory_low"}
+OLLAMA, LM_STUDIO = 11434, 1234
+SCENES = ("idle", "busy", "failing", "recovered")
+WIDTH = 460
 QUICK = {"LoopStall": 2, "RetryBase": 0.1, "McpRetry": 60, "BreakerOpen": 60, "RetryBudget": 60}
 
 
 class Photographer:
     """One page of ComfyUI that is put into each look and photographed."""
 
-    def __init__(self, page: Page, target: Path) -> None:
+    def __init__(self, world: World, page: Page, target: Path, scenes: Sequence[str]) -> None:
+        self.world = world
         self.page = page
         self.target = target
+        self.scenes = scenes
 
     def look(self, palette: str, language: str) -> None:
         setting(self.page, "Comfy.ColorPalette", palette)
@@ -46,6 +59,8 @@ class Photographer:
         )
 
     def all_looks(self, scene: str) -> None:
+        if scene not in self.scenes:
+            return
         for palette, language in LOOKS:
             self.look(palette, language)
             name = f"panel-{scene}-{palette}" + ("" if language == "en" else f"-{language}")
@@ -55,13 +70,38 @@ class Photographer:
     def shoot(self, name: str) -> None:
         self.page.evaluate("document.querySelector('.cpulse').scrollTop = 0")
         self.page.mouse.move(1200, 600)
+        wait_for(lambda: not machine_trouble(self.world), 600, "a quiet machine")
+        self.page.wait_for_function("!document.querySelector('.cpulse-stall:not([hidden])')")
         # ComfyUI says that it has another language now; that is not what the picture is about.
         self.page.wait_for_function("!document.querySelector('.p-toast-message, [data-testid=toast]')")
         # Two frames: one for the theme, one for the charts that follow it.
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         path = self.target / f"{name}.png"
-        self.page.screenshot(path=path)
+        self.page.screenshot(path=path, clip=self.page.evaluate(PANEL))
         sys.stdout.write(f"{path.name}: {path.stat().st_size / 1000:.0f} kB\n")
+
+
+# From the panel's head to the end of its first charts: what stands below is told in the docs.
+PANEL = """() => {
+  const { left, top, width } = document.querySelector('.cpulse').getBoundingClientRect();
+  const end = document.querySelector('.cpulse-chart-group').getBoundingClientRect().bottom;
+  return { x: left, y: top, width, height: Math.min(innerHeight, end + 12) - top };
+}"""
+
+
+def machine_trouble(world: World) -> set[str]:
+    """What the panel would say of this machine now."""
+    return MACHINE & {problem["code"] for problem in world.metrics()["health"]["problems"]}
+
+
+def free_port(wanted: int) -> int:
+    """This port, or any where it is taken: pictures with a random one say less."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+    return wanted
 
 
 def widen(page: Page, width: int) -> None:
@@ -90,7 +130,7 @@ def busy(world: World) -> None:
     """Four chats at once: one streams, one waits for its tool, one for its next try, one for its model."""
     world.llm.plan_for("[stream]", Plan(Pause(0.5), Words(9000, 0.014)))
     world.llm.plan_for("[tool]", Plan(Words(12, 0.02), ToolCall("search_nodes", {"query": "upscale"})), answer(20))
-    world.llm.plan_for("[retry]", status(429, retry_after=25), answer(40))
+    world.llm.plan_for("[retry]", status(429, retry_after=50), answer(40))
     world.llm.plan_for("[wait]", Plan(before=Stall()))
     for name, model in (
         ("stream", "gpt-4.1-mini"), ("retry", "qwen3:8b"), ("wait", "deepseek-reasoner"), ("tool", "gpt-4.1-mini")
@@ -110,14 +150,17 @@ def main() -> int:
     """Take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", type=Path, default=TARGET)
+    parser.add_argument("--scenes", nargs="+", choices=SCENES, default=SCENES, help="keep only these; all are played")
     parser.add_argument("--newest", action="store_true", help="on the newest frontend in place of the pinned one")
     options = parser.parse_args()
     options.target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="screenshots-") as folder, sync_playwright() as playwright:
-        world = World(Path(folder) / "run", frontend=newest_frontend() if options.newest else None)
+        frontend = newest_frontend() if options.newest else None
+        world = World(Path(folder) / "run", frontend=frontend, llm_port=free_port(OLLAMA))
         browser = launch(playwright)
         try:
-            context = browser.new_context(viewport={"width": 1280, "height": 1330}, locale="en-US")
+            size = {"width": 1280, "height": 1900}
+            context = browser.new_context(viewport=size, locale="en-US", device_scale_factor=2)
             context.set_default_timeout(60_000)
             page = context.new_page()
             enter(page, world.url)
@@ -127,20 +170,23 @@ def main() -> int:
                 page.locator(BANNER).click()
             toggle(page)
             page.wait_for_selector(".cpulse-tile-value")
-            widen(page, 520)
-            scenes(world, Photographer(page, options.target))
+            widen(page, WIDTH)
+            scenes(Photographer(world, page, options.target, options.scenes))
         finally:
             browser.close()
             world.close()
     return 0
 
 
-def scenes(world: World, camera: Photographer) -> None:
-    """The four scenes, in the order in which a bad day brings them."""
-    page = camera.page
+def scenes(camera: Photographer) -> None:
+    """The four scenes, in the order in which a bad day brings them, as far as pictures are wanted."""
+    world, page = camera.world, camera.page
+    last = max(SCENES.index(name) for name in camera.scenes)
     # What ComfyUI does while it starts is no news in a picture of a quiet minute.
     page.wait_for_selector(".cpulse-verdict[data-status=pass]", timeout=400_000)
     camera.all_looks("idle")
+    if last == 0:
+        return
 
     world.search.tools["search_nodes"] = Tool("found", delay=600)
     steady(world, 45)
@@ -149,9 +195,11 @@ def scenes(world: World, camera: Photographer) -> None:
     steady(world, 8)
     camera.all_looks("busy")
     stop_chats(world)
+    if last == 1:
+        return
 
     world.search.tools.pop("search_nodes")
-    fallen = FaultServer()
+    fallen = FaultServer(port=free_port(LM_STUDIO))
     world.run(fallen.start())
     base_url = fallen.base_url
     for server in (fallen, world.mcp, world.search):
@@ -160,6 +208,8 @@ def scenes(world: World, camera: Photographer) -> None:
         world.chat(f"into the void {number}", model="qwen3:8b", llm=base_url, session=f"void-{number}")
     page.wait_for_selector(".cpulse-verdict[data-status=fail], .cpulse-verdict[data-status=warn]")
     camera.all_looks("failing")
+    if last == 2:
+        return
 
     for server in (fallen, world.mcp, world.search):
         world.run(server.start())
@@ -167,8 +217,7 @@ def scenes(world: World, camera: Photographer) -> None:
     page.evaluate("document.querySelectorAll('.cpulse-links button:not([hidden])').forEach((one) => one.click())")
     world.chat("and back again", model="qwen3:8b", llm=base_url, session="back")
     page.locator('.cpulse input[value="1h"]').check(force=True)
-    # The failed chats are news for five minutes. On a busy machine ComfyUI may still be late after that, and then
-    # the picture says so: take it again on a quiet one.
+    # The failed chats are news for five minutes.
     begun = time.monotonic()
     while not page.locator(".cpulse-verdict[data-status=pass]").count() and time.monotonic() - begun < 420:
         steady(world, 10)
