@@ -7,6 +7,9 @@ too: `addHandler` of these loggers is wrapped, and loggers that appear later are
 The filter runs in whatever thread logs, changes the record in place, and never raises: a line that cannot be
 cleaned is withheld. Handlers with a stream also get a `format` whose text their encoding can hold, because on
 a console with, say, gbk one emoji in a message otherwise costs the whole chat.
+
+The libraries that a chat goes through (httpx and others, see logurls.py) log addresses; these loggers get a filter
+of their own, which changes only what is logged in a chat of ours.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from .logurls import LOGGERS, InOurs, hosts_only
 from .seam import CopilotModules, SeamMissing
 
 if TYPE_CHECKING:
@@ -92,6 +96,7 @@ class LogSeam:
     def __init__(self, pulse: Pulse) -> None:
         redactor = pulse.recovery.redactor
         self._filter = RedactingFilter(redactor.redact, self._look_again)
+        self._urls = InOurs(RedactingFilter(lambda text: redactor.redact(hosts_only(text))))
         self._lock = threading.RLock()
         self._names: set[str] = set()
         self._known = -1
@@ -112,11 +117,15 @@ class LogSeam:
         with self._lock:
             self._names.add(logger.name)
             self.cover()
+            for name in LOGGERS:
+                logging.getLogger(name).addFilter(self._urls)  # twice changes nothing
 
     def detach(self) -> None:
         """Take the filter off again, and the wrapped methods with it."""
         with self._lock:
             self._names.clear()
+            for name in LOGGERS:
+                logging.getLogger(name).removeFilter(self._urls)
             for handler in self._handlers:
                 handler.removeFilter(self._filter)
             for handler, ours in self._formats:

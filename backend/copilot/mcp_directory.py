@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
+from .logurls import hide_urls
 from .mcp_link import Link
 from .mcp_reason import judged, reason, refused_key
 
@@ -357,7 +358,9 @@ def _runs(task: asyncio.Task[None] | None) -> bool:
 def _detached(work: Any, name: str) -> asyncio.Task[None]:
     """A task in an empty context: what outlives a chat must not hold on to it, nor report in its name."""
     create = asyncio.get_running_loop().create_task
-    task: asyncio.Task[None] = contextvars.Context().run(create, work, name=f"copilot-pulse {name}")
+    context = contextvars.Context()
+    context.run(hide_urls.set, True)
+    task: asyncio.Task[None] = context.run(create, work, name=f"copilot-pulse {name}")
     return task
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import io
 import logging
 import logging.handlers
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from backend.copilot.chats import Chat, current_chat
 from backend.copilot.logfilter import MAX_LENGTH, LogSeam, RedactingFilter
+from backend.copilot.logurls import hide_urls, hosts_only
 from backend.copilot.seam import CopilotModules, SeamMissing
 from backend.recovery.redact import Redactor
 
@@ -229,6 +232,68 @@ def test_a_huge_word_is_cut_too(world: World) -> None:
     world.log.write("x" * 5 * MAX_LENGTH)
 
     assert all(len(text) < MAX_LENGTH for text in world.written)
+
+
+URL = "http://user:passwordx@tools.example:8000/pathtoken/sse?k=querytoken"
+
+
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """What a handler at the root is given of httpx's lines, as in ComfyUI."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(logging.Formatter().format(record))  # type: ignore[method-assign]
+    logger, level = logging.getLogger("httpx"), logging.getLogger("httpx").level
+    logger.setLevel(logging.INFO)
+    logging.getLogger().addHandler(handler)
+    yield lines
+    logging.getLogger().removeHandler(handler)
+    logger.setLevel(level)
+
+
+def say(message: str, *args: Any, chat: bool = False, probe: bool = False) -> None:
+    """Log as httpx does, in a chat of ours, in a probe, or for somebody else."""
+    context = contextvars.copy_context()
+    if chat:
+        context.run(current_chat.set, Chat(session="s"))
+    if probe:
+        context.run(hide_urls.set, True)
+    context.run(logging.getLogger("httpx").info, message, *args)
+
+
+@pytest.mark.parametrize("where", ["chat", "probe"])
+def test_an_address_in_a_librarys_line_is_cut_to_its_host(
+    world: World, heard: list[str], where: str
+) -> None:
+    """httpx tells of each request at INFO; an MCP server's path and a base URL's password are keys."""
+    say('HTTP Request: %s %s "%s"', "GET", URL, "HTTP/1.1 200 OK", **{where: True})
+    say("Client error '401' for url '%s', key %s", URL, KEY, **{where: True})
+
+    assert 'HTTP Request: GET http://tools.example:8000/… "HTTP/1.1 200 OK"' == heard[0]
+    assert "Client error '401' for url 'http://tools.example:8000/…', key [redacted]" == heard[1]
+
+
+def test_lines_of_other_plugins_are_left_alone(world: World, heard: list[str]) -> None:
+    """Their requests go through the same libraries, and their logs are theirs."""
+    say("HTTP Request: GET %s", URL)
+    world.seam.detach()
+    say("HTTP Request: GET %s", URL, chat=True)
+
+    assert [f"HTTP Request: GET {URL}"] * 2 == heard
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://[::1]:8080/v1/x", "https://[::1]:8080/…"),
+        ("https://api.example/", "https://api.example"),
+        ("wss://a.example:1", "wss://a.example:1"),
+        ("http://a:b@h/p", "http://h/…"),
+    ],
+)
+def test_hosts_only(url: str, shown: str) -> None:
+    """Scheme, host and port say where; what follows may be anything."""
+    assert f"see {shown} please" == hosts_only(f"see {url} please")
 
 
 def test_attaching_twice_and_detaching(world: World) -> None:
