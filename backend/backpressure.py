@@ -15,7 +15,7 @@ from __future__ import annotations
 from .bp_buffer import Buffer, Marked, RoomMaker
 from .bp_errors import QueueClosed, QueueEmpty, QueueFull
 from .bp_line import Bell, Ticket, WaitingLine, Wake
-from .bp_queue import DEFAULT_CAPACITY, DEFAULT_PUT_TIMEOUT, DEFAULT_SLICE, BoundedQueue, OnZone
+from .bp_queue import DEFAULT_CAPACITY, DEFAULT_PUT_TIMEOUT, DEFAULT_SLICE, FAST_LANE, BoundedQueue, OnZone
 from .bp_statistics import QueueStatistics
 from .bp_throttle import Throttle, pause_in_all
 from .bp_timer import Sleep, Timer, make_timer
@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_CAPACITY",
     "DEFAULT_PUT_TIMEOUT",
     "DEFAULT_SLICE",
+    "FAST_LANE",
     "UNTHROTTLED",
     "Arrival",
     "Bell",

@@ -8,6 +8,8 @@ from itertools import islice, repeat
 from operator import length_hint
 from typing import Any, Generic, TypeVar
 
+from .bp_statistics import add_bounded
+
 T = TypeVar("T")
 KeyOf = Callable[[Any], "Hashable | None"]
 
@@ -195,7 +197,7 @@ class RoomMaker(Generic[T]):
         """Count by its type an entry that will not be delivered."""
         item = entry.item if type(entry) is Marked else entry
         label = self._label(item) if self._label is not None else type(item).__name__
-        self.dropped_by_type[label] = self.dropped_by_type.get(label, 0) + 1
+        add_bounded(self.dropped_by_type, label)
 
     def _note(self, entry: Any, serial: int) -> None:
         key = self.key_of(entry)

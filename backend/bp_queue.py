@@ -24,7 +24,7 @@ OnZone = Callable[[str, Zone, Zone, float], object]
 DEFAULT_CAPACITY: Final = 1000
 DEFAULT_PUT_TIMEOUT: Final = 5.0
 DEFAULT_SLICE: Final = 0.005
-FAST_LANE: Final = 1024
+FAST_LANE: Final = 512
 
 logger = logging.getLogger("copilot_pulse.backpressure")
 

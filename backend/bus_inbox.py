@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from .bp_statistics import add_bounded
 from .bus_event import Event
 
 INBOX_CAPACITY: Final = 10_000
@@ -24,7 +25,8 @@ class Inbox:
     """A bounded, thread-safe queue in front of the bus, that wakes the loop once for a burst of events.
 
     If the loop is held up so long that `capacity` events wait, further ones are dropped and counted by type;
-    essential ones only at twice that number.
+    essential ones only at twice that number. `essential(event)` is asked in the publisher's thread, with the
+    lock held: it must not publish.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Inbox:
         with self._lock:
             waiting = len(self._events)
             if waiting >= self._capacity and (waiting >= 2 * self._capacity or not self._essential(event)):
-                self.dropped_by_type[event.type] = self.dropped_by_type.get(event.type, 0) + 1
+                self._drop(event)
                 return
             if self._woken is not loop:
                 try:
@@ -71,6 +73,22 @@ class Inbox:
                 self._woken = loop
             self._events.append(event)
             self.received += 1
+
+    async def flush(self, until: float) -> None:
+        """Wait until what came is published, at most `until` then (by the clock). On the loop."""
+        loop = asyncio.get_running_loop()
+        while self._events and self._clock() < until:
+            if self._woken is not loop:  # another loop was to do it, and has gone
+                self._run(loop)
+            await asyncio.sleep(0)
+
+    def empty(self, *, discard: bool) -> None:
+        """Publish what came, at once; or drop it, and count that. On the loop."""
+        for _ in range(len(self._events)):  # what handlers add meanwhile comes too late
+            if discard:
+                self._drop(self._events.popleft())
+            else:
+                self._deliver(self._events.popleft())
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         """On the loop: publish what came, for a slice at most; the rest in the next turn."""
@@ -85,3 +103,6 @@ class Inbox:
                         self._woken = loop
                         loop.call_soon(self._run, loop)
                 return
+
+    def _drop(self, event: Event) -> None:
+        add_bounded(self.dropped_by_type, event.type)

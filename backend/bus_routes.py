@@ -9,8 +9,9 @@ there are does not matter. Then:
                      one, `only` is it, which saves a loop of one round.
     one mailbox      `only` is its queue, and `items` what lies in there. While these are fewer than the queue's
                      `limit`, appending is all there is to do (see "The fast lane" of BoundedQueue); otherwise
-                     `rest` sees to it. `left` starts at 0 and only falls. Nobody has to look at the clock: a
-                     full mailbox makes its publisher wait.
+                     `rest` sees to it. `left` starts at 0 and only falls. In a small mailbox nobody has to look
+                     at the clock, for it is full in less than a slice, and makes its publisher wait; a large one
+                     lowers its limit so that `rest` is called often enough.
     any others       `left` only falls too, so that `rest` is called for every event after the plain handlers.
 
 `total - left` is the number of events published.
@@ -22,7 +23,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from .backpressure import BoundedQueue
+from .backpressure import FAST_LANE, BoundedQueue
 from .bus_event import DONE, Event
 
 Answer = Any
@@ -96,11 +97,13 @@ def rest_of_plain(tick: Tick) -> Rest:
     return rest
 
 
-def rest_of_one_queue(queue: Queue, slow: Slow) -> Rest:
+def rest_of_one_queue(queue: Queue, tick: Tick, slow: Slow, done: Answer) -> Rest:
     """For a route with one mailbox or stream and no plain handler, if appending is not all."""
+    queues = (queue,)
 
     def rest(route: Route, event: Event) -> Answer:
-        return slow((queue,), event)
+        answer = slow(queues, event)
+        return tick(event)[1] if answer is done and len(queue.items) >= FAST_LANE else answer
 
     return rest
 
@@ -128,6 +131,16 @@ def rest_of_queues(queues: Sequence[Queue], tick: Tick, slow: Slow, done: Answer
     return rest
 
 
+def closed(tick: Tick, refuse: Callable[[Event], object]) -> Route:
+    """The route for everything on a closed bus. A publisher that goes on and on still lets the loop turn."""
+
+    def rest(route: Route, event: Event) -> Answer:
+        refuse(event)
+        return tick(event)[1]
+
+    return Route((), None, rest, rest)
+
+
 def build(
     calls: Sequence[tuple[object, Call]],
     queues: Sequence[Queue],
@@ -142,7 +155,7 @@ def build(
         if not queues:
             rests.append(rest_of_plain(tick))
         elif only is not None:
-            rests.append(rest_of_one_queue(only, slow))
+            rests.append(rest_of_one_queue(only, tick, slow, done))
         else:
             rests.append(rest_of_queues(queues, tick, slow, done))
     return Route(calls, only, *rests)

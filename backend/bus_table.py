@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from .bp_statistics import add_bounded
 from .bus_pace import Pacer
 from .bus_routes import Route, build
 from .bus_slow import SlowLane
 from .bus_subscriptions import Subscriptions
 
 MAX_TYPES: Final = 4096
-OTHER_TYPES: Final = "(other types)"
 
 
 class RouteTable:
@@ -18,7 +18,7 @@ class RouteTable:
 
     `routes` is looked up directly by the bus; a missing one is built by `add()`. Programs that make up types
     as they go cost no memory beyond `MAX_TYPES` routes and counts; the counts of further types are added up
-    under `OTHER_TYPES`.
+    under "(other types)".
     """
 
     __slots__ = ("_heard", "_pacer", "_published", "_slow", "_subscriptions", "routes")
@@ -60,9 +60,7 @@ class RouteTable:
         for type_ in types:
             number = self.routes.pop(type_).published
             if number:
-                known = type_ in self._published or len(self._published) < MAX_TYPES
-                label = type_ if known else OTHER_TYPES
-                self._published[label] = self._published.get(label, 0) + number
+                add_bounded(self._published, type_, number, most=MAX_TYPES)
 
     def heard(self, type_: str) -> bool:
         """Whether anybody is subscribed to events of this type."""

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 import weakref
@@ -51,7 +52,7 @@ from .bus_inbox import Inbox, LoopGoneError
 from .bus_mailbox import Mailbox
 from .bus_pace import Pacer
 from .bus_roster import Roster
-from .bus_routes import CAUGHT, Answer, Queue, Route
+from .bus_routes import CAUGHT, Queue, Route, closed
 from .bus_slow import SlowLane
 from .bus_stream import EventStream
 from .bus_subscriptions import Subscription, check_pattern, is_async, name_of, weakly
@@ -184,18 +185,14 @@ class EventBus:
     async def publish_many(self, events: Iterable[Event]) -> int:
         """Publish events one after the other, as `publish()` does each; returns how many.
 
-        Lets the loop turn every `slice_seconds`. A cancel ends it between two events, or as in `publish()`.
+        A cancel ends it between two events, or as in `publish()`.
         """
         number = 0
-        end = self._clock() + self._slice
         for event in events:
             waiting = self.publish(event)
             number += 1
             if waiting is not DONE:
                 await waiting
-            if self._clock() >= end:
-                await asyncio.sleep(0)
-                end = self._clock() + self._slice
         return number
 
     def publish_threadsafe(self, event: Event) -> None:
@@ -311,8 +308,7 @@ class EventBus:
         Events that are published meanwhile are waited for too. A cancel changes nothing.
         """
         while self._inbox or await self._roster.join():
-            if self._inbox:
-                await asyncio.sleep(0)
+            await self._inbox.flush(math.inf)
 
     def close(self, *, discard: bool = False) -> None:
         """End everything without waiting: no more events in, no more calls of plain handlers, streams end.
@@ -320,6 +316,7 @@ class EventBus:
         Mailboxes go on until they have delivered what they hold, or drop it at once if `discard`. A publisher
         that waits for room goes on, and its event does not get into the mailbox that had none.
         """
+        self._inbox.empty(discard=discard)
         self._closed = True
         self._roster.remove_all(discard=discard)
         self._table.forget("*")
@@ -332,8 +329,13 @@ class EventBus:
         cancellation is logged and left behind after 1 s. If this is cancelled itself, all handlers are
         cancelled at once. Closing again is fine.
         """
-        self.close(discard=not drain)
-        await self._roster.end_tasks(drain=drain, timeout=timeout)
+        end = self._clock() + timeout
+        try:
+            if drain:
+                await self._inbox.flush(end)
+        finally:
+            self.close(discard=not drain)
+            await self._roster.end_tasks(drain=drain, timeout=end - self._clock())
 
     def statistics(self) -> dict[str, Any]:
         """A snapshot as plain data: what was published by type, subscribers, and each mailbox's figures."""
@@ -380,14 +382,13 @@ class EventBus:
         """The missing route for a type."""
         self._meet_loop()
         if self._closed:
-            return Route((), None, self._refuse, self._refuse)
+            return closed(self._pacer.make_tick(sampled=False, waits=True), self._refuse)
         return self._table.add(type_)
 
-    def _refuse(self, route: Route, event: Event) -> Answer:
+    def _refuse(self, event: Event) -> None:
         if not self._refused:
             logger.info("%s was published after the bus was closed; such events are only counted", event.type)
         self._refused += 1
-        return DONE
 
     # -- subscriptions ---------------------------------------------------------------------------------
 

@@ -562,6 +562,53 @@ async def test_a_busy_consumer_lets_the_loop_turn() -> None:
     assert 20 <= others <= 23
 
 
+@pytest.mark.parametrize("how", ["plenty of room", "no patience", "always conflates"])
+async def test_a_busy_producer_lets_the_loop_turn(how: str) -> None:
+    """Even if it never has to wait: after each slice of time."""
+    time = ManualTime()
+    queue = queue_of(
+        10 if how == "no patience" else 1000,
+        time,
+        slice_seconds=0.0045,
+        put_timeout=0,
+        conflate="always" if how == "always conflates" else "full",
+    )
+    others = 0
+
+    async def other() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            time.jump(0)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    for _ in range(100):
+        await queue.put("x", key="k" if how == "always conflates" else None)
+        time.jump(0.001)
+    task.cancel()
+
+    assert others >= 20
+
+
+@pytest.mark.parametrize("how", ["put", "newer in the same turn"])
+async def test_a_put_cancelled_while_it_lets_the_loop_turn_has_not_put(how: str) -> None:
+    """The await that is there for fairness is exact too; and a newer item may get in meanwhile."""
+    queue = queue_of(5, conflate="always")
+    task = asyncio.create_task(queue.put("old", key="k"))
+    await asyncio.sleep(0)
+    if how == "put":
+        task.cancel()
+        await turns()
+        assert task.cancelled()
+        assert [] == waiting(queue)
+    else:
+        queue.put_nowait("new", key="k")
+        await task
+        assert ["new"] == waiting(queue)
+    assert not queue.arrivals
+
+
 async def test_the_fast_lane_keeps_within_its_limit() -> None:
     """Appending while there are fewer items than `limit` passes neither a zone's border nor the peak."""
     queue = queue_of(10, throttle=None)

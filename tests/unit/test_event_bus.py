@@ -518,6 +518,39 @@ async def test_a_flood_lets_the_loop_turn(how: str) -> None:
     await bus.aclose()
 
 
+@pytest.mark.parametrize("how", ["no patience", "a large mailbox", "a large mailbox, used before", "closed"])
+async def test_a_publisher_that_never_waits_lets_the_loop_turn(how: str) -> None:
+    """200 ms of publishing, which makes nobody wait: room is made at once, or there is plenty, or no bus."""
+    clock = ManualTime()
+    large = "large" in how
+    bus = EventBus(
+        clock=clock, throttle=UNTHROTTLED, capacity=1_000_000 if large else 10, put_timeout=5 if large else 0
+    )
+    hold = asyncio.Event()
+    if "before" in how:
+        hold.set()
+
+    async def handler(e: Event) -> None:
+        await hold.wait()
+
+    bus.subscribe("*", handler)
+    if "before" in how:
+        for _ in range(40_000):
+            bus.publish_nowait(event())
+        await bus.join()
+        hold.clear()
+    if how == "closed":
+        bus.close()
+
+    async def flood() -> None:
+        for _ in range(40_000 if large else 400):
+            clock.jump(0.2 / (40_000 if large else 400))
+            await bus.publish(event())
+
+    assert await _turns_during(flood()) >= 25
+    await bus.aclose(drain=False)
+
+
 async def test_a_fast_handler_that_becomes_slow_is_noticed() -> None:
     """After thousands of fast events, slow ones are interleaved with the rest of the loop soon."""
     clock = ManualTime()

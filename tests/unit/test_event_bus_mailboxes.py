@@ -664,6 +664,39 @@ async def test_aclose_can_drop_what_is_there() -> None:
     assert 4 == bus.statistics()["dropped_total"]
 
 
+@pytest.mark.parametrize("drain", [False, True])
+async def test_an_event_that_finds_no_room_before_the_end_is_counted(drain: bool) -> None:
+    """Its publisher waits, essential or not, when the bus closes: it goes on, and the loss is counted."""
+    bus = calm(capacity=2, essential=lambda e: True)
+    handler = Shut()
+    bus.subscribe("*", handler)
+    for number in range(2):
+        bus.publish_nowait(event(number))
+    task = asyncio.create_task(_await(bus.publish(event(2))))
+    await turns()
+    bus.close(discard=not drain)
+    await asyncio.wait_for(task, 5)
+
+    assert (1 if drain else 2) == bus.statistics()["dropped_total"]
+    handler.open.set()
+    await bus.aclose()
+    assert ([0, 1] if drain else [0]) == handler.got
+
+
+async def test_an_event_that_nobody_wants_any_more_is_no_loss() -> None:
+    """Its publisher waits when the mailbox is unsubscribed."""
+    bus = calm(capacity=1)
+    sub_id = bus.subscribe("*", Shut())
+    bus.publish_nowait(event(0))
+    task = asyncio.create_task(_await(bus.publish(event(1))))
+    await turns()
+    bus.unsubscribe("*", sub_id)
+    await asyncio.wait_for(task, 5)
+
+    assert 0 == bus.statistics()["dropped_total"]
+    await bus.aclose(drain=False)
+
+
 async def test_aclose_does_not_wait_for_ever() -> None:
     """A handler that hangs is cancelled when the time is up, and what waited behind it is counted."""
     bus = EventBus()

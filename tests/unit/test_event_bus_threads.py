@@ -120,6 +120,85 @@ async def test_a_loop_that_is_held_up_does_not_fill_the_memory() -> None:
     assert {"x": 15, "end": 15} == inbox.dropped_by_type
 
 
+@pytest.mark.parametrize("how", ["aclose", "close", "aclose, discard"])
+async def test_events_that_were_accepted_from_threads_are_not_lost_by_a_close(how: str) -> None:
+    """They are delivered like what lies in a mailbox, or dropped and counted if the bus is to discard."""
+    bus = EventBus()
+    got: list[int] = []
+    box: list[int] = []
+
+    async def handler(e: Event) -> None:
+        box.append(e.data["n"])
+
+    bus.subscribe("*", lambda e: got.append(e.data["n"]))
+    bus.subscribe("*", handler)
+    for number in range(5):
+        bus.publish_threadsafe(event(number))
+    if how == "close":
+        bus.close()
+    await bus.aclose(drain="discard" not in how)
+
+    figures = bus.statistics()
+    if "discard" in how:
+        assert ([], [], {"x": 5}) == (got, box, figures["threads"]["dropped_by_type"])
+        assert 5 == figures["dropped_total"]
+    else:
+        assert list(range(5)) == got == box
+        assert 0 == figures["dropped_total"]
+    assert 0 == figures["refused"]
+
+
+async def test_closing_delivers_a_flood_from_threads_in_slices() -> None:
+    """The loop turns in between, and a flood that never ends does not hold the close up for ever."""
+    time = 0.0
+    published = turns = 0
+
+    def clock() -> float:
+        return time
+
+    bus = EventBus(clock=clock, slice_seconds=0.0045)
+
+    def handler(e: Event) -> None:
+        nonlocal time, published
+        time += 0.001
+        published += 1
+        if turns:
+            bus.publish_threadsafe(event())
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    bus.subscribe("*", handler)
+    for _ in range(100):
+        bus.publish_threadsafe(event())
+    task = asyncio.create_task(count())
+    await bus.aclose(timeout=2)
+    task.cancel()
+
+    assert 350 <= turns <= 450
+    assert 2000 <= published <= 2200
+
+
+def test_events_from_threads_that_a_dead_loop_left_behind() -> None:
+    """The next loop delivers them when somebody waits for that."""
+    bus = EventBus()
+    got: list[int] = []
+
+    async def first() -> None:
+        bus.subscribe("*", lambda e: got.append(e.data["n"]))
+        bus.publish_threadsafe(event(1))
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(first())
+    loop.close()
+
+    asyncio.run(asyncio.wait_for(bus.join(), 5))
+    assert [1] == got
+
+
 def test_without_a_loop_the_error_says_what_to_do() -> None:
     """Before the bus has met its loop."""
     with pytest.raises(LoopGoneError, match=r"bind\(\)"):
