@@ -191,7 +191,7 @@ def test_real_chats_with_real_faults(page: Page, world: World) -> None:
 def test_settings_button_shows_our_settings(page: Page) -> None:
     """The button leads to our own page of ComfyUI's settings, not to their first one."""
     open_panel(page)
-    page.get_by_role("button", name="Settings", exact=True).last.click()
+    page.locator(".cpulse").get_by_role("button", name="Settings").click()
     try:
         expect(page.get_by_role("dialog").get_by_text("Updates per second")).to_be_visible()
     finally:
