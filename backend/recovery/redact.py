@@ -132,7 +132,7 @@ class Redactor:
         return f"<Redactor {len(self._known)} secrets>"
 
     def add(self, secret: Any) -> None:
-        """Remember a secret value. Placeholders such as "lm-studio" and very short values are no secrets."""
+        """Remember a secret value. Placeholders such as "lm-studio", addresses and very short values are none."""
         if not isinstance(secret, str):
             return
         secret = secret.strip()
@@ -140,6 +140,8 @@ class Redactor:
         if scheme.lower() in ("bearer", "basic") and rest:
             secret = rest.strip()
         if len(secret) < _MIN_SECRET or secret.lower() in _PLACEHOLDERS or MARK in secret:
+            return
+        if "://" in secret:  # the base URL in the key's field: every address begins like it
             return
         now = self._clock()
         with self._lock:

@@ -311,6 +311,17 @@ def test_placeholders_and_scraps_are_no_secrets() -> None:
     assert "Start lm-studio, ollama; EMPTY x 5" == redactor.redact("Start lm-studio, ollama; EMPTY x 5")
 
 
+def test_an_address_in_the_keys_field_is_no_secret() -> None:
+    """One slip must not hide every address, for every user, for a day; a password in it is still one."""
+    redactor = Redactor()
+    redactor.add("https://user:hunter2!@api.example.com/v1")
+    redactor.add("Bearer https://api.example.com/v1")
+    text = "Set the base URL to https://api.openai.com/v1, not https://user:hunter2!@api.example.com/v1"
+
+    assert "to https://api.openai.com/v1, not" in redactor.redact(text)
+    assert "hunter2" not in redactor.redact(text)
+
+
 def test_short_secret_counts_as_a_whole_word_only() -> None:
     """A password of six characters is hidden without tearing words apart."""
     redactor = Redactor()
