@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .bus_event import Event
-from .bus_subscriptions import Subscription, Subscriptions
+from .bus_routes import Call, Route
+from .bus_subscriptions import Subscription
 
 LOG_EVERY: Final = 60.0
 
@@ -23,21 +24,20 @@ class Failures:
     that says how many were left out.
     """
 
-    def __init__(self, subscriptions: Subscriptions, clock: Callable[[], float]) -> None:
-        self._subscriptions = subscriptions
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._hooks: dict[str, tuple[float, int]] = {}
         self.on_error: OnError | None = None
         self.total = 0
         self.cancelled = 0
 
-    def call_failed(self, call: Callable[[Event], object], event: Event, error: BaseException) -> None:
+    def call_failed(self, route: Route, call: Call, event: Event, error: BaseException) -> None:
         """A plain handler raised."""
-        sub = next((sub for sub in self._subscriptions.matching(event.type) if sub.call is call), None)
-        if sub is None:
-            self.total += 1  # it unsubscribed itself before it raised
-        else:
+        sub = route.owner_of(call)
+        if isinstance(sub, Subscription):
             self.handler_failed(sub, event, error)
+        else:
+            self.total += 1  # it unsubscribed itself before it raised
 
     def handler_cancelled(self) -> None:
         """An async handler ended because its task was cancelled: no error."""

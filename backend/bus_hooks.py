@@ -31,7 +31,12 @@ class Hooks:
         """The key under which a newer event may replace this one."""
         if self.conflate is None:
             return None
-        key: Hashable | None = self._failures.guard("conflate", self.conflate, event)
+        key: Hashable | None = self._failures.guard("conflate", self._checked_key, event)
+        return key
+
+    def _checked_key(self, event: Event) -> Hashable | None:
+        key = None if self.conflate is None else self.conflate(event)
+        hash(key)  # what cannot be looked up is an error of the hook, here and not in the queue
         return key
 
     def zone_changed(self, name: str, zone: Zone, was: Zone, fill: float) -> None:

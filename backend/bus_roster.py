@@ -22,7 +22,7 @@ class Roster:
     For the loop's thread. `conflated` counts what was conflated in queues that are gone.
     """
 
-    __slots__ = ("_ids", "_names", "conflated", "register", "retired")
+    __slots__ = ("_ids", "_joining", "_names", "conflated", "register", "retired")
 
     def __init__(self) -> None:
         self.register = Subscriptions()
@@ -30,14 +30,17 @@ class Roster:
         self.conflated = 0
         self._ids = itertools.count(1)
         self._names: set[str] = set()
+        self._joining: set[asyncio.Task[Any] | None] = set()  # of handlers that wait in join()
 
     def new(self, pattern: str, name: str) -> Subscription:
-        """A subscription with an id and a name of its own, not registered yet."""
+        """A subscription with an id and a name of its own; to be registered with `add()` when it is complete."""
         id_ = next(self._ids)
-        if name in self._names:
-            name = f"{name}#{id_}"
-        self._names.add(name)
-        return Subscription(id_, pattern, name)
+        return Subscription(id_, pattern, f"{name}#{id_}" if name in self._names else name)
+
+    def add(self, subscription: Subscription) -> None:
+        """Register a subscription."""
+        self._names.add(subscription.name)
+        self.register.add(subscription)
 
     def remove(self, pattern: str, id_: int, *, discard: bool, counted: bool) -> bool:
         """End a subscription; False if there is none. Doesn't wait.
@@ -68,13 +71,23 @@ class Roster:
         return [sub.mailbox for sub in self.register if sub.mailbox is not None] + list(self.retired)
 
     async def join(self) -> bool:
-        """Wait for one mailbox that has something to do, other than the caller's; False if there is none."""
-        current = asyncio.current_task()
-        busy = next((box for box in self.mailboxes() if box.busy and box.task is not current), None)
+        """Wait for one mailbox that has something to do, other than the caller's; False if there is none.
+
+        A handler that waits here itself is not waited for by another one: they would wait for each other.
+        """
+        current, boxes = asyncio.current_task(), self.mailboxes()
+        in_handler = any(box.task is current for box in boxes)
+        skipped = {current, *self._joining} if in_handler else set()
+        busy = next((box for box in boxes if box.busy and box.task not in skipped), None)
         if busy is None:
             return False
         busy.kick()
-        await busy.queue.join()
+        if in_handler:
+            self._joining.add(current)
+        try:
+            await busy.queue.join()
+        finally:
+            self._joining.discard(current)
         return True
 
     async def end_tasks(self, *, drain: bool, timeout: float) -> None:

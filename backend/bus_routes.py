@@ -20,7 +20,8 @@ there are does not matter. Then:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from .backpressure import FAST_LANE, BoundedQueue
@@ -53,9 +54,9 @@ class Route(list[Call]):
         self, calls: Iterable[tuple[object, Call]], queue: Queue | None, rest: Rest, rest_nowait: Rest
     ) -> None:
         pairs = list(calls)
-        super().__init__(call for _, call in pairs)
+        super().__init__(_distinct(call for _, call in pairs))
         self._owners = [owner for owner, _ in pairs]
-        self.only: Any = pairs[0][1] if queue is None and len(pairs) == 1 else queue
+        self.only: Any = self[0] if queue is None and len(self) == 1 else queue
         self.items = None if queue is None else queue.items
         self.rest = rest
         self.rest_nowait = rest_nowait
@@ -80,6 +81,20 @@ class Route(list[Call]):
     def drop(self, owner: object) -> None:
         """Don't call this owner's handler any more. The list keeps its length: a loop may be going through it."""
         self[self._owners.index(owner)] = _gone
+
+    def owner_of(self, call: Call) -> object | None:
+        """Whose handler this is; None if it was unsubscribed meanwhile."""
+        return next((owner for owner, other in zip(self._owners, self, strict=True) if other is call), None)
+
+
+def _distinct(calls: Iterable[Call]) -> Iterator[Call]:
+    """One function may be subscribed several times; each is told from the others by its identity."""
+    seen: set[int] = set()
+    for call in calls:
+        if id(call) in seen:
+            call = partial(call)
+        seen.add(id(call))
+        yield call
 
 
 def _gone(event: Event) -> None:

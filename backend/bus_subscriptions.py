@@ -90,8 +90,9 @@ class Subscriptions:
 
 
 def patterns_of(type_: str) -> Iterator[str]:
-    """Every pattern that matches a type: `a.b.c` has a.b.c, a.b.*, a.* and *."""
-    yield type_
+    """Every pattern that matches a type, each once: `a.b.c` has a.b.c, a.b.*, a.* and *."""
+    if not type_.endswith("*"):  # a type that looks like a pattern is among the others
+        yield type_
     at = type_.rfind(".")
     while at > 0:
         yield type_[:at] + ".*"
@@ -119,9 +120,13 @@ def is_async(handler: Callable[..., Any]) -> bool:
 def weakly(handler: Callable[..., Any], gone: Callable[[], object]) -> Callable[..., Any]:
     """The handler behind a weak reference (of a method: to its object); `gone()` is called when it dies.
 
-    That may happen in any thread, wherever the garbage collector runs.
+    That may happen in any thread, wherever the garbage collector runs. Raises TypeError for what cannot be
+    referred to weakly, such as a method of a built-in type.
     """
-    make: Any = weakref.WeakMethod if hasattr(handler, "__self__") else weakref.ref
+    make: Any = weakref.WeakMethod if inspect.ismethod(handler) else weakref.ref
+    if inspect.isbuiltin(handler) and not inspect.ismodule(handler.__self__):
+        # The method would be gone at once, though its object is not.
+        raise TypeError(f"{name_of(handler)} cannot be subscribed weakly: it is a method of a built-in type")
     reference: Callable[[], Callable[..., Any] | None] = make(handler, lambda _: gone())
     if is_async(handler):
 

@@ -102,7 +102,7 @@ class EventBus:
         self._clock = clock
         self._sleep = sleep
         self._roster = Roster()
-        self._failures = Failures(self._roster.register, clock)
+        self._failures = Failures(clock)
         self._hooks = Hooks(self._failures)
         self._slow = SlowLane(clock, put_timeout)
         self._pacer = Pacer(clock, slice_seconds)
@@ -141,12 +141,12 @@ class EventBus:
                 try:
                     call(event)
                 except CAUGHT as error:
-                    self._failures.call_failed(call, event, error)
+                    self._failures.call_failed(route, call, event, error)
         elif (items := route.items) is None:
             try:
                 only(event)
             except CAUGHT as error:
-                self._failures.call_failed(only, event, error)
+                self._failures.call_failed(route, only, event, error)
         elif len(items) < only.limit:
             items.append(event)
             return DONE
@@ -170,12 +170,12 @@ class EventBus:
                 try:
                     call(event)
                 except CAUGHT as error:
-                    self._failures.call_failed(call, event, error)
+                    self._failures.call_failed(route, call, event, error)
         elif (items := route.items) is None:
             try:
                 only(event)
             except CAUGHT as error:
-                self._failures.call_failed(only, event, error)
+                self._failures.call_failed(route, only, event, error)
         elif len(items) < only.limit:
             items.append(event)
             return
@@ -414,7 +414,7 @@ class EventBus:
         )
 
     def _add(self, subscription: Subscription) -> None:
-        self._roster.register.add(subscription)
+        self._roster.add(subscription)
         self._table.forget(subscription.pattern)
 
     def _meet_loop(self) -> None:

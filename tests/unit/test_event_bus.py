@@ -114,6 +114,17 @@ async def test_plain_handlers_run_in_the_order_of_subscription(bus: EventBus) ->
     assert list("abcde") == got
 
 
+@pytest.mark.parametrize("type_", ["*", "chat.*", "chat.tool.*"])
+async def test_a_type_that_looks_like_a_pattern_is_delivered_once(bus: EventBus, type_: str) -> None:
+    """Each subscription gets an event at most once, whatever its type is called."""
+    got: list[str] = []
+    for pattern in ("*", "chat.*", "chat.tool.*"):
+        bus.subscribe(pattern, functools.partial(lambda pattern, e: got.append(pattern), pattern))
+    await bus.publish(event(type_))
+
+    assert {"*": ["*"], "chat.*": ["*", "chat.*"]}.get(type_, ["*", "chat.*", "chat.tool.*"]) == got
+
+
 async def test_unsubscribing_says_whether_there_was_one(bus: EventBus) -> None:
     """By pattern and id together; a second time it is gone."""
     got: list[Event] = []
@@ -406,6 +417,35 @@ async def test_a_handler_that_unsubscribes_itself_and_raises_is_counted(bus: Eve
     assert 1 == bus.statistics()["handler_errors_total"]
 
 
+async def test_each_subscription_of_one_function_has_its_own_errors(bus: EventBus) -> None:
+    """Three subscriptions, one function that fails each time: three rows with the errors that they had."""
+
+    def bad(e: Event) -> None:
+        raise ValueError
+
+    for name in "abc":
+        bus.subscribe("*", bad, name=name)
+    other = bus.subscribe("y", bad, name="d")
+    await bus.publish(event("x"))
+    await bus.publish(event("y"))
+    bus.publish_nowait(event("x"))
+    bus.unsubscribe("y", other)
+
+    assert {"a": 3, "b": 3, "c": 3} == {row["name"]: row["errors"] for row in bus.statistics()["subscribers"]}
+    assert 10 == bus.statistics()["handler_errors_total"]
+
+
+async def test_a_key_that_cannot_be_looked_up_is_an_error_of_the_hook(caplog: pytest.LogCaptureFixture) -> None:
+    """`publish_nowait` never raises; without a key the oldest event goes."""
+    bus = EventBus(capacity=1, throttle=UNTHROTTLED, conflate=lambda e: [e.data["n"]])  # type: ignore[arg-type, return-value]
+    async with bus.stream("*") as events:
+        for number in range(3):
+            bus.publish_nowait(event(number=number))
+        assert 2 == (await anext(events)).data["n"]
+
+    assert "conflate of the event bus failed: TypeError" in caplog.text
+
+
 async def test_who_asks_python_to_stop_is_obeyed(bus: EventBus) -> None:
     """KeyboardInterrupt and SystemExit are no handler's error."""
 
@@ -686,6 +726,21 @@ async def test_a_weak_subscription_ends_with_its_object(bus: EventBus) -> None:
     await bus.join()
     assert ["plain", "slow"] == got
     assert [] == bus.statistics()["subscribers"]
+
+
+async def test_what_cannot_be_subscribed_weakly_is_refused(bus: EventBus) -> None:
+    """With a sentence; and its name stays free. A built-in function is no method, and is fine."""
+    got: list[Event] = []
+    with pytest.raises(TypeError, match=r"list\.append cannot be subscribed weakly"):
+        bus.subscribe("*", got.append, weak=True)
+    with pytest.raises(ValueError, match="capacity"):
+        bus.subscribe("*", Listener([]).slow, name="list.append", capacity=0)
+    bus.subscribe("*", got.append)
+    bus.subscribe("*", callable, weak=True)
+    await bus.publish(event())
+
+    assert 1 == len(got)
+    assert ["list.append", "callable"] == [row["name"] for row in bus.statistics()["subscribers"]]
 
 
 async def test_a_weak_handler_that_dies_with_events_in_its_mailbox(bus: EventBus) -> None:

@@ -626,6 +626,66 @@ async def test_a_handler_that_joins_does_not_wait_for_itself() -> None:
     await bus.aclose()
 
 
+async def test_handlers_that_join_do_not_wait_for_each_other() -> None:
+    """Two at the same time, and one that has events behind the one that joins; who joins outside waits for all."""
+    bus = EventBus()
+    other = Shut()
+    joined: list[tuple[str, int]] = []
+
+    def joiner(name: str) -> Any:
+        async def handler(e: Event) -> None:
+            await bus.join()
+            joined.append((name, e.data["n"]))
+
+        return handler
+
+    for name in "ab":
+        bus.subscribe("*", joiner(name))
+    bus.subscribe("*", other)
+    for number in range(2):
+        bus.publish_nowait(event(number))
+    await turns()
+    assert [] == joined
+    other.open.set()
+    await asyncio.wait_for(bus.join(), 5)
+
+    assert [("a", 0), ("a", 1), ("b", 0), ("b", 1)] == sorted(joined)
+    await bus.aclose()
+
+
+async def test_made_up_types_do_not_fill_the_memory_when_they_are_dropped() -> None:
+    """Drops are counted for so many types, by each mailbox and for threads; the rest is added up."""
+    bus = EventBus(capacity=10, throttle=UNTHROTTLED)
+    bus.subscribe("*", Shut())
+    for number in range(600):
+        bus.publish_nowait(event(number, f"job.{number}"))
+    for number in range(11_000):
+        bus.publish_threadsafe(event(number, f"job.{number}"))
+
+    for dropped, total in ((row(bus)["dropped_by_type"], 590), (bus.statistics()["threads"]["dropped_by_type"], 1000)):
+        assert total == sum(dropped.values())
+        assert dropped["(other types)"] > 0
+        assert len(dropped) <= 257
+    await bus.aclose(drain=False)
+
+
+async def test_an_event_in_hand_is_held_and_not_taken() -> None:
+    """`put` is size + taken + conflated + dropped, also while a handler is at work."""
+    bus = calm(capacity=2)
+    handler = Shut()
+    bus.subscribe("*", handler)
+    for number in range(3):
+        bus.publish_nowait(event(number))
+        await turns()
+        figures = row(bus)
+        assert figures["put"] == figures["size"] + figures["taken"] + figures["dropped"] - figures["refused"]
+        assert 0 == figures["taken"]
+    handler.open.set()
+    await bus.join()
+    assert (3, 0, 2, 1) == tuple(row(bus)[key] for key in ("put", "size", "taken", "dropped"))
+    await bus.aclose()
+
+
 # -- the end ----------------------------------------------------------------------------------------
 
 
