@@ -96,7 +96,8 @@ def test_names_of_the_page(lab: Page) -> None:
       const [en, zh] = ['en', 'zh'].map((lang) => createTranslate(messages, lang));
       const names = { program: 'ComfyUI', assistant: 'Copilot' };
       return [withNames(en, names), withNames(en), withNames(zh, names), withNames(zh)]
-        .flatMap((t) => [t('verdict.well.title'), t('kindAdvice.auth')]);
+        .flatMap((t) => [t('verdict.well.title'), t('kindAdvice.auth')])
+        .concat(withNames(en, { program: 'python -m x' })('health.loop_stalled.title', { seconds: '2 s' }));
     }""")
 
     assert got == [
@@ -104,6 +105,7 @@ def test_names_of_the_page(lab: Page) -> None:
         "This host is well.", "Set a valid API key in this host's settings.",
         "Copilot 正常。", "请在 Copilot 设置中填写有效的 API 密钥。",
         "本程序正常。", "请在本程序设置中填写有效的 API 密钥。",
+        "python -m x stood still for 2 s.",
     ]  # fmt: skip
 
 
