@@ -81,8 +81,9 @@ class ChatRetrying(TypedDict):
 
 
 class ChatFinished(TypedDict):
-    """`tokens` counts text deltas, unless the model reported its usage. `bytes_saved` is against
-    sending the cumulative text once per delta, as unpatched Copilot does."""
+    """`tokens` counts text deltas, unless the model reported its usage. `stream_tokens` came within
+    `stream_seconds`, the time from each model call's first token to its last: their ratio is the model's speed.
+    `bytes_saved` is against sending the cumulative text once per delta, as unpatched Copilot does."""
 
     chat_id: str
     kind: Literal["chat", "debug"]
@@ -92,6 +93,8 @@ class ChatFinished(TypedDict):
     seconds: float
     first_token: float | None
     tokens: int
+    stream_tokens: int
+    stream_seconds: float
     length: int
     updates: int
     bytes_sent: int

@@ -75,12 +75,12 @@ def function_calls(response: Any) -> list[Any]:
 
 
 def answer_text(response: Any) -> str:
-    """All text (and refusals) of a completed response."""
+    """All text of a completed response. A refusal is none: the library makes one up where a filter left nothing."""
     parts: list[str] = []
     for item in response.output:
         if getattr(item, "type", None) == "message":
             for content in item.content:
-                parts.append(getattr(content, "text", None) or getattr(content, "refusal", None) or "")
+                parts.append(getattr(content, "text", None) or "")
     return "".join(parts)
 
 

@@ -131,6 +131,7 @@ class CallReport:
         if because is not None:
             notices.append(explain(because))
         if chat is not None and chat.pump_task is not None:
+            chat.told.add(cause.kind)
             chat.notices.extend(notices)
             return []
         return [text_event("\n\n" + notice) for notice in notices]

@@ -216,6 +216,8 @@ class ChatPump:
             "seconds": (chat.ended or chat.clock()) - chat.started,
             "first_token": chat.first_token,
             "tokens": chat.tokens,
+            "stream_tokens": chat.stream_tokens,
+            "stream_seconds": chat.stream_seconds,
             "length": chat.length,
             "updates": chat.updates,
             "bytes_sent": chat.bytes_sent,

@@ -78,6 +78,9 @@ class Chat:
         self.retry_at: float | None = None
         self.retries = 0
         self.tokens = 0
+        # Tokens and seconds, each model call's first token to its last: waits and tools are no streaming.
+        self.stream_tokens = 0
+        self.stream_seconds = 0.0
         self.first_token: float | None = None
         self.updates = 0
         self.bytes_sent = 0
@@ -87,6 +90,8 @@ class Chat:
         self.cuts: list[Span] = []
         # What the user must be told beside the answer, in the order in which it came up.
         self.notices: list[str] = []
+        # The kinds of failure among them: one failure may be noticed in two places.
+        self.told: set[str] = set()
         self.failed = False
         # Events that the model seam wants the run seam to recognise when they pass, oldest first.
         self.marks: deque[tuple[Any, str]] = deque(maxlen=64)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..error_handling import Classification, UnknownTool
+from ..error_handling import Classification, EmptyAnswer, PulseError, UnknownTool
 from .answers import (
     answer_text,
     completed_event,
@@ -30,7 +30,7 @@ from .stream_watch import StreamWatch
 from .tool_deltas import ToolDeltas, call_ids
 from .verdict import HostMemory, shortfall, truncation
 from .waiting import wait_set
-from .watched_client import WatchedClient
+from .watched_client import WatchedClient, without_retries
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -79,7 +79,7 @@ class ModelCall:
         self._partial: list[str] = []
         self._kept = ""
         # Every attempt and every wait is to be ours, counted and visible.
-        self._calling = _without_retries(self._client)
+        self._calling = without_retries(self._client)
 
     # -- streaming -------------------------------------------------------------------------------
 
@@ -144,6 +144,7 @@ class ModelCall:
             except (asyncio.CancelledError, GeneratorExit):
                 if lease is not None:
                     lease.cancelled()
+                self._count_stretch(watch)
                 raise
             except Exception as error:
                 failure = (watch.verdict(error) if watch is not None else None) or error
@@ -156,6 +157,7 @@ class ModelCall:
                     lease.settle(cause)
                 if await self._wait_for_retry(failure, cause):
                     continue
+                self._count_stretch(watch)
                 closing = self._give_up(cause)
             await self._drain()
             for event in closing:
@@ -182,16 +184,29 @@ class ModelCall:
         if self._ask_again_without_unknown_tools(final):
             return None
         answered = self._chat is not None and self._chat.answered
-        remark = remark or shortfall(watch, response, length=self._length(), answered=answered)
-        if self._retried is not None:
-            self._report.record(self._retried, "recovered", self._attempt)
+        asked_again = self._once_more["empty_answer"] + self._once_more["reasoning_only"] > 0
+        remark = remark or shortfall(
+            watch, response, length=self._length(), answered=answered, asked_again=asked_again
+        )
         if self._chat is not None and answer_text(final.response).strip():
             self._chat.answered = True
-        self._count_usage(final.response)
+        self._count_usage(watch, final.response)
         kept = {call.call_id for call in function_calls(final.response)}
         calls = [event for event in held if event.item.call_id in kept]
-        told = self._tell(self._pulse.recovery.classify(remark)) if remark is not None else []
-        return [*told, *calls, final]
+        return [*self._remarked(remark), *calls, final]
+
+    def _remarked(self, remark: PulseError | None) -> list[Any]:
+        """Record how the call has ended, and tell the user what is missing of its answer."""
+        if remark is None:
+            if self._retried is not None:
+                self._report.record(self._retried, "recovered", self._attempt)
+            return []
+        cause = self._pulse.recovery.classify(remark)
+        if isinstance(remark, EmptyAnswer):  # the chat has an answer, and the model nothing to add to it
+            self._report.record(cause, "ignored", self._attempt)
+            return []
+        self._report.record(cause, "gave_up", self._attempt)
+        return self._tell(cause)
 
     def _watch(self) -> StreamWatch:
         settings = self._pulse.settings.current
@@ -244,22 +259,39 @@ class ModelCall:
         self._unknown_tools += 1
         cause = self._pulse.recovery.classify(UnknownTool(unknown[0].name))
         if len(unknown) == len(calls) and self._unknown_tools <= UNKNOWN_TOOL_LIMIT:
-            self._report.record(cause, "recovered", self._attempt)
+            self._report.record(cause, "retrying", self._attempt, 0.0)
+            self._retried = cause
             arguments["input"] = with_unknown_calls_answered(arguments["input"], final.response, known)
             self._began_text = False  # what came before the calls stays
             return True
-        self._report.record(cause, "gave_up", self._attempt)
         final.response.output = [item for item in final.response.output if item not in unknown]
         if not function_calls(final.response) and not answer_text(final.response).strip():
             raise UnknownTool(unknown[0].name)
+        self._report.record(cause, "gave_up", self._attempt)
+        if self._retried is not None and self._retried.kind == cause.kind:
+            self._retried = None
         return False
 
-    def _count_usage(self, final: Any) -> None:
+    def _count_usage(self, watch: StreamWatch, final: Any) -> None:
         usage = getattr(final, "usage", None)
         chat = self._chat
-        if chat is not None and usage is not None and usage.output_tokens:
-            # The model knows better than our count of deltas.
+        if usage is None or not usage.output_tokens:
+            self._count_stretch(watch)
+        elif chat is not None:
+            # The model knows better than our count of deltas; it counts reasoning and tool calls, too.
             chat.tokens += usage.output_tokens - len(self._partial)
+            self._count_stretch(watch, usage.output_tokens)
+
+    def _count_stretch(self, watch: StreamWatch | None, tokens: int | None = None) -> None:
+        """Add the attempt's time of streaming to the chat's, with the model's count of tokens, or that of deltas."""
+        if self._chat is None or watch is None:
+            return
+        seconds = watch.stretch(text=tokens is None)
+        # The first token stands at the beginning of the stretch and has come in no time of it.
+        streamed = (len(self._partial) if tokens is None else tokens) - 1
+        if seconds > 0 and streamed > 0:
+            self._chat.stream_tokens += streamed
+            self._chat.stream_seconds += seconds
 
     # -- after a failure -------------------------------------------------------------------------
 
@@ -359,15 +391,3 @@ class ModelCall:
             lease.settle(cause)
             if not await self._wait_for_retry(failure, cause):
                 raise failure
-
-
-def _without_retries(client: Any) -> Any:
-    """The same client, connections and headers, without its own retries.
-
-    Not `with_options()`: that reads the environment again, and would send an organization that its owner has
-    taken out.
-    """
-    calling = copy.copy(client)
-    calling.max_retries = 0
-    vars(calling).pop("chat", None)  # made when first used, for the client that it was made on
-    return calling

@@ -47,6 +47,9 @@ class StreamWatch:
         self.has_text = False
         self.has_reasoning = False
         self.has_tool_call = False
+        # When the first and the last piece of the answer came, and of its text.
+        self._pieces: tuple[float, float] | None = None
+        self._texts: tuple[float, float] | None = None
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._began = self._loop.time()
@@ -171,7 +174,7 @@ class StreamWatch:
         self.chunks += 1
         limit = self._limit()
         finish, words = None, ""
-        brought = False
+        brought = text = False
         for choice in chunk.choices or ():
             if reason := finish_of(choice.finish_reason):
                 finish, words = reason, str(choice.finish_reason)
@@ -179,7 +182,7 @@ class StreamWatch:
             if delta is None:
                 continue
             if delta.content:
-                self.has_text = brought = True
+                self.has_text = brought = text = True
             elif getattr(delta, "tool_calls", None):
                 self.has_tool_call = brought = True
             elif reasoning := (
@@ -190,7 +193,11 @@ class StreamWatch:
                 self.has_reasoning = brought = True
                 self.reasoning += len(reasoning)
         if brought or finish is not None:
-            self._progress = self._loop.time()
+            self._progress = now = self._loop.time()
+            if brought:
+                self._pieces = (self._pieces[0] if self._pieces else now, now)
+            if text:
+                self._texts = (self._texts[0] if self._texts else now, now)
             self._went_on = self._went_on or (brought and self._finished)
         if finish is not None and not self.finished:
             self.finish, self.finish_reason = finish, words
@@ -198,6 +205,11 @@ class StreamWatch:
         if self._limit() != limit and self._timer is not None:
             self._timer.cancel()
             self._arm()
+
+    def stretch(self, *, text: bool) -> float:
+        """Seconds from the first piece of the answer to the last; with `text` only its text counts."""
+        first, last = (self._texts if text else self._pieces) or (0.0, 0.0)
+        return last - first
 
     def ended(self) -> None:
         """The stream has ended; what is still done with it has the usual time."""

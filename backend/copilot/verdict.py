@@ -80,20 +80,26 @@ def truncation(
     return None if known else StreamTruncated(length)
 
 
-def shortfall(watch: StreamWatch, response: Any, *, length: int, answered: bool) -> PulseError | None:
-    """What the user should be told of an answer that ended as it should, or None.
+def shortfall(
+    watch: StreamWatch, response: Any, *, length: int, answered: bool, asked_again: bool
+) -> PulseError | None:
+    """What is missing of an answer that ended as it should, or None.
 
-    `answered` tells that the chat has an answer already: from before a tool call, or from another agent.
-    Raises EmptyAnswer, ReasoningOnly or ContentFiltered if there is no answer at all.
+    `answered` tells that the chat has an answer already: from before a tool call, or from another agent; then an
+    EmptyAnswer is returned, once the model was `asked_again`: it may have nothing to add. Raises EmptyAnswer,
+    ReasoningOnly, ContentFiltered or LengthLimit if there is no answer.
     """
     if function_calls(response):
         return None
     if not answer_text(response).strip():
-        if answered:
-            return None
         if watch.finish is Finish.FILTERED:
             raise ContentFiltered()
-        raise ReasoningOnly(watch.reasoning) if watch.has_reasoning else EmptyAnswer()
+        if watch.finish is Finish.LENGTH:
+            raise LengthLimit()
+        nothing = ReasoningOnly(watch.reasoning) if watch.has_reasoning else EmptyAnswer()
+        if answered and asked_again:
+            return nothing
+        raise nothing
     if watch.finish is Finish.LENGTH:
         return LengthLimit(length)
     return ContentFiltered() if watch.finish is Finish.FILTERED else None

@@ -7,6 +7,7 @@ nothing are left out, a failure that the client does not see is raised, and one 
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -144,3 +145,15 @@ class WatchedClient:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+
+def without_retries(client: Any) -> Any:
+    """The same client, connections and headers, without its own retries.
+
+    Not `with_options()`: that reads the environment again, and would send an organization that its owner has
+    taken out.
+    """
+    calling = copy.copy(client)
+    calling.max_retries = 0
+    vars(calling).pop("chat", None)  # made when first used, for the client that it was made on
+    return calling

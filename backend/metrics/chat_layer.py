@@ -98,11 +98,9 @@ class ChatLayer:
         figures.duration.record(seconds)
         tokens = int(_positive(data.get("tokens")))
         figures.tokens += tokens
-        first = data.get("first_token")
-        streaming = seconds - _positive(first) if first is not None else 0.0
-        if tokens > 1 and streaming > 0:
-            # The first token arrives at the start of the stretch, so it does not belong to the rate.
-            rate = (tokens - 1) / streaming
+        streaming, streamed = _positive(data.get("stream_seconds")), _positive(data.get("stream_tokens"))
+        if streaming and streamed:
+            rate = streamed / streaming
             figures.streaming_seconds += streaming
             figures.rate.record(rate)
             self.rate.record(rate, now)

@@ -18,6 +18,7 @@ from tests.support.host import PLUGIN, STANDIN, Host
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import (
     Eof,
+    Finish,
     Pause,
     Plan,
     ToolCall,
@@ -33,6 +34,7 @@ from tests.support.llm_steps import (
 from tests.support.net import Gate, until
 
 NODES = [PLUGIN, STANDIN]
+_UNKNOWN_TOOL = Plan(ToolCall("make_coffee", {}))
 
 
 @pytest.fixture
@@ -254,6 +256,61 @@ async def test_every_step_of_a_recovery_is_an_event(llm: FaultServer) -> None:
     assert 1 == len({e.data["error_id"] for e in events})
     assert 2 == metrics["errors"]["retries"]
     assert 1 == metrics["errors"]["recovered"]
+
+
+@pytest.mark.parametrize(
+    ("plans", "outcomes", "notices"),
+    [
+        ((eof_at(5),), ["truncated retrying", "truncated gave_up"], 1),
+        ((Plan(Words(5), Finish("length")),), ["length_limit gave_up"], 1),
+        ((Plan(Finish("content_filter")),), ["content_filter gave_up"], 1),
+        ((_UNKNOWN_TOOL, answer()), ["unknown_tool retrying", "unknown_tool recovered"], 0),
+        ((_UNKNOWN_TOOL,), ["unknown_tool retrying", "unknown_tool retrying", "unknown_tool gave_up"], 1),
+        (
+            (_UNKNOWN_TOOL, _UNKNOWN_TOOL, Plan(Words(5), ToolCall("make_coffee", {}))),
+            ["unknown_tool retrying", "unknown_tool retrying", "unknown_tool gave_up"],
+            0,
+        ),
+    ],
+    ids=["truncated", "length", "filter", "unknown tool", "insists", "insists after text"],
+)
+async def test_only_what_is_whole_has_recovered(
+    llm: FaultServer, plans: tuple[Plan, ...], outcomes: list[str], notices: int
+) -> None:
+    """Each failure is counted once and told once; an answer that ends in a notice was given up."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        told: list[str] = []
+        bus = pulse_of(host).bus
+        bus.subscribe("error", lambda event: told.append(f"{event.data['kind']} {event.data['outcome']}"))
+        llm.plan(*plans)
+        chat = await host.chat(session="a")
+        errors = (await metrics_of(host))["errors"]
+    kind = outcomes[0].partition(" ")[0]
+
+    assert outcomes == told
+    assert sum("recovered" not in outcome for outcome in outcomes) == errors["by_kind"][kind]
+    assert notices == chat.text.count("> \u2063")
+
+
+async def test_waits_and_tools_are_no_streaming(llm: FaultServer) -> None:
+    """The model's speed is that of its own calls: neither a tool's time nor a broken attempt counts."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        seen: dict[str, Any] = {}
+        bus = pulse_of(host).bus
+        for type_ in ("chat.tool_output", "chat.finished"):
+            bus.subscribe(type_, lambda event: seen.update({event.type: event.data}))
+        llm.plan(
+            reset_at(30),
+            Plan(Words(10, pace=0.001), ToolCall("take_time", {"seconds": 0.5})),
+            Plan(Words(20, pace=0.001), Finish()),
+        )
+        await host.chat(session="a")
+        end = seen["chat.finished"]
+
+    assert 0 < end["stream_seconds"] <= end["seconds"] - end["first_token"] - seen["chat.tool_output"]["seconds"]
+    assert 9 + 19 == end["stream_tokens"]
 
 
 async def test_a_slow_tool_between_two_turns_is_no_silence_of_the_model(llm: FaultServer) -> None:

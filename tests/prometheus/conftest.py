@@ -107,7 +107,7 @@ class App:
         tell(Happened("chat.first_token", **who, seconds=0.4))
         tell(Happened("chat.tool_called", **who, tool="search"))
         tell(Happened("chat.finished", **who, outcome="completed", seconds=2.4, first_token=0.4, tokens=101,
-                      length=400, bytes_sent=500, bytes_saved=9500))  # fmt: skip
+                      stream_tokens=100, stream_seconds=2.0, length=400, bytes_sent=500, bytes_saved=9500))  # fmt: skip
         tell(Happened("error", **mishap, outcome="gave_up", message="gone"))
         tell(Happened("chat.finished", **who, outcome="failed", seconds=1.0, first_token=None, tokens=0))
         tell(Happened("http.request", method="GET", route="/api/model_config", status=200, seconds=0.3))

@@ -184,6 +184,22 @@ async def test_an_answer_that_is_done_needs_no_end(monkeypatch: pytest.MonkeyPat
     assert ["a", None] == await read(Source(chunk("a"), chunk(None, "stop")))
 
 
+async def test_the_stretch_is_from_the_first_piece_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With reasoning where the model's own count holds it, of the text alone where only that was counted."""
+    now = [100.0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
+    watch = StreamWatch(base_url="x", first_limit=0, stall_limit=0)
+    assert 0.0 == watch.stretch(text=True)
+    for seconds, delta in ((1, {"reasoning_content": "hm"}), (2, {"content": "a"}), (5, {"content": "b"}), (9, {})):
+        now[0] = 100.0 + seconds
+        pieces = SimpleNamespace(**{"content": None, **delta})
+        watch.saw_chunk(SimpleNamespace(choices=[SimpleNamespace(delta=pieces, finish_reason=None)]))
+    watch.stop()
+    monkeypatch.undo()
+
+    assert (3.0, 4.0) == (watch.stretch(text=True), watch.stretch(text=False))
+
+
 async def test_a_cancel_after_the_finish_reason_passes() -> None:
     """Only the watch's own cancel ends the stream; the user's ends the call."""
     source = Source(chunk("a"), chunk(None, "stop"))

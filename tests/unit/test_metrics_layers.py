@@ -189,8 +189,8 @@ def test_a_chat_from_start_to_end() -> None:
     assert layer.open == 1
     layer.on_first_token({**who, "seconds": 0.5}, NOW)
     layer.on_finished(
-        {**who, "kind": "chat", "outcome": "completed", "seconds": 2.5, "first_token": 0.5, "tokens": 101,
-         "length": 400, "bytes_sent": 10, "bytes_saved": 90}, NOW,
+        {**who, "kind": "chat", "outcome": "completed", "seconds": 9.5, "first_token": 0.5, "tokens": 131,
+         "stream_tokens": 100, "stream_seconds": 2.0, "length": 400, "bytes_sent": 10, "bytes_saved": 90}, NOW,
     )  # fmt: skip
     shown = layer.snapshot(NOW, [], 0)
 
@@ -201,7 +201,7 @@ def test_a_chat_from_start_to_end() -> None:
     assert shown["length_chars"]["p50"] == pytest.approx(400, rel=0.03)
     assert (shown["bytes_sent_total"], shown["bytes_saved_total"]) == (10, 90)
     (row,) = shown["models"]
-    assert (row["model"], row["host"], row["chats"], row["tokens"]) == ("qwen3", "127.0.0.1:1234", 1, 101)
+    assert (row["model"], row["host"], row["chats"], row["tokens"]) == ("qwen3", "127.0.0.1:1234", 1, 131)
 
 
 def test_a_chat_that_failed_before_its_first_token() -> None:
