@@ -101,7 +101,7 @@ def gather(error: BaseException) -> Facts:
         title = html_title(body)
         message = said = f"web page: {title}" if title else "a web page"
     else:
-        message = (_beginning(said) if isinstance(body, str) else said) or _own_words(error, raw, body)
+        message = (_beginning(said) if _plain(error, response, body) else said) or _own_words(error, raw, body)
     # The raw text of an API error repeats its body, which may repeat the prompt: words in it prove nothing.
     rest = _limits(body) if said else raw[:_REST] if body else raw
     return Facts(
@@ -269,9 +269,18 @@ def _limits(body: Any) -> str:
     return " ".join(words)
 
 
+def _plain(error: BaseException, response: Any, body: Any) -> bool:
+    """Whether the body is a text, and not the string that some servers put under "error" in JSON."""
+    if not isinstance(body, str):
+        return False
+    sent = _response_text(response)
+    return isinstance(error, PulseError) if sent is None else not sent.lstrip().startswith(("{", "["))
+
+
 def _beginning(body: str) -> str:
     """What a body that is no JSON says first. Servers that are no model's echo the request behind it."""
-    return " ".join(body.partition("{")[0].split())[:_PLAIN].rstrip(" :[(\"'")
+    text = body.partition("{")[0].replace("\ufffd", " ")
+    return " ".join(text.split())[:_PLAIN].rstrip(" :[(\"'")
 
 
 def _own_words(error: BaseException, raw: str, body: Any) -> str:

@@ -8,6 +8,7 @@ Everything here is raised by openai, its HTTP client, aiohttp or the agent libra
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -437,6 +438,18 @@ async def test_words_of_an_echoed_prompt_decide_nothing(server: FaultServer) -> 
 
     assert "bad_request" == verdict.kind
     assert "quota" not in verdict.message
+
+
+async def test_a_string_under_error_is_kept_whole_and_a_text_in_its_beginning(server: FaultServer) -> None:
+    """LM Studio and Ollama put all they have to say into one string; a text of no known sort may be an echo."""
+    said = "Error rendering prompt with jinja template: " + "the template of this model cannot do that; " * 3
+    as_json = await judged(server, s.status(400, {"error": said.strip()}))
+    line = f"data: {json.dumps({'error': said.strip()})}\n\n"
+    in_stream = await judged(server, Plan(s.Words(2), s.Raw(line.encode())))
+    as_text = await judged(server, s.status(400, said.encode(), headers={"Content-Type": "text/plain"}))
+
+    assert said.strip() == as_json.message == in_stream.message
+    assert said[:80].strip() == as_text.message
 
 
 async def test_redirect_to_a_login_page_is_seen() -> None:
