@@ -34,12 +34,13 @@ class BoundedQueue(Generic[T]):
 
     capacity: items that it holds. put_timeout: seconds that `put()` waits for room before room is made; may
     be changed at any time. throttle: the zones and delays; `UNTHROTTLED` reports zones but never delays.
-    key(item), essential(item): an item's key for conflation, and whether it must never be dropped; both can
-    also be given with each put. conflate: "full" replaces an older item with the same key only once the queue
+    key(item), essential(item): an item's key for conflation, and whether it must not be dropped to make room (it is
+    lost only if offered to a queue that holds twice its capacity, or by a close); both can also be given with
+    each put. conflate: "full" replaces an older item with the same key only once the queue
     is full and patience is over; "always" does it at once, so that a reader finds at most the newest of each
     key. label(item): the word under which a dropped item is counted. on_zone(name, zone, was, fill) is called
-    at each change of zone. slice_seconds: a consumer that never has to wait still lets the loop turn this
-    often. clock and sleep: the outside world, for tests.
+    at each change of zone. slice_seconds: a consumer or producer that never has to wait still lets the loop
+    turn this often. clock and sleep: the outside world, for tests.
 
     Order is kept among items that stay. No item is lost or doubled by a cancel: see `put()` and `get()`.
 

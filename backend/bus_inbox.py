@@ -21,6 +21,17 @@ class LoopGoneError(RuntimeError):
         super().__init__(f"the event was not published: {why}")
 
 
+def on_loop(loop: asyncio.AbstractEventLoop | None, call: Callable[[], object]) -> None:
+    """Call something on the loop, from any thread; right here, if that loop doesn't run."""
+    if loop is not None and loop.is_running():
+        try:
+            loop.call_soon_threadsafe(call)
+            return
+        except RuntimeError:  # closed since we looked
+            pass
+    call()
+
+
 class Inbox:
     """A bounded, thread-safe queue in front of the bus, that wakes the loop once for a burst of events.
 

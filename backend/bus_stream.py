@@ -19,16 +19,17 @@ class EventStream:
     It has a bounded queue like a mailbox, so `publish()` slows down for a slow reader; `publish_nowait()`
     drops its oldest events. Iteration ends when the bus closes. Leaving the block, `aclose()`, and simply
     forgetting the stream all unsubscribe it. A cancel while waiting for an event loses none. Several tasks
-    may read from one stream; each event goes to one of them. For the loop's thread.
+    may read from one stream; each event goes to one of them. For the loop's thread. Entering it (or its first
+    iteration) raises RuntimeError if the bus is closed.
     """
 
     def __init__(
-        self, open_: Callable[[], tuple[BoundedQueue[Event], Callable[[], None], Callable[[], None]]]
+        self, open_: Callable[[], tuple[BoundedQueue[Event], Callable[[], object], Callable[[], object]]]
     ) -> None:
         self._open = open_
         self._queue: BoundedQueue[Event] | None = None
-        self._leave: Callable[[], None] | None = None
-        self._abandon: Callable[[], None] | None = None
+        self._leave: Callable[[], object] | None = None
+        self._abandon: Callable[[], object] | None = None
         self._closed = False
 
     async def __aenter__(self) -> EventStream:

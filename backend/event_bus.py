@@ -40,20 +40,20 @@ from .backpressure import (
     DEFAULT_CAPACITY,
     DEFAULT_PUT_TIMEOUT,
     DEFAULT_SLICE,
-    BoundedQueue,
     OnZone,
     Sleep,
     ThrottlePlan,
 )
+from .bus_boxes import BoxMaker
 from .bus_event import DONE, Event
 from .bus_failures import Failures, OnError
 from .bus_hooks import Hooks
-from .bus_inbox import Inbox, LoopGoneError
-from .bus_mailbox import Mailbox
+from .bus_inbox import Inbox, LoopGoneError, on_loop
 from .bus_pace import Pacer
 from .bus_roster import Roster
 from .bus_routes import CAUGHT, Queue, Route, closed
 from .bus_slow import SlowLane
+from .bus_statistics import figures
 from .bus_stream import EventStream
 from .bus_subscriptions import Subscription, check_pattern, is_async, name_of, weakly
 from .bus_table import RouteTable
@@ -70,16 +70,20 @@ class EventBus:
 
     capacity: events that a mailbox or stream holds, the one in its handler's hands included. put_timeout:
     seconds that `publish()` waits for room in a full one, before room is made there. throttle: how its fill
-    slows `publish()` down. essential(event): True for events that no mailbox may drop. conflate(event): a
-    key; an older waiting event with the same key may be replaced by a newer one; None for none.
+    slows `publish()` down. essential(event): True for events that must not be dropped to make room. They
+    are lost, and counted, only where nobody can wait: by `publish_nowait()` into a mailbox that holds twice
+    its capacity, by `publish_threadsafe()` when 20,000 events wait for the loop, and when the bus closes. It
+    is also called in the threads that use `publish_threadsafe()`, with a lock held: it must not publish.
+    conflate(event): a key; an older waiting event with the same key may be replaced by a newer one; None for
+    none.
     on_error(name, event, error) is told of a handler that raised, on_zone(name, zone, was, fill) of a mailbox
     that changed its zone. slice_seconds: a flood of events lets the loop turn this often. clock and sleep:
     the outside world, for tests. The first seven can be changed later with `configure()`.
     """
 
     __slots__ = (
-        "__weakref__", "_capacity", "_clock", "_closed", "_failures", "_hooks", "_inbox", "_loop", "_pacer",
-        "_refused", "_roster", "_routes", "_sleep", "_slice", "_slow", "_table", "_throttle",
+        "__weakref__", "_boxes", "_clock", "_closed", "_failures", "_hooks", "_inbox", "_loop", "_pacer",
+        "_refused", "_roster", "_routes", "_slow", "_table",
     )  # fmt: skip
 
     def __init__(
@@ -96,16 +100,22 @@ class EventBus:
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep | None = None,
     ) -> None:
-        self._capacity = capacity
-        self._throttle = throttle
-        self._slice = slice_seconds
         self._clock = clock
-        self._sleep = sleep
         self._roster = Roster()
         self._failures = Failures(clock)
         self._hooks = Hooks(self._failures)
         self._slow = SlowLane(clock, put_timeout)
         self._pacer = Pacer(clock, slice_seconds)
+        self._boxes = BoxMaker(
+            self._hooks,
+            self._failures,
+            capacity=capacity,
+            throttle=throttle,
+            sampled=self._pacer.samples.append,
+            slice_seconds=slice_seconds,
+            clock=clock,
+            sleep=sleep,
+        )
         self._table = RouteTable(self._roster.register, self._pacer, self._slow)
         self._routes = self._table.routes
         self._inbox = Inbox(
@@ -121,14 +131,17 @@ class EventBus:
     def publish(self, event: Event) -> Coroutine[Any, Any, None]:
         """Publish an event; `await` the result to be slowed down when mailboxes are full.
 
-        Plain handlers have been called, and mailboxes with room have the event, when the call returns. What
-        is left is what `await` waits for: room in full mailboxes (at most `put_timeout`, then room is made
-        there), the throttle's pause (as long as the fullest mailbox asks for), or, in a flood, one turn of
-        the loop. If there is nothing to wait for, that is `DONE`, a finished awaitable that costs nothing;
-        it works like a coroutine with gather, wait_for, shield, create_task and TaskGroup.
+        Not a coroutine function: it publishes when it is called, in the thread that calls it. Plain handlers
+        have been called, and mailboxes with room have the event, when the call returns. What is left is what
+        `await` waits for: room in all full mailboxes at the same time (each gets the event as soon as it has
+        room; after `put_timeout` room is made), then the throttle's pause (until no mailbox asks for more),
+        or, in a flood, one turn of the loop. If there is nothing to wait for, that is `DONE`, a finished
+        awaitable that costs nothing; it works like a coroutine with gather, wait_for, shield, create_task and
+        TaskGroup.
 
-        A cancel: mailboxes that had no room yet don't get the event, all others have it. A handler's error
-        is never raised here. On a closed bus nothing happens but a count in `statistics()["refused"]`.
+        A cancel: mailboxes that have not got the event yet don't get it, all others have it. A handler's
+        error is never raised here. On a closed bus nothing happens but a count in `statistics()["refused"]`;
+        if it closes while this waits for room, that returns, and the event counts as dropped there.
         """
         # The hot path; routes, and the three cases below, are explained in bus_routes.py.
         try:
@@ -218,7 +231,8 @@ class EventBus:
 
         weak: don't keep the handler alive, for a bound method its object; it is unsubscribed when that is
         gone. capacity: of the mailbox, for an async handler. name: for logs and statistics. May be called
-        before the loop runs. Raises ValueError for a bad pattern, RuntimeError on a closed bus.
+        before the loop runs. Raises ValueError for a bad pattern or a capacity below 1, TypeError for what
+        cannot be called, or not be referred to weakly, RuntimeError on a closed bus.
         """
         if not callable(handler):
             raise TypeError(f"a handler must be callable, not {type(handler).__name__}")
@@ -228,15 +242,7 @@ class EventBus:
             me = weakref.ref(self)
             call = weakly(handler, partial(_unsubscribe_later, me, pattern, subscription.id))
         if is_async(handler):
-            queue = subscription.queue = self._new_queue(subscription, capacity)
-            subscription.mailbox = Mailbox(
-                queue,
-                call,
-                failed=partial(self._failures.handler_failed, subscription),
-                cancelled=self._failures.handler_cancelled,
-                sampled=self._pacer.samples.append,
-                slice_seconds=self._slice,
-            )
+            self._boxes.mailbox(subscription, call, capacity)
         else:
             subscription.call = call
         self._add(subscription)
@@ -256,17 +262,17 @@ class EventBus:
     def stream(self, pattern: str, *, capacity: int | None = None, name: str | None = None) -> EventStream:
         """The matching events as `async with bus.stream(pattern) as events: async for event in events: ...`.
 
-        See `EventStream`. Raises ValueError for a bad pattern.
+        See `EventStream`. Raises ValueError for a bad pattern. Entering it raises RuntimeError on a closed bus.
         """
         check_pattern(pattern)
 
-        def open_() -> tuple[Queue, Callable[[], None], Callable[[], None]]:
+        def open_() -> tuple[Queue, Callable[[], object], Callable[[], object]]:
             subscription = self._new(pattern, name or f"stream of {pattern}")
-            queue = subscription.queue = self._new_queue(subscription, capacity)
+            queue = self._boxes.queue(subscription, capacity)
             self._add(subscription)
             return (
                 queue,
-                partial(_unsubscribe, self, pattern, subscription.id),
+                partial(self.unsubscribe, pattern, subscription.id),
                 partial(_unsubscribe_later, weakref.ref(self), pattern, subscription.id),
             )
 
@@ -283,7 +289,7 @@ class EventBus:
         essential, conflate, on_error, on_zone. Raises TypeError for any other name."""
         for key, value in changes.items():
             if key in ("capacity", "throttle"):
-                setattr(self, f"_{key}", value)
+                setattr(self._boxes, key, value)
             elif key == "put_timeout":
                 self._slow.put_timeout = value
             elif key == "on_error":
@@ -305,7 +311,10 @@ class EventBus:
     async def join(self) -> None:
         """Wait until every mailbox is empty and every handler has finished (streams are not waited for).
 
-        Events that are published meanwhile are waited for too. A cancel changes nothing.
+        Events that are published meanwhile are waited for too. A cancel changes nothing. An async handler
+        that waits here is waited for by those outside, not by itself, nor by other handlers that wait here.
+        It must do so in its own task: inside of `wait_for()` (before Python 3.12), `gather()` or a new task
+        it would wait for itself. The same holds for `aclose()`.
         """
         while self._inbox or await self._roster.join():
             await self._inbox.flush(math.inf)
@@ -313,8 +322,9 @@ class EventBus:
     def close(self, *, discard: bool = False) -> None:
         """End everything without waiting: no more events in, no more calls of plain handlers, streams end.
 
-        Mailboxes go on until they have delivered what they hold, or drop it at once if `discard`. A publisher
-        that waits for room goes on, and its event does not get into the mailbox that had none.
+        Mailboxes go on until they have delivered what they hold, or drop it at once if `discard`; so with events
+        from threads that have not reached the loop yet. A publisher that waits for room goes on, and its event
+        counts as dropped by the mailbox that had none.
         """
         self._inbox.empty(discard=discard)
         self._closed = True
@@ -339,30 +349,9 @@ class EventBus:
 
     def statistics(self) -> dict[str, Any]:
         """A snapshot as plain data: what was published by type, subscribers, and each mailbox's figures."""
-        published = self._table.published()
-        subscribers, queues = [], []
-        for sub in self._roster.register:
-            row = sub.describe()
-            subscribers.append(row)
-            if sub.queue is not None:
-                queues.append({**row, **sub.queue.statistics().as_dict()})
-        inbox_dropped = sum(self._inbox.dropped_by_type.values())
         return {
-            "published": published,
-            "published_total": sum(published.values()),
+            **figures(self._table, self._roster, self._failures, self._hooks, self._inbox),
             "refused": self._refused,
-            "subscribers": subscribers,
-            "queues": queues,
-            "dropped_total": self._hooks.dropped + inbox_dropped,
-            "conflated_total": self._roster.conflated + sum(row["conflated"] for row in queues),
-            "handler_errors_total": self._failures.total,
-            "handlers_cancelled_total": self._failures.cancelled,
-            "threads": {
-                "received": self._inbox.received,
-                "waiting": len(self._inbox),
-                "dropped": inbox_dropped,
-                "dropped_by_type": dict(self._inbox.dropped_by_type),
-            },
             "closed": self._closed,
         }
 
@@ -399,20 +388,6 @@ class EventBus:
         self._meet_loop()
         return self._roster.new(pattern, name)
 
-    def _new_queue(self, subscription: Subscription, capacity: int | None) -> Queue:
-        return BoundedQueue(
-            self._capacity if capacity is None else capacity,
-            name=subscription.name,
-            throttle=self._throttle,
-            key=self._hooks.key,
-            essential=self._hooks.is_essential,
-            label=self._hooks.drop,
-            on_zone=self._hooks.zone_changed,
-            slice_seconds=self._slice,
-            clock=self._clock,
-            sleep=self._sleep,
-        )
-
     def _add(self, subscription: Subscription) -> None:
         self._roster.add(subscription)
         self._table.forget(subscription.pattern)
@@ -424,23 +399,11 @@ class EventBus:
             return
 
 
-def _unsubscribe(bus: EventBus, pattern: str, id_: int) -> None:
-    bus.unsubscribe(pattern, id_)
-
-
 def _unsubscribe_later(reference: weakref.ref[EventBus], pattern: str, id_: int) -> None:
-    """Unsubscribe from wherever the garbage collector happens to run: on the loop, if one is running."""
+    """Unsubscribe from wherever the garbage collector happens to run."""
     bus = reference()
-    if bus is None:
-        return
-    loop = bus._loop
-    if loop is None or loop.is_closed() or not loop.is_running():
-        bus.unsubscribe(pattern, id_)
-        return
-    try:
-        loop.call_soon_threadsafe(bus.unsubscribe, pattern, id_)
-    except RuntimeError:  # closed since we looked
-        bus.unsubscribe(pattern, id_)
+    if bus is not None:
+        on_loop(bus._loop, partial(bus.unsubscribe, pattern, id_))
 
 
 _default: EventBus | None = None

@@ -881,6 +881,16 @@ async def test_a_stream_ends_with_the_bus() -> None:
             assert expected == [e.data["n"] async for e in events]
 
 
+async def test_a_stream_of_a_closed_bus_cannot_be_entered() -> None:
+    """Like a subscription."""
+    bus = EventBus()
+    stream = bus.stream("*")
+    bus.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        async with stream:
+            pass
+
+
 async def test_a_stream_need_not_be_a_block() -> None:
     """Simply iterated over, it begins with the loop; aclosing() works as well."""
     bus = EventBus()
