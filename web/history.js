@@ -180,9 +180,8 @@ function sample(snapshot, events, errors) {
   for (const { type, time, data } of events) {
     if (time < snapshot.time - FRESH) continue;
     if (type === "chat.first_token") first.push(Number(data.seconds));
-    else if (type === "chat.finished" && data.first_token !== null) {
-      const streamed = Number(data.seconds) - Number(data.first_token);
-      if (streamed > 0 && Number(data.tokens) > 1) speed.push((Number(data.tokens) - 1) / streamed);
+    else if (type === "chat.finished" && Number(data.stream_seconds) > 0) {
+      speed.push(Number(data.stream_tokens) / Number(data.stream_seconds));
     }
   }
   return {

@@ -15,6 +15,9 @@ export interface ChatRow {
   host?: string;
   seconds?: number;
   tokens?: number;
+  /** Tokens, and the seconds in which they came, of the model calls that have ended. */
+  stream_tokens?: number;
+  stream_seconds?: number;
   length?: number;
   attempt?: number;
   of?: number;

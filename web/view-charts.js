@@ -24,7 +24,7 @@ export const GROUPS = [
     name: "errors",
     charts: [
       { name: "errors", lines: [["errors", "errors", 3]], unit: "number", kind: "bars", whole: true },
-      { name: "recovery", lines: [["recovery_rate", "rate", 1]], unit: "share", ceiling: 1, sparse: true },
+      { name: "recovery", lines: [["recovery_rate", "rate", 1]], unit: "share", ceiling: 1 },
     ],
   },
   {

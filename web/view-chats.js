@@ -9,6 +9,7 @@ import { button, h, keyedList, setAttr, setText, show } from "./dom.js";
 const ENDED = new Set(["done", "failed", "cancelled"]);
 const FEW = 3;
 const MANY = 20;
+const PACE_SAMPLES = 4;
 /** From here on systems pick ports at random; model servers have theirs below. */
 const RANDOM_PORTS = 32_768;
 
@@ -86,6 +87,8 @@ function createRow(first, { t, format, service, signal }) {
     stop,
   );
 
+  const pace = createPace();
+
   /** @param {ChatRow} row */
   function update(row) {
     const over = ENDED.has(row.state);
@@ -95,7 +98,7 @@ function createRow(first, { t, format, service, signal }) {
     setText(host, plainHost(row.host ?? ""));
     setText(when, row.started ? format.clock(row.started, true) : "");
     setText(state, stateText(row, t, format));
-    setText(figures, figuresText(row, t, format));
+    setText(figures, figuresText(row, pace(row), t, format));
     show(stop, !over && !service.stale);
     const seconds = row.seconds ?? 0;
     const wait = Math.min(seconds, row.first_token ?? seconds);
@@ -128,17 +131,32 @@ function stateText(row, t, format) {
   return t(`states.${row.state}`);
 }
 
-/** @param {ChatRow} row @param {import("./types").Translate} t @param {import("./types").Format} format */
-function figuresText(row, t, format) {
+/**
+ * Tells a chat's tokens per second, or null: while it streams those of the last seconds, at its end the model's own
+ * speed, without waits and tools, as in the tile and the chart.
+ *
+ * @returns {(row: ChatRow) => number | null}
+ */
+function createPace() {
+  /** @type {{ seconds: number, tokens: number }[]} */
+  let seen = [];
+  return ({ state, seconds = 0, tokens = 0, stream_tokens: streamed = 0, stream_seconds: span = 0 }) => {
+    if (state === "done") return span > 0 ? streamed / span : null;
+    const last = seen.at(-1);
+    if (state !== "streaming" || (last && tokens < last.tokens)) seen = [];
+    if (state !== "streaming") return null;
+    if (!last || seconds > last.seconds) seen = [...seen, { seconds, tokens }].slice(-PACE_SAMPLES);
+    const elapsed = seconds - seen[0].seconds;
+    return elapsed > 0.5 ? (tokens - seen[0].tokens) / elapsed : null;
+  };
+}
+
+/** @param {ChatRow} row @param {number | null} speed @param {import("./types").Translate} t @param {import("./types").Format} format */
+function figuresText(row, speed, t, format) {
   const parts = [format.seconds(row.seconds ?? 0)];
   if (row.tokens) {
     parts.push(t("chats.tokens", { n: row.tokens, count: format.compact(row.tokens) }));
-    const streaming = (row.seconds ?? 0) - (row.first_token ?? 0);
-    // While it waits for something else, the mean of the whole stretch says nothing about the model. The first token
-    // opens the stretch and is no part of its speed, as in the tile and the chart.
-    if (row.tokens > 1 && streaming > 0.2 && (row.state === "streaming" || row.state === "done")) {
-      parts.push(t("chats.speed", { rate: format.number((row.tokens - 1) / streaming) }));
-    }
+    if (speed !== null) parts.push(t("chats.speed", { rate: format.number(speed) }));
   }
   return parts.join(" · ");
 }

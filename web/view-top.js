@@ -67,7 +67,7 @@ export function createTiles({ t, format, service }) {
       tiles.speed.set(format.number(chat.tokens_per_second.p50), t("tiles.speed.note"));
       tiles.recovered.set(
         format.percent(errors.recovery_rate),
-        errors.total ? t("tiles.recovered.note", { recovered: format.compact(errors.recovered) }) : t("tiles.recovered.none"),
+        errors.total ? t("tiles.recovered.note") : t("tiles.recovered.none"),
       );
       tiles.events.set(format.compact(events.rate["10s"]), t("tiles.events.note", { total: format.compact(events.published_total) }));
       tiles.memory.set(format.bytes(system.rss_bytes), t("tiles.memory.note", { cpu: format.percent(system.cpu_percent / 100) }));

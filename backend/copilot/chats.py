@@ -194,6 +194,8 @@ class Chat:
             "started": round(self.started_wall, 3),
             "seconds": round(now - self.started, 3),
             "tokens": self.tokens,
+            "stream_tokens": self.stream_tokens,
+            "stream_seconds": round(self.stream_seconds, 3),
             "length": self.length,
             "attempt": self.attempt,
             "of": self.of,

@@ -30,7 +30,8 @@ async () => {
   document.body.append(box);
   const chart = new Chart({
     title: 'three series', lines: [1, 2, 3].map((tone) => ({ key: `s${tone}`, label: `s${tone}`, tone })),
-    format: format.number, axis: (values) => format.axis(values, 'number'), t: (key) => key, clock: format.clock, signal: life.signal, onCursor: () => {},
+    format: format.number, axis: (values) => format.axis(values, 'number'), t: (key) => key, clock: format.clock,
+    signal: life.signal, onCursor: () => {},
   });
   box.append(chart.element);
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));

@@ -29,6 +29,8 @@ def _chat(number: int, state: str, **more: Any) -> Json:
         "agent": "",
         "seconds": 4.2,
         "tokens": 0,
+        "stream_tokens": 0,
+        "stream_seconds": 0.0,
         "length": 0,
         "attempt": 1,
         "of": 3,
@@ -38,7 +40,11 @@ def _chat(number: int, state: str, **more: Any) -> Json:
         "notice": False,
         "started": 1_790_000_000.0 + 61 * number,
     }
-    return row | more
+    row |= more
+    if row["state"] == "done":
+        row["stream_tokens"] = row["tokens"] - 1
+        row["stream_seconds"] = row["seconds"] - row["first_token"]
+    return row
 
 
 def _error(now: float, ago: float, kind: str, type_: str, outcome: str, **more: Any) -> Json:
@@ -526,6 +532,8 @@ def log(scenario: str, now: float) -> list[Json]:
             seconds=8.8,
             first_token=0.6,
             tokens=690,
+            stream_tokens=689,
+            stream_seconds=8.2,
             length=3100,
             updates=120,
             bytes_sent=80000,

@@ -37,7 +37,7 @@ BANNER = ".bg-gradient-to-r button >> nth=-1"
 MACHINE = {"loop_lag", "loop_stalled", "process_paused", "latency_high", "memory_low"}
 OLLAMA, LM_STUDIO = 11434, 1234
 SCENES = ("idle", "busy", "failing", "recovered")
-WIDTH = 460
+WIDTH = 640
 QUICK = {"LoopStall": 2, "RetryBase": 0.1, "McpRetry": 60, "BreakerOpen": 60, "RetryBudget": 60}
 
 

@@ -172,7 +172,7 @@ def test_history_survives_a_restart_of_the_server(lab: Page) -> None:
 def test_history_takes_a_chat_s_figures_from_its_events(lab: Page) -> None:
     """First-token time and speed are points of the moment; without a chat there is none."""
     first = {"type": "chat.first_token", "time": 100.5, "data": {"seconds": 0.7}}
-    end = {"type": "chat.finished", "time": 100.5, "data": {"seconds": 2.7, "first_token": 0.7, "tokens": 101}}
+    end = {"type": "chat.finished", "time": 100.5, "data": {"stream_tokens": 100, "stream_seconds": 2.0}}
     old = {"type": "chat.first_token", "time": 10.0, "data": {"seconds": 99}}
     got = lab.evaluate(HISTORY, {"end": 100.0, "adds": [[100.5, 1, 0, [old, first, end]], [101.5, 1, 0]]})
 

@@ -33,6 +33,15 @@ def test_quantiles_are_within_the_stated_error(values: list[float]) -> None:
         assert abs(found - true) <= RELATIVE_ERROR * true * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("value", [29.6, 0.0213, 1e-9, 1e9])
+def test_a_single_value_is_told_as_it_is(value: float) -> None:
+    """After the first chat its speed is one figure: the chat's own."""
+    histogram = LogHistogram()
+    histogram.record(value)
+
+    assert quantiles(histogram, (0.5, 0.99)) == [value, value]
+
+
 def test_the_stated_error_is_what_was_promised() -> None:
     """The design promises 5 %; the constant that is documented must not drift above it."""
     assert RELATIVE_ERROR <= 0.05
