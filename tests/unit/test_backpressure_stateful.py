@@ -17,11 +17,42 @@ from backend.backpressure import (
     QueueClosed,
     QueueEmpty,
     QueueFull,
+    RoomMaker,
     ThrottlePlan,
 )
 from tests.support.manual_time import ManualTime, turns
 
 Item = tuple[str, int]
+
+
+class WatchedRoom(RoomMaker[Item]):
+    """Layer 3, that makes sure of each of its steps: only where there is no room, and never a newer item."""
+
+    def __init__(self, queue: BoundedQueue[Item], *, always: bool, **kwargs: Any) -> None:
+        super().__init__(queue.buffer, **kwargs)
+        self._queue = queue
+        self._always = always
+
+    @property
+    def _has_room(self) -> bool:
+        queue = self._queue
+        return len(queue.items) + queue.producers.reserved < queue.capacity
+
+    def drop_oldest(self) -> bool:
+        """Nothing is dropped from a queue that has room."""
+        assert not self._has_room
+        return super().drop_oldest()
+
+    def conflate(self, entry: Any) -> bool:
+        """An item is replaced by a newer one, and, unless that is what the queue is for, only if it is full."""
+        before = list(self._buffer.items)
+        done = super().conflate(entry)
+        if done:
+            assert self._always or not self._has_room
+            (replaced,) = [old for old, new in zip(before, self._buffer.items, strict=True) if old is not new]
+            assert replaced[0] == entry[0]
+            assert replaced[1] < entry[1]
+        return done
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -41,7 +72,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.at_once: set[Item] = set()
         self.refused: set[Item] = set()  # the queue said no, or their producer was cancelled
         self.got: list[Item] = []
-        self.puts: dict[asyncio.Task[None], Item] = {}
+        self.puts: dict[asyncio.Task[None], Item | None] = {}  # None: has not begun
         self.gets: list[asyncio.Task[Item]] = []
         self.joins: list[asyncio.Task[None]] = []
 
@@ -49,16 +80,22 @@ class QueueMachine(RuleBasedStateMachine):
         capacity=st.integers(1, 6), throttled=st.booleans(), always=st.booleans(), patience=st.sampled_from([0, 5])
     )
     def start(self, capacity: int, throttled: bool, always: bool, patience: float) -> None:
+        hooks: dict[str, Any] = {
+            "key": lambda item: item[0] if item[0].islower() else None,
+            "essential": lambda item: item[0].isupper(),
+        }
         self.queue: BoundedQueue[Item] = BoundedQueue(
             capacity,
             put_timeout=patience,
             throttle=ThrottlePlan() if throttled else UNTHROTTLED,
             conflate="always" if always else "full",
-            key=lambda item: item[0] if item[0].islower() else None,
-            essential=lambda item: item[0].isupper(),
             clock=self.time,
             sleep=self.time.sleep,
+            **hooks,
         )
+        self.queue.room = WatchedRoom(self.queue, always=always, **hooks)
+        if always:
+            self.queue.room.wake_up()
 
     def new_item(self, letter: str) -> Item:
         self.number += 1
@@ -73,6 +110,8 @@ class QueueMachine(RuleBasedStateMachine):
         for task, item in list(self.puts.items()):
             if task.done():
                 del self.puts[task]
+                if item is None:
+                    continue
                 self.unsure.discard(item)
                 if task.cancelled() or isinstance(task.exception(), QueueClosed):
                     self.refused.add(item)
@@ -91,9 +130,16 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(letter=letters)
     def put(self, letter: str) -> None:
+        self.puts[self.loop.create_task(self.produce(letter))] = None
+
+    async def produce(self, letter: str) -> None:
+        """Numbers are given in the order in which the items come to the queue."""
         item = self.new_item(letter)
         self.unsure.add(item)
-        self.puts[self.loop.create_task(self.queue.put(item))] = item
+        task = asyncio.current_task()
+        assert task is not None
+        self.puts[task] = item
+        await self.queue.put(item)
 
     @rule(letter=letters)
     def put_nowait(self, letter: str) -> None:
@@ -213,9 +259,11 @@ class QueueMachine(RuleBasedStateMachine):
         assert not self.refused & set(here)
         assert set(here) <= self.accepted | self.unsure
         gone = self.accepted - set(here)
+        latest = {max(item for item in self.accepted if item[0] == key) for key, _ in self.accepted if key.islower()}
         figures = self.queue.statistics()
         in_hand = figures.taken - len(self.got) - len(ended)  # taken by a task that has not ended yet
         assert len(gone) <= figures.dropped + figures.conflated + in_hand
+        assert len(gone & latest) <= figures.dropped + in_hand, "the newest of a key is not conflated"
         if not figures.closed:
             assert not [item for item in gone if item[0].isupper()] or in_hand
 
@@ -226,6 +274,19 @@ class QueueMachine(RuleBasedStateMachine):
             inside = [e.item if isinstance(e, Marked) else e for e in self.queue.items]
             order = [item[1] for item in inside if item in self.at_once and item[0].isupper()]
             assert sorted(order) == order
+
+    @invariant()
+    def of_one_key_a_newer_item_is_never_before_an_older_one(self) -> None:
+        """Neither in the queue, nor among what was taken from it before."""
+        if not hasattr(self, "queue"):
+            return
+        self.collect()
+        inside = [e.item if isinstance(e, Marked) else e for e in self.queue.items]
+        for key in "ab":
+            numbers = [number for letter, number in inside if letter == key]
+            taken = [number for letter, number in self.got if letter == key]
+            assert sorted(numbers) == numbers
+            assert not numbers or max(taken, default=0) < numbers[0]
 
     def teardown(self) -> None:
         tasks: list[asyncio.Task[Any]] = [*self.puts, *self.gets, *self.joins]
