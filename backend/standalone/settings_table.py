@@ -1,4 +1,4 @@
-"""`python -m backend.standalone.settings_table` writes the table of settings into both READMEs.
+"""`python -m backend.standalone.settings_table` writes the table of settings into docs/, in both languages.
 
 The tables come from `settings.describe()`; a test compares them with what stands in the files.
 """
@@ -15,20 +15,20 @@ from ..settings import describe
 ROOT: Final = Path(__file__).parents[2]
 BEGIN: Final = "<!-- settings: made by `python -m backend.standalone.settings_table` -->"
 END: Final = "<!-- end of settings -->"
-FILES: Final[Mapping[str, str]] = {"README.md": "en", "README.zh.md": "zh"}
+FILES: Final[Mapping[str, str]] = {"docs/settings.md": "en", "docs/settings.zh.md": "zh"}
 _HEADS: Final[Mapping[str, str]] = {
     "en": "| variable | default | allowed | meaning |",
     "zh": "| 变量 | 默认值 | 允许值 | 含义 |",
 }
 CHINESE: Final[Mapping[str, str]] = {
-    "enabled": "关闭后不再包装 Copilot 的任何部分。",
-    "queue_size": "队列或邮箱能容纳的项目数。",
+    "enabled": "关闭后不接管 Copilot 的任何部分。",
+    "queue_size": "队列或订阅者的消息队列能容纳的项目数。",
     "put_timeout": "队列满时，生产者最多等待多久。",
     "updates_per_second": "侧边栏每秒最多收到的更新次数。",
     "update_bytes_per_second": "每秒最多发送的累计文本字节数。",
-    "first_token_timeout": "首个 token 之前允许的沉默，随提示变长而增加。0：不限。",
-    "first_token_per_1000_chars": "提示每 1,000 个字符，首个 token 的时限增加多少秒。",
-    "stall_timeout": "回答的两个字节之间允许的沉默。0：不限。",
+    "first_token_timeout": "首个 token 的最长等待时间，随提示词变长而增加。0：不限。",
+    "first_token_per_1000_chars": "提示词每 1,000 个字符，首个 token 的最长等待时间增加多少秒。",
+    "stall_timeout": "回答中途没有任何数据时的最长等待时间。0：不限。",
     "max_retries": "中断的模型调用最多重试几次。",
     "retry_base": "第一次等待的上限，之后每次加倍。",
     "retry_max": "单次等待的上限（Retry-After 除外）。",
@@ -36,14 +36,14 @@ CHINESE: Final[Mapping[str, str]] = {
     "breaker_share": "失败调用达到这个比例时断路器打开。",
     "breaker_min_calls": "窗口内至少有这么多次调用，断路器才会打开。",
     "breaker_window": "断路器的统计窗口。",
-    "breaker_open": "断路器打开多久后开始试探。",
-    "breaker_probes": "半开时同时放行的试探次数。",
+    "breaker_open": "断路器打开多久后开始探测。",
+    "breaker_probes": "半开时同时放行的探测次数。",
     "mcp_timeout": "MCP 服务器连接的时限。",
     "mcp_retry": "失联的 MCP 服务器多久之后再试。",
     "mcp_tool_timeout": "MCP 工具的时限。0：由 Copilot 决定。",
     "loop_stall": "事件循环被阻塞超过这个时间就报告。",
     "panel_refresh": "面板两次更新之间的秒数。",
-    "resume_grace": "没有可续读的读者时，对话还保留多久。0：立即停止。",
+    "resume_grace": "没有页面在读、但可以回来续读时，对话还保留多久。0：立即停止。",
     "stream_keep": "已完成的回答保留多久可读。",
     "stream_keep_bytes": "所有已完成的回答合计占用的内存。",
     "expose_text": "允许带有对话文字的事件离开本进程。",

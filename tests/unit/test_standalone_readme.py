@@ -1,4 +1,4 @@
-"""The READMEs: generated parts are current, and what they name exists."""
+"""The READMEs and the tables of settings: generated parts are current, and what they name exists."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 from backend import event_bus
 from backend.settings import describe
 from backend.standalone.settings_table import CHINESE, FILES, ROOT, renewed
+
+READMES = ("README.md", "README.zh.md")
 
 
 @pytest.mark.parametrize(("name", "language"), FILES.items())
@@ -27,21 +29,30 @@ def test_every_setting_has_chinese_text() -> None:
     assert [row["name"] for row in describe()] == list(CHINESE)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*READMES, *FILES])
 def test_links_lead_somewhere(name: str) -> None:
-    """Every relative link and picture in a README is a file of the repository."""
-    text = (ROOT / name).read_text(encoding="utf-8")
+    """Every relative link and picture is a file of the repository."""
+    path = ROOT / name
+    text = path.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) + re.findall(r'src="([^":]+)"', text)
 
     assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_pictures_speak_the_readers_language() -> None:
+    """The panel and the page in the Chinese README are in Chinese."""
+    chinese = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.zh.md").read_text(encoding="utf-8"))
+
+    assert chinese
+    assert [picture for picture in chinese if not picture.endswith("-zh.png")] == []
 
 
 def test_both_languages_give_the_same_commands() -> None:
     """What one README tells the reader to type, the other does, too."""
     english, chinese = (
-        re.findall(r"```(?:sh|bash|python)\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
-        for name in FILES
+        re.findall(r"```(?:sh|bash|powershell|python)\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+        for name in READMES
     )
 
     assert [_code(block) for block in english] == [_code(block) for block in chinese]
