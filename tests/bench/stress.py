@@ -34,8 +34,8 @@ TYPES = ("chat.delta", "chat.finished", "error", "queue.zone")
 # The essential type of those that don't wait: theirs may be lost, if a mailbox holds nothing else.
 NOWAIT_TYPES = ("chat.delta", "nowait.finished", "error", "queue.zone")
 CAPACITY = 64
-# Publishers that have come since: by then an event has been handled, or never will be.
-LONG_AGO = 500
+# When so many publishers have ended since, an event has been handled, or never will be.
+LONG_AGO = 50
 
 
 class Witness:
@@ -60,11 +60,10 @@ class Witness:
         if self.newest.get((event.source, event.type), -1) < event.data["n"]:
             self.not_seen += 1
 
-    def forget(self) -> None:
-        """Forget all but the last publishers: the others have ended."""
-        old = [key for key in self.newest if key[0] != "thread"]
-        for key in old[: -LONG_AGO * len(TYPES)]:
-            del self.newest[key]
+    def forget(self, source: str) -> None:
+        """That publisher has ended."""
+        for type_ in {*TYPES, *NOWAIT_TYPES}:
+            self.newest.pop((source, type_), None)
 
 
 class Stress:
@@ -84,7 +83,8 @@ class Stress:
         self.boxes = [Witness(f"mailbox {number}") for number in range(3)]
         self.stream = Witness("stream")
         self.published = self.cancelled = self.failures = self.threaded = self.sources = self.in_hand = 0
-        self.unsure: deque[tuple[int, Event]] = deque()  # with the number of its publisher
+        self.unsure: dict[str, Event] = {}  # what a cancelled publisher had in its hands
+        self.ended: deque[str] = deque()
         self.blocks: list[int] = []
 
     @property
@@ -153,7 +153,7 @@ class Stress:
                     await self.bus.publish_many([event])
             except asyncio.CancelledError:
                 self.in_hand += 1
-                self.unsure.append((self.sources, event))
+                self.unsure[source] = event
                 raise
 
     async def publishers(self) -> None:
@@ -161,9 +161,11 @@ class Stress:
         running: set[asyncio.Task[None]] = set()
         while self.running:
             self.sources += 1
-            task = asyncio.create_task(self.publish(f"p{self.sources}", self.random.randrange(1, 300)))
+            source = f"p{self.sources}"
+            task = asyncio.create_task(self.publish(source, self.random.randrange(1, 300)))
             running.add(task)
             task.add_done_callback(running.discard)
+            task.add_done_callback(lambda _, source=source: self.ended.append(source))  # type: ignore[misc]
             await asyncio.sleep(self.random.random() * 0.002)
             if self.random.random() < 0.33 and running:
                 self.random.choice(list(running)).cancel()
@@ -220,18 +222,19 @@ class Stress:
         pause = max(0.1, (self.end - time.monotonic()) / 12)
         while self.running:
             await asyncio.sleep(pause)
-            self.look_for_unsure(self.sources - LONG_AGO // 2)
-            for witness in (self.plain, *self.boxes, self.stream):
-                witness.forget()
+            self.forget(LONG_AGO)
             gc.collect()
             self.blocks.append(sys.getallocatedblocks())
 
-    def look_for_unsure(self, until: int) -> None:
-        """Who has seen the events that were in the hands of publishers that were cancelled before that one came?"""
-        while self.unsure and self.unsure[0][0] < until:
-            _, event = self.unsure.popleft()
-            for witness in (*self.boxes, self.stream):
-                witness.look_for(event)
+    def forget(self, but: int) -> None:
+        """Close the books of all publishers that have ended, but for the last ones."""
+        while len(self.ended) > but:
+            source = self.ended.popleft()
+            event = self.unsure.pop(source, None)
+            for witness in (self.plain, *self.boxes, self.stream):
+                if event is not None:
+                    witness.look_for(event)
+                witness.forget(source)
 
     # -- the books ---------------------------------------------------------------------------------
 
@@ -252,7 +255,7 @@ class Stress:
         rows = {row["name"]: row for row in figures["queues"]}
         await self.bus.aclose()
         await asyncio.wait_for(reader, 30)
-        self.look_for_unsure(self.sources + 1)
+        self.forget(0)
         self.reckon(figures, rows)
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if left:
