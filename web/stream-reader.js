@@ -21,6 +21,10 @@ const GIVE_UP_MS = 600_000;
 /** After a WebSocket that could not be opened, HTTP is used for this long. */
 const AVOID_MS = 60_000;
 const CANCEL_TRIES = 4;
+/** What a gateway says that has waited long enough; the server behind it may be at work all the same. */
+const GATEWAY = new Set([502, 503, 504, 524]);
+/** Refusals that may pass. */
+const LATER = new Set([408, 425, 429]);
 /** A frame of the protocol; a longer question goes over HTTP. */
 const LONGEST_FRAME = 7_500_000;
 const encoder = new TextEncoder();
@@ -30,12 +34,21 @@ let avoidedUntil = 0;
 export class AnswerLost extends TypeError {}
 
 /**
+ * @typedef {object} Question
+ * @property {string} path
+ * @property {string} url
+ * @property {Record<string, string>} headers
+ * @property {string} body
+ * @property {RequestInit} [init]  what else the request is to be made with, over HTTP
+ */
+
+/**
  * @typedef {object} ReaderOptions
  * @property {typeof fetch} fetch  the browser's own
  * @property {string} base  where the server's routes begin, ending in `/api`
  * @property {string} id
  * @property {string} session
- * @property {{ path: string, url: string, headers: Record<string, string>, body: string } | null} question  null: read only
+ * @property {Question | null} question  null: read only
  * @property {boolean} [socket]  whether a WebSocket may be tried
  */
 
@@ -59,7 +72,8 @@ export class StreamReader extends EventTarget {
     this._life = new AbortController();
     this._wake = () => {};
     this._failures = 0;
-    this._progress = Date.now();
+    /** Since when there have been failures only. */
+    this._failing = 0;
   }
 
   /** Read to the end; call it once. Never rejects: see `error`. */
@@ -135,18 +149,21 @@ export class StreamReader extends EventTarget {
 
   /** @param {Frame | unknown[]} frame */
   _take(frame) {
-    this._failures = 0;
-    this._progress = Date.now();
     const { seq } = this.answer;
     const back = this.lost;
     this.lost = false;
     this.answer.take(frame);
-    if (back || this.answer.seq !== seq) this.dispatchEvent(new Event("change"));
+    const more = this.answer.seq !== seq;
+    // A beat shows that the connection has lasted. That the server says its state shows nothing: the next bytes may
+    // break it, each time.
+    if (more || ("type" in frame && (frame.type === "beat" || frame.type === "pong"))) this._failures = 0;
+    if (back || more) this.dispatchEvent(new Event("change"));
   }
 
   /** Wait before the next try: longer each time, and never as long as others that lost the same server. */
   async _pause() {
-    if (Date.now() - this._progress > GIVE_UP_MS) throw new AnswerLost("The connection to ComfyUI did not come back.");
+    if (this._failures === 0) this._failing = Date.now();
+    if (Date.now() - this._failing > GIVE_UP_MS) throw new AnswerLost("The connection to ComfyUI did not come back.");
     const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this._failures);
     this._failures += 1;
     this.lost = true;
@@ -164,8 +181,8 @@ export class StreamReader extends EventTarget {
 
   async _overHttp() {
     if (this.asked) {
-      const known = await this._resume();
-      if (known || this._over) return;
+      const found = await this._resume();
+      if (found !== "unknown" || this._over) return;
       // The server has never heard of it: the question got lost on its way.
       if (this.answer.seq > 0 || this.options.question === null) {
         throw new AnswerLost("ComfyUI does not know this answer any more; it may have been started anew.");
@@ -180,35 +197,67 @@ export class StreamReader extends EventTarget {
     this.asked = true;
     const headers = { ...question.headers, [STREAM]: id, [MODE]: "frames" };
     const watch = this._watch();
+    // A question may be long in sending, so silence says nothing before the answer begins. But if the server has the
+    // question, it is read beside, and this request may be a dead one.
+    /** @type {Promise<unknown> | null} */
+    let beside = null;
+    const probe = setInterval(() => {
+      beside ??= this._resume(watch.abort).catch(() => undefined).then(() => void (beside = null));
+    }, SILENCE_MS);
     try {
-      const response = await fetch(question.url, { method: "POST", headers, body: question.body, signal: watch.signal });
+      const init = { ...question.init, method: "POST", headers, body: question.body, signal: watch.signal };
+      const response = await fetch(question.url, init);
+      clearInterval(probe);
       if (response.headers.get(STREAM) === "frames" && response.body) await this._read(response.body, watch);
-      else if (response.status !== 409) {
+      else if (response.status !== 409 && !(GATEWAY.has(response.status) && (await this._runsBehind()))) {
         this.foreign = response;
         watch.keep();
       }
+    } finally {
+      clearInterval(probe);
+      watch.stop();
+      await beside;
+    }
+  }
+
+  /**
+   * Read what is missing. "later": the server cannot say now; "unknown": it does not know the stream.
+   * @param {() => void} [known]  called when it does
+   */
+  async _resume(known) {
+    const query = new URLSearchParams({ after: String(this.answer.seq), session: this.options.session });
+    const watch = this._watch();
+    watch.alive();
+    try {
+      const response = await this.options.fetch(`${this._url}?${query}`, { signal: watch.signal, cache: "no-store" });
+      const { status } = response;
+      if (status === 404) return "unknown";
+      if (status === 410) throw new AnswerLost("This answer is no longer kept.");
+      if (status >= 400 && status < 500 && !LATER.has(status)) {
+        throw new AnswerLost(`ComfyUI does not give this answer (HTTP ${status}).`);
+      }
+      if (!response.ok || !response.body) return "later";
+      known?.();
+      await this._read(response.body, watch);
+      return "read";
     } finally {
       watch.stop();
     }
   }
 
-  /** Read what is missing; false if the server does not know the stream. */
-  async _resume() {
-    const query = new URLSearchParams({ after: String(this.answer.seq), session: this.options.session });
-    const watch = this._watch();
+  /** Whether the answer runs although a gateway has given up on it; what there is of it is read then. */
+  async _runsBehind() {
+    const { seq } = this.answer;
     try {
-      const response = await this.options.fetch(`${this._url}?${query}`, { signal: watch.signal, cache: "no-store" });
-      if (response.status === 404) return false;
-      if (response.status === 410) throw new AnswerLost("This answer is no longer kept.");
-      if (response.ok && response.body) await this._read(response.body, watch);
-      return true;
-    } finally {
-      watch.stop();
+      return (await this._resume()) === "read";
+    } catch {
+      return this.answer.seq > seq; // broken again, but there
     }
   }
 
   /** @param {ReadableStream<Uint8Array>} body @param {ReturnType<StreamReader["_watch"]>} watch */
   async _read(body, watch) {
+    watch.alive();
     for await (const frame of framesOf(body, (bytes) => (this.bytes += bytes))) {
       watch.alive();
       this._take(frame);
@@ -216,14 +265,16 @@ export class StreamReader extends EventTarget {
     }
   }
 
-  /** Aborts a request after a silence that is no longer normal: a dead connection does not say so. */
+  /** Aborts a request after a silence that is no longer normal: a dead connection does not say so. Starts with `alive`. */
   _watch() {
     const dead = new AbortController();
     const abort = () => dead.abort();
     this._life.signal.addEventListener("abort", abort);
-    let timer = setTimeout(abort, SILENCE_MS);
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
     return {
       signal: dead.signal,
+      abort,
       alive() {
         clearTimeout(timer);
         timer = setTimeout(abort, SILENCE_MS);
@@ -247,7 +298,13 @@ export class StreamReader extends EventTarget {
       const life = new AbortController();
       const { signal } = life;
       let heard = Date.now();
-      let silence = OPEN_MS;
+      let opened = false;
+      let pinged = 0; // when the ping was sent that nothing has followed yet
+      let unsent = 0;
+      const hear = () => {
+        heard = Date.now();
+        pinged = 0;
+      };
       const done = () => {
         if (signal.aborted) return;
         life.abort();
@@ -257,32 +314,45 @@ export class StreamReader extends EventTarget {
       };
       /** @param {Record<string, unknown>} frame */
       const send = (frame) => socket.send(JSON.stringify({ stream: id, ...frame }));
+      const avoid = () => {
+        avoidedUntil = Date.now() + AVOID_MS;
+        done();
+      };
       const timer = setInterval(() => {
-        if (Date.now() - heard > silence) {
-          if (silence === OPEN_MS) avoidedUntil = Date.now() + AVOID_MS;
-          done();
-        } else if (socket.readyState === WebSocket.OPEN && Date.now() - heard > PING_MS) send({ type: "ping" });
+        const now = Date.now();
+        if (socket.bufferedAmount < unsent) hear(); // the question is on its way up
+        unsent = socket.bufferedAmount;
+        if (!opened) {
+          if (now - heard > OPEN_MS) avoid();
+        } else if (pinged) {
+          if (now - heard > SILENCE_MS && now - pinged > PING_MS) done();
+        } else if (now - heard > PING_MS) {
+          // A hidden tab looks once a minute: nobody is dead who has not been asked.
+          pinged = now;
+          send({ type: "ping" });
+        }
       }, 1_000);
       this._life.signal.addEventListener("abort", done, { signal });
       socket.addEventListener("open", () => {
-        heard = Date.now();
-        silence = SILENCE_MS;
+        hear();
+        opened = true;
         if (!this.asked && question) {
           this.asked = true;
           send({ type: "invoke", path: question.path, headers: question.headers, body: JSON.parse(question.body) });
         } else send({ type: "read", after: this.answer.seq });
       }, { signal });
       socket.addEventListener("message", (event) => {
-        heard = Date.now();
+        hear();
         this.bytes += encoder.encode(event.data).length;
         const frame = JSON.parse(event.data);
-        if (frame.type === "state" && frame.state !== "running" && frame.state !== "finished") done(); // HTTP says why
-        else if (Array.isArray(frame) || frame.stream === id) this._take(frame);
+        if (frame.type === "state" && frame.state === "refused") avoid(); // the next one would be, too
+        else if (frame.type === "state" && frame.state !== "running" && frame.state !== "finished") done(); // HTTP says why
+        else if (Array.isArray(frame) || frame.stream === id || frame.type === "pong") this._take(frame);
         if (this._over) done();
       }, { signal });
       socket.addEventListener("close", () => {
-        if (silence === OPEN_MS) avoidedUntil = Date.now() + AVOID_MS;
-        done();
+        if (opened) done();
+        else avoid();
       }, { signal });
     });
   }
