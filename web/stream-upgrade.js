@@ -10,6 +10,8 @@ import { newStreamId, StreamReader } from "./stream-reader.js";
 
 const CHAT = "/api/chat/invoke";
 const NO_BODY = new Set([101, 103, 204, 205, 304]);
+/** What a request of a WebSocket can hold; with any other option the request goes over HTTP, where the option holds. */
+const PLAIN = new Set(["method", "headers", "body", "signal"]);
 const encoder = new TextEncoder();
 
 /**
@@ -33,7 +35,8 @@ export function upgradeChats(target, { transport, kept }) {
     const again = () => plain.call(target, input, init);
     let reader;
     try {
-      reader = new StreamReader({ ...question, fetch: plain.bind(target), id: newStreamId(), socket: transport() !== "http" });
+      const socket = transport() !== "http" && Object.keys(init ?? {}).every((option) => PLAIN.has(option));
+      reader = new StreamReader({ ...question, fetch: plain.bind(target), id: newStreamId(), socket });
     } catch {
       return again(); // nothing has been asked yet
     }
@@ -62,7 +65,7 @@ export function questionOf(target, input, init) {
     if (typeof session !== "string" || !session || session.length > 200) return null;
     const headers = Object.fromEntries(new Headers(init.headers).entries());
     const base = `${url.origin}${url.pathname.slice(0, -CHAT.length)}/api`;
-    return { base, session, question: { path: CHAT, url: url.href, headers, body: init.body } };
+    return { base, session, question: { path: CHAT, url: url.href, headers, body: init.body, init } };
   } catch {
     return null; // not Copilot's: the browser says what is wrong with it
   }
@@ -113,9 +116,9 @@ function answerOf(reader, signal, kept, again) {
     const begin = () => {
       if (begun || !answer.head) return;
       begun = true;
-      const { status, headers } = answer.head;
-      const without = NO_BODY.has(status);
-      resolve(new Response(without ? null : body, { status: status < 200 ? 200 : status, headers }));
+      const without = NO_BODY.has(answer.head.status);
+      resolve(responseOf(answer.head, without ? null : body, options.question?.url ?? ""));
+      if (without) end();
     };
     reader.addEventListener("change", () => {
       begin();
@@ -144,4 +147,24 @@ function answerOf(reader, signal, kept, again) {
     kept.remember({ id: options.id, session: options.session, base: options.base });
     void reader.run();
   });
+}
+
+/**
+ * @param {{ status: number, headers: Record<string, string> }} head
+ * @param {ReadableStream<Uint8Array> | null} body
+ * @param {string} url
+ */
+function responseOf({ status, headers }, body, url) {
+  const shown = new Headers();
+  for (const [name, value] of Object.entries(headers)) {
+    try {
+      shown.append(name, value);
+    } catch {
+      // A server may send what no page may make, such as a value that is not Latin-1: the others count.
+    }
+  }
+  const valid = status >= 200 && status <= 599 ? status : 200;
+  const response = new Response(body, { status: valid, statusText: valid === 200 ? "OK" : "", headers: shown });
+  Object.defineProperty(response, "url", { value: url.split("#", 1)[0] });
+  return response;
 }
