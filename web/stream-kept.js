@@ -7,6 +7,7 @@
 import { StreamReader } from "./stream-reader.js";
 
 const KEY = "copilotPulse.streams";
+const CHANNEL = "copilotPulse.streams";
 const MANY = 8;
 const OLDEST_MS = 24 * 3_600_000;
 
@@ -16,30 +17,38 @@ const OLDEST_MS = 24 * 3_600_000;
 
 /** Fires "change" when an answer from before the reload has grown or ended, and "ended" for each that has ended. */
 export class KeptStreams extends EventTarget {
-  /** @param {{ storage?: Storage | null, fetch?: typeof fetch }} [options] */
+  /** Make it before the first chat. @param {{ storage?: Storage | null, fetch?: typeof fetch }} [options] */
   constructor({ storage = ownStorage(), fetch = globalThis.fetch.bind(globalThis) } = {}) {
     super();
     this._storage = storage;
     this._fetch = fetch;
+    this._before = this._read();
+    this._since = Date.now() + Math.random();
+    /** Answers that this page has asked for. @type {Set<string>} */
+    this._mine = new Set();
+    this._channel = typeof BroadcastChannel === "function" ? new BroadcastChannel(CHANNEL) : null;
+    this._channel?.addEventListener("message", ({ data }) => this._heard(data));
     /** @type {Map<string, { answer: AwayAnswer, reader: StreamReader }>} */
     this._away = new Map();
   }
 
   /** Note an answer that begins. @param {Kept} kept */
   remember(kept) {
+    this._mine.add(kept.id);
     this._write([...this._read(), { ...kept, started: Date.now() }].slice(-MANY));
   }
 
   /** The page has all of an answer. @param {string} id */
   forget(id) {
+    this._mine.delete(id);
     const rows = this._read();
     const left = rows.filter((row) => row.id !== id);
     if (left.length !== rows.length) this._write(left);
   }
 
-  /** Go on reading what ran when the page was last here. Call it once, before the first chat. */
+  /** Go on reading what ran when the page was last here. Call it once. */
   resume() {
-    for (const row of this._read()) {
+    for (const row of this._before) {
       const started = row.started ?? 0;
       if (Date.now() - started > OLDEST_MS || typeof row.id !== "string" || typeof row.session !== "string") {
         this.forget(row.id);
@@ -47,6 +56,7 @@ export class KeptStreams extends EventTarget {
       }
       this._follow(row, started);
     }
+    if (this._away.size) this._channel?.postMessage({ whose: [...this._away.keys()], since: this._since });
   }
 
   /** Answers from before the reload, the newest first. @returns {AwayAnswer[]} */
@@ -62,6 +72,24 @@ export class KeptStreams extends EventTarget {
     this.forget(id);
     entry.reader.cancel();
     this.dispatchEvent(new Event("change"));
+  }
+
+  /**
+   * A tab that was duplicated has a copy of the other one's storage, though that one is there and reads on: whoever
+   * has asked for an answer, or has followed it for longer, keeps it.
+   * @param {{ whose?: string[], since?: number, mine?: string[] }} message
+   */
+  _heard({ whose, since, mine }) {
+    const ours = whose?.filter((id) => this._mine.has(id) || (this._away.has(id) && this._since < Number(since)));
+    if (ours?.length) this._channel?.postMessage({ mine: ours });
+    for (const id of mine ?? []) {
+      const entry = this._away.get(id);
+      if (!entry) continue;
+      this._away.delete(id);
+      this.forget(id);
+      entry.reader.leave();
+      this.dispatchEvent(new Event("change"));
+    }
   }
 
   /** @param {Kept} row @param {number} started */
