@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import bus_report
-from tests.bench.bus_peers import BOX, CLEANUPS, PLAIN, SHAPES, Handlers, Slice
+from tests.bench.bus_peers import BOX, CLEANUPS, PLAIN, SHAPES, SIZES, Handlers, Slice
 from tests.bench.bus_workloads import WORKLOADS
 from tests.bench.page import write_section
 
@@ -58,7 +58,7 @@ async def sized(run: Slice) -> int:
 
 async def side_by_side(peers: dict[str, Slice], reference: str, rounds: int, progress: str) -> Rows:
     """ns per event of each peer, and its ratio to `reference`; medians of the rounds."""
-    sizes = {name: await sized(run) for name, run in peers.items()}
+    sizes = {name: SIZES[name] if name in SIZES else await sized(run) for name, run in peers.items()}
     results: dict[str, list[float]] = {name: [] for name in peers}
     order = list(peers)
     for number in range(rounds):

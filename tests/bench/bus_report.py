@@ -38,8 +38,8 @@ def targets(results: Mapping[str, Any]) -> str:
         ("... and ahead of every peer: the best of them", "more", f"{others:.2f}"),
         ("ten plain handlers, × bare call", "≤ 1.15", f"{ten['this bus']['ratio']:.2f}"),
         ("bounded mailbox, × asyncio.Queue", "≤ 0.65", f"{box['this bus']['ratio']:.2f}"),
-        ("publish to a plain handler, p99 beyond the timer's", "< 1,000 ns", f"{over_timer:,.0f} ns"),
-        ("publish to a mailbox, p99 beyond the timer's", "< 1,000 ns", f"{box_over_timer:,.0f} ns"),
+        ("publish to a plain handler, p99 beyond the timer's, best round", "< 1,000 ns", f"{over_timer:,.0f} ns"),
+        ("publish to a mailbox, p99 beyond the timer's, best round", "< 1,000 ns", f"{box_over_timer:,.0f} ns"),
         ("lost by a publisher that waits for room, p50 / p95", "≤ 300 µs", _waits(results["stall"]["for room"])),
         ("lost by a publisher that is throttled, p50 / p95", "≤ 300 µs", _waits(results["stall"]["throttled"])),
         ("bytes per queued event", "≤ 200", f"{results['memory']['this bus']['bytes']:.0f}"),
@@ -89,7 +89,12 @@ def report(results: Mapping[str, Any]) -> str:
             (name, *(f"{row[p]:,.0f}" for p in ("p50", "p90", "p99")), "")
             for name, row in results["latency"].items()
         ]
-        parts += ["### How long `await publish(event)` takes, ns\n", table(("", "p50", "p90", "p99", ""), rows) + "\n"]
+        parts += [
+            "### How long `await publish(event)` takes, ns\n",
+            table(("", "p50", "p90", "p99", ""), rows) + "\n",
+            "Wall time, for one call is too short for the processor's clock; so each figure is that of the best round: "
+            "whatever else runs on the machine only adds to it.\n",
+        ]
     if "stall" in results:
         rows = [
             (name, f"{row['share']:.2%}", f"{row['p50']:,.0f}", f"{row['p95']:,.0f}", "")
@@ -101,7 +106,12 @@ def report(results: Mapping[str, Any]) -> str:
         ]
     if "memory" in results:
         rows = [(_bold(name), f"{row['bytes']:.0f}", "") for name, row in results["memory"].items()]
-        parts += ["### Bytes per queued event, data shared\n", table(("", "bytes", ""), rows) + "\n"]
+        parts += [
+            "### Bytes per queued event, data shared\n",
+            table(("", "bytes", ""), rows) + "\n",
+            "Without keys. With `conflate` set, a mailbox that is full has an index of the keys in it, until it leaves "
+            "the last zone.\n",
+        ]
     if "subscriptions" in results:
         rows = [
             (name, f"{row['ns']:,.0f}", f"{row['ratio']:.2f}", "")
@@ -135,8 +145,9 @@ def report(results: Mapping[str, Any]) -> str:
         parts += [
             "### Ten subscribers that take 20 ms, beside a fast one\n",
             table(("", "events", "fast one got", "its lag p50, µs", "p99", "published/s", ""), rows) + "\n",
-            "`publish` slows its publisher down to what the slow ones bear, and none is lost; the fast one gets each "
-            "event at once all the same. `publish_nowait` doesn't wait: what the slow ones cannot take is dropped.\n",
+            "`publish` is slowed down by the ten, whose mailboxes are between 30 and 70 % full here (so none has "
+            "anything to lose yet); the fast one gets each event at once all the same. `publish_nowait` doesn't wait: "
+            "what the slow ones cannot take is dropped.\n",
         ]
     return "\n".join([*parts, READING])
 
