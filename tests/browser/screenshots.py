@@ -159,8 +159,9 @@ def main() -> int:
         world = World(Path(folder) / "run", frontend=frontend, llm_port=free_port(OLLAMA))
         browser = launch(playwright)
         try:
-            size = {"width": 1280, "height": 1900}
-            context = browser.new_context(viewport=size, locale="en-US", device_scale_factor=2)
+            context = browser.new_context(
+                viewport={"width": 1280, "height": 1900}, locale="en-US", device_scale_factor=2
+            )
             context.set_default_timeout(60_000)
             page = context.new_page()
             enter(page, world.url)
