@@ -173,7 +173,7 @@ def test_an_answer_that_the_panel_stops_is_not_told_as_whole(page: Page) -> None
 
 def test_a_retry_is_told_of_the_answer_that_had_it(context: BrowserContext) -> None:
     """The monitor's news come late: the next answer must not count the retries of the one before."""
-    program = Program(COPILOT_PULSE_PANEL_REFRESH="3")
+    program = Program(COPILOT_PULSE_PANEL_REFRESH="10")
     try:
         page = context.new_page()
         page.goto(program.url)
