@@ -296,6 +296,8 @@ async def test_an_older_item_does_not_come_after_a_newer_one_that_was_taken() ->
     tasks = [asyncio.create_task(queue.put(item, key="k")) for item in ("old", "older than new")]
     await turns()
     assert queue.offer("new", key="k")
+    await turns()
+    assert all(task.done() for task in tasks), "there is nothing to wait for any more"
     assert "new" == queue.get_nowait()
     await asyncio.gather(*tasks)
 
