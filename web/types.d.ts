@@ -68,6 +68,8 @@ export interface McpRow {
   server: string;
   host?: string;
   state: "up" | "down" | "connecting" | "unknown";
+  /** A server that is down is asked again right now. */
+  probing?: boolean;
   tools?: number;
   retry_in?: number | null;
   reason?: string;

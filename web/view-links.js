@@ -106,7 +106,8 @@ function mcpRow(row, { t, format, service }) {
   const down = row.state === "down";
   const notes = [];
   if (row.state === "up" && row.tools !== undefined) notes.push(t("links.tools", { n: row.tools }));
-  if (down && row.retry_in) notes.push(t("links.retryIn", { wait: format.duration(Math.ceil(row.retry_in)) }));
+  if (down && row.probing) notes.push(t("links.trying"));
+  else if (down && row.retry_in) notes.push(t("links.retryIn", { wait: format.duration(Math.ceil(row.retry_in)) }));
   if (down && row.reason) notes.push(row.reason);
   return {
     key: row.server,

@@ -180,6 +180,16 @@ def test_chats_of_one_model_differ(fake: FakePulse, open_page: OpenPage) -> None
     assert "Debug run" in whole[2]
 
 
+def test_a_server_that_is_tried_again_says_so(fake: FakePulse, open_page: OpenPage) -> None:
+    """While a server that is down is asked again its row says that, and no longer when."""
+    fake.change = lambda snapshot: snapshot["mcp"][0].update(probing=True)
+    page = show(fake, open_page, "failing")
+    row = page.locator(".cpulse-links .cpulse-row", has_text="mcp.example.com")
+
+    expect(row).to_contain_text("trying …")
+    expect(row).not_to_contain_text("next try")
+
+
 def test_retry_now(fake: FakePulse, open_page: OpenPage) -> None:
     """A dead MCP server and a paused model server can be tried at once; those that work have no button."""
     page = show(fake, open_page, "failing")
