@@ -148,7 +148,6 @@ class Mailbox:
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._late = False
         self._sleeper = None
-        self.queue.buffer.stop()
         # A task object rather than create_task(): an eager task factory would run the handler right here,
         # in the middle of the publisher.
         self.task = self._context.run(
@@ -186,7 +185,7 @@ class Mailbox:
         task = cast(_DrainTask, asyncio.current_task())
         buffer, items, popleft, clock = queue.buffer, queue.items, queue.items.popleft, queue.clock
         between, seconds_each = 1, self._slice / MAX_BETWEEN / 4
-        while task is self.task:
+        while True:
             self._begin_slice()
             last = clock()
             while items:
@@ -212,8 +211,6 @@ class Mailbox:
                     # end and wait for this task; if it is not, a new one takes over.
                     self._late = True
                     raise asyncio.CancelledError
-                if task is not self.task:
-                    return
                 now = clock()
                 between = MAX_BETWEEN if now - last < between * seconds_each else 1
                 last = now

@@ -174,6 +174,44 @@ def test_two_loops_in_turn_do_not_share_a_mailboxs_task() -> None:
         loop.close()
 
 
+def test_a_task_left_behind_on_another_loop_ends_without_harm() -> None:
+    """The mailbox is at work on a second loop by then; it still handles one event at a time."""
+    gates: list[asyncio.Event] = []
+
+    async def instead(number: int) -> None:
+        if number == 1:
+            gates.append(asyncio.Event())
+            await gates[0].wait()
+
+    box = Box(instead)
+    first, second = (asyncio.new_event_loop() for _ in range(2))
+
+    async def publish(number: int) -> None:
+        box.publish(number)
+        await turns()
+
+    async def end() -> None:
+        task_of_mailbox().cancel()
+        await turns()
+
+    async def finish() -> None:
+        gates[0].set()
+        await box.bus.join()
+        await box.bus.aclose()
+
+    first.run_until_complete(publish(0))
+    second.run_until_complete(publish(1))
+    first.run_until_complete(end())
+    second.run_until_complete(publish(2))
+    assert [0] == box.got
+    assert 2 == box.size
+    second.run_until_complete(finish())
+    first.close()
+    second.close()
+
+    assert [0, 1, 2] == box.got
+
+
 # -- cancelled by somebody else ---------------------------------------------------------------------
 
 
