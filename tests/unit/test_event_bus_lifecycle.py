@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -98,7 +99,12 @@ def test_events_published_before_the_loop_runs_need_no_further_one(how: str) -> 
 @pytest.mark.parametrize("how", ["nowait", "coroutine", "another loop"])
 async def test_a_mailbox_survives_a_publish_in_the_wrong_thread(how: str) -> None:
     """It is not allowed; the event waits for the next one then, and the mailbox goes on as before."""
-    box = Box()
+    threads: set[int] = set()
+
+    async def instead(number: int) -> None:
+        threads.add(threading.get_ident())
+
+    box = Box(instead)
     box.publish(0)
     await box.bus.join()
     loop = asyncio.get_running_loop()
@@ -122,6 +128,7 @@ async def test_a_mailbox_survives_a_publish_in_the_wrong_thread(how: str) -> Non
     await asyncio.wait_for(box.bus.join(), 5)
 
     assert [0, 1, 2] == box.got
+    assert {threading.get_ident()} == threads
     await box.bus.aclose()
 
 
