@@ -15,6 +15,9 @@ from tests.support.proxy import FaultProxy
 from .conftest import OpenPage
 from .test_standalone_page import ANSWER_MS, Program, finished, send
 
+# Some of them start the program twice, and read an answer that is slow on purpose.
+pytestmark = pytest.mark.timeout(180)
+
 ANSWER = ".message.assistant .body"
 WHOLE = "my connection is closed within a second."
 
