@@ -61,7 +61,7 @@ COMMANDS: Final[Mapping[str, Command]] = dict(
         _command("401", "refuse: the key is wrong (for ever)",
                  "拒绝：密钥错误（一直如此）", fault="status", times=FOREVER, status=401),
         _command("html", "answer with a web page, as a wrong base URL does (for ever)",
-                 "返回一个网页，就像填错了 base URL（一直如此）", fault="html", times=FOREVER),
+                 "返回一个网页，就像填错了 Base URL（一直如此）", fault="html", times=FOREVER),
         _command("truncate", "stop in mid-answer as if nothing were missing",
                  "回答到一半就停下，装作已经说完", fault="truncate", times=1),
         _command("garbage", "send a line that is not JSON",
