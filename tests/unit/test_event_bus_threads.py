@@ -189,11 +189,13 @@ def test_events_from_threads_that_a_dead_loop_left_behind() -> None:
 
     async def first() -> None:
         bus.subscribe("*", lambda e: got.append(e.data["n"]))
-        bus.publish_threadsafe(event(1))
 
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(first())
+    task = loop.create_task(first())
+    task.add_done_callback(lambda _: bus.publish_threadsafe(event(1)))  # in the loop's last turn
+    loop.run_until_complete(task)
     loop.close()
+    assert [] == got
 
     asyncio.run(asyncio.wait_for(bus.join(), 5))
     assert [1] == got
