@@ -48,7 +48,7 @@ def in_repair(page: Page) -> None:
 
 def take(browser: Browser, name: str, locale: str, target: Path) -> None:
     """One picture, of a server of its own."""
-    program = Program(**QUIET)
+    program = Program(0, **QUIET)
     context = browser.new_context(
         viewport={"width": 1280, "height": 800}, device_scale_factor=2, color_scheme="dark", locale=locale
     )
