@@ -11,12 +11,17 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.host import Host
 from tests.support.llm_server import FaultServer
 from tests.support.mcp_server import McpServer, Tool
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("plain", deadline=None)
+hypothesis.settings.load_profile("plain")
 
 
 def pytest_configure(config: pytest.Config) -> None:
