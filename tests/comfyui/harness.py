@@ -15,6 +15,7 @@ By hand, to look at the panel in the real front end, with this work tree linked 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -40,6 +41,8 @@ PYTHON_VARIABLE: Final = "COPILOT_PULSE_COMFY_PYTHON"
 # Generous, for a machine with two busy cores; a boot takes 10 to 20 s.
 BOOT_SECONDS: Final = 300.0
 STOP_SECONDS: Final = 60.0
+AGAIN_SECONDS: Final = 15.0
+STOPPED: Final = "Stopped server"
 
 _POLL: Final = 0.1
 # Of another program, or of no use to a server: not worth copying a hundred times.
@@ -169,7 +172,7 @@ class ComfyUI:
         return self
 
     def stop(self, signal_number: int = signal.SIGINT) -> int | None:
-        """Ask the process to end as Ctrl-C does, kill it after a minute, and give its exit code.
+        """Ask the process to end as Ctrl-C does, again if it does not, kill it after a minute; its exit code.
 
         None if it was never started, so a second call changes nothing. A negative code is the signal that
         ended it: -9 says that it had to be killed.
@@ -177,11 +180,15 @@ class ComfyUI:
         process, self._process = self._process, None
         if process is None:
             return None
-        if process.poll() is None:
-            process.send_signal(signal_number)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
+        end = time.monotonic() + STOP_SECONDS
+        while process.poll() is None:
+            # Once is not always enough: ComfyUI stops by KeyboardInterrupt, and Python drops that one if it
+            # happens to be in the callback of a weak reference.
+            if STOPPED not in self.log:
+                process.send_signal(signal_number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(AGAIN_SECONDS)
+            if time.monotonic() > end and process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if self._log is not None:
