@@ -133,6 +133,7 @@ def test_table_goes_on(panel: Page, fake: FakePulse) -> None:
     fake.push(time=panel.evaluate("pulse.panel.service.history.end") + 1, system=system(5e9))
     expect(top.locator("td")).to_have_text("5 GB")
     panel.locator('input[value="24h"]').check(force=True)
+    memory.scroll_into_view_if_needed()  # it scrolled away to the switch; out of sight nothing is drawn
 
     expect(top.locator("th")).to_have_text(re.compile(r"^\d\d:\d\d$"))
 
