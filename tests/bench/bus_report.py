@@ -67,8 +67,8 @@ def report(results: Mapping[str, Any]) -> str:
     parts = [
         "## Event bus\n",
         f"`python -m tests.bench.bench_bus --rounds {about['rounds']}`, {about['date']}, {about['python']}, "
-        f"{about['system']}, {about['rounds']} rounds. Processor time; every ratio was taken between slices of one round, run in "
-        "changing order, and is the median of the rounds. Every peer builds the same `Event` by keyword (bubus "
+        f"{about['system']}, {about['rounds']} rounds. Processor time; every ratio was taken between slices of one round, "
+        "run in changing order, and is the median of the rounds. Every peer builds the same `Event` by keyword (bubus "
         f"its own). Peers: {versions}.\n",
     ]
     if "guarantees" in results and "plain_1" in results:
