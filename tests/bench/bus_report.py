@@ -67,9 +67,9 @@ def report(results: Mapping[str, Any]) -> str:
     parts = [
         "## Event bus\n",
         f"`python -m tests.bench.bench_bus --rounds {about['rounds']}`, {about['date']}, {about['python']}, "
-        f"{about['system']}, {about['rounds']} rounds. Processor time; every ratio was taken between slices of one round, "
-        "run in changing order, and is the median of the rounds. Every peer builds the same `Event` by keyword (bubus "
-        f"its own). Peers: {versions}.\n",
+        f"{about['system']}, {about['rounds']} rounds. Processor time; every ratio was taken between slices "
+        "of one round, run in changing order, and is the median of the rounds. Every peer builds the same `Event` "
+        f"by keyword (bubus its own). Peers: {versions}.\n",
     ]
     if "guarantees" in results and "plain_1" in results:
         parts += ["### Targets\n", targets(results) + "\n"]
