@@ -26,9 +26,9 @@ from .recovery.errors import (
 )
 from .recovery.kinds import KINDS, KindSpec, Severity
 from .recovery.manager import ErrorContext, RecoveryManager
-from .recovery.policy import RetryInfo, RetryPolicy, retry
 from .recovery.prompts import hold_prompt
 from .recovery.redact import Redactor, redact, redact_value, secret_name
+from .recovery.retry import RetryInfo, RetryPolicy, retry
 
 __all__ = [
     "KINDS",

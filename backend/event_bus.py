@@ -44,19 +44,19 @@ from .backpressure import (
     Sleep,
     ThrottlePlan,
 )
-from .bus_boxes import BoxMaker
-from .bus_event import DONE, Event
-from .bus_failures import Failures, OnError
-from .bus_hooks import Hooks
-from .bus_inbox import Inbox, LoopGoneError, on_loop
-from .bus_pace import Pacer
-from .bus_roster import Roster
-from .bus_routes import CAUGHT, Queue, Route, closed
-from .bus_slow import SlowLane
-from .bus_statistics import figures
-from .bus_stream import EventStream
-from .bus_subscriptions import Subscription, check_pattern, is_async, name_of, weakly
-from .bus_table import RouteTable
+from .bus.boxes import BoxMaker
+from .bus.errors import Failures, OnError
+from .bus.event import DONE, Event
+from .bus.hooks import Hooks
+from .bus.pace import Pacer
+from .bus.roster import Roster
+from .bus.routes import CAUGHT, Queue, Route, closed
+from .bus.statistics import figures
+from .bus.stream import EventStream
+from .bus.subscribers import Subscription, check_pattern, is_async, name_of, weakly
+from .bus.table import RouteTable
+from .bus.threads import Inbox, LoopGoneError, on_loop
+from .bus.waiting import SlowLane
 
 __all__ = ["DONE", "Event", "EventBus", "EventStream", "LoopGoneError", "get_event_bus"]
 
@@ -143,7 +143,7 @@ class EventBus:
         error is never raised here. On a closed bus nothing happens but a count in `statistics()["refused"]`;
         if it closes while this waits for room, that returns, and the event counts as dropped there.
         """
-        # The hot path; routes, and the three cases below, are explained in bus_routes.py.
+        # The hot path; routes, and the three cases below, are explained in bus/routes.py.
         try:
             route = self._routes[event.type]
         except KeyError:

@@ -25,16 +25,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from .events import without_text
-from .metrics.chat_layer import ChatLayer
 from .metrics.checks import builtin
-from .metrics.error_layer import ErrorLayer
-from .metrics.event_layer import EventLayer
 from .metrics.health import Check, Finding, HealthBoard
 from .metrics.histogram import RELATIVE_ERROR
 from .metrics.history import History
-from .metrics.http_layer import HttpLayer
+from .metrics.layers.chat import ChatLayer
+from .metrics.layers.error import ErrorLayer
+from .metrics.layers.event import EventLayer
+from .metrics.layers.http import HttpLayer
+from .metrics.layers.system import Sampler, SystemLayer
 from .metrics.loop_watch import LoopWatch
-from .metrics.system_layer import Sampler, SystemLayer
 
 __all__ = ["RELATIVE_ERROR", "EventLike", "Finding", "Monitor", "SourceNames"]
 

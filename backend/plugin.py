@@ -18,12 +18,12 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from .api.panel import PanelFeed
+from .api.routes import add_routes
 from .copilot.attach import Attachment
-from .http_api import add_routes
-from .http_panel import PanelFeed
 from .monitoring import SourceNames
 from .pulse import Pulse
-from .streams import Streams
+from .streams.routes import Streams
 
 log = logging.getLogger("copilot_pulse")
 

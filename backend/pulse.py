@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from .copilot.chats import Chat, ChatRegistry
+from .chats import Chat, ChatRegistry
 from .copilot.seam import SeamRegistry
 from .error_handling import RecoveryManager
 from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS
 from .monitoring import Monitor, SourceNames
 from .settings import LiveSettings, from_environment
-from .stream_store import StreamStore
+from .streams.store import StreamStore
 
 log = logging.getLogger("copilot_pulse")
 

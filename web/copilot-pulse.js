@@ -6,15 +6,15 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
-import { completeChatRequests } from "./chat-request.js";
-import { comfySettings } from "./comfy-settings.js";
-import { PulseTab, TAB_ID } from "./comfy-tab.js";
-import { copyToClipboard } from "./panel.js";
-import { KeptStreams } from "./stream-kept.js";
-import { TRANSPORT, transportSetting } from "./stream-setting.js";
-import { upgradeChats } from "./stream-upgrade.js";
-import { createTranslate } from "./strings.js";
-import { harmless } from "./verdict.js";
+import { completeChatRequests } from "./streams/request.js";
+import { comfySettings } from "./comfy/settings.js";
+import { PulseTab, TAB_ID } from "./comfy/tab.js";
+import { copyToClipboard } from "./panel/panel.js";
+import { KeptStreams } from "./streams/kept.js";
+import { TRANSPORT, transportSetting } from "./streams/setting.js";
+import { upgradeChats } from "./streams/upgrade.js";
+import { createTranslate } from "./panel/strings.js";
+import { harmless } from "./panel/verdict.js";
 
 /** @typedef {import("./types").Transport} Transport */
 
@@ -79,7 +79,7 @@ const tab = new PulseTab(() => ({ transport, t, locale, kept, openSettings: () =
 async function serverSettings() {
   try {
     const { settings } = await (await transport.fetch("/copilot-pulse/settings")).json();
-    return /** @type {import("./comfy-settings.js").SettingRow[]} */ (settings);
+    return /** @type {import("./comfy/settings.js").SettingRow[]} */ (settings);
   } catch {
     return [];
   }

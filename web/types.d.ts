@@ -226,7 +226,7 @@ export interface Format {
 export interface ViewContext {
   t: Translate;
   format: Format;
-  service: import("./service.js").PulseService;
+  service: import("./panel/service.js").PulseService;
   signal: AbortSignal;
 }
 

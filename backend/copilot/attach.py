@@ -6,15 +6,15 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from ..chats import Chat
 from ..error_handling import hold_prompt
 from ..monitoring import SourceNames
 from .chat import ChatSeam
-from .chats import Chat
 from .http import HttpSeam
-from .logfilter import LogSeam
-from .mcp import McpSeam
+from .log import LogSeam
+from .mcp.seam import McpSeam
 from .memory import MemorySeam, user_texts
-from .model import ModelSeam
+from .model.seam import ModelSeam
 from .run import RunSeam
 from .seam import CopilotModules, Seam, SeamMissing, find_copilots
 

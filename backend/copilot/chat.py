@@ -17,10 +17,10 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .chat_pump import ChatPump
-from .chats import Chat, current_chat
+from ..chats import Chat, current_chat
 from .http import current_request, language_of
 from .notices import strip_messages
+from .pump import ChatPump
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from aiohttp import web
 
 from ..error_handling import language_of, secret_name
-from ..stream_store import StreamRefused
+from ..streams.store import StreamRefused
+from ..streams.tap import StreamTap, open_tap
 from .llm_routes import BLOCKING, BlockingRoutes
 from .seam import CopilotModules
-from .tap import StreamTap, open_tap
 
 if TYPE_CHECKING:
     from ..pulse import Pulse

@@ -12,7 +12,7 @@ import logging
 import re
 from typing import Final
 
-from .chats import current_chat
+from ..chats import current_chat
 
 LOGGERS: Final = ("httpx", "httpx2", "mcp.client.sse", "mcp.client.streamable_http", "openai.agents")
 _URL: Final = re.compile(

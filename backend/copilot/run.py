@@ -23,9 +23,9 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+from ..chats import Chat, Span, cancel_run, current_chat
 from ..event_bus import Event
-from .chats import Chat, Span, cancel_run, current_chat
-from .model_call import FRESH, GAVE_UP, RETRY
+from .model.call import FRESH, GAVE_UP, RETRY
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from .chat_layer import ChatLayer
-from .error_layer import ErrorLayer
-from .event_layer import EventLayer
 from .health import Check, Finding, Level
 from .histogram import quantiles
-from .system_layer import SystemLayer
+from .layers.chat import ChatLayer
+from .layers.error import ErrorLayer
+from .layers.event import EventLayer
+from .layers.system import SystemLayer
 
 RECENT: Final = 300.0
 """Seconds for which a failed chat, a critical error or a stall is still news."""

@@ -22,8 +22,8 @@ from prometheus_client.exposition import generate_latest as encode_text
 from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
 from prometheus_client.registry import Collector
 
+from .counters import clean
 from .histogram import Buckets
-from .labels import clean
 
 if TYPE_CHECKING:
     from ..monitoring import Monitor

@@ -11,7 +11,7 @@ DEPTH: Final = 40
 _MARKERS: Final = ("site-packages", "dist-packages", "custom_nodes")
 # Our own code that looks on while others work: it holds nothing up.
 _BACKEND: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))).replace("\\", "/")
-_WATCHING: Final = (f"{_BACKEND}/metrics/", f"{_BACKEND}/copilot/stream_watch.py")
+_WATCHING: Final = (f"{_BACKEND}/metrics/", f"{_BACKEND}/copilot/model/watch.py")
 _STDLIB: Final = os.path.dirname(os.__file__).replace("\\", "/") + "/"
 _WAITING_FILES: Final = frozenset({"threading.py", "queue.py", "selectors.py", "socket.py", "ssl.py"})
 _WAITING: Final = frozenset(

@@ -19,8 +19,8 @@ from .breaker import BreakerChange, BreakerLimits, BreakerRegistry, BreakerSetti
 from .classify import Classification, Classifier, Predicate
 from .critical import CriticalState
 from .kinds import Severity
-from .policy import RetryInfo, RetryPolicy, RetrySettings, retry
 from .redact import Redactor
+from .retry import RetryInfo, RetryPolicy, RetrySettings, retry
 
 log = logging.getLogger("copilot_pulse.recovery")
 T = TypeVar("T")

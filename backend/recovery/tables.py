@@ -11,7 +11,7 @@ from . import advice_en
 from .breaker import BreakerLimits
 from .kinds import KINDS, Severity
 from .lazy import LazyPattern
-from .policy import RetryPolicy
+from .retry import RetryPolicy
 from .rules import FALLBACK, RULES, Rule
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "errors.md"

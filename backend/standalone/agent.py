@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..copilot.chats import Chat, current_chat
-from ..copilot.model import recovering_model
+from ..chats import Chat, current_chat
+from ..copilot.model.seam import recovering_model
 from ..copilot.run import read_run, without_tracing
 from .guard import is_loopback
 from .options import Endpoint

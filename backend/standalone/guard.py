@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ..http_guard import Refused, check_origin
+from ..origin import Refused, check_origin
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

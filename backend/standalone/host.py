@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ..api.routes import RoutesReport, add_routes
 from ..copilot.chat import ChatSeam
 from ..copilot.http import HttpSeam, current_request
-from ..http_api import RoutesReport, add_routes
 from ..monitoring import SourceNames
 from ..pulse import VERSION, Pulse
-from ..streams import Streams
+from ..streams.routes import Streams
 from .agent import HostAgent
 from .guard import add_headers, guard, is_loopback
 from .options import Endpoint, Options

@@ -110,6 +110,7 @@ class FakePulse:
         app.router.add_get("/copilot-pulse/diagnostics", self._diagnostics)
         app.router.add_post("/copilot-pulse/{tail:.*}", self._post)
         app.router.add_static("/web", ROOT / "web")
+        app.router.add_static("/backend/standalone/page", ROOT / "backend" / "standalone" / "page")
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)

@@ -21,8 +21,8 @@ from .fake_pulse import FakePulse
 
 DRAW = """
 async () => {
-  const { Chart } = await import('/web/charts.js');
-  const { createFormat } = await import('/web/format.js');
+  const { Chart } = await import('/web/panel/charts.js');
+  const { createFormat } = await import('/web/panel/format.js');
   const format = createFormat('en');
   const life = new AbortController();
   const box = document.createElement('div');

@@ -19,7 +19,7 @@ PREPARE = """async () => {
         return new Response("{}");
     };
     window.noted = window.fetch;
-    const module = await import("/web/chat-request.js");
+    const module = await import("/web/streams/request.js");
     window.undo = module.completeChatRequests(window);
     localStorage.setItem("openaiBaseUrl", " http://127.0.0.1:1234/v1 ");
 }"""

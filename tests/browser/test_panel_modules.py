@@ -20,7 +20,7 @@ def lab(fake: FakePulse, open_page: OpenPage) -> Page:
 def test_numbers_as_people_read_them(lab: Page) -> None:
     """Times, sizes and shares get the unit that makes them short, and unknown is a dash."""
     got = lab.evaluate("""async () => {
-      const { createFormat } = await import('/web/format.js');
+      const { createFormat } = await import('/web/panel/format.js');
       const f = createFormat('en');
       return [
         ...[null, NaN, 0, 21e-6, 0.00123, 0.35, 0.9996, 4.25, 42, 99.6, 3600].map(f.seconds),
@@ -43,7 +43,7 @@ def test_numbers_as_people_read_them(lab: Page) -> None:
 def test_labels_of_a_scale(lab: Page) -> None:
     """All labels are in one unit, differ from each other and keep equal distances."""
     got = lab.evaluate("""async () => {
-      const { createFormat } = await import('/web/format.js');
+      const { createFormat } = await import('/web/panel/format.js');
       const f = createFormat('en');
       return [
         f.axis([0, 100e-6, 200e-6], 'seconds'), f.axis([0, 0.5, 1], 'seconds'), f.axis([146e6, 148e6, 150e6], 'bytes'),
@@ -63,7 +63,7 @@ def test_labels_of_a_scale(lab: Page) -> None:
 def test_unusable_locale_falls_back_to_english(lab: Page) -> None:
     """A locale that the browser does not know must not break the panel."""
     code = """async () => {
-      const { createFormat } = await import('/web/format.js');
+      const { createFormat } = await import('/web/panel/format.js');
       return createFormat('not a locale!').seconds(1.5);
     }"""
 
@@ -73,7 +73,7 @@ def test_unusable_locale_falls_back_to_english(lab: Page) -> None:
 def test_missing_text_falls_back(lab: Page) -> None:
     """A text that a language lacks comes in English, and one that nobody has shows its key."""
     got = lab.evaluate("""async () => {
-      const { createTranslate } = await import('/web/strings.js');
+      const { createTranslate } = await import('/web/panel/strings.js');
       const texts = {
         en: { copilotPulse: { a: 'A', n: { one: '{n} thing', other: '{n} things' }, deep: { b: 'B {x} {y}' } } },
         zh: { copilotPulse: { a: '甲', n: { other: '{n} 个' } } },
@@ -91,7 +91,7 @@ def test_missing_text_falls_back(lab: Page) -> None:
 def test_names_of_the_page(lab: Page) -> None:
     """Texts name what the page says, at the start of a sentence in capitals; without names they use plain words."""
     got = lab.evaluate("""async () => {
-      const { createTranslate, withNames } = await import('/web/strings.js');
+      const { createTranslate, withNames } = await import('/web/panel/strings.js');
       const messages = await (await fetch('/i18n')).json();
       const [en, zh] = ['en', 'zh'].map((lang) => createTranslate(messages, lang));
       const names = { program: 'ComfyUI', assistant: 'Copilot' };
@@ -112,7 +112,7 @@ def test_names_of_the_page(lab: Page) -> None:
 def test_short_names(lab: Page) -> None:
     """A breaker's name and a URL are shown by their host, and by their model if they have one."""
     got = lab.evaluate("""async () => {
-      const { shortName } = await import('/web/verdict.js');
+      const { shortName } = await import('/web/panel/verdict.js');
       return ['llm:127.0.0.1:11434 org/model:8b', 'llm:api.example.com', 'https://mcp.example.com/sse', 'mine']
         .map(shortName);
     }""")
@@ -121,7 +121,7 @@ def test_short_names(lab: Page) -> None:
 
 
 HISTORY = """async (steps) => {
-  const { HistoryTrack, RANGES, SERIES } = await import('/web/history.js');
+  const { HistoryTrack, RANGES, SERIES } = await import('/web/panel/history.js');
   const base = await (await fetch('/copilot-pulse/metrics')).json();
   const track = new HistoryTrack(steps.range ?? '1m');
   const fill = (n) => Object.fromEntries(SERIES.map((name) => [name, Array(n).fill(1)]));
@@ -198,7 +198,7 @@ def test_repeated_failures_are_one_problem(lab: Page) -> None:
         {**row, "time": 4, "error_id": "c", "outcome": "recovered"},
     ]
     got = lab.evaluate(
-        """async (rows) => (await import('/web/view-problems.js'))
+        """async (rows) => (await import('/web/panel/view-problems.js'))
           .latest(rows, 1000).map((r) => [r.time, r.outcome, r.count])""",
         rows,
     )
@@ -208,7 +208,7 @@ def test_repeated_failures_are_one_problem(lab: Page) -> None:
 
 def test_scale_ends_on_short_numbers(lab: Page) -> None:
     """The top of a scale is at or above the data, and half of it is a short number too."""
-    code = "async () => { const { niceAbove } = await import('/web/chart-paths.js'); return %s.map(niceAbove); }"
+    code = "async () => { const { niceAbove } = await import('/web/panel/chart-paths.js'); return %s.map(niceAbove); }"
 
     assert lab.evaluate(code % "[0, -1, 0.03, 1, 1.1, 3, 4.5, 7, 9, 11, 640]") == [
         0, 0, 0.04, 1, 2, 4, 5, 8, 10, 20, 800,
@@ -218,7 +218,7 @@ def test_scale_ends_on_short_numbers(lab: Page) -> None:
 def test_spike_of_one_point_is_drawn(lab: Page) -> None:
     """In a day on a narrow chart a single high minute is still as high as it was."""
     got = lab.evaluate("""async () => {
-      const { Chart } = await import('/web/charts.js');
+      const { Chart } = await import('/web/panel/charts.js');
       const life = new AbortController();
       const values = Array(1440).fill(1);
       values[777] = 100;

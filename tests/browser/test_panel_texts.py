@@ -71,7 +71,7 @@ def test_every_text_in_the_code_exists() -> None:
     """Each key that the modules ask for by name has a text."""
     known = dict(leaves(read("en", "main")["copilotPulse"]))
     asked = set()
-    for module in WEB.glob("*.js"):
+    for module in WEB.rglob("*.js"):
         asked |= set(re.findall(r"""\bt\((?:frozen \? )?["']([\w.]+)["']""", module.read_text("utf-8")))
 
     assert asked
@@ -106,7 +106,7 @@ def test_every_health_check_has_a_name() -> None:
 
 def test_event_summaries_know_their_events() -> None:
     """The log's short forms are for events that exist."""
-    source = (WEB / "view-log.js").read_text("utf-8")
+    source = (WEB / "panel/view-log.js").read_text("utf-8")
     forms = set(re.findall(r'^    "([\w.]+)": \(\) =>', source, re.MULTILINE))
 
     assert len(forms) > 10
@@ -115,7 +115,7 @@ def test_event_summaries_know_their_events() -> None:
 
 def test_every_setting_has_words_and_a_place() -> None:
     """Each setting of the server has a name and a tooltip in the dialog, and stands in a section."""
-    source = (WEB / "comfy-settings.js").read_text("utf-8")
+    source = (WEB / "comfy/settings.js").read_text("utf-8")
     placed = set(re.findall(r"^  (\w+): \{ section:", source, re.MULTILINE))
     served = {row["name"] for row in describe() if row["panel"]}
     texts = read("en", "settings")

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, Route
 
-from backend.relay import Relay
-from backend.stream_wire import Shortener, line
+from backend.streams.relay import Relay
+from backend.streams.wire import Shortener, line
 
 from .conftest import OpenPage
 from .fake_pulse import FakePulse
@@ -34,7 +34,7 @@ PREPARE = """async () => {
         remember({ id }) { this.names.push(id); },
         forget(id) { this.names = this.names.filter((name) => name !== id); },
     };
-    const { upgradeChats } = await import('/web/stream-upgrade.js');
+    const { upgradeChats } = await import('/web/streams/upgrade.js');
     window.undo = upgradeChats(window, { transport: () => window.transport ?? 'auto', kept: window.kept });
     window.BODY = JSON.stringify({ session_id: 's', messages: [], ext: [] });
     window.CHAT = { method: 'POST', headers: { 'trace-id': 't' }, body: window.BODY };
@@ -389,7 +389,7 @@ def test_cut_anywhere_copilot_reads_the_same(fake: FakePulse, open_page: OpenPag
     opened.route("**/copilot-pulse/streams/**", answer)
     got = opened.evaluate("""async () => {
         Math.random = () => 0;
-        const { upgradeChats } = await import('/web/stream-upgrade.js');
+        const { upgradeChats } = await import('/web/streams/upgrade.js');
         upgradeChats(window, { transport: () => 'http', kept: { remember() {}, forget() {} } });
         const body = JSON.stringify({ session_id: 's', messages: [], ext: [] });
         return await (await fetch('/api/chat/invoke', { method: 'POST', body })).text();
@@ -409,7 +409,7 @@ def facts(made: dict[str, Any]) -> Any:
 
 
 KEPT = """async (names) => {
-    const { KeptStreams } = await import('/web/stream-kept.js');
+    const { KeptStreams } = await import('/web/streams/kept.js');
     window.asked = [];
     const fetch = async (url, init) => {
         asked.push((init?.method ?? 'GET') + ' ' + String(url).split('/').slice(5).join('/').split('?')[0]);

@@ -363,7 +363,7 @@ async def test_heartbeats_alone_do_not_keep_a_dead_stream(
     """A server that only sends comments, before or after the first words, is given up after a while."""
     async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
         await warm(host, llm, "a")
-        monkeypatch.setattr(module_of(host, "backend.copilot.stream_watch"), "HEARTBEAT_LIMIT", 0.8)
+        monkeypatch.setattr(module_of(host, "backend.copilot.model.watch"), "HEARTBEAT_LIMIT", 0.8)
         llm.plan(stall_at(count, heartbeat=0.05), answer())
         chat = await host.chat(session="a", timeout=20)
 

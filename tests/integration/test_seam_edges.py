@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from backend.copilot.chat_pump import ChatPump
-from backend.copilot.chats import Chat
-from backend.copilot.model import recovering_model
+from backend.aio import wait_set
+from backend.chats import Chat
+from backend.copilot.model.seam import recovering_model
+from backend.copilot.model.watch import StreamWatch
 from backend.copilot.notices import strip
-from backend.copilot.stream_watch import StreamWatch
-from backend.copilot.waiting import wait_set
+from backend.copilot.pump import ChatPump
 from backend.event_bus import EventBus
 from backend.pulse import Pulse
 from backend.settings import LiveSettings, Settings
@@ -161,7 +161,7 @@ async def test_a_pump_that_cannot_start_does_not_run_the_chat_twice(
     host: Host, llm: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Copilot's generator is then used as it is, once."""
-    pump = module_of(host, "backend.copilot.chat_pump").ChatPump
+    pump = module_of(host, "backend.copilot.pump").ChatPump
 
     def broken(self: object, type_: str, data: object) -> None:
         raise ZeroDivisionError("a bug of ours")

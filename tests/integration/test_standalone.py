@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from backend.copilot.tap import STREAM
 from backend.standalone import script
 from backend.standalone.host import Host
 from backend.standalone.options import Endpoint, Options
+from backend.streams.tap import STREAM
 from tests.support.llm_server import FaultServer
 
 # A busy machine is silent by itself at times; only the tests of silence have a short limit.
@@ -307,8 +307,8 @@ async def test_the_page_has_all_its_parts(host: Host, client: aiohttp.ClientSess
         names += re.findall(r'(?:href|src)="([^"]+)"', text) if url.endswith("/") else []
         todo |= {str(response.url.join(type(response.url)(name))) for name in names} - seen
 
-    assert any(url.endswith("/web/panel.js") for url in seen)
-    assert any(url.endswith("/web/panel.css") for url in seen)
+    assert any(url.endswith("/web/panel/panel.js") for url in seen)
+    assert any(url.endswith("/web/panel/panel.css") for url in seen)
     assert any(url.endswith("page.css") for url in seen)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from backend import stream_socket, stream_store
+from backend.streams import socket as stream_socket
+from backend.streams import store as stream_store
 from tests.integration.test_chats import NODES, pulse_of
 from tests.integration.test_streams import ENV
 from tests.support.host import Host
@@ -124,7 +125,7 @@ async def test_wrong_version(client: StreamClient, protocols: tuple[str, ...]) -
 
 async def test_too_large(client: StreamClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame beyond the limit is not read to its end."""
-    monkeypatch.setattr(module_of("stream_socket"), "MAX_FRAME", 10_000)
+    monkeypatch.setattr(module_of("streams.socket"), "MAX_FRAME", 10_000)
     async with client.socket() as socket:
         await socket.ws.send_str(frame("invoke", body={"x": "y" * 11_000}))
         assert 1009 == (await socket.until_closed())[0]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientConnectionError, ClientSession, ContentTypeError, web
 
-from backend.http_api import add_routes
+from backend.api.routes import add_routes
 from backend.monitoring import Monitor
 from backend.settings import LiveSettings
 from tests.support.net import closed_port

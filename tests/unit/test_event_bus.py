@@ -631,7 +631,7 @@ async def test_latency_samples_are_taken_once(bus: EventBus) -> None:
 
 async def test_made_up_types_do_not_fill_the_memory(bus: EventBus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Routes and counts are bounded; the counts of further types are added up."""
-    monkeypatch.setattr("backend.bus_table.MAX_TYPES", 10)
+    monkeypatch.setattr("backend.bus.table.MAX_TYPES", 10)
     bus.subscribe("*", lambda e: None)
     for number in range(35):
         await bus.publish(event(f"job.{number}"))

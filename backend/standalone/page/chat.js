@@ -1,8 +1,8 @@
 // @ts-check
 /** The chat at the left of the page: messages, the answer as it grows, what to press. */
 
-import { newStreamId } from "../../../web/stream-reader.js";
-import { h, setText, show } from "../../../web/dom.js";
+import { newStreamId } from "../../../web/streams/reader.js";
+import { h, setText, show } from "../../../web/panel/dom.js";
 import { isTrouble, Status, told } from "./answer.js";
 import { render } from "./markdown.js";
 import { readAnswer } from "./stream.js";

@@ -1,10 +1,10 @@
 // @ts-check
 /** Puts the standalone host's page together: the chat at the left, the same panel as in ComfyUI at the right. */
 
-import { h, setText } from "../../../web/dom.js";
-import { createPanel } from "../../../web/panel.js";
-import { StandaloneTransport } from "../../../web/standalone-transport.js";
-import { createTranslate } from "../../../web/strings.js";
+import { h, setText } from "../../../web/panel/dom.js";
+import { createPanel } from "../../../web/panel/panel.js";
+import { StandaloneTransport } from "./transport.js";
+import { createTranslate } from "../../../web/panel/strings.js";
 import { createChat } from "./chat.js";
 import { keepLocale, say, startLocale } from "./words.js";
 

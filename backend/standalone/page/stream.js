@@ -4,9 +4,9 @@
  * server that does not know streams (COPILOT_PULSE=off) answers in Copilot's own lines.
  */
 
-import { StreamReader } from "../../../web/stream-reader.js";
+import { StreamReader } from "../../../web/streams/reader.js";
 
-/** @typedef {import("../../../web/stream-frames.js").Answer} Answer */
+/** @typedef {import("../../../web/streams/frames.js").Answer} Answer */
 
 /**
  * @typedef {{ role: "user" | "assistant", content: string }} Message

@@ -1,0 +1,1 @@
+"""Our HTTP routes: metrics, health, the panel's data, diagnostics."""

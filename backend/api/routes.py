@@ -1,0 +1,364 @@
+"""The plugin's routes, on any aiohttp router: metrics, health, history, settings, diagnostics, the panel.
+
+`add_routes(router, services)` adds each route as `/x` and as `/api/x`. `/metrics` and `/health` are names
+that other plugins may want too: where one of them is taken it is left alone, the report says so, health
+warns, and ours stays at `/copilot-pulse/metrics` and `/copilot-pulse/health`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib import import_module
+from typing import Any, Final, NamedTuple, Protocol
+
+from aiohttp import web
+
+from ..metrics.health import Finding
+from ..monitoring import Monitor, SourceNames
+from ..origin import Refused, check_reader, read_json
+from ..settings import LiveSettings, describe
+from .diagnostics import diagnostics, versions
+from .negotiation import JSON, OFFERS, OPENMETRICS, TEXT, Offer, choose
+from .panel import PanelFeed, Send
+
+__all__ = ["PanelFeed", "RoutesReport", "Services", "add_routes"]
+
+log = logging.getLogger("copilot_pulse.http")
+
+OWN: Final = "/copilot-pulse"
+GENERIC: Final = ("/metrics", "/health")
+CACHE_SHARE: Final = 20
+"""A body is served again for this many times what it took to make: scraping costs the loop 5 % at most."""
+CACHE_LIMIT: Final = 1.0
+HEALTH_TYPE: Final = "application/health+json; charset=utf-8"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Chats(Protocol):
+    """The chat registry, as far as the routes need it."""
+
+    async def stop(self, chat_id: str) -> bool: ...
+
+
+class Recovery(Protocol):
+    """The recovery manager, as far as the routes need it: `breakers.snapshot()`, `breakers.get(name)` with
+    `probe_now()`, and `redactor.redact_value(data)`, which knows the keys in use."""
+
+    @property
+    def breakers(self) -> Any: ...
+    @property
+    def redactor(self) -> Any: ...
+
+
+class Services(Protocol):
+    """What the routes work on; a running plugin has all of it.
+
+    Looked for beside these: `send` (see `add_routes`), and `probe_mcp(server)`, an async function that says
+    whether it knows the server.
+    """
+
+    @property
+    def monitor(self) -> Monitor: ...
+    @property
+    def settings(self) -> LiveSettings: ...
+    @property
+    def chats(self) -> Chats: ...
+    @property
+    def recovery(self) -> Recovery: ...
+
+
+class RoutesReport(NamedTuple):
+    """What was added, and which generic paths belong to somebody else. `feed` is to be closed at the end."""
+
+    feed: PanelFeed
+    added: list[str]
+    taken: list[str]
+
+    def finding(self) -> Finding:
+        """The health check `http:routes`."""
+        if not self.taken:
+            return Finding("pass", len(self.added), "routes")
+        paths = ", ".join(self.taken)
+        return Finding(
+            "warn", len(self.taken), "routes", 1,
+            f"Another plugin owns {paths}.",
+            f"Use {OWN}/metrics and {OWN}/health instead.",
+            "routes_taken", {"paths": paths},
+        )  # fmt: skip
+
+    async def aclose(self) -> None:
+        """Stop sending to panels and wait for it."""
+        await self.feed.aclose()
+
+
+def add_routes(
+    app_or_router: web.Application | web.UrlDispatcher, services: Services, send: Send | None = None
+) -> RoutesReport:
+    """Add all routes; call it before the router is frozen. Nothing runs until a request comes.
+
+    `send(name, data, client_id)` brings the panel its data (default: `services.send`). Registers the
+    check `http:routes` and the monitor's source `connections`, if nobody else gave one.
+    """
+    router = app_or_router.router if isinstance(app_or_router, web.Application) else app_or_router
+    sender: Send = send if send is not None else services.send  # type: ignore[attr-defined]
+    live = services.settings
+    feed = PanelFeed(services.monitor, sender, refresh=lambda: live.current.panel_refresh)
+    api = _Api(services, feed)
+    report = RoutesReport(feed, [], [])
+    for method, path, handler in api.table():
+        for full in (path, f"/api{path}"):
+            if path in GENERIC:
+                _add_generic(router, full, handler, report)
+            else:
+                if method == "GET":
+                    router.add_get(full, _guarded(handler))  # and HEAD, which uptime monitors like
+                else:
+                    router.add_route(method, full, _guarded(handler))
+                report.added.append(full)
+    services.monitor.add_check("http:routes", report.finding)
+    if not services.monitor.has_source(SourceNames.CONNECTIONS):
+        services.monitor.add_source(SourceNames.CONNECTIONS, lambda: {"panels": len(feed)})
+    return report
+
+
+def _add_generic(router: web.UrlDispatcher, path: str, handler: Handler, report: RoutesReport) -> None:
+    """Add a GET route that somebody else may have; theirs stays."""
+    owned = any(
+        route.resource is not None and route.resource.canonical == path
+        for route in router.routes()
+        if route.method in ("GET", "HEAD", "*")
+    )
+    if not owned:
+        try:
+            router.add_get(path, _guarded(handler))
+        except (RuntimeError, ValueError) as error:
+            log.warning("%s could not be added: %s", path, error)
+            owned = True
+    if owned:
+        log.info("%s belongs to another plugin; ours is at %s", path, OWN + path.removeprefix("/api"))
+        report.taken.append(path)
+    else:
+        report.added.append(path)
+
+
+def _guarded(handler: Handler) -> Handler:
+    """Turn Refused into its answer; anything else goes to aiohttp, which logs it and answers 500."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return _json({"error": refused.reason}, status=refused.status)
+
+    return answer
+
+
+def _json(data: Any, *, status: int = 200, content_type: str = JSON.content_type) -> web.Response:
+    return _body(_dumps(data), content_type, status)
+
+
+def _dumps(data: Any) -> bytes:
+    """JSON that every browser reads: what it has no word for (NaN, infinity) becomes null."""
+    try:
+        text = json.dumps(data, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        known = json.loads(json.dumps(data, default=str), parse_constant=lambda name: None)
+        text = json.dumps(known, ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def _body(body: bytes, content_type: str, status: int = 200) -> web.Response:
+    headers = {
+        "Content-Type": content_type,
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.Response(body=body, status=status, headers=headers)
+
+
+class _Kept:
+    """A body that is made anew when it has been served for `CACHE_SHARE` times what making it took.
+
+    Who asks meanwhile waits for the one that is being made; who is cancelled leaves the others unharmed.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[bytes]]) -> None:
+        self._make = make
+        self._body = b""
+        self._until = 0.0
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> bytes:
+        if time.perf_counter() < self._until:
+            return self._body
+        async with self._lock:
+            began = time.perf_counter()
+            if began >= self._until:
+                self._body = await self._make()
+                done = time.perf_counter()
+                self._until = done + min(CACHE_SHARE * (done - began), CACHE_LIMIT)
+            return self._body
+
+
+class _Api:
+    """The handlers. Each is a coroutine function of one request."""
+
+    def __init__(self, services: Services, feed: PanelFeed) -> None:
+        self._services = services
+        self._feed = feed
+        self._made = {
+            JSON.key: _Kept(self._make_json),
+            TEXT.key: _Kept(partial(self._expose, "text")),
+            OPENMETRICS.key: _Kept(partial(self._expose, "openmetrics")),
+        }
+        self._versions: dict[str, str] | None = None
+
+    def table(self) -> list[tuple[str, str, Handler]]:
+        """(method, path, handler), the generic paths in between our own."""
+        return [
+            ("GET", OWN + "/metrics", self.metrics),
+            ("GET", "/metrics", self.metrics),
+            ("GET", OWN + "/health", self.health),
+            ("GET", "/health", self.health),
+            ("GET", OWN + "/history", self.history),
+            ("GET", OWN + "/settings", self.settings),
+            ("POST", OWN + "/settings", self.change_settings),
+            ("GET", OWN + "/diagnostics", self.diagnostics),
+            ("POST", OWN + "/panel", self.panel),
+            ("POST", OWN + "/chats/{id}/stop", self.stop_chat),
+            ("POST", OWN + "/breakers/probe", self.probe_breaker),
+            ("POST", OWN + "/breakers/{name}/probe", self.probe_breaker),
+            ("POST", OWN + "/mcp/probe", self.probe_mcp),
+        ]
+
+    # Reading
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """JSON, Prometheus text or OpenMetrics by `Accept`, or by `?format=json|prometheus|openmetrics`."""
+        wanted = request.query.get("format")
+        offer: Offer | None
+        if wanted is not None:
+            offer = next((o for o in OFFERS if o.key == wanted), None)
+            if offer is None:
+                raise Refused(400, "format has to be one of " + ", ".join(o.key for o in OFFERS))
+        else:
+            offer = choose(",".join(request.headers.getall("Accept", [])) or None)
+        if offer is None:
+            raise Refused(406, "this page is available as " + ", ".join(o.type for o in OFFERS))
+        if offer is JSON:
+            check_reader(request)
+        response = _body(await self._made[offer.key].get(), offer.content_type)
+        response.headers["Vary"] = "Accept"
+        return response
+
+    async def _make_json(self) -> bytes:
+        return _dumps(self._services.monitor.snapshot())
+
+    async def _expose(self, format_: str) -> bytes:
+        """Look on the loop, encode in a thread. prometheus-client takes 0.1 s to import, so that is done
+        there too, when somebody scrapes for the first time."""
+        module = await asyncio.to_thread(import_module, "..metrics.exposition", __package__)
+        look = module.Look(self._services.monitor)
+        body: bytes = await asyncio.to_thread(getattr(look, format_))
+        return body
+
+    async def health(self, request: web.Request) -> web.StreamResponse:
+        """health+json: 200 for pass and warn, 503 for fail."""
+        body = self._services.monitor.health()
+        return _json(body, status=503 if body["status"] == "fail" else 200, content_type=HEALTH_TYPE)
+
+    async def history(self, request: web.Request) -> web.StreamResponse:
+        """The charts' data: `?range=1m|1h|24h`."""
+        check_reader(request)
+        monitor = self._services.monitor
+        name = request.query.get("range", "1h")
+        if name not in monitor.history.ranges:
+            raise Refused(400, "range has to be one of " + ", ".join(monitor.history.ranges))
+        return _json(monitor.read_history(name))
+
+    async def settings(self, request: web.Request) -> web.StreamResponse:
+        """Every setting with its text, range, variable and present value."""
+        check_reader(request)
+        live = self._services.settings
+        return _json({"settings": self._settings_rows(), "problems": [str(p) for p in live.problems]})
+
+    def _settings_rows(self) -> list[dict[str, Any]]:
+        current = self._services.settings.current
+        return [{**row, "value": getattr(current, row["name"])} for row in describe()]
+
+    async def diagnostics(self, request: web.Request) -> web.StreamResponse:
+        """The redacted report for a bug report."""
+        check_reader(request)
+        if self._versions is None:
+            self._versions = await asyncio.to_thread(versions)
+        monitor = self._services.monitor
+        report = diagnostics(
+            monitor.snapshot(), monitor.health(), self._settings_rows(), list(monitor.errors.recent),
+            self._versions, self._services.recovery.redactor.redact_value,
+        )  # fmt: skip
+        return _json(report)
+
+    # Changing
+
+    async def change_settings(self, request: web.Request) -> web.StreamResponse:
+        """`{name: value}`: all are taken over, or none and 400 with what is wrong with which."""
+        values = await read_json(request)
+        locked = {row["name"] for row in describe() if not row["panel"]}
+        problems = [
+            {"name": name, "value": str(values[name])[:100], "allowed": "it can only be set by its variable"}
+            for name in values
+            if name in locked
+        ]
+        if not problems:
+            problems = [
+                {"name": p.name[:100], "value": p.value[:100], "allowed": p.allowed}
+                for p in self._services.settings.update(values)
+            ]
+        if problems:
+            return _json({"error": "some values are not usable", "problems": problems}, status=400)
+        return _json({"settings": self._settings_rows()})
+
+    async def panel(self, request: web.Request) -> web.StreamResponse:
+        """`{"client_id", "open"}`: begin, renew or end the lease of a panel."""
+        data = await read_json(request)
+        client_id, is_open = data.get("client_id"), data.get("open")
+        if not isinstance(client_id, str) or not isinstance(is_open, bool):
+            raise Refused(400, "client_id has to be text and open true or false")
+        if not is_open:
+            return _json({"open": False, "was_open": self._feed.close(client_id)})
+        try:
+            lease = self._feed.open(client_id)
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        return _json({"open": True, "lease_seconds": lease})
+
+    async def stop_chat(self, request: web.Request) -> web.StreamResponse:
+        """Stop one chat; 404 if it does not run. Waits until nothing of it runs."""
+        await read_json(request)
+        if not await self._services.chats.stop(request.match_info["id"]):
+            raise Refused(404, "no such chat is running")
+        return _json({"stopped": True})
+
+    async def probe_breaker(self, request: web.Request) -> web.StreamResponse:
+        """Let the next call of a paused upstream through at once. The name is in the path, query or body."""
+        data = await read_json(request)
+        name = request.match_info.get("name") or request.query.get("name") or data.get("name")
+        breakers = self._services.recovery.breakers
+        if name not in {row["name"] for row in breakers.snapshot()}:
+            raise Refused(404, "no such breaker")
+        return _json({"probing": bool(breakers.get(name).probe_now())})
+
+    async def probe_mcp(self, request: web.Request) -> web.StreamResponse:
+        """`{"server"}`: try a dead MCP server now."""
+        data = await read_json(request)
+        server = data.get("server")
+        probe = getattr(self._services, "probe_mcp", None)
+        if not isinstance(server, str) or probe is None or not await probe(server):
+            raise Refused(404, "no such MCP server")
+        return _json({"probing": True})

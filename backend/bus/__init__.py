@@ -1,0 +1,1 @@
+"""The parts behind backend/event_bus.py, the door; nothing else imports them."""

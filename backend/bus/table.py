@@ -1,0 +1,80 @@
+"""Which route serves which event type, and how many events went each way."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..pressure.statistics import add_bounded
+from .pace import Pacer
+from .routes import Route, build
+from .subscribers import Subscriptions
+from .waiting import SlowLane
+
+MAX_TYPES: Final = 4096
+
+
+class RouteTable:
+    """The routes by event type, built when a type is first published and forgotten when a pattern changes.
+
+    `routes` is looked up directly by the bus; a missing one is built by `add()`. Programs that make up types
+    as they go cost no memory beyond `MAX_TYPES` routes and counts; the counts of further types are added up
+    under "(other types)".
+    """
+
+    __slots__ = ("_heard", "_pacer", "_published", "_slow", "_subscriptions", "routes")
+
+    def __init__(self, subscriptions: Subscriptions, pacer: Pacer, slow: SlowLane) -> None:
+        self._subscriptions = subscriptions
+        self._pacer = pacer
+        self._slow = slow
+        self.routes: dict[str, Route] = {}
+        self._heard: dict[str, bool] = {}
+        self._published: dict[str, int] = {}  # by routes that were forgotten
+
+    def add(self, type_: str) -> Route:
+        """Build the missing route of a type."""
+        if len(self.routes) >= MAX_TYPES:
+            self.forget("*")
+        found = self._subscriptions.matching(type_)
+        calls = [(sub, sub.call) for sub in found if sub.call is not None]
+        make_tick, sampled = self._pacer.make_tick, bool(calls)
+        route = self.routes[type_] = build(
+            calls,
+            [sub.queue for sub in found if sub.queue is not None],
+            ticks=(make_tick(sampled=sampled, waits=True), make_tick(sampled=sampled, waits=False)),
+            slows=(self._slow.publish, self._slow.publish_nowait),
+        )
+        for sub, _ in calls:
+            sub.routes.add(route)
+        return route
+
+    def forget(self, pattern: str) -> None:
+        """The routes that a pattern touches have to be built anew."""
+        if pattern == "*" or pattern.endswith(".*"):
+            prefix = pattern[:-1]
+            types = [type_ for type_ in self.routes if type_.startswith(prefix)]
+            self._heard.clear()
+        else:
+            types = [pattern] if pattern in self.routes else []
+            self._heard.pop(pattern, None)
+        for type_ in types:
+            number = self.routes.pop(type_).published
+            if number:
+                add_bounded(self._published, type_, number, most=MAX_TYPES)
+
+    def heard(self, type_: str) -> bool:
+        """Whether anybody is subscribed to events of this type."""
+        heard = self._heard.get(type_)
+        if heard is None:
+            if len(self._heard) >= MAX_TYPES:
+                self._heard.clear()
+            heard = self._heard[type_] = bool(self._subscriptions.matching(type_))
+        return heard
+
+    def published(self) -> dict[str, int]:
+        """Events published so far, by type."""
+        counts = dict(self._published)
+        for type_, route in list(self.routes.items()):
+            if route.published:
+                counts[type_] = counts.get(type_, 0) + route.published
+        return counts

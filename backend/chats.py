@@ -1,0 +1,325 @@
+"""The chats of this process: what each is doing, and how to stop one.
+
+A `Chat` is the state that the seams of one conversation turn share. It travels in a ContextVar: the chat
+seam sets it for the task that pumps Copilot's generator, and everything that this task starts (the agent's
+run, tools, hand-offs) inherits it. All of it belongs to the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final, Literal
+
+from .copilot.seam import CopilotModules
+
+log = logging.getLogger("copilot_pulse.chats")
+
+State = Literal["waiting", "streaming", "retrying", "tool", "done", "failed", "cancelled"]
+ENDED: Final = frozenset({"done", "failed", "cancelled"})
+KEPT: Final = 50
+_STOP_LIMIT: Final = 5.0
+_CANCELLED: Final = "_copilot_pulse_cancelled"
+_numbers = itertools.count(1)
+
+current_chat: contextvars.ContextVar[Chat | None] = contextvars.ContextVar("copilot_pulse_chat", default=None)
+
+
+class Span:
+    """A stretch of Copilot's cumulative text that one attempt of a model call wrote; offsets in characters."""
+
+    __slots__ = ("end", "start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+class Chat:
+    """One turn of a conversation, from the user's message to the last line of the answer."""
+
+    def __init__(
+        self,
+        *,
+        session: str | None,
+        kind: Literal["chat", "debug"] = "chat",
+        language: str = "en",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # The id names a stream that can be resumed, so it must not be guessable.
+        self.id = f"{next(_numbers)}-{secrets.token_urlsafe(16)}"
+        self.session = session
+        self.kind: Literal["chat", "debug"] = kind
+        self.language = language
+        self.clock = clock
+        self.started = clock()
+        self.started_wall = time.time()
+        self.ended: float | None = None
+        self.state: State = "waiting"
+        self.detail = ""
+        self.model = ""
+        self.host = ""
+        self.agent = ""
+        self.handed_off = False
+        self.copilot: CopilotModules | None = None
+        self.tool = ""
+        self.attempt = 0
+        self.turn = 0
+        self.of = 0
+        self.retry_at: float | None = None
+        self.retries = 0
+        self.tokens = 0
+        # Tokens and seconds, each model call's first token to its last: waits and tools are no streaming.
+        self.stream_tokens = 0
+        self.stream_seconds = 0.0
+        self.first_token: float | None = None
+        self.updates = 0
+        self.bytes_sent = 0
+        self.bytes_saved = 0
+        # The text as Copilot has it, and the spans in it that broken attempts left behind.
+        self.raw = ""
+        self.cuts: list[Span] = []
+        # What the user must be told beside the answer, in the order in which it came up.
+        self.notices: list[str] = []
+        # The kinds of failure among them: one failure may be noticed in two places.
+        self.told: set[str] = set()
+        self.failed = False
+        # Events that the model seam wants the run seam to recognise when they pass, oldest first.
+        self.marks: deque[tuple[Any, str]] = deque(maxlen=64)
+        # Whether the run seam reads the run: only then can text of a broken attempt be taken back.
+        self.watched = False
+        # Whether the model has written anything that was accepted (Copilot writes headings of its own).
+        self.answered = False
+        # Text deltas that the model seam has yielded, and that the run seam has seen consumed.
+        self.produced = 0
+        self.consumed = 0
+        self.drained: asyncio.Event | None = None
+        self.runs: list[Any] = []
+        self.clients: list[Any] = []
+        # Whether the page can come back for the answer: then it gets deltas (see tap.py).
+        self.resumable = False
+        # Set while no reader wants more: the model seam waits for it before it reads on.
+        self.gate: asyncio.Event | None = None
+        self.pump_task: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._length: int | None = None
+        self.on_stop: Callable[[], Awaitable[None]] | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether the chat has not ended yet."""
+        return self.state not in ENDED
+
+    @property
+    def model_set_in(self) -> str:
+        """Where the user chose the model that is asked now: "chat" (the model list) or "workflow" (its own setting)."""
+        return "workflow" if self.kind == "debug" or self.handed_off else "chat"
+
+    def set_state(self, state: State, detail: str = "") -> None:
+        """Change what the chat is doing; once it has ended nothing changes any more."""
+        if self.active:
+            self.state = state
+            self.detail = detail
+
+    def end(self, state: State) -> None:
+        """End the chat with `done`, `failed` or `cancelled`; the first end counts."""
+        if self.active:
+            self.state = state
+            self.ended = self.clock()
+            self.tool = ""
+            self.retry_at = None
+
+    def hold(self, held: bool) -> None:
+        """Hold the model back (what it has sent already still passes), or let it go on. Never waits."""
+        if held and self.gate is None:
+            self.gate = asyncio.Event()
+        elif not held and self.gate is not None:
+            self.gate.set()
+            self.gate = None
+
+    def visible(self, raw: str | None = None) -> str:
+        """`raw` (default: all that Copilot has written) without what broken attempts left behind."""
+        text = self.raw if raw is None else raw
+        if not self.cuts:
+            return text
+        parts: list[str] = []
+        position = 0
+        for cut in self.cuts:
+            if cut.start >= len(text):
+                break
+            parts.append(text[position : cut.start])
+            position = cut.end
+        parts.append(text[position:])
+        return "".join(parts)
+
+    @property
+    def length(self) -> int:
+        """Characters of the answer that are shown."""
+        return self._length if self._length is not None else len(self.raw) - sum(map(len, self.cuts))
+
+    def free(self) -> None:
+        """Let go of the text, the history and the clients of a chat that has ended; its figures stay."""
+        self._length = self.length
+        self.raw = ""
+        self.runs.clear()
+        self.marks.clear()
+        self.on_stop = None
+
+    def cut(self, span: Span) -> None:
+        """Take `span` out of what is shown. Spans come in order and do not overlap."""
+        if len(span):
+            self.cuts.append(span)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for the panel; no text of the chat but its length."""
+        now = self.ended if self.ended is not None else self.clock()
+        return {
+            "chat_id": self.id,
+            "session_id": self.session,
+            "kind": self.kind,
+            "state": self.state,
+            "detail": self.detail,
+            "model": self.model,
+            "host": self.host,
+            "agent": self.agent,
+            "started": round(self.started_wall, 3),
+            "seconds": round(now - self.started, 3),
+            "tokens": self.tokens,
+            "stream_tokens": self.stream_tokens,
+            "stream_seconds": round(self.stream_seconds, 3),
+            "length": self.length,
+            "attempt": self.attempt,
+            "of": self.of,
+            "retry_in": None if self.retry_at is None else max(0.0, round(self.retry_at - self.clock(), 1)),
+            "tool": self.tool,
+            "first_token": self.first_token,
+            "notice": bool(self.notices),
+        }
+
+    async def stop(self) -> None:
+        """Stop the chat: cancel the run, wait for its task, then cancel the pump and wait for it.
+
+        The order matters: a second cancel while the run still closes its connection would leave the
+        model's request running. May be called any number of times and by several tasks; if the caller
+        is cancelled the stop goes on by itself. Returns when nothing of the chat runs any more.
+        """
+        await asyncio.shield(self.stop_soon())
+
+    def stop_soon(self) -> asyncio.Task[None]:
+        """Begin to stop the chat, from the loop, without waiting; the task ends when nothing runs any more."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(
+                self._stop(), name=f"copilot-pulse stop {self.id.partition('-')[0]}"
+            )
+        return self._stopping
+
+    async def _stop(self) -> None:
+        self.end("cancelled")
+        for run in self.runs:
+            await cancel_run(run)
+        task = self.pump_task
+        if task is not None and not task.done():
+            # A run that was cancelled ends the pump by itself; a chat that is still
+            # connecting to its tools has no run yet.
+            if not self.runs or not await _ends(task, 0.25):
+                task.cancel()
+            if not await _ends(task, _STOP_LIMIT):
+                log.warning("a chat did not end %.0f s after it was cancelled", _STOP_LIMIT)
+        if self.on_stop is not None:
+            await self.on_stop()
+
+    def __repr__(self) -> str:
+        return f"<Chat {self.id.partition('-')[0]} {self.kind} {self.state}, {self.tokens} tokens>"
+
+
+def run_task(run: Any) -> asyncio.Task[Any] | None:
+    """The task in which a streamed run of openai-agents lives (its name changed between versions)."""
+    task = getattr(run, "run_loop_task", None) or getattr(run, "_run_impl_task", None)
+    return task if isinstance(task, asyncio.Task) else None
+
+
+async def cancel_run(run: Any) -> None:
+    """Cancel a streamed run exactly once and wait until its task has ended, 5 s at most."""
+    task = run_task(run)
+    if task is None or task.done():
+        return
+    if not getattr(run, _CANCELLED, False):
+        setattr(run, _CANCELLED, True)
+        # Somebody else's cancel is on its way, perhaps (Task.cancelling() came with Python 3.11).
+        if not getattr(task, "cancelling", int)():
+            run.cancel()
+    if not await _ends(task, _STOP_LIMIT):
+        log.warning("the agent's run did not end %.0f s after it was cancelled", _STOP_LIMIT)
+
+
+async def _ends(task: asyncio.Task[Any], limit: float) -> bool:
+    """Whether `task` ends within `limit` seconds. It is neither cancelled nor are its errors raised."""
+    done, _ = await asyncio.wait({task}, timeout=limit)
+    return bool(done)
+
+
+class ChatRegistry:
+    """All chats that run, and the last 50 that ended."""
+
+    def __init__(self) -> None:
+        self._active: dict[str, Chat] = {}
+        self._ended: deque[Chat] = deque(maxlen=KEPT)
+        self._by_request: dict[object, list[Chat]] = {}
+
+    def add(self, chat: Chat, request: object | None = None) -> None:
+        """Register a chat; `request` is the HTTP request that it belongs to."""
+        self._active[chat.id] = chat
+        if request is not None:
+            self._by_request.setdefault(request, []).append(chat)
+
+    def remove(self, chat: Chat) -> None:
+        """Move a chat that has ended to the list of ended ones; its buffers are freed."""
+        if self._active.pop(chat.id, None) is not None:
+            chat.free()
+            self._ended.append(chat)
+
+    def get(self, chat_id: str) -> Chat | None:
+        """The chat of this id, running or among the last that ended."""
+        chat = self._active.get(chat_id)
+        if chat is None:
+            chat = next((c for c in self._ended if c.id == chat_id), None)
+        return chat
+
+    def __iter__(self) -> Iterator[Chat]:
+        return iter(list(self._active.values()))
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Running chats, oldest first, then those that ended, newest first."""
+        return [c.snapshot() for c in self._active.values()] + [c.snapshot() for c in reversed(self._ended)]
+
+    async def stop(self, chat_id: str) -> bool:
+        """Stop one chat and wait until nothing of it runs. False if no such chat is running."""
+        chat = self._active.get(chat_id)
+        if chat is None:
+            return False
+        await chat.stop()
+        return True
+
+    async def close_request(self, request: object) -> None:
+        """Stop every chat of an HTTP request that has ended. Waits; safe to call for any request."""
+        for chat in self._by_request.pop(request, ()):
+            if chat.active and chat.id in self._active:
+                await chat.stop()
+
+    async def aclose(self) -> None:
+        """Stop all chats, side by side, and wait for them."""
+        chats = list(self._active.values())
+        if chats:
+            await asyncio.gather(*(chat.stop() for chat in chats), return_exceptions=True)

@@ -1,0 +1,302 @@
+"""What stands between Copilot and one MCP server object: its link, its time, errors for the model."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ...chats import current_chat
+from ..seam import mark_wrapper
+from .directory import Server, digest
+from .link import Link, McpLost, McpTimeout
+from .reason import judged, reason
+from .tls import share_tls_context
+
+if TYPE_CHECKING:
+    from .seam import Crew, McpSeam
+
+log = logging.getLogger("copilot_pulse.mcp")
+
+# The answer is out by then; a slow good-bye goes on without the chat.
+LEAVE_SECONDS: Final = 1.0
+# What a chat waits beyond a server's limit when the event loop itself was held up.
+BUSY_SECONDS: Final = 5.0
+
+
+class Guard:
+    """One server object of one chat: its link, its time, what the model and the user are told."""
+
+    def __init__(
+        self,
+        seam: McpSeam,
+        crew: Crew,
+        target: Any,
+        base: type,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self._seam = seam
+        self.crew = crew
+        self._target = target
+        self._base: Any = base
+        params = target.params
+        self._url = str(params["url"])
+        self._key = digest(params.get("headers"))
+        chat = current_chat.get()
+        self._session = chat.session if chat is not None else _session(params.get("headers"))
+        self._limit = seam.pulse.settings.current.mcp_timeout
+        self._make = _link_maker(base, args, kwargs)
+        share_tls_context(target)
+        self._link: Link | None = None
+        self._server: Server | None = None
+        self._since = 0.0
+        self._counted = False
+
+    def begin(self) -> None:
+        """Begin to connect, unless the server is known to be down. A second call changes nothing."""
+        if self._server is not None:
+            return
+        directory = self._seam.directory
+        self._since = self._seam.clock()
+        server = self._server = directory.want(self._url, self._make)
+        if directory.shut(server, self._key):
+            directory.missing_for(server, self._session)
+            return
+        base, target = self._base, self._target
+        self._link = Link(
+            connect=lambda: base.connect(target),
+            list_tools=lambda: _count_tools(base, target),
+            cleanup=lambda: base.cleanup(target),
+            limit=self._limit,
+            outcome=self._settled,
+            lost=lambda _: directory.suspect(server),
+            name=f"mcp {server.name}",
+        )
+        server.connecting += 1
+        self._counted = True
+        self._link.start()
+        self._seam.adopt(self._link)
+
+    @property
+    def up(self) -> bool:
+        """Whether the server is connected."""
+        return self._link is not None and self._link.up
+
+    def inside(self) -> bool:
+        """Whether the original class is calling itself, in the link's task."""
+        return self._link is not None and self._link.inside()
+
+    async def enter(self) -> None:
+        """Wait until the server is there, for what is left of its time.
+
+        A cancel ends all servers of the chat, those that it has not entered yet as well, and waits for them.
+        """
+        try:
+            self.begin()
+        except Exception:
+            log.warning("an MCP server is used without Copilot Pulse", exc_info=True)
+            self._target._copilot_pulse = None
+            await self._base.connect(self._target)
+            return
+        if self._link is None:
+            return
+        try:
+            # The link settles by itself when its time is up; this is for a loop that hardly turns.
+            if not await self._link.ready(self._limit + BUSY_SECONDS):
+                self._give_up()
+        except BaseException:
+            await self._seam.abandon(self)
+            raise
+
+    async def leave(self) -> None:
+        """End the connection; waits a second for it, then it goes on by itself."""
+        self.stop()
+        self._seam.forget(self)
+        if self._link is not None:
+            await self._link.close(LEAVE_SECONDS)
+
+    def stop(self) -> None:
+        """End the connection without waiting. Any number of times."""
+        self._settle_count()
+        if self._link is not None:
+            self._link.stop()
+
+    async def list_tools(self, *args: Any, **kwargs: Any) -> Any:
+        """The server's tools; none if it is not there or does not answer within `mcp_timeout`."""
+        link = self._link
+        if link is None or not link.up:
+            return []
+        try:
+            tools = await link.run(self._base.list_tools(self._target, *args, **kwargs), self._limit)
+        except Exception as error:
+            log.warning("%s: its tools could not be listed: %s", link.name, type(error).__name__)
+            self._broke(error)
+            return []
+        return [tool for tool in tools if self._is_ours(tool.name)]
+
+    async def call_tool(self, tool_name: str, *args: Any, **kwargs: Any) -> Any:
+        """The tool's result, or an error for the model to read. Waits `mcp_tool_timeout` at most."""
+        link = self._link
+        if link is None or not link.up:
+            return _tool_error(tool_name, f"the MCP server {self._name} is not connected")
+        limit = self._seam.pulse.settings.current.mcp_tool_timeout or None
+        call: Awaitable[Any] = self._base.call_tool(self._target, tool_name, *args, **kwargs)
+        try:
+            return await link.run(call, limit)
+        except McpTimeout as error:
+            self._record(error)
+            return _tool_error(
+                tool_name, f"the MCP server {self._name} gave no result within {error.seconds:g} s"
+            )
+        except McpLost as error:
+            self._broke(error)
+            return _tool_error(tool_name, f"the connection to the MCP server {self._name} was lost")
+        except Exception as error:
+            self._broke(error)
+            text = self._seam.pulse.recovery.redactor.redact(reason(error, self._name))
+            return _tool_error(tool_name, f"the MCP server {self._name} says: {text}")
+
+    def _is_ours(self, tool: str) -> bool:
+        """Whether no other server of the chat has offered a tool of this name before."""
+        holder = self.crew.holder(tool, self)
+        if holder is self:
+            return True
+        log.debug("the tool %s of %s is left out: %s has one of that name", tool, self._name, holder._name)
+        return False
+
+    @property
+    def _name(self) -> str:
+        return self._server.name if self._server is not None else ""
+
+    def _settled(self, link: Link) -> None:
+        self._settle_count()
+        server, directory = self._server, self._seam.directory
+        if server is None:
+            return
+        if link.up:
+            directory.connected(server, link.tools, self._key)
+            directory.back_for(server, self._session)
+        else:
+            directory.failed(server, link.error or McpLost(), key=self._key, since=self._since)
+            directory.missing_for(server, self._session)
+
+    def _give_up(self) -> None:
+        link, server = self._link, self._server
+        if link is not None and server is not None and link.state == "connecting":
+            self.stop()
+            self._seam.directory.suspect(server)
+            self._seam.directory.missing_for(server, self._session)
+
+    def _settle_count(self) -> None:
+        if self._counted and self._server is not None:
+            self._counted = False
+            self._server.connecting -= 1
+
+    def _broke(self, error: Exception) -> None:
+        self._record(error)
+        try:
+            if self._server is not None:
+                self._seam.directory.suspect(self._server)
+        except Exception:
+            log.warning("an MCP server could not be looked at again", exc_info=True)
+
+    def _record(self, error: Exception) -> None:
+        chat = current_chat.get()
+        recovery = self._seam.pulse.recovery
+        try:
+            recovery.record(
+                judged(recovery, error, self._name),
+                where="mcp",
+                outcome="ignored",
+                attempt=1,
+                chat_id=chat.id if chat is not None else None,
+                host=self._server.host if self._server is not None else None,
+            )
+        except Exception as failure:
+            log.debug("not recorded: %s", type(failure).__name__)
+
+
+def guarded_class(base: Any, seam: McpSeam) -> Any:
+    """A subclass of `base`, an MCP server class of openai-agents, whose objects are guarded by `seam`."""
+
+    class GuardedMcpServer(base):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._copilot_pulse = seam.guard(self, base, args, kwargs)
+
+        async def __aenter__(self) -> Any:
+            if self._copilot_pulse is None:
+                return await super().__aenter__()
+            await self.connect()
+            return self
+
+        async def __aexit__(self, *exc_info: Any) -> Any:
+            if self._copilot_pulse is None:
+                return await super().__aexit__(*exc_info)
+            await self.cleanup()
+            return None
+
+        async def connect(self) -> Any:
+            guard = self._copilot_pulse
+            if guard is None or guard.inside():
+                return await super().connect()
+            return await guard.enter()
+
+        async def cleanup(self) -> Any:
+            guard = self._copilot_pulse
+            if guard is None or guard.inside():
+                return await super().cleanup()
+            return await guard.leave()
+
+        async def list_tools(self, *args: Any, **kwargs: Any) -> Any:
+            guard = self._copilot_pulse
+            if guard is None or guard.inside():
+                return await super().list_tools(*args, **kwargs)
+            return await guard.list_tools(*args, **kwargs)
+
+        async def call_tool(self, tool_name: str, *args: Any, **kwargs: Any) -> Any:
+            guard = self._copilot_pulse
+            if guard is None or guard.inside():
+                return await super().call_tool(tool_name, *args, **kwargs)
+            return await guard.call_tool(tool_name, *args, **kwargs)
+
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(GuardedMcpServer, name, getattr(base, name))
+    return mark_wrapper(GuardedMcpServer, base)
+
+
+def _link_maker(base: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[float], Link]:
+    def make(limit: float) -> Link:
+        # An object of the original class: a probe is no chat's.
+        server = base(*args, **kwargs)
+        share_tls_context(server)
+        return Link(
+            connect=server.connect,
+            list_tools=lambda: _count_tools(base, server),
+            cleanup=server.cleanup,
+            limit=limit,
+            name="mcp probe",
+        )
+
+    return make
+
+
+async def _count_tools(base: Any, server: Any) -> int:
+    # The list is kept by the server object, so the chat's first turn need not ask again. With a
+    # filter the agent must be known, which it is not yet.
+    if getattr(server, "tool_filter", None) is not None:
+        return 0
+    return len(await base.list_tools(server))
+
+
+def _tool_error(tool: str, why: str) -> Any:
+    text = f"The tool {tool} failed: {why}. Go on without it, and tell the user that this tool did not work."
+    result: Any = sys.modules["mcp.types"].CallToolResult  # loaded by the agents package
+    return result.model_validate({"content": [{"type": "text", "text": text}], "isError": True})
+
+
+def _session(headers: Any) -> str | None:
+    value = headers.get("X-Session-Id") if isinstance(headers, dict) else None
+    return str(value) if value else None

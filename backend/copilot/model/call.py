@@ -1,0 +1,393 @@
+"""One model call with its attempts: ask, watch, judge, and ask again or give up.
+
+The order of the work in one attempt: take a lease from the breaker of this base URL; stream under a watch;
+hold the closing event back; judge whether the answer is whole; only then let the closing event pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ...aio import wait_set
+from ...chats import Chat, current_chat
+from ...error_handling import Classification, EmptyAnswer, PulseError, UnknownTool
+from .answers import (
+    answer_text,
+    completed_event,
+    function_calls,
+    names_of,
+    prompt_length,
+    with_unknown_calls_answered,
+)
+from .client import WatchedClient, without_retries
+from .endpoint import Endpoint
+from .judge import HostMemory, shortfall, truncation
+from .report import CallReport
+from .tool_deltas import ToolDeltas, call_ids
+from .watch import StreamWatch
+
+if TYPE_CHECKING:
+    from ...pulse import Pulse
+
+log = logging.getLogger("copilot_pulse.model")
+
+UNKNOWN_TOOL_LIMIT: Final = 2
+ASKED_ONCE_MORE: Final = frozenset({"truncated", "empty_answer", "reasoning_only"})
+_DRAIN_LIMIT: Final = 5.0
+# What the model seam tells the run seam about an event that passes: the text that follows stands behind
+# what is there; it takes the place of a broken attempt's; no attempt succeeded, keep the longest.
+FRESH, RETRY, GAVE_UP = "fresh", "retry", "gave_up"
+
+OpenStream = Callable[[Any, inspect.BoundArguments, Any], AsyncGenerator[Any, None]]
+
+
+class ModelCall:
+    """One call of the model by the runner. Used once, by one task."""
+
+    def __init__(
+        self,
+        pulse: Pulse,
+        model: Any,
+        arguments: inspect.BoundArguments,
+        open_stream: OpenStream,
+        hosts: HostMemory,
+    ) -> None:
+        self._pulse = pulse
+        self._hosts = hosts
+        self._model = model
+        self._arguments = arguments
+        self._open_stream = open_stream
+        self._client = model._client
+        self._chat: Chat | None = current_chat.get()
+        self._endpoint = Endpoint.of(self._client.base_url)
+        self._report = CallReport(pulse, self._chat, self._endpoint, str(model.model))
+        # A router serves many models, and one that is down says nothing about the others.
+        self._breaker = pulse.recovery.breakers.get(f"llm:{self._report.host} {self._report.model}".rstrip())
+        self._attempt = 0
+        self._requests = 0
+        self._waited = 0.0
+        self._once_more: Counter[str] = Counter()
+        self._unknown_tools = 0
+        self._retried: Classification | None = None
+        self._began_text = False
+        self._partial: list[str] = []
+        self._kept = ""
+        # Every attempt and every wait is to be ours, counted and visible.
+        self._calling = without_retries(self._client)
+
+    # -- streaming -------------------------------------------------------------------------------
+
+    async def stream(self) -> AsyncGenerator[Any, None]:
+        """The events of the call, those of broken attempts included; ends with one `response.completed`.
+
+        Raises only CancelledError. A cancel closes the connection to the model before it passes on.
+        """
+        self._report.entered()
+        while True:
+            self._attempt += 1
+            self._partial = []
+            held: list[Any] = []
+            lease = watch = final = None
+            failure: BaseException
+            try:
+                lease = self._breaker.acquire()
+                self._requests += 1
+                watch = self._watch()
+                source = None
+                try:
+                    client = WatchedClient(self._calling, watch, ToolDeltas(self._used_ids()))
+                    source = self._open_stream(self._model, self._arguments, client)
+                    while True:
+                        if self._chat is not None and self._chat.gate is not None:
+                            await self._chat.gate.wait()
+                            watch.excuse()
+                        try:
+                            event = await watch.next(source)
+                        except StopAsyncIteration:
+                            break
+                        kind = event.type
+                        if kind == "response.output_text.delta":
+                            if event.delta:  # older versions pass the empty first one on
+                                self._saw_text(event.delta)
+                        elif kind == "response.completed":
+                            final = event  # held back until the answer has been judged
+                            continue
+                        elif kind == "response.output_item.done" and event.item.type == "function_call":
+                            # Older runners take this for the call itself, and it may never be made.
+                            held.append(event)
+                            continue
+                        elif kind == "response.created":
+                            self._mark(event, RETRY if self._began_text else FRESH)
+                            self._began_text = True
+                        elif watch.answered and self._chat is not None and self._chat.first_token is None:
+                            self._report.first_token()
+                        if lease.probe and watch.answered:
+                            lease.success()  # others need not wait until a long answer has ended
+                        yield event
+                finally:
+                    watch.stop()
+                    try:
+                        if source is not None:
+                            await source.aclose()
+                    finally:
+                        await watch.aclose()
+                closing = self._accept(watch, final, held)
+                lease.success()
+                if closing is None:
+                    continue
+            except (asyncio.CancelledError, GeneratorExit):
+                if lease is not None:
+                    lease.cancelled()
+                self._count_stretch(watch)
+                raise
+            except Exception as error:
+                failure = (watch.verdict(error) if watch is not None else None) or error
+                closing = None
+            if closing is None:
+                # Outside the handler above: what goes wrong in here must not carry the failure, whose
+                # text may hold a key, into a log.
+                cause = self._pulse.recovery.classify(failure)
+                if lease is not None:
+                    lease.settle(cause)
+                if await self._wait_for_retry(failure, cause):
+                    continue
+                self._count_stretch(watch)
+                closing = self._give_up(cause)
+            await self._drain()
+            for event in closing:
+                yield event
+            return
+
+    def _accept(self, watch: StreamWatch, final: Any, held: list[Any]) -> list[Any] | None:
+        """The events that close the call, if the answer may pass; None to ask again, for another answer.
+
+        `held` are the events of finished tool calls; those of calls that are kept go out before the end.
+        Raises what is wrong with the answer.
+        """
+        if wrong := watch.verdict(None):
+            raise wrong
+        response = final.response if final is not None else None
+        remark = truncation(
+            watch,
+            response,
+            self._hosts,
+            length=self._length(),
+            longest=len(self._kept),
+            asked_again=self._once_more["truncated"] > 0,
+        )
+        if self._ask_again_without_unknown_tools(final):
+            return None
+        answered = self._chat is not None and self._chat.answered
+        asked_again = self._once_more["empty_answer"] + self._once_more["reasoning_only"] > 0
+        remark = remark or shortfall(
+            watch, response, length=self._length(), answered=answered, asked_again=asked_again
+        )
+        if self._chat is not None and answer_text(final.response).strip():
+            self._chat.answered = True
+        self._count_usage(watch, final.response)
+        kept = {call.call_id for call in function_calls(final.response)}
+        calls = [event for event in held if event.item.call_id in kept]
+        return [*self._remarked(remark), *calls, final]
+
+    def _remarked(self, remark: PulseError | None) -> list[Any]:
+        """Record how the call has ended, and tell the user what is missing of its answer."""
+        if remark is None:
+            if self._retried is not None:
+                self._report.record(self._retried, "recovered", self._attempt)
+            return []
+        cause = self._pulse.recovery.classify(remark)
+        if isinstance(remark, EmptyAnswer):  # the chat has an answer, and the model nothing to add to it
+            self._report.record(cause, "ignored", self._attempt)
+            return []
+        self._report.record(cause, "gave_up", self._attempt)
+        return self._tell(cause)
+
+    def _watch(self) -> StreamWatch:
+        settings = self._pulse.settings.current
+        first = settings.first_token_timeout
+        if first > 0:
+            arguments = self._arguments.arguments
+            tools = [
+                (tool.name, getattr(tool, "description", ""), getattr(tool, "params_json_schema", {}))
+                for tool in arguments.get("tools") or ()
+            ]
+            prompt = prompt_length(arguments.get("system_instructions"), arguments.get("input"), tools)
+            first += settings.first_token_per_1000_chars * prompt / 1000
+        return StreamWatch(base_url=self._endpoint.shown, first_limit=first, stall_limit=settings.stall_timeout)
+
+    def _used_ids(self) -> set[str]:
+        return call_ids(self._arguments.arguments.get("input"))
+
+    def _saw_text(self, delta: str) -> None:
+        self._partial.append(delta)
+        chat = self._chat
+        if chat is None:
+            return
+        if chat.first_token is None:
+            self._report.first_token()
+        chat.produced += chat.watched
+        chat.tokens += 1
+        if chat.state != "streaming":
+            chat.set_state("streaming")
+
+    def _mark(self, event: Any, label: str) -> None:
+        if self._chat is not None and self._chat.watched:
+            self._chat.marks.append((event, label))
+
+    # -- an answer that has come -----------------------------------------------------------------
+
+    def _ask_again_without_unknown_tools(self, final: Any) -> bool:
+        """Answer calls of tools that do not exist, so that the run does not end with an error.
+
+        True if the model must be asked again, with those answers in its input. A response that also
+        calls known tools keeps these; past the limit the text is kept, without the calls.
+        """
+        calls = function_calls(final.response) if final is not None else []
+        if not calls:
+            return False
+        arguments = self._arguments.arguments
+        known = names_of(arguments.get("tools") or (), arguments.get("handoffs") or ())
+        unknown = [call for call in calls if call.name not in known]
+        if not unknown:
+            return False
+        self._unknown_tools += 1
+        cause = self._pulse.recovery.classify(UnknownTool(unknown[0].name))
+        if len(unknown) == len(calls) and self._unknown_tools <= UNKNOWN_TOOL_LIMIT:
+            self._report.record(cause, "retrying", self._attempt, 0.0)
+            self._retried = cause
+            arguments["input"] = with_unknown_calls_answered(arguments["input"], final.response, known)
+            self._began_text = False  # what came before the calls stays
+            return True
+        final.response.output = [item for item in final.response.output if item not in unknown]
+        if not function_calls(final.response) and not answer_text(final.response).strip():
+            raise UnknownTool(unknown[0].name)
+        self._report.record(cause, "gave_up", self._attempt)
+        if self._retried is not None and self._retried.kind == cause.kind:
+            self._retried = None
+        return False
+
+    def _count_usage(self, watch: StreamWatch, final: Any) -> None:
+        usage = getattr(final, "usage", None)
+        chat = self._chat
+        if usage is None or not usage.output_tokens:
+            self._count_stretch(watch)
+        elif chat is not None:
+            # The model knows better than our count of deltas; it counts reasoning and tool calls, too.
+            chat.tokens += usage.output_tokens - len(self._partial)
+            self._count_stretch(watch, usage.output_tokens)
+
+    def _count_stretch(self, watch: StreamWatch | None, tokens: int | None = None) -> None:
+        """Add the attempt's time of streaming to the chat's, with the model's count of tokens, or that of deltas."""
+        if self._chat is None or watch is None:
+            return
+        seconds = watch.stretch(text=tokens is None)
+        # The first token stands at the beginning of the stretch and has come in no time of it.
+        streamed = (len(self._partial) if tokens is None else tokens) - 1
+        if seconds > 0 and streamed > 0:
+            self._chat.stream_tokens += streamed
+            self._chat.stream_seconds += seconds
+
+    # -- after a failure -------------------------------------------------------------------------
+
+    async def _wait_for_retry(self, error: BaseException, cause: Classification) -> bool:
+        """Decide whether the call is made again, and wait until then. Cancel-safe: nothing is left."""
+        chat = self._chat
+        self._once_more[cause.kind] += 1
+        often = cause.kind in ASKED_ONCE_MORE and self._once_more[cause.kind] > 1
+        if often or (self._length() and (chat is None or not chat.watched)):
+            # A model that has nothing to say, or a server that never says it is done: each try costs a call.
+            # And text that nobody can take back must not be followed by the same text again.
+            self._report.record(cause, "gave_up", self._attempt)
+            return False
+        about = self._report.context(self._attempt, self._waited)
+        again = await self._pulse.recovery.handle_error(error, about)
+        self._report.handled(about)
+        if not again:
+            return False
+        delay = about.delay or 0.0
+        self._retried = cause
+        if chat is not None:
+            chat.tokens = max(0, chat.tokens - len(self._partial))
+        self._report.retrying(cause, self._attempt, delay, self._length())
+        self._keep_partial()
+        self._waited += delay
+        await asyncio.sleep(delay)
+        self._report.asked_again(self._attempt + 1)
+        return True
+
+    def _give_up(self, cause: Classification) -> list[Any]:
+        """Tell the user; returns the events that close the call with the longest text that came."""
+        self._keep_partial()
+        if self._chat is not None:
+            self._chat.failed = True
+        told = self._tell(cause)
+        closing = completed_event(self._kept)
+        if self._began_text:
+            self._mark(closing, GAVE_UP)
+        return [*told, closing]
+
+    def _keep_partial(self) -> None:
+        if self._length() > len(self._kept):
+            self._kept = "".join(self._partial)
+
+    def _length(self) -> int:
+        return sum(map(len, self._partial))
+
+    def _tell(self, cause: Classification) -> list[Any]:
+        partial = bool(self._kept or self._length())
+        because = None
+        if cause.kind == "circuit_open":
+            # What this call has met tells more than that others met it too.
+            cause, because = (self._retried, None) if self._retried is not None else (cause, self._breaker.cause)
+        return self._report.tell(
+            cause, attempts=self._requests, waited=self._waited, partial=partial, because=because
+        )
+
+    # -- the consumer ----------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        """Wait until the reader has seen every delta, before the runner can raise an error.
+
+        openai-agents throws away what is still queued when a run fails, so a fast model's last words
+        would be lost. Waits 5 s at most; a cancel leaves nothing behind.
+        """
+        chat = self._chat
+        if chat is None or not chat.watched or chat.drained is None or chat.consumed >= chat.produced:
+            return
+        chat.drained.clear()
+        if not await wait_set(chat.drained, _DRAIN_LIMIT):
+            log.warning("the reader of a chat is more than %.0f s behind the model", _DRAIN_LIMIT)
+
+    # -- not streaming ---------------------------------------------------------------------------
+
+    async def respond(self, get_response: Callable[..., Any]) -> Any:
+        """The call without streaming: made again after a failure; raises the last error on give-up."""
+        model = copy.copy(self._model)
+        model._client = self._calling
+        self._arguments.arguments["self"] = model
+        while True:
+            self._attempt += 1
+            lease = self._breaker.acquire()
+            self._requests += 1
+            try:
+                answer = await get_response(*self._arguments.args, **self._arguments.kwargs)
+            except asyncio.CancelledError:
+                lease.cancelled()
+                raise
+            except Exception as error:
+                failure = error
+            else:
+                lease.success()
+                if self._retried is not None:
+                    self._report.record(self._retried, "recovered", self._attempt)
+                return answer
+            cause = self._pulse.recovery.classify(failure)
+            lease.settle(cause)
+            if not await self._wait_for_retry(failure, cause):
+                raise failure

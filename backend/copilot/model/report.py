@@ -1,0 +1,147 @@
+"""What others learn of one model call: the chat's state, the events, the errors, what the user is told."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...chats import Chat
+from ...error_handling import Classification, ErrorContext
+from ...event_bus import Event
+from ...events import ErrorOutcome
+from .answers import text_event
+from .endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from ...pulse import Pulse
+
+
+class CallReport:
+    """The reports of one model call; `chat` is None where no chat seam serves it. For the loop's thread; never waits.
+
+    `host` and `model` are safe to publish: whatever is told of the call takes the names from here.
+    """
+
+    def __init__(self, pulse: Pulse, chat: Chat | None, endpoint: Endpoint, model: str) -> None:
+        clean = pulse.recovery.redactor.redact
+        self._pulse = pulse
+        self._chat = chat
+        self._endpoint = endpoint
+        self.host = clean(endpoint.host)
+        self.model = clean(model)[:200]
+        self._error_id: str | None = None
+
+    def entered(self) -> None:
+        """The runner makes the call."""
+        chat = self._chat
+        if chat is None:
+            return
+        chat.turn += 1
+        chat.model, chat.host = self.model, self.host
+        chat.tool = ""
+        chat.attempt = 1
+        chat.set_state("waiting")
+        self._asked(chat, 1)
+
+    def first_token(self) -> None:
+        """The first text or reasoning has come; only a chat's very first counts."""
+        chat = self._chat
+        if chat is None or chat.first_token is not None:
+            return
+        chat.first_token = chat.clock() - chat.started
+        chat.set_state("streaming")
+        self._publish(
+            "chat.first_token",
+            {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": chat.first_token},
+        )
+
+    def retrying(self, cause: Classification, attempt: int, delay: float, cut: int) -> None:
+        """Attempt number `attempt` has failed; in `delay` seconds the call is made again."""
+        chat = self._chat
+        if chat is None:
+            return
+        of = self._pulse.settings.current.max_retries
+        chat.retries += 1
+        chat.attempt, chat.of = attempt, of
+        chat.retry_at = chat.clock() + delay
+        chat.set_state("retrying", cause.kind)
+        self._publish(
+            "chat.retrying",
+            {"chat_id": chat.id, "attempt": attempt, "of": of, "wait": delay, "error": cause.kind, "cut": cut},
+        )
+
+    def asked_again(self, attempt: int) -> None:
+        """The wait is over, and attempt number `attempt` begins."""
+        chat = self._chat
+        if chat is None:
+            return
+        chat.retry_at = None
+        chat.set_state("waiting")
+        self._asked(chat, attempt)
+
+    def context(self, attempt: int, waited: float) -> ErrorContext:
+        """A failure of this call, for `handle_error()`; give it back to `handled()`."""
+        chat_id = self._chat.id if self._chat is not None else None
+        return ErrorContext(
+            "model", attempt, waited, chat_id=chat_id, model=self.model, host=self.host, error_id=self._error_id
+        )
+
+    def handled(self, context: ErrorContext) -> None:
+        """Take over the id under which the failure was recorded."""
+        self._error_id = context.error_id
+
+    def record(self, cause: Classification, outcome: ErrorOutcome, attempt: int, wait: float | None = None) -> None:
+        """Count and publish a failure, or its recovery, under the call's id."""
+        self._error_id = self._pulse.recovery.record(
+            cause,
+            where="model",
+            outcome=outcome,
+            attempt=attempt,
+            chat_id=self._chat.id if self._chat is not None else None,
+            model=self.model,
+            host=self.host,
+            wait=wait,
+            error_id=self._error_id,
+        )
+
+    def tell(
+        self,
+        cause: Classification,
+        *,
+        attempts: int,
+        waited: float,
+        partial: bool,
+        because: Classification | None = None,
+    ) -> list[Any]:
+        """Leave a notice with the chat; returns events that say it where there is no chat seam to do so.
+
+        `because` is the failure that led to `cause`, if that was another call's.
+        """
+        chat = self._chat
+        explain = functools.partial(
+            self._pulse.recovery.explain,
+            host=self._endpoint.known,
+            model=self.model,
+            base_url=self._endpoint.shown,
+            language=chat.language if chat is not None else "en",
+            where_set=chat.model_set_in if chat is not None else None,
+        )
+        notices = [explain(cause, attempts=attempts, waited=waited, partial=partial)]
+        if because is not None:
+            notices.append(explain(because))
+        if chat is not None and chat.pump_task is not None:
+            chat.told.add(cause.kind)
+            chat.notices.extend(notices)
+            return []
+        return [text_event("\n\n" + notice) for notice in notices]
+
+    def _asked(self, chat: Chat, attempt: int) -> None:
+        self._publish(
+            "chat.model",
+            {"chat_id": chat.id, "model": self.model, "host": self.host, "attempt": attempt, "turn": chat.turn},
+        )
+
+    def _publish(self, type_: str, data: Mapping[str, Any]) -> None:
+        session = self._chat.session if self._chat is not None else None
+        self._pulse.bus.publish_nowait(Event(type=type_, data=dict(data), source="copilot", session=session))

@@ -1,0 +1,295 @@
+"""Watches one attempt of a model call, from the request to the last byte: is it alive, is it whole?
+
+The watch sits at the border of the OpenAI client (`copilot/model/client.py`). So every chunk, and every byte below the
+chunks (a heartbeat comment is a sign of life, too), passes here, with any version of the libraries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, Final, TypeVar
+
+from ...error_handling import LengthLimit, PulseError, StreamStalled, wrong_body
+from .finish_reasons import Finish, finish_of
+from .whole_body import BodyStart
+
+T = TypeVar("T")
+# A server that sends heartbeats and nothing of the answer is not waited for longer than this, in seconds.
+HEARTBEAT_LIMIT: Final = 600.0
+# After the finish reason only the figures of usage and the mark of the end may come: so long, in seconds.
+AFTER_FINISH: Final = 2.0
+# The loop gets a turn at least this often while a model is fast, in seconds.
+TURN: Final = 0.005
+# Of a body that is no stream so much is kept to tell what it is, in bytes.
+HEAD: Final = 4096
+# A timer that comes later than this, in seconds, tells of a blocked loop and not of a silent model.
+LATE: Final = 0.05
+
+
+class StreamWatch:
+    """One attempt. Belongs to the task that runs the agent; nothing here may be called from elsewhere.
+
+    `first_limit` and `stall_limit` are seconds of silence, 0 for no limit: before the first token, and
+    between two bytes after it.
+    """
+
+    def __init__(self, *, base_url: str, first_limit: float, stall_limit: float) -> None:
+        self.base_url = base_url
+        self.first_limit = first_limit
+        self.stall_limit = stall_limit
+        self.finish: Finish | None = None
+        self.finish_reason = ""
+        self.done_seen = False
+        self.reasoning = 0
+        self.chunks = 0
+        self.has_text = False
+        self.has_reasoning = False
+        self.has_tool_call = False
+        # When the first and the last piece of the answer came, and of its text.
+        self._pieces: tuple[float, float] | None = None
+        self._texts: tuple[float, float] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._began = self._loop.time()
+        self._alive = self._began
+        # When something of the answer last came; heartbeats are none of it.
+        self._progress = self._began
+        self._finished = self._went_on = self._ended = False
+        self._turn = self._began
+        self._waiting = False
+        self._fired = False
+        self._due = 0.0
+        self._excused = -1.0
+        self._tail = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._stream: Any = None
+        self._response: Any = None
+        self._head = bytearray()
+        self._arm()
+
+    # -- silence ---------------------------------------------------------------------------------
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model has sent anything of an answer: text, reasoning or a tool call."""
+        return self.has_text or self.has_reasoning or self.has_tool_call
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model has said that its answer is done, and the stream has not ended yet.
+
+        Some servers give a finish reason with every chunk: an answer that went on after one is done when it ends.
+        """
+        return self._finished and not (self._went_on or self._ended)
+
+    def _silent(self, now: float) -> bool:
+        limit = self._limit()
+        if limit <= 0:
+            return False
+        if self.finished:
+            return now >= self._progress + limit
+        return now >= self._alive + limit or now >= self._progress + max(HEARTBEAT_LIMIT, limit)
+
+    def _limit(self) -> float:
+        if self.finished:
+            return AFTER_FINISH
+        return self.stall_limit if self.answered else self.first_limit
+
+    def _arm(self) -> None:
+        # One timer that looks at a time stamp when it fires: moving a timer for each chunk would cost
+        # more than all else we do for it.
+        limit = self._limit()
+        alive = self._progress if self.finished else self._alive
+        self._due = alive + limit if limit > 0 else self._loop.time() + 1.0
+        self._timer = self._loop.call_at(self._due, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        late = now - self._due
+        if late > LATE and self._excused != self._alive:
+            # The loop itself stood still; what has arrived meanwhile is read before we judge. Once for
+            # each sign of life, since a loop may be late for ever.
+            self._excused = self._alive
+            self._due = now + min(late, 1.0)
+            self._timer = self._loop.call_at(self._due, self._check)
+            return
+        if self._silent(now):
+            if self._waiting and self._task is not None:
+                self._fired = True
+                self._task.cancel()
+                return
+            self.excuse()  # while the consumer works on an event the model is not to blame for the silence
+        self._arm()
+
+    def excuse(self) -> None:
+        """The silence until now was ours: count it from here."""
+        self._alive = self._progress = self._loop.time()
+
+    def caught(self) -> bool:
+        """Whether a cancel that has arrived is the watch's own; it is taken back then, and must not pass on."""
+        if not self._fired:
+            return False
+        self._fired = False
+        # False if somebody else has cancelled the task as well.
+        return not (sys.version_info >= (3, 11) and self._task is not None and self._task.uncancel() > 0)
+
+    async def next(self, source: AsyncIterator[T]) -> T:
+        """The next event of `source`, which reads from the watched stream.
+
+        Raises StreamStalled when the model falls silent for longer than its limit, StopAsyncIteration at
+        the end, and whatever `source` raises. When the caller is cancelled, CancelledError passes.
+        """
+        self._waiting = True
+        try:
+            event = await source.__anext__()
+            # A fast model's tokens lie ready in the buffers: reading them never waits, and nobody else
+            # in ComfyUI would get a turn until the answer is through.
+            if self._loop.time() - self._turn > TURN:
+                await asyncio.sleep(0)
+                self._turn = self._loop.time()
+            return event
+        except asyncio.CancelledError:
+            if not self.caught():
+                raise
+            raise StreamStalled(round(self._loop.time() - self._alive), first=not self.answered) from None
+        finally:
+            self._waiting = False
+
+    # -- what passes -----------------------------------------------------------------------------
+
+    def saw_bytes(self, data: bytes) -> None:
+        """Called for every piece of the body, heartbeats included."""
+        self._alive = self._loop.time()
+        if not self.chunks and len(self._head) < HEAD:
+            self._head += data[:HEAD]
+        # The mark may be cut in two, and an answer may hold the word.
+        self._tail = (self._tail + data)[-64:]
+        self.done_seen = b"data: [DONE]" in self._tail or b"data:[DONE]" in self._tail
+
+    def saw_chunk(self, chunk: Any) -> None:
+        """Called for every chunk of the completion."""
+        self.chunks += 1
+        limit = self._limit()
+        finish, words = None, ""
+        brought = text = False
+        for choice in chunk.choices or ():
+            if reason := finish_of(choice.finish_reason):
+                finish, words = reason, str(choice.finish_reason)
+            delta = choice.delta
+            if delta is None:
+                continue
+            if delta.content:
+                self.has_text = brought = text = True
+            elif getattr(delta, "tool_calls", None):
+                self.has_tool_call = brought = True
+            elif reasoning := (
+                getattr(delta, "reasoning_content", None)
+                or getattr(delta, "reasoning", None)
+                or getattr(delta, "thinking_blocks", None)
+            ):
+                self.has_reasoning = brought = True
+                self.reasoning += len(reasoning)
+        if brought or finish is not None:
+            self._progress = now = self._loop.time()
+            if brought:
+                self._pieces = (self._pieces[0] if self._pieces else now, now)
+            if text:
+                self._texts = (self._texts[0] if self._texts else now, now)
+            self._went_on = self._went_on or (brought and self._finished)
+        if finish is not None and not self.finished:
+            self.finish, self.finish_reason = finish, words
+            self._finished = finish not in (Finish.CUT_OFF, Finish.OVERLOADED)
+        if self._limit() != limit and self._timer is not None:
+            self._timer.cancel()
+            self._arm()
+
+    def stretch(self, *, text: bool) -> float:
+        """Seconds from the first piece of the answer to the last; with `text` only its text counts."""
+        first, last = (self._texts if text else self._pieces) or (0.0, 0.0)
+        return last - first
+
+    def ended(self) -> None:
+        """The stream has ended; what is still done with it has the usual time."""
+        self._ended = True
+        self._alive = self._loop.time()
+
+    def take(self, stream: Any) -> None:
+        """Watch an opened stream."""
+        self._stream = stream
+        response = getattr(stream, "response", None)
+        if response is not None:
+            self._alive = self._loop.time()
+            self._response = response
+            self._watch_bytes(response)
+
+    def broken_off(self) -> Exception | None:
+        """What the server tells of its failure by the finish reason; None if the answer has not ended so."""
+        if self.finish not in (Finish.CUT_OFF, Finish.OVERLOADED):
+            return None
+        from openai import APIError
+
+        words = f"finish reason {self.finish_reason[:40]}"
+        body = {"message": words} | ({"code": "overloaded"} if self.finish is Finish.OVERLOADED else {})
+        return APIError(words, getattr(self._response, "request", None), body=body)  # type: ignore[arg-type]
+
+    def verdict(self, error: Exception | None) -> PulseError | None:
+        """What the attempt really died of, where the library's `error` (or its silence) does not tell."""
+        if self.finish is Finish.LENGTH and error is not None and not self.has_text:
+            return LengthLimit()  # all of it went into reasoning
+        return self.wrong_body()
+
+    def wrong_body(self) -> PulseError | None:
+        """What came instead of a stream (a web page, a JSON error with status 200), judged by its first bytes.
+
+        None if chunks came, or nothing at all. The client reads such a body as an empty stream.
+        """
+        response = self._response
+        if self.chunks or response is None or not self._head:
+            return None
+        url = str(response.url)
+        return wrong_body(
+            response.headers.get("content-type"),
+            bytes(self._head),
+            url=self.base_url if response.history else url,
+            status=response.status_code,
+            redirected_to=url if response.history else None,
+        )
+
+    def _watch_bytes(self, response: Any) -> None:
+        read = response.aiter_bytes
+
+        async def aiter_bytes(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
+            start = BodyStart()
+            async for data in read(*args, **kwargs):
+                self.saw_bytes(data)
+                if start.stream:
+                    yield data
+                elif passed := start.feed(data):
+                    yield passed
+            if rest := start.rest():
+                yield rest
+
+        response.aiter_bytes = aiter_bytes
+
+    def stop(self) -> None:
+        """Stop watching, at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def aclose(self) -> None:
+        """Stop watching and close the connection; safe to call twice."""
+        self.stop()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await close_stream(stream)
+
+
+async def close_stream(stream: Any) -> None:
+    """Close a stream of the client, whatever its version calls it."""
+    close = getattr(stream, "close", None) or getattr(stream, "aclose", None)
+    if close is not None:
+        await close()

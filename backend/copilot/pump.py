@@ -1,0 +1,296 @@
+"""The pump of one chat: a task that reads Copilot's generator to its end, and a paced reader beside it.
+
+Copilot yields `(text, ext)`: the text is cumulative, `ext` is None or a dict with `data` and `finished`. Items
+with text only are conflated in the queue (the newest holds all the older ones); items with `ext` are essential
+and keep their place. The item that ends the answer is held back until the generator has ended, because only
+then is it known what else the user must be told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..aio import wait_set
+from ..backpressure import BoundedQueue, QueueClosed
+from ..chats import Chat
+from ..error_handling import EmptyAnswer, Severity
+from ..event_bus import Event
+from .notices import with_notices
+from .pace import cost, interval
+
+if TYPE_CHECKING:
+    from ..pulse import Pulse
+
+log = logging.getLogger("copilot_pulse.chat")
+
+# What Copilot writes around the text of one update: the JSON's keys, quotes, the line's end.
+ENVELOPE: Final = 117
+# What a frame has around a piece of text (docs/protocol.md).
+FRAME: Final = 60
+Item = tuple[str, Any]
+
+
+class ChatPump:
+    """Pumps one chat. Made in the handler's task; `start()` begins, `updates()` reads, once each."""
+
+    def __init__(self, pulse: Pulse, chat: Chat, source: Callable[[], Any]) -> None:
+        self._pulse = pulse
+        self.chat = self._chat = chat
+        self._source = source
+        settings = pulse.settings.current
+        self._queue: BoundedQueue[Any] = BoundedQueue(
+            settings.queue_size,
+            name=f"chat {chat.id.partition('-')[0]}",
+            put_timeout=settings.put_timeout,
+            conflate="always",
+            on_zone=self._zone_changed,
+        )
+        self._hurry = asyncio.Event()
+        self._group = 0
+        self._unpatched_bytes = 0
+        self._last: Item | None = None
+        self._messages: Any = None
+
+    def start(self, messages: Any = None) -> None:
+        """Start the pump's task in the current context; `messages` is the history, if there is one."""
+        self._messages = messages
+        chat = self._chat
+        self._publish(
+            "chat.started",
+            {
+                "chat_id": chat.id,
+                "kind": chat.kind,
+                "messages": len(messages) if isinstance(messages, list) else 0,
+            },
+        )
+        # Last: if anything here fails, the chat goes on without us, and must not run twice.
+        chat.pump_task = asyncio.get_running_loop().create_task(self._run(), name=f"copilot-pulse {chat!r}")
+
+    # -- the pump's task -------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        chat = self._chat
+        try:
+            for prepare in self._pulse.before_chat:
+                try:
+                    await prepare(chat, self._messages)
+                except Exception:
+                    log.exception("a chat was not prepared; Copilot does it as without Copilot Pulse")
+            source = self._source()
+            try:
+                async for item in source:
+                    await self._take(item)
+            finally:
+                await source.aclose()
+            if chat.active:
+                await self._finish()
+        except asyncio.CancelledError:
+            chat.end("cancelled")
+            raise
+        except Exception as error:
+            await self._broke(error)
+        finally:
+            self._queue.close()
+            self._hurry.set()
+            chat.end("failed")  # has no effect on a chat that has ended
+            self._publish_finished()
+            self._pulse.chats.remove(chat)
+            await self._close_clients()
+
+    async def _take(self, item: Any) -> None:
+        chat = self._chat
+        if not isinstance(item, tuple) or len(item) != 2:
+            await self._queue.put(item, essential=True)
+            return
+        text, ext = item
+        if not ext:
+            if text:
+                chat.raw = text
+                self._unpatched_bytes += len(text) + ENVELOPE
+                # Only neighbours may be conflated: an item with data between two texts keeps them apart.
+                await self._put_text(text)
+            return
+        if not isinstance(ext, dict):
+            ext = {"data": ext, "finished": False}
+        if text and not _continues(text, chat.raw):
+            self._replaced(text)
+        elif text:
+            chat.raw = text
+        if ext.get("finished", True) or "data" not in ext:
+            self._last = (chat.raw, ext)
+            return
+        self._last = None
+        self._group += 1
+        self._hurry.set()
+        await self._queue.put((chat.raw, ext), essential=True)
+
+    async def _put_text(self, text: str) -> None:
+        key = ("text", self._group)
+        try:
+            self._queue.put_nowait((text, None), key=key)
+        except asyncio.QueueFull:
+            await self._queue.put((text, None), key=key)
+
+    def _replaced(self, text: str) -> None:
+        """Copilot threw its text away for an error message of its own: keep both, and redact the message."""
+        chat = self._chat
+        message = self._pulse.recovery.redactor.redact(text.strip())
+        cause = self._pulse.recovery.classify(RuntimeError(message))
+        self._pulse.recovery.record(
+            cause, where="copilot", outcome="gave_up", attempt=1, chat_id=chat.id, model=chat.model, host=chat.host
+        )
+        chat.failed = True
+        if not chat.notices:
+            chat.notices.append(message)
+
+    async def _finish(self) -> None:
+        """The generator has ended: the last item goes out, with everything that the user must be told."""
+        chat = self._chat
+        data = None
+        if self._last is not None:
+            data = self._last[1].get("data")
+        for notice in self._pulse.chat_notices:
+            try:
+                text = notice(chat)
+            except Exception:
+                log.exception("a notice is left out")
+                continue
+            if text:
+                chat.notices.append(text)
+        if not chat.visible().strip() and not chat.notices and not data:
+            # Nothing at all, and no seam noticed why: never leave a blank.
+            chat.failed = True
+            chat.notices.append(self._explain(EmptyAnswer()))
+        chat.end("failed" if chat.failed else "done")
+        self._hurry.set()
+        # A page that is told `finished: false` at the end of the stream would wait for ever.
+        with contextlib.suppress(QueueClosed):
+            await self._queue.put((chat.raw, {"data": data, "finished": True}), essential=True)
+
+    async def _broke(self, error: Exception) -> None:
+        """Copilot's generator raised, or something of ours did: the user gets what there is, and why."""
+        chat = self._chat
+        recovery = self._pulse.recovery
+        cause = recovery.classify(error)
+        log.error("a chat ended with an error: %s", cause.message)
+        recovery.record(cause, where="chat", outcome="gave_up", attempt=1, chat_id=chat.id)
+        chat.failed = True
+        chat.notices.append(self._explain(error))
+        if cause.severity is Severity.CRITICAL:
+            self._messages = None
+        chat.end("failed")
+        self._hurry.set()
+        with contextlib.suppress(QueueClosed):
+            await self._queue.put((chat.raw, {"data": None, "finished": True}), essential=True)
+
+    def _explain(self, error: Exception) -> str:
+        chat = self._chat
+        cause = self._pulse.recovery.classify(error)
+        return self._pulse.recovery.explain(
+            cause, host=chat.host, model=chat.model, language=chat.language, partial=bool(chat.visible())
+        )
+
+    async def _close_clients(self) -> None:
+        # Copilot makes a client for each agent and never closes it; its connections would stay open
+        # until the garbage collector comes by.
+        clients, self._chat.clients = self._chat.clients, []
+        for client in clients:
+            try:
+                await client.close()
+            except Exception as error:
+                log.debug("closing a model client failed: %s", type(error).__name__)
+
+    def _publish_finished(self) -> None:
+        chat = self._chat
+        outcome = {"done": "completed", "failed": "failed"}.get(chat.state, "cancelled")
+        data: dict[str, Any] = {
+            "chat_id": chat.id,
+            "kind": chat.kind,
+            "outcome": outcome,
+            "model": chat.model,
+            "host": chat.host,
+            "seconds": (chat.ended or chat.clock()) - chat.started,
+            "first_token": chat.first_token,
+            "tokens": chat.tokens,
+            "stream_tokens": chat.stream_tokens,
+            "stream_seconds": chat.stream_seconds,
+            "length": chat.length,
+            "updates": chat.updates,
+            "bytes_sent": chat.bytes_sent,
+            "bytes_saved": max(0, self._unpatched_bytes - chat.bytes_sent),
+            "retries": chat.retries,
+        }
+        chat.bytes_saved = data["bytes_saved"]
+        if chat.notices:
+            data["notice"] = "\n\n".join(chat.notices)
+        self._publish("chat.finished", data)
+
+    def _zone_changed(self, name: str, zone: Any, was: Any, fill: float) -> None:
+        self._publish("queue.zone", {"queue": name, "zone": zone.value, "was": was.value, "fill": fill})
+
+    def _publish(self, type_: str, data: dict[str, Any]) -> None:
+        self._pulse.bus.publish_nowait(
+            Event(type=type_, data=data, source="copilot", session=self._chat.session)
+        )
+
+    # -- the reader's side -----------------------------------------------------------------------
+
+    async def updates(self) -> AsyncIterator[Any]:
+        """Items for Copilot's handler: at most 30 a second, fewer as the text grows, the last one whole.
+
+        Ends when the chat has ended. A cancel leaves the queue as it is.
+        """
+        chat = self._chat
+        loop = asyncio.get_running_loop()
+        next_update = 0.0
+        last_size = 0
+        while True:
+            if loop.time() < next_update and not self._hurry.is_set():
+                await self._pause(next_update - loop.time())
+            try:
+                item = await self._queue.get()
+            except QueueClosed:
+                return
+            if not isinstance(item, tuple) or len(item) != 2:
+                yield item
+                continue
+            raw, ext = item
+            if self._hurry.is_set() and chat.active:
+                self._hurry.clear()
+            text = chat.visible(raw)
+            if ext is not None and ext.get("finished"):
+                text = with_notices(text, chat.notices)
+            size = cost(text)
+            chat.updates += 1
+            settings = self._pulse.settings.current
+            if chat.resumable:
+                # Only what is new goes out; the whole text costs time, but no bytes.
+                chat.bytes_sent += abs(size - last_size) + FRAME
+                last_size, size = size, size // 8
+            else:
+                chat.bytes_sent += size + ENVELOPE
+            next_update = loop.time() + interval(
+                size, settings.updates_per_second, settings.update_bytes_per_second
+            )
+            yield (text, ext)
+
+    async def _pause(self, seconds: float) -> None:
+        await wait_set(self._hurry, seconds)
+
+    def release(self) -> None:
+        """The reader has left. A chat that still runs is stopped, without waiting for it."""
+        chat = self._chat
+        if chat.pump_task is None or chat.pump_task.done():
+            return
+        if chat.active:
+            chat.stop_soon()
+        else:
+            self._queue.close(discard=True)  # it only waits for room for its last words
+
+
+def _continues(text: str, raw: str) -> bool:
+    return text.startswith(raw) or raw.startswith(text)

@@ -1,0 +1,1 @@
+"""What is counted, a layer a module: chats, errors, events, HTTP, the system."""

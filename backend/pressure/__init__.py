@@ -1,0 +1,1 @@
+"""The parts behind backend/backpressure.py, the door; nothing else imports them."""

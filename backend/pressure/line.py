@@ -1,0 +1,153 @@
+"""Layer 2: a line in which tasks wait for a place, first come first served, exact under cancellation.
+
+A place that becomes free is *reserved* for the first in line, and stays so until that task has run and used
+it. So nobody who comes later can slip in front, and a task that is cancelled after it was granted a place,
+but before it ran, gives the place back: no wake-up is lost, and a cancelled task has changed nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from types import TracebackType
+
+from .timer import Timer
+
+
+class Wake(Enum):
+    """Why a waiting task goes on: a place is reserved for it, its time is up, or the line was closed."""
+
+    GRANTED = "granted"
+    TIME_UP = "time is up"
+    CLOSED = "closed"
+
+
+class Bell:
+    """Wakes one task that waits for news, from one side or from several at once. For the loop's thread."""
+
+    __slots__ = ("_future", "_timer")
+
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
+        self._future: asyncio.Future[bool] | None = None
+
+    def ring(self, news: bool = True) -> bool:
+        """Wake the task; False if it doesn't sleep, its time is up or it is being cancelled. A ring is not kept."""
+        future = self._future
+        if future is None:
+            return False
+        if future.done():
+            return not future.cancelled() and future.result()
+        future.set_result(news)
+        return True
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Sleep until somebody rings, or `timeout` seconds have gone: then False. Look for news before."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._future = future
+        alarm = None if timeout is None else self._timer(timeout, partial(self.ring, False))
+        try:
+            return await future
+        finally:
+            self._future = None
+            if alarm is not None:
+                alarm.cancel()
+
+
+class WaitingLine:
+    """A first-in, first-out line. For the loop's thread.
+
+    `reserved` counts places granted and not used yet; whoever admits newcomers must leave these free.
+    `tickets` are those who stand in line without a place, the first first.
+    `returned()` is called when a granted place comes back unused (a cancellation), so that the owner of the
+    line can grant it to the next.
+    """
+
+    __slots__ = ("_returned", "_timer", "reserved", "tickets")
+
+    def __init__(self, timer: Timer, returned: Callable[[], None]) -> None:
+        self.tickets: OrderedDict[Ticket, None] = OrderedDict()
+        self._timer = timer
+        self._returned = returned
+        self.reserved = 0
+
+    def __len__(self) -> int:
+        """How many stand in line without a place."""
+        return len(self.tickets)
+
+    def enter(self, bell: Bell | None = None) -> Ticket:
+        """Stand at the end of the line. Use the ticket as a context manager, or `leave()` in the end.
+
+        bell: what to ring when there is news, for a task that stands in several lines; without one, the
+        ticket has its own, and `Ticket.wait()` waits for it.
+        """
+        ticket = Ticket(self, Bell(self._timer) if bell is None else bell)
+        self.tickets[ticket] = None
+        return ticket
+
+    def grant(self) -> bool:
+        """Reserve a place for the first in line. False if there is none.
+
+        If that task is being cancelled, it gives the place back when it runs.
+        """
+        if not self.tickets:
+            return False
+        self.reserved += 1
+        self.tickets.popitem(last=False)[0].tell(Wake.GRANTED)
+        return True
+
+    def close(self) -> None:
+        """Wake everybody with `Wake.CLOSED`."""
+        while self.tickets:
+            self.tickets.popitem(last=False)[0].tell(Wake.CLOSED)
+
+
+class Ticket:
+    """A task's place in a line; made by `WaitingLine.enter()`. `news` is None as long as it waits."""
+
+    __slots__ = ("_bell", "_line", "news")
+
+    def __init__(self, line: WaitingLine, bell: Bell) -> None:
+        self._line = line
+        self._bell = bell
+        self.news: Wake | None = None
+
+    def __enter__(self) -> Ticket:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    async def wait(self, timeout: float | None = None) -> Wake:
+        """Wait until a place is granted, the line is closed, or `timeout` seconds have gone (None: no limit).
+
+        After `Wake.TIME_UP` the ticket keeps its place in line, so `wait()` may be called again. A cancel
+        raises CancelledError; leaving the `with` block then gives the place back.
+        """
+        if self.news is None:
+            await self._bell.wait(timeout)
+        # A place may have been granted after the alarm rang and before this task ran.
+        return self.news or Wake.TIME_UP
+
+    def use(self) -> None:
+        """The granted place is taken now: it is no longer reserved."""
+        self.news = None
+        self._line.reserved -= 1
+
+    def leave(self) -> None:
+        """Leave the line; a granted place that was not used goes back. Leaving again is fine."""
+        self._line.tickets.pop(self, None)
+        if self.news is Wake.GRANTED:
+            self.news = None
+            self._line.reserved -= 1
+            self._line._returned()
+
+    def tell(self, news: Wake) -> None:
+        """For the line only: there is news for the task."""
+        self.news = news
+        self._bell.ring()

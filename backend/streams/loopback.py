@@ -1,0 +1,140 @@
+"""A chat request that the server makes to itself, so that a chat over a WebSocket runs through the very same pipeline.
+
+Copilot's own handler, ComfyUI's and everybody's middlewares see an ordinary POST. Its answer is read from the
+stream's relay; the response of this request carries nothing (mode `detached`, see copilot/tap.py).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+
+from .store import Stream, StreamStore
+
+log = logging.getLogger("copilot_pulse.streams")
+
+STREAM: Final = "X-Copilot-Pulse-Stream"
+MODE: Final = "X-Copilot-Pulse-Mode"
+PATHS: Final = frozenset({"/api/chat/invoke", "/api/debug-agent"})
+MAX_ERROR_BODY: Final = 64 * 1024
+# What Copilot's page sends. Nothing else is carried: what a proxy takes out of a request it cannot take out of a frame.
+_CARRIED: Final = re.compile(
+    r"accept|accept-language|authorization|content-type|trace-id|(encrypted-)?openai-[a-z0-9-]+|workflow-llm-[a-z0-9-]+",
+    re.IGNORECASE,
+)
+# An answer with one of these is about the question; any other that does not come from the chat's handler is about who
+# asks and how, and may be another one over HTTP.
+_OF_THE_QUESTION: Final = frozenset({200, 400, 409, 413, 415, 422, 429})
+# What the handshake said, and ComfyUI has let pass, holds for the chats too.
+_FROM_HANDSHAKE: Final = (
+    "Host", "Origin", "Cookie", "User-Agent", "Forwarded", "Via", "X-Real-IP", "X-Forwarded-For",
+    "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-User",
+)  # fmt: skip
+
+
+class NotAsked(Exception):
+    """Raised when a question did not reach the chat's handler, and might over HTTP. The stream is untouched."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def not_carried(asked: Mapping[str, str]) -> str | None:
+    """The first header of the page that a request of ours would not bear, or None."""
+    return next((name for name in asked if not _CARRIED.fullmatch(name)), None)
+
+
+def headers_for(handshake: Mapping[str, str], asked: Mapping[str, str]) -> dict[str, str]:
+    """The headers of the request: those of the handshake, and those of the page that are carried."""
+    taken = [name for name in _FROM_HANDSHAKE if name in handshake]
+    if "Authorization" in handshake and not any(name.lower() == "authorization" for name in asked):
+        taken.append("Authorization")  # the browser's own, for a server that asks for a password
+    return {
+        **{n: value for n, value in asked.items() if _CARRIED.fullmatch(n) and n.lower() != "content-type"},
+        **{name: handshake[name] for name in taken},
+        "Content-Type": "application/json",
+    }
+
+
+class Loopback:
+    """Makes requests to the server that a connection came in at. One for each connection; close it."""
+
+    def __init__(self, request: web.Request) -> None:
+        """Raises NotAsked if the connection does not tell where this server listens."""
+        transport = request.transport
+        name = transport.get_extra_info("sockname") if transport is not None else None
+        secure = transport is not None and transport.get_extra_info("sslcontext") is not None
+        connector: aiohttp.BaseConnector
+        if isinstance(name, (str, bytes)) and name:
+            connector = aiohttp.UnixConnector(name if isinstance(name, str) else name.decode())
+            host = "localhost"
+        elif isinstance(name, tuple) and len(name) >= 2:
+            # It is ourselves: whose name the certificate bears does not matter.
+            connector = aiohttp.TCPConnector(limit=0, ssl=False, force_close=True)
+            address = str(name[0]).partition("%")[0]
+            host = f"[{address}]:{name[1]}" if ":" in address else f"{address}:{name[1]}"
+        else:
+            raise NotAsked("the server's own address is not known")
+        self._base = f"{'https' if secure else 'http'}://{host}"
+        self._handshake = request.headers
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+        )
+
+    async def chat(
+        self, streams: StreamStore, stream: Stream, path: str, headers: Mapping[str, str], body: Any
+    ) -> None:
+        """Ask, and wait until the handler has begun to answer, or has refused the question: that is written then.
+
+        The connection is closed then: nothing would come over it, and a detached chat does not need it. A
+        cancel leaves a chat that has begun running. Raises NotAsked.
+        """
+        all_headers = headers_for(self._handshake, headers)
+        all_headers[STREAM], all_headers[MODE] = stream.id, "detached"
+        data = json.dumps(body).encode()
+        try:
+            async with self._session.post(
+                self._base + path, data=data, headers=all_headers, allow_redirects=False
+            ) as response:
+                if stream.claimed:
+                    response.close()
+                elif response.status in _OF_THE_QUESTION:
+                    shown = {"Content-Type": response.headers.get("Content-Type", "text/plain")}
+                    _refused(streams, stream, response.status, shown, await _text(response))
+                else:
+                    raise NotAsked(f"the server's request to itself was answered with {response.status}")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            log.warning("a chat over WebSocket could not be asked: %s", type(error).__name__)
+            if not stream.claimed:
+                raise NotAsked("the server could not reach itself") from None
+
+    async def aclose(self) -> None:
+        """Close the connections that are left."""
+        await self._session.close()
+
+
+async def _text(response: aiohttp.ClientResponse) -> str:
+    """The body, as far as it is of a reasonable length."""
+    data = b""
+    while len(data) < MAX_ERROR_BODY and (more := await response.content.read(MAX_ERROR_BODY - len(data))):
+        data += more
+    return data.decode("utf-8", "replace")
+
+
+def _refused(
+    streams: StreamStore, stream: Stream, status: int, headers: Mapping[str, str], text: str
+) -> None:
+    stream.relay.head(status, headers)
+    stream.relay.body(text)
+    stream.claimed = True
+    streams.finish(stream, "failed")

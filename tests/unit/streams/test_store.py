@@ -1,0 +1,253 @@
+"""The store of streams: names, limits, grace, and what is kept for how long and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from backend.streams import store as stream_store
+from backend.streams.store import MAX_PER_SESSION, MAX_READERS, Stream, StreamRefused, StreamStore
+
+ID = "A" * 22
+
+
+@dataclass
+class Limits:
+    """The settings that the store reads."""
+
+    resume_grace: float = 30.0
+    stream_keep: float = 600.0
+    stream_keep_bytes: int = 32_000_000
+
+
+class Clock:
+    """Time and timers that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[Timer] = []
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(self.now + delay, call))
+        return self.timers[-1]
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        for timer in [t for t in self.timers if t.due <= self.now]:
+            self.timers.remove(timer)
+            if not timer.cancelled:
+                timer.call()
+
+
+@dataclass
+class Timer:
+    """One call that is to come."""
+
+    due: float
+    call: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class World:
+    """A store with a clock and a list of what it told."""
+
+    def __init__(self) -> None:
+        self.limits, self.clock = Limits(), Clock()
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.store = StreamStore(
+            settings=lambda: self.limits,
+            publish=lambda type_, data: self.told.append((type_, dict(data))),
+            clock=lambda: self.clock.now,
+            call_later=self.clock.call_later,
+        )
+
+    def stream(self, number: int = 0, session: str = "s", text: str = "") -> Stream:
+        """A stream that is written to."""
+        stream = self.store.claim(f"{number:022}", session, "chat")
+        stream.stop = lambda: self.store.finish(stream, "cancelled")
+        if text:
+            stream.relay.line({"text": text})
+        return stream
+
+
+@pytest.fixture
+def world() -> World:
+    """An empty store."""
+    return World()
+
+
+def refused(call: Callable[[], Any]) -> int:
+    """The status with which `call` is refused."""
+    with pytest.raises(StreamRefused) as caught:
+        call()
+    assert caught.value.reason
+    return caught.value.status
+
+
+@pytest.mark.parametrize("bad", ["", "short", "A" * 21, "A" * 65, "A" * 21 + "/", "A" * 21 + "é", "../" * 8])
+def test_names_that_can_be_guessed(world: World, bad: str) -> None:
+    """A name is at least 128 bits of base64url."""
+    assert 400 == refused(lambda: world.store.reserve(bad, "s"))
+
+
+@pytest.mark.parametrize("session", ["", "x" * 201])
+def test_sessions_that_are_none(world: World, session: str) -> None:
+    """A stream is bound to a session."""
+    assert 400 == refused(lambda: world.store.reserve(ID, session))
+
+
+def test_a_name_is_used_once(world: World) -> None:
+    """Running, finished or forgotten: the same name is not taken for another answer."""
+    stream = world.stream()
+    assert 409 == refused(lambda: world.stream())
+    world.store.finish(stream, "completed")
+    assert 409 == refused(lambda: world.stream())
+    world.clock.advance(601)
+    assert 409 == refused(lambda: world.stream())
+
+
+def test_a_reserved_name_is_claimed_once_and_by_its_session(world: World) -> None:
+    """Who has reserved a name is who gets it, whichever request comes first."""
+    reserved = world.store.reserve(ID, "s")
+
+    assert 409 == refused(lambda: world.store.claim(ID, "thief", "chat"))
+    assert world.store.claim(ID, "s", "debug") is reserved
+    assert 409 == refused(lambda: world.store.claim(ID, "s", "chat"))
+
+
+def test_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many of a session, so many in all, so many readers."""
+    streams = [world.stream(number) for number in range(MAX_PER_SESSION)]
+    assert 429 == refused(lambda: world.stream(99))
+    world.stream(99, "another")
+    monkeypatch.setattr(stream_store, "MAX_RUNNING", MAX_PER_SESSION + 1)
+    assert 429 == refused(lambda: world.stream(100, "third"))
+    for _ in range(MAX_READERS):
+        world.store.read(streams[0], 0, "websocket")
+    assert 429 == refused(lambda: world.store.read(streams[0], 0, "http"))
+
+
+def test_a_reader_too_many_takes_the_place_of_the_oldest_over_http(world: World) -> None:
+    """Connections that died without a word do not keep the page from its own answer."""
+    stream = world.stream()
+    socket = world.store.read(stream, 0, "websocket")
+    dead = [world.store.read(stream, 0, "http") for _ in range(MAX_READERS - 1)]
+    comes = world.store.read(stream, 0, "http")
+
+    assert [socket, *dead[1:], comes] == stream.relay.readers
+    assert {"http": MAX_READERS - 1, "websocket": 1} == world.store.snapshot()["readers"]
+
+
+def test_readers_of_what_has_ended_count(world: World) -> None:
+    """Whoever still reads an answer that has ended, or is not kept any more, is in the figures."""
+    stream = world.stream(text="x")
+    reader = world.store.read(stream, 0, "http")
+    world.store.finish(stream, "completed")
+    world.clock.advance(601)
+
+    assert (0, {"http": 1, "websocket": 0}) == (
+        world.store.snapshot()["kept"], world.store.snapshot()["readers"]
+    )  # fmt: skip
+    world.store.leave(stream, reader)
+    assert {"http": 0, "websocket": 0} == world.store.snapshot()["readers"]
+
+
+def test_what_nobody_ever_reads_is_stopped(world: World) -> None:
+    """A stream that is asked for and never read has its grace period, like one that is left."""
+    stream = world.stream()
+    world.clock.advance(31)
+
+    assert "cancelled" == stream.relay.outcome
+
+
+def test_unknown_gone_and_another_session(world: World) -> None:
+    """Three answers; another session never learns that there is something."""
+    stream = world.stream(text="x")
+    assert 404 == refused(lambda: world.store.find(ID, "s"))
+    assert 404 == refused(lambda: world.store.find(stream.id, "thief"))
+    assert world.store.find(stream.id, "s") is stream
+    world.store.finish(stream, "completed")
+    assert "finished" == world.store.find(stream.id, "s").state
+    world.clock.advance(601)
+    assert 410 == refused(lambda: world.store.find(stream.id, "s"))
+    assert 404 == refused(lambda: world.store.find(stream.id, "thief"))
+
+
+def test_grace(world: World) -> None:
+    """The last reader's leave starts the grace, a new one's arrival ends it, and a second leave starts it anew."""
+    stream = world.stream()
+    first = world.store.read(stream, 0, "http")
+    second = world.store.read(stream, 0, "websocket")
+    world.store.leave(stream, first)
+    world.clock.advance(100)
+    assert "running" == stream.state
+    world.store.leave(stream, second)
+    world.store.leave(stream, second)
+    world.clock.advance(29)
+    third = world.store.read(stream, 0, "http")
+    world.clock.advance(100)
+    assert "running" == stream.state
+    world.store.leave(stream, third)
+    world.clock.advance(31)
+
+    assert "cancelled" == stream.relay.outcome
+    assert ["stream.opened"] * 2 == [type_ for type_, _ in world.told[:2]]
+    assert [1, 2, 1, 0, 1, 0] == [data["readers"] for _, data in world.told]
+
+
+def test_cancel_before_somebody_writes(world: World) -> None:
+    """A cancel that overtakes the question is kept for who comes to answer it."""
+    stream = world.store.reserve(ID, "s")
+    stream.cancel()
+
+    assert world.store.claim(ID, "s", "chat").cancelled
+
+
+def test_the_oldest_go_when_memory_is_short(world: World) -> None:
+    """Finished answers stay within their bytes; running ones are not touched."""
+    world.limits.stream_keep_bytes = 100_000
+    running = world.stream(1000, "r", text="y" * 90_000)
+    for number in range(10):
+        world.store.finish(world.stream(number, f"s{number}", text="x" * 30_000), "completed")
+
+    snapshot = world.store.snapshot()
+    assert snapshot["kept"] == 3
+    assert snapshot["kept_bytes"] <= 100_000
+    assert 410 == refused(lambda: world.store.find(f"{0:022}", "s0"))
+    assert world.store.find(f"{9:022}", "s9").relay.text
+    assert world.store.find(running.id, "r") is running
+
+
+def test_discarded_streams_were_never_there(world: World) -> None:
+    """Where nothing was asked the name may be used again."""
+    world.store.discard(world.stream())
+
+    world.stream()
+
+
+def test_hold_is_told_when_all_readers_pause(world: World) -> None:
+    """One reader that reads on is enough for the model to go on; no reader holds nothing back."""
+    stream = world.stream()
+    held: list[bool] = []
+    stream.hold = held.append
+    first, second = world.store.read(stream, 0, "http"), world.store.read(stream, 0, "http")
+    first.pause(True)
+    second.pause(True)
+    world.store.leave(stream, first)
+    world.store.leave(stream, second)
+
+    assert [False, False, False, True, True, False] == held
+
+
+def test_close_stops_all(world: World) -> None:
+    """At the end nothing runs and nothing is kept."""
+    stream = world.stream()
+    world.store.close()
+
+    assert "cancelled" == stream.relay.outcome

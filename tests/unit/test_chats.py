@@ -1,0 +1,110 @@
+"""The state of a chat: what is shown of Copilot's text, and how a chat is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from backend.chats import Chat, ChatRegistry, Span
+from backend.copilot.pace import cost, interval
+
+
+def test_cut_spans_are_not_shown() -> None:
+    """What broken attempts wrote is left out, wherever it stands and however much has come so far."""
+    chat = Chat(session="s")
+    chat.raw = "keep-DEAD-keep-GONE-end"
+    chat.cut(Span(5, 10))
+    chat.cut(Span(15, 20))
+
+    assert "keep-keep-end" == chat.visible()
+    assert "keep-" == chat.visible("keep-DEA")
+    assert "keep-keep-" == chat.visible("keep-DEAD-keep-GO")
+
+
+def test_an_ended_chat_stays_as_it_ended() -> None:
+    """The first end counts: a late cancel does not turn a finished chat into a cancelled one."""
+    chat = Chat(session=None)
+    chat.end("done")
+
+    chat.end("cancelled")
+    chat.set_state("streaming")
+
+    assert "done" == chat.state
+
+
+async def test_stop_waits_for_the_pump_even_if_the_caller_is_cancelled() -> None:
+    """Stopping goes on by itself when the one who asked for it is cancelled; nothing keeps running."""
+    chat = Chat(session="s")
+    cleaned = asyncio.Event()
+    may_clean = asyncio.Event()
+
+    async def pump() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_clean.wait()
+            cleaned.set()
+
+    chat.pump_task = asyncio.create_task(pump())
+    await asyncio.sleep(0)
+    stopper = asyncio.create_task(chat.stop())
+    await asyncio.sleep(0)
+    stopper.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopper
+    may_clean.set()
+
+    await chat.stop()
+
+    assert cleaned.is_set()
+    assert chat.pump_task.cancelled()
+    assert "cancelled" == chat.state
+
+
+async def test_the_registry_keeps_the_last_fifty_and_stops_by_request() -> None:
+    """Ended chats are bounded, and a request's end stops its own chats only."""
+    registry = ChatRegistry()
+    request = object()
+    for _ in range(60):
+        chat = Chat(session="s")
+        registry.add(chat)
+        chat.end("done")
+        registry.remove(chat)
+    mine, other = Chat(session="mine"), Chat(session="other")
+    registry.add(mine, request)
+    registry.add(other, object())
+
+    await registry.close_request(request)
+
+    assert "cancelled" == mine.state
+    assert "waiting" == other.state
+    assert 50 + 2 == len(registry.snapshot())
+
+
+def test_chats_of_one_model_can_be_told_apart_by_their_time() -> None:
+    """Each row says when its chat began, as a wall time, so that a reader finds the one that is meant."""
+    before = time.time()
+    row = Chat(session=None).snapshot()
+
+    assert before - 0.001 <= row["started"] <= time.time() + 0.001
+
+
+def test_ids_cannot_be_guessed() -> None:
+    """The id opens the stream of a chat: it holds 128 random bits."""
+    ids = {Chat(session=None).id.partition("-")[2] for _ in range(100)}
+
+    assert 100 == len(ids)
+    assert all(len(part) >= 22 for part in ids)
+
+
+def test_updates_come_slower_as_the_text_grows() -> None:
+    """Thirty a second for a short text, and never more bytes a second than allowed."""
+    assert 1 / 30 == interval(100, 30, 64_000)
+    assert 0.5 == interval(32_000, 30, 64_000)
+
+
+def test_cost_counts_escapes() -> None:
+    """Copilot's JSON writes six bytes for each Chinese character."""
+    assert 3 + 2 * 6 == cost("abc你好")

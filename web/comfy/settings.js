@@ -1,0 +1,127 @@
+// @ts-check
+/**
+ * The settings in ComfyUI's dialog. ComfyUI keeps the values; our server checks each change, takes it over at once,
+ * and reads the kept ones at its start. Names and tooltips stand in `locales/<language>/settings.json`.
+ */
+
+/** @typedef {"stream" | "limits" | "retries" | "breakers" | "mcp" | "panel" | "general"} Section */
+/**
+ * A row of `GET /copilot-pulse/settings`, as far as the dialog needs it.
+ * @typedef {object} SettingRow
+ * @property {string} name
+ * @property {"boolean" | "integer" | "number"} type
+ * @property {number | boolean} default
+ * @property {number} low
+ * @property {number} high
+ * @property {boolean} [panel]  false: only the server's environment decides it
+ */
+
+export const PREFIX = "CopilotPulse.";
+
+/** Where a setting stands, in this order, and how far one click moves it. What is new on the server comes first. */
+export const PLACES = /** @type {Record<string, { section: Section, step?: number }>} */ ({
+  enabled: { section: "general" },
+  updates_per_second: { section: "stream", step: 1 },
+  update_bytes_per_second: { section: "stream", step: 1_000 },
+  queue_size: { section: "stream", step: 10 },
+  put_timeout: { section: "stream", step: 0.5 },
+  resume_grace: { section: "stream", step: 5 },
+  stream_keep: { section: "stream", step: 60 },
+  stream_keep_bytes: { section: "stream", step: 1_000_000 },
+  first_token_timeout: { section: "limits", step: 5 },
+  first_token_per_1000_chars: { section: "limits", step: 0.5 },
+  stall_timeout: { section: "limits", step: 5 },
+  max_retries: { section: "retries", step: 1 },
+  retry_base: { section: "retries", step: 0.1 },
+  retry_max: { section: "retries", step: 1 },
+  retry_budget: { section: "retries", step: 5 },
+  breaker_share: { section: "breakers", step: 0.05 },
+  breaker_min_calls: { section: "breakers", step: 1 },
+  breaker_window: { section: "breakers", step: 5 },
+  breaker_open: { section: "breakers", step: 1 },
+  breaker_probes: { section: "breakers", step: 1 },
+  mcp_timeout: { section: "mcp", step: 0.5 },
+  mcp_retry: { section: "mcp", step: 1 },
+  mcp_tool_timeout: { section: "mcp", step: 5 },
+  panel_refresh: { section: "panel", step: 0.2 },
+  loop_stall: { section: "panel", step: 0.05 },
+});
+
+/** `queue_size` is `CopilotPulse.QueueSize` in ComfyUI. @param {string} name */
+export function settingId(name) {
+  return PREFIX + name.split("_").map((word) => word[0].toUpperCase() + word.slice(1)).join("");
+}
+
+/**
+ * @typedef {object} SettingsHost
+ * @property {(name: string, value: unknown) => Promise<Response>} post  sends a change to our server
+ * @property {(id: string, value: unknown) => unknown} set  puts a value back into ComfyUI's settings
+ * @property {(summary: string, detail: string) => void} warn
+ * @property {import("../types").Translate} t
+ * @property {(key: string) => { name?: string, tooltip?: string } | undefined} text  of `settings.json`
+ */
+
+/**
+ * What ComfyUI's `registerExtension` wants under `settings`: the server's settings, with its defaults and limits.
+ *
+ * @param {readonly SettingRow[]} rows
+ * @param {SettingsHost} host
+ */
+export function comfySettings(rows, host) {
+  const order = Object.keys(PLACES);
+  return rows.filter((row) => row.panel !== false).map((row) => {
+    const id = settingId(row.name);
+    const text = host.text(id.replaceAll(".", "_"));
+    const { section = "general", step } = PLACES[row.name] ?? {};
+    const isSwitch = row.type === "boolean";
+    return {
+      id,
+      name: text?.name ?? row.name,
+      tooltip: text?.tooltip,
+      type: /** @type {"boolean" | "number"} */ (isSwitch ? "boolean" : "number"),
+      defaultValue: row.default,
+      category: ["Copilot Pulse", host.t(`settings.sections.${section}`), row.name],
+      sortOrder: order.length - order.indexOf(row.name),
+      attrs: isSwitch ? undefined : { min: row.low, max: row.high, step: step ?? 1 },
+      onChange: watcher(id, row, host),
+    };
+  });
+}
+
+/** @param {string} id @param {SettingRow} row @param {SettingsHost} host */
+function watcher(id, row, host) {
+  let begun = false;
+  /** @type {unknown} */
+  let accepted;
+  return (/** @type {unknown} */ value) => {
+    // The first call tells the value at registration: the server has read it from ComfyUI's file by itself.
+    if (!begun || value === accepted) {
+      begun = true;
+      accepted = value;
+      return;
+    }
+    const before = accepted;
+    accepted = value;
+    void change(value, before);
+  };
+
+  /** @param {unknown} value @param {unknown} before */
+  async function change(value, before) {
+    let response;
+    try {
+      response = await host.post(row.name, value);
+    } catch {
+      host.warn(host.t("settings.rejected"), host.t("settings.unreachable"));
+      return;
+    }
+    if (response.ok) return;
+    const answer = await response.json().catch(() => ({}));
+    const { low, high } = row;
+    const allowed = row.type === "boolean" ? answer?.problems?.[0]?.allowed : host.t("settings.allowed", { low, high });
+    host.warn(host.t("settings.rejected"), typeof allowed === "string" ? allowed : `HTTP ${response.status}`);
+    if (accepted === value) {
+      accepted = before;
+      host.set(id, before);
+    }
+  }
+}

@@ -1,0 +1,325 @@
+// @ts-check
+/**
+ * The panel's state: listens to a transport, keeps what is needed and no more, and fires `change` when it moved.
+ * Views know only this. Nothing is sent or asked for before `open()` and after `close()` or while the page is hidden.
+ */
+
+import { HistoryTrack } from "./history.js";
+
+/** @typedef {import("../types").Snapshot} Snapshot */
+/** @typedef {import("../types").LogEvent} LogEvent */
+/** @typedef {import("../types").Transport} Transport */
+/** @typedef {import("../types").RangeName} RangeName */
+/** @typedef {import("../types").Connection} Connection */
+
+/** The server forgets a panel that has not renewed its lease for a while; contract: every 20 s. */
+const LEASE_MS = 20_000;
+const LOG_LIMIT = 500;
+/** A server that takes longer for one answer is told as one that does not answer. */
+const PATIENCE_MS = 10_000;
+const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
+const JSON_HEADERS = { "Content-Type": "application/json" };
+
+export class PulseService extends EventTarget {
+  /** @param {{ transport: Transport, range?: RangeName }} options */
+  constructor({ transport, range = "1m" }) {
+    super();
+    this.transport = transport;
+    /** @type {Snapshot | null} */
+    this.snapshot = null;
+    /** @type {Connection} */
+    this.connection = "connecting";
+    /** Newest last; at most 500. @type {LogEvent[]} */
+    this.log = [];
+    /** How many events came in since the panel opened; a view compares it to see what is new. */
+    this.logged = 0;
+    this.history = new HistoryTrack(range);
+    /** @type {AbortController | null} */
+    this._life = null;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this._leaseTimer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this._retryTimer = undefined;
+    this._failures = 0;
+    this._updates = 0;
+    this._updatesAtLease = 0;
+    /** @type {Promise<void> | null} */
+    this._loading = null;
+    /** The history that is being fetched. @type {HistoryTrack | null} */
+    this._asked = null;
+    /** @type {Set<string>} */
+    this._seen = new Set();
+  }
+
+  /** Whether the last figures are old ones: the live connection is away. */
+  get stale() {
+    return this.connection !== "live" && this.connection !== "connecting";
+  }
+
+  /** Ask for live data until `close()`. Calling it twice changes nothing. */
+  open() {
+    if (this._life) return;
+    this._life = new AbortController();
+    const { signal } = this._life;
+    this.transport.addEventListener("update", (event) => this._onUpdate(event), { signal });
+    this.transport.addEventListener("open", () => this._reload(), { signal });
+    this.transport.addEventListener("close", () => this._onClose(), { signal });
+    document.addEventListener("visibilitychange", () => this._onVisibility(), { signal });
+    this._reload();
+  }
+
+  /** Give the lease back and stop every timer and request. The last state stays readable. */
+  close() {
+    if (!this._life) return;
+    this._life.abort();
+    this._life = null;
+    this._stopTimers();
+    this._release();
+  }
+
+  /** Show another range; its past is fetched. @param {RangeName} range */
+  async setRange(range) {
+    if (range === this.history.range) return;
+    this.history = new HistoryTrack(range);
+    this._changed("history");
+    await this._loadHistory();
+  }
+
+  /** @param {string} chatId @returns {Promise<Response>} */
+  stopChat(chatId) {
+    return this._post(`/copilot-pulse/chats/${encodeURIComponent(chatId)}/stop`, {});
+  }
+
+  /** @param {string} server @returns {Promise<Response>} */
+  probeMcp(server) {
+    return this._post("/copilot-pulse/mcp/probe", { server });
+  }
+
+  /** @param {string} name @returns {Promise<Response>} */
+  probeBreaker(name) {
+    return this._post(`/copilot-pulse/breakers/probe?name=${encodeURIComponent(name)}`, { name });
+  }
+
+  /** The redacted report for a bug report, as indented JSON. @returns {Promise<string>} */
+  async diagnostics() {
+    const response = await this.transport.fetch("/copilot-pulse/diagnostics", { signal: this._life?.signal });
+    if (!response.ok) throw new Error(`${response.status}`);
+    return JSON.stringify(await response.json(), null, 2);
+  }
+
+  /** Forget the event log. */
+  clearLog() {
+    this.log = [];
+    this._changed("events");
+  }
+
+  // --- data in ---
+
+  /** @param {Event} event */
+  _onUpdate(event) {
+    if (document.visibilityState === "hidden") return;
+    const update = /** @type {CustomEvent<import("../types").Update>} */ (event).detail;
+    if (!update?.snapshot) return;
+    this._updates += 1;
+    this._takeSnapshot(update.snapshot, update.events ?? []);
+    this._takeEvents(update.events ?? []);
+    this._failures = 0;
+    this._setConnection("live");
+  }
+
+  /** @param {Snapshot} snapshot @param {LogEvent[]} events */
+  _takeSnapshot(snapshot, events) {
+    this._adopt(snapshot);
+    const enough = this.history.add(snapshot, events.filter((event) => !this._seen.has(keyOf(event))));
+    this._changed("snapshot");
+    if (!enough) void this._loadHistory();
+  }
+
+  /** Event ids and totals begin anew with each run of the server: what is known of an earlier run goes. @param {Snapshot} snapshot */
+  _adopt(snapshot) {
+    const before = this.snapshot;
+    this.snapshot = snapshot;
+    if (!before || before.boot === snapshot.boot) return;
+    this.log = [];
+    this._seen.clear();
+    this.history = new HistoryTrack(this.history.range);
+    this._changed("events");
+    void this._loadHistory();
+  }
+
+  /** @param {LogEvent[]} events */
+  _takeEvents(events) {
+    let added = 0;
+    for (const event of events) {
+      const key = keyOf(event);
+      if (event.type === "chat.delta" || this._seen.has(key)) continue;
+      this._seen.add(key);
+      this.log.push(event);
+      added += 1;
+    }
+    if (!added) return;
+    this.logged += added;
+    // The remembered errors come first and may be newer than the events that follow.
+    if (this.log.some((event, index) => index > 0 && event.time < this.log[index - 1].time)) {
+      this.log.sort((a, b) => a.time - b.time);
+    }
+    if (this.log.length > LOG_LIMIT) this.log.splice(0, this.log.length - LOG_LIMIT);
+    if (this._seen.size > 4 * LOG_LIMIT) this._seen = new Set(this.log.map(keyOf));
+    this._changed("events");
+  }
+
+  /** Errors that the server remembers from before this panel was open become the log's beginning. @param {Snapshot} snapshot */
+  _seedLog(snapshot) {
+    if (this.log.length) return;
+    const rows = [...(snapshot.errors.recent ?? [])].sort((a, b) => a.time - b.time);
+    this._takeEvents(
+      rows.map((row, index) => ({
+        id: `recent:${row.error_id ?? row.time}:${row.outcome ?? index}`,
+        type: "error",
+        time: row.time,
+        source: "history",
+        data: { ...row },
+      })),
+    );
+  }
+
+  // --- connection ---
+
+  /** The live connection broke: say so, and look at once whether the server is still there. */
+  _onClose() {
+    if (this.connection === "live" || this.connection === "connecting") this._setConnection("lost");
+    this._reload();
+  }
+
+  /** Fetch everything anew: at the start, after a reconnect or its loss, when the page is seen again. */
+  _reload() {
+    if (!this._life || this._loading || document.visibilityState === "hidden") return;
+    clearTimeout(this._retryTimer);
+    this._loading = this._load(this._life.signal).finally(() => {
+      this._loading = null;
+    });
+  }
+
+  /** @param {AbortSignal} signal */
+  async _load(signal) {
+    try {
+      const response = await this.transport.fetch("/copilot-pulse/metrics", {
+        headers: { Accept: "application/json" },
+        signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]),
+      });
+      if (signal.aborted) return;
+      if (response.status === 404) return this._retryLater("absent");
+      if (!response.ok) return this._retryLater("unreachable");
+      const snapshot = /** @type {Snapshot} */ (await response.json());
+      if (signal.aborted) return;
+      this._adopt(snapshot);
+      this._seedLog(snapshot);
+      this._changed("snapshot");
+      this._failures = 0;
+      this._setConnection(this.transport.connected ? "live" : this.connection === "connecting" ? "connecting" : "lost");
+      await Promise.all([this._lease(), this._loadHistory()]);
+    } catch (error) {
+      if (!signal.aborted) this._retryLater("unreachable");
+    }
+  }
+
+  async _loadHistory() {
+    const signal = this._life?.signal;
+    const track = this.history;
+    if (!signal || this._asked === track) return;
+    this._asked = track;
+    try {
+      const response = await this.transport.fetch(`/copilot-pulse/history?range=${track.range}`, { signal });
+      if (!response.ok) return;
+      const history = /** @type {import("../types").History} */ (await response.json());
+      if (signal.aborted || track !== this.history) return;
+      track.load(history);
+      this._changed("history");
+    } catch (error) {
+      // The charts go on from the live snapshots; the next reload asks again.
+      if (!signal.aborted && !(error instanceof TypeError || error instanceof SyntaxError)) throw error;
+    } finally {
+      if (this._asked === track) this._asked = null;
+    }
+  }
+
+  /** Renew the lease, and look whether the live feed still feeds. */
+  async _lease() {
+    clearTimeout(this._leaseTimer);
+    const signal = this._life?.signal;
+    if (!signal || document.visibilityState === "hidden") return;
+    this._updatesAtLease = this._updates;
+    this._leaseTimer = setTimeout(() => this._onLeaseDue(), LEASE_MS);
+    await this._post("/copilot-pulse/panel", { client_id: this.transport.clientId, open: true }, signal);
+  }
+
+  _onLeaseDue() {
+    // No update for a whole lease: the feed is broken or slow, so look over HTTP instead of showing old figures.
+    if (this._updates === this._updatesAtLease) this.transport.connected ? this._reload() : this._onClose();
+    else this._lease().catch(() => this._retryLater("unreachable"));
+  }
+
+  _release() {
+    const body = JSON.stringify({ client_id: this.transport.clientId, open: false });
+    this.transport
+      .fetch("/copilot-pulse/panel", { method: "POST", headers: JSON_HEADERS, body, keepalive: true })
+      .catch(() => undefined);
+  }
+
+  _onVisibility() {
+    if (document.visibilityState === "hidden") {
+      this._stopTimers();
+      this._release();
+    } else {
+      this._reload();
+    }
+  }
+
+  /** @param {"unreachable" | "absent"} connection */
+  _retryLater(connection) {
+    if (!this._life) return;
+    this._setConnection(connection);
+    clearTimeout(this._retryTimer);
+    const wait = RETRY_MS[Math.min(this._failures, RETRY_MS.length - 1)];
+    this._failures += 1;
+    this._retryTimer = setTimeout(() => this._reload(), wait);
+  }
+
+  _stopTimers() {
+    clearTimeout(this._leaseTimer);
+    clearTimeout(this._retryTimer);
+  }
+
+  /**
+   * @param {string} path
+   * @param {unknown} body
+   * @param {AbortSignal} [signal]
+   */
+  async _post(path, body, signal = this._life?.signal) {
+    const response = await this.transport.fetch(path, {
+      method: "POST",
+      headers: JSON_HEADERS,
+      body: JSON.stringify(body),
+      signal,
+    });
+    if (!response.ok) throw new Error(`${path}: ${response.status}`);
+    return response;
+  }
+
+  /** @param {Connection} connection */
+  _setConnection(connection) {
+    if (this.connection === connection) return;
+    this.connection = connection;
+    this._changed("connection");
+  }
+
+  /** @param {"snapshot" | "events" | "history" | "connection"} part */
+  _changed(part) {
+    this.dispatchEvent(new CustomEvent("change", { detail: part }));
+  }
+}
+
+/** By what an event is known: a remembered error is the same as the event that told it. @param {LogEvent} event */
+function keyOf({ id, type, data }) {
+  return type === "error" && data.error_id ? `error:${data.error_id}:${data.outcome}:${data.attempt}` : String(id);
+}

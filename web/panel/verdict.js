@@ -1,0 +1,153 @@
+// @ts-check
+/** One sentence on how Copilot is, and what to do if it is not well. Pure. */
+
+/** @typedef {import("../types").Snapshot} Snapshot */
+/** @typedef {import("../types").Params} Params */
+/** @typedef {import("../types").ErrorRow} ErrorRow */
+/** @typedef {import("../types").Translate} Translate */
+
+/** @typedef {import("../types").Format} Format */
+/** @typedef {import("../types").HealthProblem} HealthProblem */
+
+/**
+ * @typedef {object} Verdict
+ * @property {"pass" | "info" | "warn" | "fail" | "off"} status
+ * @property {string} title
+ * @property {string} advice  empty when nothing is to be done
+ * @property {string[]} more  what else is not well, one sentence each
+ */
+
+/** Checks that tell of failed chats; the newest failure itself says more than their number. */
+const FAILURES = new Set(["chats_failed", "chats_all_failed"]);
+
+/**
+ * The server judges; this only finds the words, in the reader's language if we have them.
+ *
+ * @param {{ snapshot: Snapshot | null, connection: import("../types").Connection }} state
+ * @param {Translate} t
+ * @param {Format} format
+ * @returns {Verdict}
+ */
+export function verdict({ snapshot, connection }, t, format) {
+  if (connection === "absent") return plain(t, "fail", "absent");
+  if (!snapshot) return connection === "unreachable" ? plain(t, "fail", "unreachable") : plain(t, "off", "connecting");
+  const last = ofServer(snapshot, t, format);
+  if (connection === "live" || connection === "connecting") return last;
+  const told = connection === "lost" ? plain(t, "off", "lost") : plain(t, "fail", "unreachable");
+  return { ...told, more: [t("verdict.lastKnown", { time: format.clock(snapshot.time, true), title: last.title })] };
+}
+
+/** @param {Translate} t @param {Verdict["status"]} status @param {string} key @param {Params} [params] @returns {Verdict} */
+function plain(t, status, key, params) {
+  return { status, title: t(`verdict.${key}.title`, params), advice: known(t, `verdict.${key}.advice`, params), more: [] };
+}
+
+/** What the server itself said last. @param {Snapshot} snapshot @param {Translate} t @param {Format} format @returns {Verdict} */
+function ofServer(snapshot, t, format) {
+  const { health, chat } = snapshot;
+  const problems = health.problems ?? [];
+  if (problems.length) {
+    const [first, ...rest] = problems.map((problem) => problemText(problem, snapshot, t, format));
+    const more = rest.map((text) => text.title);
+    if (!harmless(health)) return { status: health.status, title: first.title, advice: first.advice, more };
+    return { status: "info", title: t("verdict.harmless", { what: first.title }), advice: first.advice, more };
+  }
+  if (health.status !== "pass") {
+    const title = health.summary || t(`verdict.${health.status}.title`);
+    return { status: health.status, title, advice: health.advice ?? "", more: [] };
+  }
+  if (chat.active > 0) return plain(t, "pass", "busy", { n: chat.active });
+  return plain(t, "pass", chat.completed > 0 ? "well" : "ready");
+}
+
+/**
+ * Whether all that is not well is of the kind that stops no chat and asks nobody to act, such as tools whose server
+ * was given up by its owner. The server sorts such problems behind all others.
+ *
+ * @param {{ impact?: string }} health
+ */
+export function harmless(health) {
+  return health.impact === "none";
+}
+
+/**
+ * A health problem in words: in the reader's language if we have them, else the server's.
+ *
+ * @param {HealthProblem} problem
+ * @param {Snapshot} snapshot
+ * @param {Translate} t
+ * @param {Format} format
+ */
+export function problemText(problem, snapshot, t, format) {
+  const code = problem.code ?? "";
+  const failure = FAILURES.has(code) ? newestFailure(snapshot) : null;
+  const params = healthParams(problem.values ?? {}, format);
+  if (failure) {
+    params.when = format.when(failure.time, snapshot.time);
+    params.what = kindText(failure, t);
+    const title = t(code === "chats_all_failed" ? "health.chats_all_failed.title" : "health.chat_failed.title", params);
+    return { title, advice: kindAdvice(failure, t) || t("health.chat_failed.advice") };
+  }
+  const title = known(t, `health.${code}.title`, params);
+  if (title) return { title, advice: known(t, `health.${code}.advice`, params) };
+  return { title: problem.output || problem.check, advice: problem.advice ?? "" };
+}
+
+/** The values of a check as text: times with their unit, names without their scheme. @param {Record<string, unknown>} values @param {Format} format */
+function healthParams(values, format) {
+  /** @type {Params} */
+  const params = {};
+  for (const [name, value] of Object.entries(values)) {
+    if (typeof value === "number") {
+      const timed = name === "seconds" ? format.seconds(value) : name === "retry_in" ? format.duration(value) : null;
+      params[name] = timed ?? (name === "share" ? format.percent(value) : format.number(value));
+    } else {
+      params[name] = name === "names" ? String(value).split(", ").map(shortName).join(", ") : String(value);
+    }
+  }
+  return params;
+}
+
+/** Seconds for which the server holds a failed chat for news. */
+export const NEWS = 300;
+
+/**
+ * The newest failure that tells why. That a server is left alone for a while is only what follows from it.
+ *
+ * @param {Snapshot} snapshot
+ * @returns {ErrorRow | null}
+ */
+function newestFailure(snapshot) {
+  const failures = (snapshot.errors.recent ?? [])
+    .filter((row) => row.outcome === "gave_up" && row.time > snapshot.time - NEWS)
+    .sort((a, b) => b.time - a.time);
+  return failures.find((row) => row.kind !== "circuit_open") ?? failures[0] ?? null;
+}
+
+/** What happened, as a short phrase. @param {ErrorRow} row @param {Translate} t */
+export function kindText(row, t) {
+  return known(t, `kinds.${row.kind}`, errorParams(row)) || t("kinds.unknown", errorParams(row));
+}
+
+/** What to do about it; empty if we know nothing better than the error itself. @param {ErrorRow} row @param {Translate} t */
+export function kindAdvice(row, t) {
+  return known(t, `kindAdvice.${row.kind}`, errorParams(row));
+}
+
+/** @param {ErrorRow} row @returns {Params} */
+function errorParams(row) {
+  return { host: row.host || row.where || "–", model: row.model || "–", type: row.type };
+}
+
+/** The text of a key, or nothing when no language has it. @param {Translate} t @param {string} key @param {Params} [params] */
+export function known(t, key, params) {
+  const text = t(key, params);
+  return text === key ? "" : text;
+}
+
+/** The host, and the model if there is one, in a breaker's name (`llm:host:port model`) or a URL; any other name as it is. @param {string} name */
+export function shortName(name) {
+  const [place, ...model] = name.replace(/^(llm|mcp):/, "").split(" ");
+  const host = place.replace(/^\w+:\/\//, "").replace(/\/.*$/, "") || place;
+  return [host, ...model].join(" ");
+}
