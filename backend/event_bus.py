@@ -118,9 +118,7 @@ class EventBus:
         )
         self._table = RouteTable(self._roster.register, self._pacer, self._slow)
         self._routes = self._table.routes
-        self._inbox = Inbox(
-            self.publish_nowait, self._hooks.is_essential, slice_seconds=slice_seconds, clock=clock
-        )
+        self._inbox = Inbox(self.publish_nowait, self._hooks.is_essential, slice_seconds=slice_seconds, clock=clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refused = 0
         self._closed = False

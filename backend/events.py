@@ -227,6 +227,7 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
     "stream.closed": EventSpec(StreamEvent, "A reader left a chat's stream."),
 }
 
+
 def table() -> str:
     """The event table in Markdown, for docs/events.md: `python -m backend.events` prints it."""
     lines = ["| event | when | data |\n|---|---|---|\n"]

@@ -60,9 +60,7 @@ class SourceNames:
 
 
 _ROWS: Final = (SourceNames.CHATS, SourceNames.BREAKERS, SourceNames.MCP, SourceNames.SEAMS)
-_KNOWN: Final = frozenset(
-    {*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS, SourceNames.CRITICAL}
-)
+_KNOWN: Final = frozenset({*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS, SourceNames.CRITICAL})
 
 
 class EventLike(Protocol):
@@ -76,10 +74,7 @@ class EventLike(Protocol):
 
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
     """A copy without infinities and NaN: JSON has no word for them, and browsers refuse Python's."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
 
 
 class Monitor:

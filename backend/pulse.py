@@ -40,14 +40,10 @@ class Pulse:
     def __init__(self, settings: LiveSettings, bus: EventBus) -> None:
         self.settings = settings
         self.bus = bus
-        self.monitor = Monitor(
-            publish=self.publish, stall_limit=lambda: settings.current.loop_stall, version=VERSION
-        )
+        self.monitor = Monitor(publish=self.publish, stall_limit=lambda: settings.current.loop_stall, version=VERSION)
         self.recovery = RecoveryManager(self.publish, settings=lambda: settings.current)
         self.chats = ChatRegistry()
-        self.streams = StreamStore(
-            settings=lambda: settings.current, publish=self.publish, clock=time.monotonic
-        )
+        self.streams = StreamStore(settings=lambda: settings.current, publish=self.publish, clock=time.monotonic)
         self.seams = SeamRegistry()
         # Awaited in a chat's own task before Copilot's generator starts: (chat, messages).
         self.before_chat: list[Callable[[Chat, Any], Awaitable[None]]] = []
@@ -78,9 +74,7 @@ class Pulse:
         for type_ in _MONITORED:
             sub_id = self.bus.subscribe(type_, monitor.on_event)
             self._undo.append(partial(self.bus.unsubscribe, type_, sub_id))
-        self._undo.append(
-            self.settings.on_change(lambda names: self.publish("settings.changed", {"names": names}))
-        )
+        self._undo.append(self.settings.on_change(lambda names: self.publish("settings.changed", {"names": names})))
         monitor.add_source(SourceNames.BUS, self.bus.statistics)
         monitor.add_source(SourceNames.LATENCY, self.bus.take_latency_samples)
         monitor.add_source(SourceNames.CHATS, self.chats.snapshot)

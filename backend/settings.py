@@ -32,12 +32,18 @@ class Settings:
         64_000, "Bytes of cumulative text sent per second at most.", unit="B/s", low=4_000, high=10_000_000
     )
     first_token_timeout: float = _setting(
-        60.0, "Silence allowed before the first token; grows with the prompt. 0: no limit.",
-        unit="s", low=0, high=3600,
+        60.0,
+        "Silence allowed before the first token; grows with the prompt. 0: no limit.",
+        unit="s",
+        low=0,
+        high=3600,
     )
     first_token_per_1000_chars: float = _setting(
-        1.0, "Seconds added to the first-token limit for every 1,000 characters of prompt.",
-        unit="s", low=0, high=60,
+        1.0,
+        "Seconds added to the first-token limit for every 1,000 characters of prompt.",
+        unit="s",
+        low=0,
+        high=60,
     )
     stall_timeout: float = _setting(
         30.0, "Silence allowed between two bytes of an answer. 0: no limit.", unit="s", low=0, high=3600

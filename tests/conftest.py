@@ -54,9 +54,11 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the developer has set in the shell must not decide a test, nor send traces or use a proxy."""
     for name in list(os.environ):
         upper = name.upper()
-        if upper.startswith(
-            ("COPILOT_PULSE", "COPILOT_STANDIN", "OPENAI_", "CC_OPENAI_", "WORKFLOW_")
-        ) or upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        if upper.startswith(("COPILOT_PULSE", "COPILOT_STANDIN", "OPENAI_", "CC_OPENAI_", "WORKFLOW_")) or upper in (
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+        ):
             monkeypatch.delenv(name)
 
 

@@ -62,7 +62,9 @@ messages.addEventListener("reconnected", () => {
   transport.dispatchEvent(new Event("open"));
   void askStatus();
 });
-transport.addEventListener("update", (event) => showStatus(/** @type {CustomEvent} */ (event).detail?.snapshot?.health));
+transport.addEventListener("update", (event) =>
+  showStatus(/** @type {CustomEvent} */ (event).detail?.snapshot?.health),
+);
 
 const [texts, settingRows] = await Promise.all([api.getCustomNodesI18n().catch(() => ({})), serverSettings()]);
 let locale = String(app.extensionManager.setting.get(LOCALE) ?? "en");
@@ -73,7 +75,14 @@ kept.addEventListener("ended", () => {
 });
 kept.resume();
 
-const tab = new PulseTab(() => ({ transport, t, locale, kept, openSettings: () => void openSettings(), copyText: copyToClipboard }));
+const tab = new PulseTab(() => ({
+  transport,
+  t,
+  locale,
+  kept,
+  openSettings: () => void openSettings(),
+  copyText: copyToClipboard,
+}));
 
 /** Our server's settings; none where it has no server part, and then there is nothing to set. */
 async function serverSettings() {
@@ -91,7 +100,8 @@ function showStatus(health) {
   const badge = harmless(health) ? null : BADGES[String(health.status)];
   // The registered tab is a reactive proxy; the object that we registered is not.
   const shown = app.extensionManager.getSidebarTabs().find((one) => one.id === TAB_ID);
-  if (shown && badge !== undefined && (shown.iconBadge ?? null) !== badge) shown.iconBadge = /** @type {string} */ (badge);
+  if (shown && badge !== undefined && (shown.iconBadge ?? null) !== badge)
+    shown.iconBadge = /** @type {string} */ (badge);
 }
 
 /** Ask once how Copilot is; not while the page is hidden, and no more often than every 30 s. */
@@ -111,7 +121,9 @@ async function askStatus() {
 async function openSettings() {
   await app.extensionManager.command.execute("Comfy.ShowSettingsDialog");
   for (let frames = 0; frames < 60; frames += 1) {
-    const entries = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[role=dialog] :is([role=option], [role=button], button)")]);
+    const entries = /** @type {HTMLElement[]} */ ([
+      ...document.querySelectorAll("[role=dialog] :is([role=option], [role=button], button)"),
+    ]);
     const ours = entries.find((entry) => entry.textContent?.trim() === "Copilot Pulse");
     if (ours) return ours.click();
     await new Promise((done) => requestAnimationFrame(done));
@@ -128,7 +140,12 @@ async function copyDiagnostics() {
     const response = await transport.fetch("/copilot-pulse/diagnostics");
     if (!response.ok) throw new Error(String(response.status));
     const copied = await copyToClipboard(JSON.stringify(await response.json(), null, 2));
-    toast.add({ severity: copied ? "success" : "warn", summary: t("title"), detail: t(copied ? "foot.copied" : "foot.failed"), life: 4000 });
+    toast.add({
+      severity: copied ? "success" : "warn",
+      summary: t("title"),
+      detail: t(copied ? "foot.copied" : "foot.failed"),
+      life: 4000,
+    });
   } catch {
     toast.add({ severity: "error", summary: t("title"), detail: t("foot.failed"), life: 6000 });
   }
@@ -148,19 +165,21 @@ function command(name, icon, run) {
 
 app.registerExtension({
   name: "CopilotPulse",
-  settings: /** @type {any} */ (
-    [
-      ...comfySettings(settingRows, {
-        t: (key, params) => t(key, params), // of the language of that moment
-        text: (key) => hostText("settings", key),
-        post: (name, value) =>
-          transport.fetch("/copilot-pulse/settings", { method: "POST", headers: JSON_HEADERS, body: JSON.stringify({ [name]: value }) }),
-        set: (id, value) => app.extensionManager.setting.set(id, value),
-        warn: (summary, detail) => app.extensionManager.toast.add({ severity: "warn", summary, detail, life: 8000 }),
-      }),
-      transportSetting((key, params) => t(key, params), hostText("settings", TRANSPORT.replaceAll(".", "_"))),
-    ]
-  ),
+  settings: /** @type {any} */ ([
+    ...comfySettings(settingRows, {
+      t: (key, params) => t(key, params), // of the language of that moment
+      text: (key) => hostText("settings", key),
+      post: (name, value) =>
+        transport.fetch("/copilot-pulse/settings", {
+          method: "POST",
+          headers: JSON_HEADERS,
+          body: JSON.stringify({ [name]: value }),
+        }),
+      set: (id, value) => app.extensionManager.setting.set(id, value),
+      warn: (summary, detail) => app.extensionManager.toast.add({ severity: "warn", summary, detail, life: 8000 }),
+    }),
+    transportSetting((key, params) => t(key, params), hostText("settings", TRANSPORT.replaceAll(".", "_"))),
+  ]),
   commands: [
     command("TogglePanel", "pi pi-wave-pulse", togglePanel),
     command("CopyDiagnostics", "pi pi-copy", copyDiagnostics),
@@ -178,7 +197,9 @@ app.registerExtension({
       render: (element) => tab.render(element),
       destroy: () => tab.destroy(),
     });
-    app.ui.settings.addEventListener(`${LOCALE}.change`, (event) => setLocale(/** @type {CustomEvent} */ (event).detail?.value));
+    app.ui.settings.addEventListener(`${LOCALE}.change`, (event) =>
+      setLocale(/** @type {CustomEvent} */ (event).detail?.value),
+    );
     document.addEventListener("visibilitychange", () => void askStatus());
     void askStatus();
   },

@@ -220,9 +220,7 @@ class HttpSeam:
                 await tap.aclose()
             self._report(request, route, status, started)
 
-    async def _timed(
-        self, request: web.Request, handler: Handler, kind: Kind, route: str
-    ) -> web.StreamResponse:
+    async def _timed(self, request: web.Request, handler: Handler, kind: Kind, route: str) -> web.StreamResponse:
         started = self._clock()
         status = 500
         self._remember_keys(request)
@@ -299,9 +297,7 @@ class HangUpWatch:
 
     __slots__ = ("_handle", "_info", "_loop", "_on_gone", "_request", "_task", "fired")
 
-    def __init__(
-        self, request: web.Request, info: RequestInfo, *, on_gone: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, request: web.Request, info: RequestInfo, *, on_gone: Callable[[], None] | None = None) -> None:
         """`on_gone` is called when the client has left, instead of the cancel: the chat outlives it."""
         task = asyncio.current_task()
         assert task is not None

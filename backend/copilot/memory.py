@@ -57,9 +57,7 @@ class _Prepared:
             return False
 
 
-_prepared: contextvars.ContextVar[_Prepared | None] = contextvars.ContextVar(
-    "copilot_pulse_memory", default=None
-)
+_prepared: contextvars.ContextVar[_Prepared | None] = contextvars.ContextVar("copilot_pulse_memory", default=None)
 
 
 class MemorySeam:

@@ -233,9 +233,7 @@ class ChatPump:
         self._publish("queue.zone", {"queue": name, "zone": zone.value, "was": was.value, "fill": fill})
 
     def _publish(self, type_: str, data: dict[str, Any]) -> None:
-        self._pulse.bus.publish_nowait(
-            Event(type=type_, data=data, source="copilot", session=self._chat.session)
-        )
+        self._pulse.bus.publish_nowait(Event(type=type_, data=data, source="copilot", session=self._chat.session))
 
     # -- the reader's side -----------------------------------------------------------------------
 
@@ -273,9 +271,7 @@ class ChatPump:
                 last_size, size = size, size // 8
             else:
                 chat.bytes_sent += size + ENVELOPE
-            next_update = loop.time() + interval(
-                size, settings.updates_per_second, settings.update_bytes_per_second
-            )
+            next_update = loop.time() + interval(size, settings.updates_per_second, settings.update_bytes_per_second)
             yield (text, ext)
 
     async def _pause(self, seconds: float) -> None:

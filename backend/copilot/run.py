@@ -83,9 +83,7 @@ class RunReader:
                             chat.drained.set()
                         continue
                     if data.type in _REASONING_DELTAS:
-                        self._publish(
-                            "chat.delta", {"chat_id": chat.id, "text": data.delta, "reasoning": True}
-                        )
+                        self._publish("chat.delta", {"chat_id": chat.id, "text": data.delta, "reasoning": True})
                 elif kind == "run_item_stream_event":
                     self._observe(self._saw_item, event.item)
                     if event.item.type == "tool_call_output_item":
@@ -197,9 +195,7 @@ class RunReader:
         self._publish("chat.agent_changed", {"chat_id": self._chat.id, "agent": name})
 
     def _publish(self, type_: str, data: dict[str, Any]) -> None:
-        self._pulse.bus.publish_nowait(
-            Event(type=type_, data=data, source="copilot", session=self._chat.session)
-        )
+        self._pulse.bus.publish_nowait(Event(type=type_, data=data, source="copilot", session=self._chat.session))
 
 
 _REASONING_DELTAS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})

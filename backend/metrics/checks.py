@@ -136,11 +136,7 @@ def _chat_failures(monitor: Watched) -> Check:
         failed = ended.count("failed")
         if not failed:
             return Finding("pass", 0, "chats", 1)
-        lost = [
-            row
-            for row in monitor.errors.ended_within(RECENT, monitor.clock())
-            if row["outcome"] == "gave_up"
-        ]
+        lost = [row for row in monitor.errors.ended_within(RECENT, monitor.clock()) if row["outcome"] == "gave_up"]
         cause = str(lost[-1].get("message", "")).rstrip(". ")[:200] if lost else ""
         because = f" Last: {cause}." if cause else ""
         # With the newest chat answered, what failed before it is no reason to act any more.

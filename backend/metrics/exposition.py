@@ -94,9 +94,7 @@ class PulseCollector(Collector):
         chat = self._monitor.chat
         labels = ["model", "host"]
         yield gauge("chats_active", "Chats that run now.", self._monitor.active())
-        ended = CounterMetricFamily(
-            PREFIX + "chats", "Chats that ended, by outcome.", labels=[*labels, "outcome"]
-        )
+        ended = CounterMetricFamily(PREFIX + "chats", "Chats that ended, by outcome.", labels=[*labels, "outcome"])
         tokens = CounterMetricFamily(PREFIX + "chat_tokens", "Tokens of answers.", labels=labels)
         streaming = CounterMetricFamily(
             PREFIX + "chat_streaming_seconds", "Time from first to last token.", labels=labels
@@ -229,9 +227,7 @@ def counters(name: str, text: str, labels: list[str], values: dict[str, int]) ->
     return family
 
 
-def histogram(
-    name: str, text: str, labels: list[str], rows: Iterable[tuple[tuple[str, ...], Buckets]]
-) -> Metric:
+def histogram(name: str, text: str, labels: list[str], rows: Iterable[tuple[tuple[str, ...], Buckets]]) -> Metric:
     """A histogram for each label tuple."""
     family = HistogramMetricFamily(PREFIX + name, text, labels=labels)
     for values, buckets in rows:

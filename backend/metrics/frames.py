@@ -80,9 +80,7 @@ def is_idle(stack: Sequence[Place]) -> bool:
 
 def is_waiting(stack: Sequence[Place]) -> bool:
     """Whether a thread only waits: for a lock, a queue, a socket, the clock, or as a worker for work."""
-    return not stack or any(
-        (here.file, here.function) in _WAITING or here.file in _WAITING_FILES for here in stack[:2]
-    )
+    return not stack or any((here.file, here.function) in _WAITING or here.file in _WAITING_FILES for here in stack[:2])
 
 
 def blame(stack: Sequence[Place]) -> str:

@@ -136,9 +136,7 @@ class HealthBoard:
                 logging.INFO if status == "pass" else logging.WARNING,
                 "health: %s is now %s (was %s). %s", state.name, status, was, output,
             )  # fmt: skip
-            self._publish(
-                "health.changed", {"check": state.name, "status": status, "was": was, "output": output}
-            )
+            self._publish("health.changed", {"check": state.name, "status": status, "was": was, "output": output})
 
     def problems(self) -> list[tuple[str, Finding]]:
         """The checks that do not pass, the worst first, what nobody need act on last, else as they were added."""

@@ -151,9 +151,7 @@ class WindowedHistogram:
 
     __slots__ = ("_merged", "_parts", "_slot", "_width", "window")
 
-    def __init__(
-        self, window: float, *, slots: int = 6, low: float = SECONDS_LOW, high: float = SECONDS_HIGH
-    ) -> None:
+    def __init__(self, window: float, *, slots: int = 6, low: float = SECONDS_LOW, high: float = SECONDS_HIGH) -> None:
         self.window = window
         self._width = window / slots
         self._parts = [LogHistogram(low, high) for _ in range(slots)]

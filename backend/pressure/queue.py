@@ -368,9 +368,7 @@ class BoundedQueue(Generic[T]):
         if room.active and throttle.zone is not Zone.DEGRADED and not self._conflate_always:
             room.rest()
         waiting = bool(producers.tickets) or producers.reserved > 0
-        self.attention = (
-            waiting or room.active or throttle.zone is not Zone.GREEN or bool(self._joiners)
-        )
+        self.attention = waiting or room.active or throttle.zone is not Zone.GREEN or bool(self._joiners)
         if self.attention:
             self.deadline = float("-inf")
         if (

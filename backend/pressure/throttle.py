@@ -35,9 +35,7 @@ class Throttle:
         "reaction", "seconds", "timer", "zone",
     )  # fmt: skip
 
-    def __init__(
-        self, capacity: int, plan: ThrottlePlan, *, clock: Callable[[], float], timer: Timer
-    ) -> None:
+    def __init__(self, capacity: int, plan: ThrottlePlan, *, clock: Callable[[], float], timer: Timer) -> None:
         self._meter = ZoneMeter(capacity, plan)
         self.clock = clock
         self.timer = timer

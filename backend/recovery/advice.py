@@ -25,9 +25,7 @@ _DETAILED: Final = frozenset(
 _SPACE_AT_WIDE: Final = LazyPattern(
     r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09“。])|(?<=[\uff0c\uff1a\uff1b\uff08\uff09”。]) +"
 )
-_WORD_AT_HAN: Final = LazyPattern(
-    r"(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9\[])|(?<=[A-Za-z0-9\]/])(?=[\u4e00-\u9fff])"
-)
+_WORD_AT_HAN: Final = LazyPattern(r"(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9\[])|(?<=[A-Za-z0-9\]/])(?=[\u4e00-\u9fff])")
 _DAY: Final = 86_400.0
 _LONGEST: Final = 30
 
@@ -59,12 +57,7 @@ def explain(
     spoken = advice_zh if zh else advice_en
     p = spoken.PHRASES
     base = addresses.clean_url(base_url)
-    host = (
-        addresses.host_of(host)
-        or addresses.clean_url(host)
-        or addresses.host_of(base)
-        or addresses.host_of(c.url)
-    )
+    host = addresses.host_of(host) or addresses.clean_url(host) or addresses.host_of(base) or addresses.host_of(c.url)
     fields = _fields(c, p, host=host, model=model, base=base, where_set=where_set)
     words = _quotable(c.message)
     quoted = bool(words) and c.spoken and c.kind in _QUOTED

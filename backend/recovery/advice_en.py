@@ -16,8 +16,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "stalled": ("{Model}{at} fell silent and its answer did not go on.", "{slow}"),
     "truncated": (
         "{Model}{at} ended its answer without saying that it was finished, so the end may be missing.",
-        "Ask it to go on. Some compatible servers always end like this; then the answer is probably "
-        "complete.",
+        "Ask it to go on. Some compatible servers always end like this; then the answer is probably complete.",
     ),
     "length_limit": (
         "{Model}{at} stopped in mid-answer at its limit of output tokens.",
@@ -35,13 +34,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "malformed": (
         "{Server} sent something that is no valid answer of a model.",
-        "Send the message again. If it stays, check that the base URL{base} belongs to an "
-        "OpenAI-compatible interface.",
+        "Send the message again. If it stays, check that the base URL{base} belongs to an OpenAI-compatible interface.",
     ),
     "connection": (
         "The connection to {server} broke or could not be made.",
-        "Check the network, the proxy or VPN, and whether the server is running, then send the message "
-        "again.{local}",
+        "Check the network, the proxy or VPN, and whether the server is running, then send the message again.{local}",
     ),
     "connection_refused": ("Nothing answers at {address}: the connection was refused.", "{refused}"),
     "dns": (
@@ -50,13 +47,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "tls": (
         "No encrypted connection to {server} could be made.",
-        "{scheme} If the certificate is not trusted, check the date of this computer, and any proxy in "
-        "between.",
+        "{scheme} If the certificate is not trusted, check the date of this computer, and any proxy in between.",
     ),
     "server_error": (
         "{Server} failed{status}.",
-        "The fault is at the server. Send the message again in a while, or choose another "
-        "model{picker}.{local}",
+        "The fault is at the server. Send the message again in a while, or choose another model{picker}.{local}",
     ),
     "overloaded": (
         "{Server} is overloaded, or {model} is still being loaded{status}.",
@@ -68,8 +63,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "circuit_open": (
         "{Server} failed so often in the last minute that it is left alone for a while.",
-        "It is tried again in {seconds}. Send the message again then; Copilot Pulse's panel can try it at "
-        "once.",
+        "It is tried again in {seconds}. Send the message again then; Copilot Pulse's panel can try it at once.",
     ),
     "mcp": (
         "The tool server{at} reported an error.",
@@ -111,18 +105,15 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "context_too_long": (
         "The conversation, with the workflow in it, is longer than {model}{at} can read.",
-        "Start a new conversation, use a smaller workflow, or choose a model with a larger "
-        "context{picker}.{context}",
+        "Start a new conversation, use a smaller workflow, or choose a model with a larger context{picker}.{context}",
     ),
     "bad_request": (
         "{Server} refused the request for {model}{status}.",
-        "{own_words}Often the model does not support an option that Copilot uses: choose another "
-        "model{picker}.",
+        "{own_words}Often the model does not support an option that Copilot uses: choose another model{picker}.",
     ),
     "no_tools": (
         "{Model}{at} cannot call tools, which Copilot needs.",
-        "Choose a model with tool support (function calling){picker}, such as qwen3, llama3.1 or "
-        "gpt-4.1.{serve}",
+        "Choose a model with tool support (function calling){picker}, such as qwen3, llama3.1 or gpt-4.1.{serve}",
     ),
     "content_filter": (
         "The provider's content filter refused the request or the answer{at}.",
@@ -205,10 +196,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "where_model_other": "It was set in {where}: correct the name there.",
     "pull": ' Ollama has only the models that were pulled: run "ollama pull {name}".',
     "load": " In LM Studio, load the model first.",
-    "slow": (
-        "Check the server's state at the provider and send the message again, or choose another "
-        "model{picker}."
-    ),
+    "slow": ("Check the server's state at the provider and send the message again, or choose another model{picker}."),
     "slow_local": (
         "A local model may still be loading or reading a long prompt: look at its own window or log, and "
         "send the message again when it is ready. The time allowed (first_token_timeout, stall_timeout) "
@@ -220,17 +208,14 @@ PHRASES: Final[Mapping[str, str]] = {
         "Docker, localhost is the container itself: use host.docker.internal."
     ),
     "refused": (
-        "Check the host and the port of the base URL{base}, a firewall in between, and whether the server "
-        "is running."
+        "Check the host and the port of the base URL{base}, a firewall in between, and whether the server is running."
     ),
     "local": " Is the local server (LM Studio, Ollama) still running, with the model loaded?",
     "scheme_https": (
         "If the server speaks plain HTTP, as local servers do, let the base URL begin with http:// instead "
         "of https://{suggest}."
     ),
-    "scheme_http": (
-        "The port expects encryption: let the base URL begin with https:// instead of http://{suggest}."
-    ),
+    "scheme_http": ("The port expects encryption: let the base URL begin with https:// instead of http://{suggest}."),
     "suggest": ": {url}",
     "redirect": " (the request was led to {host}, probably to log in)",
     "context_local": (

@@ -89,8 +89,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "bad_url": (
         "Base URL{base}不是可用的地址。",
-        "它应以 http:// 或 https:// 开头，且不含 /chat/completions，例如 {example}。请在 Copilot 的 API "
-        "设置中改正。",
+        "它应以 http:// 或 https:// 开头，且不含 /chat/completions，例如 {example}。请在 Copilot 的 API 设置中改正。",
     ),
     "context_too_long": (
         "对话（含工作流）超出了{model}{at}的上下文长度。",
@@ -110,8 +109,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "unknown_tool": (
         "{Model}{at}反复调用不存在的工具。",
-        "请重新发送，或换一个更擅长工具调用的模型{picker}。若有 MCP 服务离线，其工具会缺失：请看 Copilot "
-        "Pulse 面板。",
+        "请重新发送，或换一个更擅长工具调用的模型{picker}。若有 MCP 服务离线，其工具会缺失：请看 Copilot Pulse 面板。",
     ),
     "max_turns": (
         "{Model}{at}用完了所有轮次仍未完成。",
@@ -176,9 +174,7 @@ PHRASES: Final[Mapping[str, str]] = {
         "设置（WORKFLOW_LLM_MODEL）。"
     ),
     "where_model_chat": "它是在对话的模型列表中选择的：请在那里另选模型。",
-    "where_model_workflow": (
-        "它是在 Copilot 的工作流 LLM 设置（WORKFLOW_LLM_MODEL）中填写的：请在那里改正名称。"
-    ),
+    "where_model_workflow": ("它是在 Copilot 的工作流 LLM 设置（WORKFLOW_LLM_MODEL）中填写的：请在那里改正名称。"),
     "where_model_other": "它是在{where}中设置的：请在那里改正名称。",
     "pull": 'Ollama 只有已下载的模型：请运行 "ollama pull {name}"。',
     "load": "在 LM Studio 中请先加载模型。",
@@ -200,9 +196,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "scheme_http": "该端口需要加密：请让 Base URL 以 https:// 而不是 http:// 开头{suggest}。",
     "suggest": "：{url}",
     "redirect": "（请求被转到 {host}，多半是要登录）",
-    "context_local": (
-        "本地服务可以设置更大的上下文（LM Studio：加载模型时设置；Ollama：OLLAMA_CONTEXT_LENGTH）。"
-    ),
+    "context_local": ("本地服务可以设置更大的上下文（LM Studio：加载模型时设置；Ollama：OLLAMA_CONTEXT_LENGTH）。"),
     "serve_vllm": "vLLM 需要 --enable-auto-tool-choice 和 --tool-call-parser，llama.cpp 需要 --jinja。",
     "no_key": "没有向{server}发送 API 密钥。",
     "bad_key": "API 密钥无法发送：其中含有换行、空格或密钥里不会有的字符。",

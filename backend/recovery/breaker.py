@@ -220,9 +220,7 @@ class CircuitBreaker:
         if self._on_change is None:
             return
         try:
-            self._on_change(
-                BreakerChange(self.name, state.value, was.value, round(self.retry_in, 3), failures, calls)
-            )
+            self._on_change(BreakerChange(self.name, state.value, was.value, round(self.retry_in, 3), failures, calls))
         except Exception:
             log.exception("a listener of circuit breaker %s failed", self.name)
 
@@ -289,9 +287,7 @@ class Lease:
         elif verdict.kind == "circuit_open" or verdict.severity in (Severity.LOW, Severity.CRITICAL):
             self.cancelled()
         elif verdict.counts_against_upstream:
-            self._end(
-                True, verdict._replace(message="", code=None, retry_after=None, url=None, redirected_to=None)
-            )
+            self._end(True, verdict._replace(message="", code=None, retry_after=None, url=None, redirected_to=None))
         elif verdict.status is not None or verdict.severity is Severity.MEDIUM:
             self.success()
         else:

@@ -60,9 +60,7 @@ class Classifier:
     `classify()` may be called from any thread and never raises; rules are registered on the loop's thread.
     """
 
-    def __init__(
-        self, *, redact: Callable[[str], str] = redact, wall: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, redact: Callable[[str], str] = redact, wall: Callable[[], float] = time.time) -> None:
         self._redact = redact
         self._wall = wall
         self._first: tuple[_Custom, ...] = ()
@@ -85,9 +83,7 @@ class Classifier:
         false.
         """
         predicate = _by_type(match) if isinstance(match, (type, tuple)) else match
-        rule = _Custom(
-            predicate, severity, kind, severity is Severity.MEDIUM if retryable is None else retryable
-        )
+        rule = _Custom(predicate, severity, kind, severity is Severity.MEDIUM if retryable is None else retryable)
         if override:
             self._first = (rule, *self._first)
         else:
@@ -103,9 +99,7 @@ class Classifier:
         """What `error` is. Looks through wrappers, causes and exception groups. Never raises."""
         try:
             return self._judge(error, 0)[0]
-        except (
-            Exception
-        ) as failure:  # a foreign exception may break any assumption; the chat must still end well
+        except Exception as failure:  # a foreign exception may break any assumption; the chat must still end well
             return Classification(
                 Severity.HIGH,
                 "unknown",
@@ -134,9 +128,7 @@ class Classifier:
         if deeper is not None and depth < _MAX_DEPTH:
             below, specific = self._judge(deeper, depth + 1)
             # A cancellation beneath another error counts only if that error was raised on purpose from it.
-            if specific and (
-                below.severity is not Severity.LOW or (general is None and error.__cause__ is deeper)
-            ):
+            if specific and (below.severity is not Severity.LOW or (general is None and error.__cause__ is deeper)):
                 # The wrapper's address is kept: the inner error of a socket knows none.
                 return below._replace(
                     type=below.type if rule is None else facts.name,

@@ -114,9 +114,7 @@ class UnexpectedBody(PulseError):
         self.body = body
         self.status_code = status
         self.content_type = content_type
-        super().__init__(
-            f"{host} answered with {content_type or 'an unknown type'} instead of an event stream"
-        )
+        super().__init__(f"{host} answered with {content_type or 'an unknown type'} instead of an event stream")
 
 
 class CircuitOpen(PulseError):

@@ -67,9 +67,7 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     # A limit is one key's: to others the server answers, and Retry-After says how long to wait.
     "rate_limited": _medium("Too many requests or tokens in a short time."),
     "circuit_open": _medium("The server failed so often that it is left alone for a while.", retryable=False),
-    "mcp": _medium(
-        "An MCP server reported an error; its tools are missing, the chat goes on.", retryable=False
-    ),
+    "mcp": _medium("An MCP server reported an error; its tools are missing, the chat goes on.", retryable=False),
     "tls": _high("No encrypted connection: a bad certificate, or a plain port."),
     "length_limit": _high("The model stopped at its limit of output tokens."),
     "quota": _high("The account's credit or quota is used up."),

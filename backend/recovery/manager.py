@@ -222,9 +222,7 @@ class RecoveryManager:
             )
             raise
         if last:
-            self.record(
-                last[0][1], where=where, outcome="recovered", attempt=attempts, host=host, error_id=last[0][0]
-            )
+            self.record(last[0][1], where=where, outcome="recovered", attempt=attempts, host=host, error_id=last[0][0])
         return result
 
     def record(

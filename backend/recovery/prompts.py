@@ -56,9 +56,7 @@ class _Prompt:
         return _BREAK.join((*self.words, *escaped))
 
 
-_prompt: contextvars.ContextVar[_Prompt | None] = contextvars.ContextVar(
-    "copilot_pulse_prompt", default=None
-)
+_prompt: contextvars.ContextVar[_Prompt | None] = contextvars.ContextVar("copilot_pulse_prompt", default=None)
 
 
 def hold_prompt(texts: Iterable[str]) -> None:

@@ -55,17 +55,13 @@ _FIELD: Final = LazyPattern(
 )
 # The rest of a header's line is secret: a scheme with its value, several cookies, parameters.
 _HEADER: Final = r"(?P<name>(?:proxy-)?authorization|(?:set-)?cookie)(?P<sep>[ \t]{0,8}:[ \t]{0,8})"
-_HEADER_LINE: Final = LazyPattern(
-    rf"(?P<lead>^[ \t<>*]{{0,4}}){_HEADER}[^\s][^\r\n]*", re.IGNORECASE | re.MULTILINE
-)
+_HEADER_LINE: Final = LazyPattern(rf"(?P<lead>^[ \t<>*]{{0,4}}){_HEADER}[^\s][^\r\n]*", re.IGNORECASE | re.MULTILINE)
 _HEADER_INSIDE: Final = LazyPattern(rf"(?P<lead>(?<![A-Za-z])){_HEADER}[^\s\"'][^\r\n\"']*", re.IGNORECASE)
 _SCHEME: Final = LazyPattern(
     r"\b(?P<name>Bearer|Basic)(?P<sep>[ \t]{1,8})(?P<value>[A-Za-z0-9._~+/=*-]{6,})", re.IGNORECASE
 )
 _USERINFO: Final = LazyPattern(r"://[^\s/?#\"'<>\[\]]+@")
-_QUERY: Final = LazyPattern(
-    r"(?P<name>[?&](?:key|sig|signature|code|auth|sign)=)[^\s&#\"'<>\[\]]+", re.IGNORECASE
-)
+_QUERY: Final = LazyPattern(r"(?P<name>[?&](?:key|sig|signature|code|auth|sign)=)[^\s&#\"'<>\[\]]+", re.IGNORECASE)
 _PEM: Final = LazyPattern(
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
 )
@@ -148,9 +144,7 @@ class Redactor:
             for form in {secret, quote(secret, safe="")}:
                 self._seen[form] = now
                 self._seen.move_to_end(form)
-            while len(self._seen) > MAX_SECRETS or (
-                self._seen and now - next(iter(self._seen.values())) > self._keep
-            ):
+            while len(self._seen) > MAX_SECRETS or (self._seen and now - next(iter(self._seen.values())) > self._keep):
                 self._seen.popitem(last=False)
             # Longest first, so that a secret that contains another is taken out whole.
             self._known = tuple(sorted(self._seen, key=len, reverse=True))
@@ -246,11 +240,7 @@ def _field(match: re.Match[str]) -> str:
 
 def _scheme(match: re.Match[str]) -> str:
     value = match["value"]
-    if (
-        len(value) >= 20
-        or any(c.isdigit() or c in "_+=*" for c in value)
-        or any(c.isupper() for c in value[1:])
-    ):
+    if len(value) >= 20 or any(c.isdigit() or c in "_+=*" for c in value) or any(c.isupper() for c in value[1:]):
         return f"{match['name']}{match['sep']}{MARK}"
     return match[0]
 
@@ -281,8 +271,7 @@ def _value(value: Any, clean: Callable[[str], str], depth: int) -> Any:
         return {
             (clean(key) if isinstance(key, str) else key): (
                 _hidden(item)
-                if isinstance(key, (str, bytes))
-                and secret_name(key if isinstance(key, str) else key.decode("latin-1"))
+                if isinstance(key, (str, bytes)) and secret_name(key if isinstance(key, str) else key.decode("latin-1"))
                 else _value(item, clean, depth + 1)
             )
             for key, item in value.items()

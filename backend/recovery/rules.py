@@ -232,9 +232,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule("html_body", "A web page with a good status", types=(errors.HtmlBody,), when=_address_may_be_wrong),
     Rule("html_body", "A web page with 404 or the like", when=lambda f: f.html and _address_may_be_wrong(f)),
-    Rule(
-        "html_body", "`text/html` where JSON was due", types=("aiohttp.ContentTypeError",), words=w.HTML_TYPE
-    ),
+    Rule("html_body", "`text/html` where JSON was due", types=("aiohttp.ContentTypeError",), words=w.HTML_TYPE),
     # 5. What the server says. The narrower a rule, the higher it stands; the bare status decides last.
     Rule("tls", "A plain request to an encrypted port", spoken=True, words=w.PLAIN_TO_TLS),
     Rule(
@@ -280,9 +278,7 @@ RULES: Final[tuple[Rule, ...]] = (
         spoken=True,
         codes=w.REQUEST_CODES,
     ),
-    Rule(
-        "malformed", "JSON where a stream was due", types=(errors.UnexpectedBody, "aiohttp.ContentTypeError")
-    ),
+    Rule("malformed", "JSON where a stream was due", types=(errors.UnexpectedBody, "aiohttp.ContentTypeError")),
     # 6. No answer at all. Refused, unknown and untrusted addresses stand before the general failures.
     Rule("auth", "No key is set", types=("openai.OpenAIError",), words=w.NO_KEY),
     Rule(

@@ -118,11 +118,7 @@ def _rule_row(number: str, rule: Rule) -> str:
         count = _alternatives(rule.words)
         told.append(f"{count} phrase{'s' if count > 1 else ''}")
     doc = rule.doc + (" (*carrier*)" if rule.wrapper else "")
-    return (
-        "| "
-        + " | ".join(_cell(c) for c in (number, f"`{rule.kind}`", doc, types, status, "; ".join(told)))
-        + " |"
-    )
+    return "| " + " | ".join(_cell(c) for c in (number, f"`{rule.kind}`", doc, types, status, "; ".join(told))) + " |"
 
 
 def _alternatives(pattern: LazyPattern) -> int:

@@ -20,9 +20,7 @@ async def write_in_time(transport: asyncio.BaseTransport | None, writing: Awaita
     Raises what `writing` raises; a cancel is passed on to it.
     """
     abort = getattr(transport, "abort", None)
-    timer = (
-        asyncio.get_running_loop().call_later(WRITE_LIMIT + size / SLOWEST, abort) if abort is not None else None
-    )
+    timer = asyncio.get_running_loop().call_later(WRITE_LIMIT + size / SLOWEST, abort) if abort is not None else None
     try:
         await writing
     finally:

@@ -131,9 +131,7 @@ async def _text(response: aiohttp.ClientResponse) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _refused(
-    streams: StreamStore, stream: Stream, status: int, headers: Mapping[str, str], text: str
-) -> None:
+def _refused(streams: StreamStore, stream: Stream, status: int, headers: Mapping[str, str], text: str) -> None:
     stream.relay.head(status, headers)
     stream.relay.body(text)
     stream.claimed = True

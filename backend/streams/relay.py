@@ -294,9 +294,7 @@ PLAIN: Final[Mapping[str, Any]] = {"ext": None, "finished": False}
 class RelayReader:
     """One reader of a relay. `next_nowait()` or `frames()`; `close()` when done."""
 
-    def __init__(
-        self, relay: Relay, seq: int, text_seq: int, length: int, transport: str, pieces: bool
-    ) -> None:
+    def __init__(self, relay: Relay, seq: int, text_seq: int, length: int, transport: str, pieces: bool) -> None:
         self.relay = relay
         self.transport = transport
         self.after = seq

@@ -222,9 +222,7 @@ def svg(found: dict[str, list[dict[str, float]]]) -> str:
                 f'<text x="{x0 - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#555555">{high * step / 4:.0f}</text>'
             )
         for mode, rows in found.items():
-            points = [
-                (x0 + width * row["streams"] / most, top + height - height * row[name] / high) for row in rows
-            ]
+            points = [(x0 + width * row["streams"] / most, top + height - height * row[name] / high) for row in rows]
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
             parts.append(f'<polyline points="{line}" fill="none" stroke="{COLOURS[mode]}" stroke-width="2"/>')
             parts.extend(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{COLOURS[mode]}"/>' for x, y in points)

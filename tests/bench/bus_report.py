@@ -86,8 +86,7 @@ def report(results: Mapping[str, Any]) -> str:
         ]
     if "latency" in results:
         rows = [
-            (name, *(f"{row[p]:,.0f}" for p in ("p50", "p90", "p99")), "")
-            for name, row in results["latency"].items()
+            (name, *(f"{row[p]:,.0f}" for p in ("p50", "p90", "p99")), "") for name, row in results["latency"].items()
         ]
         parts += [
             "### How long `await publish(event)` takes, ns\n",
@@ -114,8 +113,7 @@ def report(results: Mapping[str, Any]) -> str:
         ]
     if "subscriptions" in results:
         rows = [
-            (name, f"{row['ns']:,.0f}", f"{row['ratio']:.2f}", "")
-            for name, row in results["subscriptions"].items()
+            (name, f"{row['ns']:,.0f}", f"{row['ratio']:.2f}", "") for name, row in results["subscriptions"].items()
         ]
         parts += ["### Subscriptions to other types\n", table(("", "ns/event", "× one", ""), rows) + "\n"]
     if "publishers" in results:

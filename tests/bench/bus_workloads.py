@@ -78,8 +78,7 @@ async def latency(rounds: int) -> dict[str, Row]:
     await box.aclose()
     return {
         name: {
-            f"p{share * 100:g}": min(percentile(figures, share) for figures in rounds_)
-            for share in (0.5, 0.9, 0.99)
+            f"p{share * 100:g}": min(percentile(figures, share) for figures in rounds_) for share in (0.5, 0.9, 0.99)
         }
         for name, rounds_ in results.items()
     }

@@ -33,9 +33,7 @@ SEEN_BEFORE = {"Comfy.TutorialCompleted": True, "Comfy.InstalledVersion": NEWEST
 class World:
     """Everything that a chat needs, and a ComfyUI around it. `close()` ends all of it."""
 
-    def __init__(
-        self, folder: Path, *, frontend: Path | None = None, copilot: bool = True, llm_port: int = 0
-    ) -> None:
+    def __init__(self, folder: Path, *, frontend: Path | None = None, copilot: bool = True, llm_port: int = 0) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="browser-world", daemon=True)
         self._thread.start()

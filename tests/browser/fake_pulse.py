@@ -28,8 +28,7 @@ Json = dict[str, Any]
 def messages() -> Json:
     """The locales as ComfyUI's `/i18n` gives them."""
     return {
-        lang: json.loads((ROOT / "locales" / lang / "main.json").read_text(encoding="utf-8"))
-        for lang in ("en", "zh")
+        lang: json.loads((ROOT / "locales" / lang / "main.json").read_text(encoding="utf-8")) for lang in ("en", "zh")
     }
 
 
@@ -89,11 +88,7 @@ class FakePulse:
 
     def posts(self, path: str) -> list[Any]:
         """The bodies that were posted to a path, oldest first."""
-        return [
-            body
-            for method, where, body in list(self.requests)
-            if method == "POST" and where.split("?")[0] == path
-        ]
+        return [body for method, where, body in list(self.requests) if method == "POST" and where.split("?")[0] == path]
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -166,9 +161,7 @@ class FakePulse:
             if body["open"]:
                 self.leases.add(body["client_id"])
                 self.ever_leased.set()
-                await self._push(
-                    {"snapshot": self.snapshot(), "events": scenarios.log(self.scenario, self.clock())}
-                )
+                await self._push({"snapshot": self.snapshot(), "events": scenarios.log(self.scenario, self.clock())})
             else:
                 self.leases.discard(body["client_id"])
         return web.json_response({"ok": True})

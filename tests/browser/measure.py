@@ -115,9 +115,7 @@ def main() -> int:
                 )
                 time.sleep(2)
                 used = 100 * (browser_cpu(seconds) - closed) / seconds
-                sys.stdout.write(
-                    f"panel open, {scenario}, range {name}: {used:.2f} % of a core above closed\n"
-                )
+                sys.stdout.write(f"panel open, {scenario}, range {name}: {used:.2f} % of a core above closed\n")
         browser.close()
     stop.set()
     feeder.join()

@@ -110,9 +110,7 @@ def idle(now: float) -> Json:
             "rate": {"1s": 0.0, "10s": 0.0, "60s": 0.1},
             "latency_seconds": {"p50": 21e-6, "p90": 38e-6, "p99": 74e-6, "max": 130e-6, "count": 14},
             "by_type": {"pulse.started": 1, "health.changed": 3, "http.request": 10},
-            "queues": [
-                {"name": "monitor", "size": 0, "capacity": 1000, "fill": 0.0, "zone": "green", "peak": 2}
-            ],
+            "queues": [{"name": "monitor", "size": 0, "capacity": 1000, "fill": 0.0, "zone": "green", "peak": 2}],
             "dropped_total": 0,
             "conflated_total": 0,
         },
@@ -183,9 +181,7 @@ def busy(now: float) -> Json:
         "published_total": 184_233,
         "rate": {"1s": 214.0, "10s": 187.4, "60s": 152.1},
         "latency_seconds": {"p50": 24e-6, "p90": 61e-6, "p99": 180e-6, "max": 2.1e-3, "count": 184_233},
-        "queues": [
-            {"name": "monitor", "size": 120, "capacity": 1000, "fill": 0.12, "zone": "green", "peak": 310}
-        ],
+        "queues": [{"name": "monitor", "size": 120, "capacity": 1000, "fill": 0.12, "zone": "green", "peak": 310}],
     }
     data["errors"] |= {
         "total": 6,
@@ -392,9 +388,7 @@ def no_copilot(now: float) -> Json:
         for n in ("model", "run", "chat", "mcp", "memory")
     ]
     data["mcp"] = []
-    data["health"] = _health(
-        _problem("copilot:seams", "warn", "copilot_missing", detail="Copilot is not loaded")
-    )
+    data["health"] = _health(_problem("copilot:seams", "warn", "copilot_missing", detail="Copilot is not loaded"))
     return data
 
 
@@ -474,9 +468,7 @@ def log(scenario: str, now: float) -> list[Json]:
             "data": data,
         }
 
-    start = event(
-        1, 300, "pulse.started", version="0.1.0", attached=["model", "run", "chat", "mcp"], missing=[]
-    )
+    start = event(1, 300, "pulse.started", version="0.1.0", attached=["model", "run", "chat", "mcp"], missing=[])
     if scenario in ("idle", "no_copilot"):
         return [start]
     rows = [

@@ -25,9 +25,7 @@ NAMES = [
 
 
 def chart(page: Page, title: str) -> Locator:
-    return page.locator(
-        ".cpulse-chart", has=page.locator(".cpulse-chart-title", has_text=re.compile(f"^{title}$"))
-    )
+    return page.locator(".cpulse-chart", has=page.locator(".cpulse-chart-title", has_text=re.compile(f"^{title}$")))
 
 
 def system(rss: float) -> dict[str, object]:
@@ -86,9 +84,7 @@ def test_hover_reads_all_charts_at_one_moment(panel: Page) -> None:
     assert box is not None
     panel.mouse.move(box["x"] + 45, box["y"] + 30)
 
-    expect(chart(panel, "Events per second").locator(".cpulse-pointer")).to_have_attribute(
-        "visibility", "visible"
-    )
+    expect(chart(panel, "Events per second").locator(".cpulse-pointer")).to_have_attribute("visibility", "visible")
     expect(memory.locator(".cpulse-when")).to_have_attribute("visibility", "visible")
     expect(memory.locator(".cpulse-value")).not_to_have_text(now)
     panel.mouse.move(5, 5)

@@ -420,15 +420,11 @@ def test_chinese(fake: FakePulse, open_page: OpenPage) -> None:
     """In Chinese everything that is ours is Chinese, plural forms and advice included."""
     page = show(fake, open_page, "failing", "lang=zh")
 
-    expect(page.locator(".cpulse-verdict-title")).to_have_text(
-        "最近 3 个对话全部失败：127.0.0.1:11434 上没有服务。"
-    )
+    expect(page.locator(".cpulse-verdict-title")).to_have_text("最近 3 个对话全部失败：127.0.0.1:11434 上没有服务。")
     expect(page.locator(".cpulse-charts h3")).to_have_text("趋势")
     # Key names that slipped through would show as dotted paths.
     texts = page.locator(".cpulse-body > :not(.cpulse-log)").all_inner_texts()
-    assert (
-        re.findall(r"\b(?:verdict|health|charts|links|chats|tiles|kinds|foot)\.\w+", "\n".join(texts)) == []
-    )
+    assert re.findall(r"\b(?:verdict|health|charts|links|chats|tiles|kinds|foot)\.\w+", "\n".join(texts)) == []
 
 
 def test_language_switch_keeps_everything(panel: Page, fake: FakePulse) -> None:

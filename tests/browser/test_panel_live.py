@@ -244,10 +244,7 @@ def test_reload_keeps_history(panel: Page, fake: FakePulse) -> None:
     panel.wait_for_selector(".cpulse-problem")
 
     expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "1h")
-    assert (
-        panel.evaluate("pulse.panel.service.history.series.events_rate.filter((v) => v !== null).length")
-        > 600
-    )
+    assert panel.evaluate("pulse.panel.service.history.series.events_rate.filter((v) => v !== null).length") > 600
 
 
 def test_panel_without_its_stylesheet(fake: FakePulse, open_page: OpenPage) -> None:

@@ -141,9 +141,7 @@ HISTORY = """async (steps) => {
 
 def test_history_goes_on_with_the_snapshots(lab: Page) -> None:
     """A new second is a new point; two snapshots in one second are folded: means averaged, errors summed."""
-    got = lab.evaluate(
-        HISTORY, {"end": 100.4, "adds": [[99.5, 9, 10], [100.5, 2, 10], [100.9, 4, 13], [101.5, 7, 15]]}
-    )
+    got = lab.evaluate(HISTORY, {"end": 100.4, "adds": [[99.5, 9, 10], [100.5, 2, 10], [100.9, 4, 13], [101.5, 7, 15]]})
 
     assert got["cpu"] == [1, 5, 3, 7]
     assert got["errors"][-2:] == [3, 2]

@@ -63,6 +63,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="module")
 def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boot]:
     """Boots a ComfyUI with the given custom nodes and environment; all are stopped after the module."""
+
     def make(*nodes: Node, environment: dict[str, str | None] | None = None, **more: Any) -> ComfyUI:
         folder = tmp_path_factory.mktemp("comfyui") / "run"
         comfy = ComfyUI(folder, nodes, {**DEAD_MCP, **(environment or {})}, **more)

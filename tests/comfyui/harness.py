@@ -157,11 +157,25 @@ class ComfyUI:
         self._log = self.log_file.open("ab")
         begun = time.monotonic()
         self._process = subprocess.Popen(
-            [str(self.python), "-u", "main.py", "--cpu", "--port", str(self.port), "--dont-print-server",
-             "--disable-auto-launch", "--extra-model-paths-config", str(self.folder / "paths.yaml"),
-             *self.arguments],
-            cwd=self.app, env=self._environment(), start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
+            [
+                str(self.python),
+                "-u",
+                "main.py",
+                "--cpu",
+                "--port",
+                str(self.port),
+                "--dont-print-server",
+                "--disable-auto-launch",
+                "--extra-model-paths-config",
+                str(self.folder / "paths.yaml"),
+                *self.arguments,
+            ],
+            cwd=self.app,
+            env=self._environment(),
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
         )
         try:
             self._wait_for_answer(begun + BOOT_SECONDS)
@@ -207,9 +221,7 @@ class ComfyUI:
         """GET `path`, for at most `timeout` seconds. OSError if nothing answers."""
         return _request(urllib.request.Request(self.url + path, headers=dict(headers or {})), timeout)
 
-    def post(
-        self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, timeout: float = 30
-    ) -> Response:
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, timeout: float = 30) -> Response:
         """POST `body` as JSON to `path`, for at most `timeout` seconds."""
         headers = {"Content-Type": "application/json", **(headers or {})}
         data = json.dumps(body).encode()
@@ -218,12 +230,17 @@ class ComfyUI:
     def _environment(self) -> dict[str, str]:
         # Nothing of the caller's own plugin settings, keys or Python set-up may leak into a test.
         kept = {
-            name: value for name, value in os.environ.items()
+            name: value
+            for name, value in os.environ.items()
             if not name.startswith(("COPILOT_PULSE", "OPENAI_", "PYTHON", "XDG_"))
         }
         kept |= {
-            "HOME": str(self.home), "TMPDIR": str(self.temporary), "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost", "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1",
+            "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONUTF8": "1",
         }
         for name, value in self.environment.items():
             if value is None:
@@ -282,7 +299,9 @@ def copy_plugin(target: Path, source: Path = ROOT) -> None:
     """What a git clone of `source` would hold, with the changes of the work tree, as `target`."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=source, capture_output=True, check=True,
+        cwd=source,
+        capture_output=True,
+        check=True,
     )
     for name in filter(None, listed.stdout.decode().split("\0")):
         if (source / name).is_file():

@@ -18,8 +18,13 @@ from tests.support.llm_server import FaultServer, answer, reset_at, stall_at, wo
 from tests.support.page import API_KEY, COPILOT_KEY, Chat, CopilotPage
 
 ROUTES = [
-    "/metrics", "/health", "/copilot-pulse/metrics", "/copilot-pulse/health", "/copilot-pulse/settings",
-    "/copilot-pulse/diagnostics", "/copilot-pulse/history?range=1h",
+    "/metrics",
+    "/health",
+    "/copilot-pulse/metrics",
+    "/copilot-pulse/health",
+    "/copilot-pulse/settings",
+    "/copilot-pulse/diagnostics",
+    "/copilot-pulse/history?range=1h",
 ]
 SEAMS = {"model", "run", "chat", "mcp", "http", "memory", "log"}
 
@@ -77,9 +82,9 @@ async def test_many_chats_at_once_never_mix(comfy: ComfyUI) -> None:
         for number in range(20):
             llm.plan_for(f"[{number:02}]", answer(10 + number, 0.002))
         async with CopilotPage(comfy.url, llm.base_url) as page:
-            answers = await asyncio.gather(*(
-                page.chat(f"[{number:02}] hello", session=f"session-{number}") for number in range(20)
-            ))
+            answers = await asyncio.gather(
+                *(page.chat(f"[{number:02}] hello", session=f"session-{number}") for number in range(20))
+            )
 
     # A session that has not been told yet learns that tools are missing.
     expected = [words(10 + number).rstrip() for number in range(20)]
@@ -158,7 +163,8 @@ async def test_hang_up_stops_the_model(comfy: ComfyUI) -> None:
 async def test_another_origin_may_not_change_settings(comfy: ComfyUI) -> None:
     """A page from elsewhere that the user happens to visit cannot turn our knobs."""
     got = await asyncio.to_thread(
-        comfy.post, "/copilot-pulse/settings", {"max_retries": 0}, {"Origin": "http://evil.example"})
+        comfy.post, "/copilot-pulse/settings", {"max_retries": 0}, {"Origin": "http://evil.example"}
+    )
 
     assert got.status == 403
 

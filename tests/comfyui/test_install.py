@@ -21,9 +21,17 @@ from tests.comfyui.harness import ROOT, ComfyUI, copy_plugin
 
 SECONDS = 300
 NEEDED = {
-    "__init__.py", "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "README.zh.md",
-    "CHANGELOG.md", "backend/plugin.py", "web/copilot-pulse.js",
-    "locales/en/main.json", "locales/zh/main.json",
+    "__init__.py",
+    "pyproject.toml",
+    "requirements.txt",
+    "LICENSE",
+    "README.md",
+    "README.zh.md",
+    "CHANGELOG.md",
+    "backend/plugin.py",
+    "web/copilot-pulse.js",
+    "locales/en/main.json",
+    "locales/zh/main.json",
 }
 
 
@@ -37,8 +45,15 @@ def environment_python(name: str) -> Path:
 def run(*command: str | Path, cwd: Path, **variables: str) -> str:
     """Run a program without a terminal; all that it printed."""
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env={**os.environ, **variables}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS, check=False,
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
     return done.stdout
 
@@ -88,8 +103,14 @@ def installed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     comfy.install()
     # With a host: `file:///path` is taken for the id of a node.
     said = run(
-        python.parent / "cm-cli", "install", f"file://localhost{bare}", "--mode", "local",
-        cwd=comfy.app, COMFYUI_PATH=str(comfy.app), HOME=str(comfy.home),
+        python.parent / "cm-cli",
+        "install",
+        f"file://localhost{bare}",
+        "--mode",
+        "local",
+        cwd=comfy.app,
+        COMFYUI_PATH=str(comfy.app),
+        HOME=str(comfy.home),
     )
     changed = {name: version for name, version in versions(python).items() if before.get(name) != version}
     running.append(comfy)

@@ -45,7 +45,8 @@ def tree(folder: Path) -> dict[str, str]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files if "__pycache__" not in path.parts
+        for path in files
+        if "__pycache__" not in path.parts
     }
 
 

@@ -28,11 +28,15 @@ async def assert_whole_answer(comfy: ComfyUI) -> None:
     assert strip(got.text) == words(40).rstrip()
 
 
-@pytest.mark.parametrize(("ours", "copilot", "first"), [
-    ("Copilot Pulse", "ComfyUI-Copilot", "copilot"),
-    ("copilot.pulse-0.1.0", "ComfyUI Copilot v2.1 (fork)", "ours"),
-    ("智能助手脉搏", "智能助手", "copilot"),
-], ids=["spaces", "dots", "chinese"])
+@pytest.mark.parametrize(
+    ("ours", "copilot", "first"),
+    [
+        ("Copilot Pulse", "ComfyUI-Copilot", "copilot"),
+        ("copilot.pulse-0.1.0", "ComfyUI Copilot v2.1 (fork)", "ours"),
+        ("智能助手脉搏", "智能助手", "copilot"),
+    ],
+    ids=["spaces", "dots", "chinese"],
+)
 async def test_folder_names_and_load_orders(boot: Boot, ours: str, copilot: str, first: str) -> None:
     """Whatever the folders are called, and whichever is loaded first, the chat is ours."""
     nodes = [plugin(ours), standin(copilot)] if first == "ours" else [standin(copilot), plugin(ours)]

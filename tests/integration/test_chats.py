@@ -135,9 +135,7 @@ async def test_fifty_chats_at_once_never_mix(host: Host, llm: FaultServer) -> No
         broken = [(), (reset_at(3),), (status(503),), (eof_at(2),), (stall_at(2),)][n % 5]
         llm.plan_for(f"[chat {n:03}]", *broken, Plan(Text(text)))
 
-    chats = await asyncio.gather(
-        *(host.chat(f"[chat {n:03}]", session=f"session-{n}", timeout=60) for n in range(50))
-    )
+    chats = await asyncio.gather(*(host.chat(f"[chat {n:03}]", session=f"session-{n}", timeout=60) for n in range(50)))
 
     for n, chat in enumerate(chats):
         assert (f"answer for session {n} " * 5).strip() == strip(chat.text)
@@ -317,9 +315,7 @@ def plugin_of(host: Host) -> Any:
 
 @pytest.mark.parametrize("order", [[PLUGIN, STANDIN], [STANDIN, PLUGIN]], ids=["before", "after"])
 @pytest.mark.parametrize("name", ["ComfyUI Copilot (fork) v2.1", "副驾驶-copilot"])
-async def test_copilot_is_found_in_any_order_under_any_name(
-    llm: FaultServer, order: list[Any], name: str
-) -> None:
+async def test_copilot_is_found_in_any_order_under_any_name(llm: FaultServer, order: list[Any], name: str) -> None:
     """Neither the load order nor the name of Copilot's folder, or ours, matters."""
     names: dict[Path | str, str] = {STANDIN: name, PLUGIN: "my pulse.plugin-1"}
     async with Host(order, llm=llm, env=ENVIRONMENT, names=names) as host:

@@ -104,9 +104,7 @@ async def test_a_run_inside_a_tool_leaves_the_chat_alone(host: Host, llm: FaultS
     ],
     ids=["unknown tool", "truncated"],
 )
-async def test_copilot_sees_one_call_for_each_output(
-    host: Host, llm: FaultServer, plans: tuple[Plan, ...]
-) -> None:
+async def test_copilot_sees_one_call_for_each_output(host: Host, llm: FaultServer, plans: tuple[Plan, ...]) -> None:
     """Calls of answers that were not accepted are never seen: Copilot pairs calls and outputs by their order."""
     seen: list[tuple[str, str]] = []
     bus = pulse_of(host).bus
@@ -175,9 +173,7 @@ async def test_a_pump_that_cannot_start_does_not_run_the_chat_twice(
     assert 0 == len(pulse_of(host).chats)
 
 
-async def test_no_key_in_our_own_log(
-    host: Host, llm: FaultServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_key_in_our_own_log(host: Host, llm: FaultServer, caplog: pytest.LogCaptureFixture) -> None:
     """A plugin's handler that fails is logged without the provider's error behind it, which echoes the key."""
 
     def broken(error: BaseException, context: object) -> None:
@@ -195,9 +191,7 @@ async def test_no_key_in_our_own_log(
     assert host.page.api_key not in logged
 
 
-async def test_a_start_that_fails_leaves_nothing_attached(
-    llm: FaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_start_that_fails_leaves_nothing_attached(llm: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """When our routes cannot be added, Copilot is as without us, as the log then says."""
 
     class Breaking(Host):
@@ -205,6 +199,7 @@ async def test_a_start_that_fails_leaves_nothing_attached(
             super()._load(path)
             module = sys.modules.get(f"{self.loaded[path].__name__}.backend.plugin")
             if module is not None:
+
                 def broken(*args: object, **kwargs: object) -> None:
                     raise RuntimeError("a path twice")
 

@@ -119,9 +119,7 @@ async def test_an_error_is_the_same_error(host: Host, llm: FaultServer) -> None:
 
 @pytest.mark.parametrize("transport", ["http", "websocket"])
 @pytest.mark.parametrize("seed", range(6))
-async def test_random_cuts(
-    host: Host, llm: FaultServer, proxy: FaultProxy, transport: str, seed: int
-) -> None:
+async def test_random_cuts(host: Host, llm: FaultServer, proxy: FaultProxy, transport: str, seed: int) -> None:
     """Wherever and however the connection breaks, the page's text is byte for byte that of the model."""
     rng = random.Random(f"{transport} {seed}")
     llm.plan(Plan(Words(250, pace=0.002)))
@@ -143,9 +141,7 @@ async def test_random_cuts(
 
 
 @pytest.mark.parametrize("cut", [0, 40, 200])
-async def test_a_request_cut_on_its_way_up(
-    host: Host, llm: FaultServer, proxy: FaultProxy, cut: int
-) -> None:
+async def test_a_request_cut_on_its_way_up(host: Host, llm: FaultServer, proxy: FaultProxy, cut: int) -> None:
     """A request that arrives in part asks nothing; asked again, it asks once."""
     proxy.next(cut_up_after=cut)
     async with StreamClient(proxy.url, llm.base_url) as client:
@@ -155,9 +151,7 @@ async def test_a_request_cut_on_its_way_up(
     assert 1 == len(llm.chats)
 
 
-async def test_a_black_hole_does_not_hold_up_the_chat(
-    host: Host, llm: FaultServer, proxy: FaultProxy
-) -> None:
+async def test_a_black_hole_does_not_hold_up_the_chat(host: Host, llm: FaultServer, proxy: FaultProxy) -> None:
     """A connection that takes nothing any more, and does not say so, neither stops nor delays the answer."""
     llm.plan(answer(2000))
     proxy.next(Fault(cut_after=2_000, how="hole"))

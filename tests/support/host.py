@@ -296,9 +296,7 @@ class Host:
 
     def tool_counts(self, session: str | None = None) -> Mapping[str, int]:
         """How often each function tool of the stand-in ran."""
-        counts: Mapping[str, int] = self.copilot("backend.service.workflow_rewrite_tools").tool_counts(
-            session
-        )
+        counts: Mapping[str, int] = self.copilot("backend.service.workflow_rewrite_tools").tool_counts(session)
         return counts
 
     def use_mcp(self, tools: str, search: str) -> None:

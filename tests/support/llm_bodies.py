@@ -45,9 +45,7 @@ OPENAI_429_QUOTA = _openai(
     "insufficient_quota",
     "insufficient_quota",
 )
-OPENAI_500 = _openai(
-    "The server had an error while processing your request. Sorry about that!", "server_error", None
-)
+OPENAI_500 = _openai("The server had an error while processing your request. Sorry about that!", "server_error", None)
 OPENAI_503 = _openai("The engine is currently overloaded, please try again later", "server_error", None)
 
 ANTHROPIC_529 = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
@@ -107,9 +105,7 @@ MOONSHOT_429 = {
 }  # fmt: skip
 OLLAMA_404_MODEL = _openai('model "qwen3:8b" not found, try pulling it first', "api_error", None)
 OLLAMA_400_NO_TOOLS = _openai("registry.ollama.ai/library/gemma:2b does not support tools", "api_error", None)
-OPENROUTER_402 = {
-    "error": {"message": "This request requires more credits, or fewer max_tokens.", "code": 402}
-}
+OPENROUTER_402 = {"error": {"message": "This request requires more credits, or fewer max_tokens.", "code": 402}}
 OPENROUTER_404_TOOLS = {"error": {"message": "No endpoints found that support tool use.", "code": 404}}
 BEDROCK_400_MODEL = _openai(
     "The model `us.anthropic.claude-sonnet-4-20250514-v1:0` does not exist.", "invalid_request_error", None
@@ -132,4 +128,6 @@ NGINX_502 = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n"
     b"<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 )
-CLOUDFLARE_524 = b"<!DOCTYPE html><html><head><title>524: A timeout occurred</title></head><body>error code: 524</body></html>"
+CLOUDFLARE_524 = (
+    b"<!DOCTYPE html><html><head><title>524: A timeout occurred</title></head><body>error code: 524</body></html>"
+)

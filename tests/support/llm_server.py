@@ -297,9 +297,7 @@ class FaultServer:
 class _Connection:
     """One TCP connection: reads requests, answers each by its plan, one after the other."""
 
-    def __init__(
-        self, server: FaultServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, server: FaultServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.server, self.reader, self.writer = server, reader, writer
         self.transport = writer.transport
         self.gone = cast("_Watched", self.transport.get_protocol()).gone
@@ -341,9 +339,7 @@ class _Connection:
             return None
         first, *lines = head.decode("latin-1").split("\r\n")
         method, path, *_ = first.split(" ")
-        headers = {
-            k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)
-        }
+        headers = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)}
         body = await self.reader.readexactly(int(headers.get("content-length", 0)))
         try:
             parsed = json.loads(body) if body else {}
@@ -396,7 +392,5 @@ class _Connection:
         if self.server.missing_v1 == "html":
             return html(404)
         if self.server.missing_v1 == "lmstudio":
-            return json_instead_of_stream(
-                {"error": f"Unexpected endpoint or method. ({record.method} {record.path})"}
-            )
+            return json_instead_of_stream({"error": f"Unexpected endpoint or method. ({record.method} {record.path})"})
         return status(404, bodies.NOT_FOUND)

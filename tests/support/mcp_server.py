@@ -80,9 +80,7 @@ class _Stream:
 class McpServer:
     """The server; see the module's docstring. Not thread-safe: change it on the loop that it runs on."""
 
-    def __init__(
-        self, *, fault: str = "", delay: float = 0.0, port: int = 0, tools: Mapping[str, Tool] | None = None
-    ):
+    def __init__(self, *, fault: str = "", delay: float = 0.0, port: int = 0, tools: Mapping[str, Tool] | None = None):
         assert fault in FAULTS
         self.fault = fault
         self.delay = delay
@@ -172,9 +170,7 @@ class McpServer:
         if fault == "slow":
             await asyncio.sleep(self.delay)
 
-        response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-        )
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
         stream, key = _Stream(response, request), uuid.uuid4().hex
         self._streams[key] = stream

@@ -176,9 +176,7 @@ class CopilotPage:
         begun = await self.begin(workflow=canvas, path="/api/debug-agent", **options)
         return await begun.done(timeout)
 
-    async def _read(
-        self, chat: Chat, path: str, body: dict[str, Any], headers: dict[str, str], pace: float
-    ) -> None:
+    async def _read(self, chat: Chat, path: str, body: dict[str, Any], headers: dict[str, str], pace: float) -> None:
         timeout = aiohttp.ClientTimeout(total=None)
         buffer = 2**12 if pace else 2**16
         try:

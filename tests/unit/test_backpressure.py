@@ -409,9 +409,7 @@ async def test_the_throttle_does_not_oscillate(per_second: int) -> None:
     """A flood against a steady consumer settles: the zone changes a few times, then hardly any more."""
     time = ManualTime()
     changes: list[tuple[str, float]] = []
-    queue = queue_of(
-        100, time, throttle=None, on_zone=lambda name, zone, was, fill: changes.append((zone, time.now))
-    )
+    queue = queue_of(100, time, throttle=None, on_zone=lambda name, zone, was, fill: changes.append((zone, time.now)))
 
     async def flood() -> None:
         while True:

@@ -84,9 +84,7 @@ def test_optional_keys_are_absent_not_none(world: World) -> None:
     """Readers test for a key, not for None."""
     world.manager.record(ValueError("x"), where="tool", outcome="gave_up")
 
-    assert {"error_id", "severity", "kind", "type", "where", "message", "outcome", "attempt"} == set(
-        world.errors[0]
-    )
+    assert {"error_id", "severity", "kind", "type", "where", "message", "outcome", "attempt"} == set(world.errors[0])
 
 
 def test_ids_are_unique_and_can_be_kept(world: World) -> None:
@@ -140,12 +138,8 @@ def test_secrets_are_gone_before_anything_is_kept_or_sent(world: World) -> None:
     """By looks, and by value for keys without any."""
     world.manager.redactor.add("plainlookingword")
     verdict = Classification(Severity.HIGH, "auth", False, "x", f"{KEY} plainlookingword")
-    world.manager.record(
-        verdict, where=f"token={KEY}", outcome="gave_up", model=KEY, host=f"https://u:{KEY}@h"
-    )
-    told = (
-        f"{world.errors} {world.manager.recent()} {world.manager.explain(verdict, model='plainlookingword')}"
-    )
+    world.manager.record(verdict, where=f"token={KEY}", outcome="gave_up", model=KEY, host=f"https://u:{KEY}@h")
+    told = f"{world.errors} {world.manager.recent()} {world.manager.explain(verdict, model='plainlookingword')}"
 
     assert "SECRET" not in told
     assert "plainlooking" not in told
@@ -322,9 +316,7 @@ def calls_that(*errors: BaseException) -> Callable[[], Awaitable[str]]:
 
 async def test_retry_records_the_whole_story_under_one_id(world: World) -> None:
     """Two retries and a recovery, with the waits of the policy."""
-    result = await world.manager.retry(
-        calls_that(TimeoutError(), ConnectionResetError()), where="mcp", host="h"
-    )
+    result = await world.manager.retry(calls_that(TimeoutError(), ConnectionResetError()), where="mcp", host="h")
 
     assert "done" == result
     assert [("retrying", 1, 0.25), ("retrying", 2, 0.5), ("recovered", 3, None)] == [
@@ -440,9 +432,7 @@ def test_outcomes_are_those_of_the_event_table() -> None:
 def test_all_is_sorted_and_complete() -> None:
     """What the front imports is what it offers."""
     tree = ast.parse(Path(error_handling.__file__).read_text("utf-8"))
-    imported = [
-        a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) and n.level for a in n.names
-    ]
+    imported = [a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) and n.level for a in n.names]
 
     assert set(imported) == set(error_handling.__all__)
     assert all(hasattr(error_handling, name) for name in error_handling.__all__)
@@ -471,9 +461,7 @@ def test_repr_tells_counts(world: World) -> None:
     assert "<RecoveryManager 1 errors, <BreakerRegistry 0 breakers, 0 open>>" == repr(world.manager)
 
 
-def test_nothing_is_logged_at_import_or_in_ordinary_use(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_nothing_is_logged_at_import_or_in_ordinary_use(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Errors are events; only our own faults are log lines."""
     with caplog.at_level(logging.DEBUG):
         world.manager.record(TimeoutError(), where="a", outcome="gave_up")

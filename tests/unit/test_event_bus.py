@@ -330,9 +330,7 @@ async def test_a_handler_may_close_the_bus(bus: EventBus) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("sk-123"), KeyError("sk-123"), asyncio.CancelledError("sk-123")])
-async def test_a_handler_that_raises_harms_nobody(
-    error: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_handler_that_raises_harms_nobody(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     """The others get the event, it stays subscribed, and the log says where it was, but not the text."""
     told: list[tuple[str, str]] = []
     bus = EventBus(on_error=lambda name, e, error: told.append((name, type(error).__name__)))

@@ -31,8 +31,6 @@ def test_an_unknown_event_is_treated_as_one_with_text() -> None:
 
 def test_every_event_with_text_keys_says_so() -> None:
     """A type whose data has a key for text is marked as one with text."""
-    unmarked = [
-        name for name, spec in EVENTS.items() if TEXT_KEYS & set(spec.data.__annotations__) and not spec.text
-    ]
+    unmarked = [name for name, spec in EVENTS.items() if TEXT_KEYS & set(spec.data.__annotations__) and not spec.text]
 
     assert [] == unmarked

@@ -113,9 +113,7 @@ def test_every_event_type_is_taken(monitor: Monitor) -> None:
     assert dict.fromkeys(EVENTS, 1) == monitor.snapshot()["events"]["by_type"]
 
 
-def test_a_malformed_event_is_counted_and_logged_once(
-    monitor: Monitor, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_malformed_event_is_counted_and_logged_once(monitor: Monitor, caplog: pytest.LogCaptureFixture) -> None:
     """An event of a plugin that got the data wrong harms nothing and does not flood the log."""
     for _ in range(3):
         monitor.on_event(Happened("http.request", seconds="soon"))
@@ -144,9 +142,7 @@ def test_sources_fill_their_places(monitor: Monitor) -> None:
     assert snapshot["extra"] == {"weather": "fine"}
 
 
-def test_a_source_that_raises_keeps_its_last_value(
-    monitor: Monitor, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_source_that_raises_keeps_its_last_value(monitor: Monitor, caplog: pytest.LogCaptureFixture) -> None:
     """One part that breaks does not take the page down."""
     answers: list[Any] = [[{"server": "a", "state": "up"}]]
     monitor.add_source("mcp", lambda: answers.pop())
@@ -219,9 +215,7 @@ def test_a_tick_a_second_makes_history(monitor: Monitor, clock: FakeClock) -> No
 def test_health_changes_are_published(clock: FakeClock) -> None:
     """Others learn of an alert through the injected publish, once."""
     told: list[tuple[str, dict[str, Any]]] = []
-    monitor = Monitor(
-        clock=clock, wall=clock, sampler=Still(), publish=lambda type_, data: told.append((type_, data))
-    )
+    monitor = Monitor(clock=clock, wall=clock, sampler=Still(), publish=lambda type_, data: told.append((type_, data)))
     monitor.add_source("mcp", lambda: [{"server": "a", "host": "a", "state": "down"}])
     for _ in range(5):
         monitor.tick()
@@ -236,9 +230,7 @@ def test_health_changes_are_published(clock: FakeClock) -> None:
 def test_a_stall_is_published_and_shown(clock: FakeClock) -> None:
     """The event has the keys of the table; the panel sees the same."""
     told: list[str] = []
-    monitor = Monitor(
-        clock=clock, wall=clock, sampler=Still(), publish=lambda type_, data: told.append(type_)
-    )
+    monitor = Monitor(clock=clock, wall=clock, sampler=Still(), publish=lambda type_, data: told.append(type_))
     monitor._on_stall({"seconds": 1.0, "frame": "f", "stack": ["f"]})
 
     assert told == ["loop.stalled"]

@@ -26,14 +26,33 @@ VERSION_IN_CODE = r'^(?:export const )?(?:__version__|VERSION)(?::[^=]+)? = "([^
 EVENT_NAME = re.compile(r"^(error|[a-z_]+\.[a-z_]+)$")
 
 # Spelled in two halves, so that this file does not find itself.
-LEFTOVERS = re.compile("|".join([
-    r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", "XX" + "X", "raise NotImpl" + "ementedError", r"console\." + "log",
-    r"\bbreak" + r"point\(", "debug" + "ger;",
-]))
+LEFTOVERS = re.compile(
+    "|".join(
+        [
+            r"\bTO" + r"DO\b",
+            r"\bFIX" + r"ME\b",
+            "XX" + "X",
+            "raise NotImpl" + "ementedError",
+            r"console\." + "log",
+            r"\bbreak" + r"point\(",
+            "debug" + "ger;",
+        ]
+    )
+)
 MACHINE_PATHS = re.compile("|".join(["/ro" + "ot/", "/wo" + "rk/"]))
 SHIPPED_SUFFIXES = {".py", ".js", ".css", ".json", ".md", ".toml", ".txt", ".sh", ".html", ".yml", ""}
-NOT_OURS = {".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache",
-            ".hypothesis", ".benchmarks", "build"}
+NOT_OURS = {
+    ".git",
+    ".venv",
+    "node_modules",
+    "__pycache__",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+    ".hypothesis",
+    ".benchmarks",
+    "build",
+}
 
 
 def pyproject() -> str:
@@ -75,7 +94,8 @@ def test_version_in_code_equals_pyproject() -> None:
     """What metrics, health and the panel show is the version that was installed."""
     stated = {
         f"{file.relative_to(ROOT)}": found[1]
-        for file in our_files(".py", ".js") if {"backend", "web"} & {file.relative_to(ROOT).parts[0]}
+        for file in our_files(".py", ".js")
+        if {"backend", "web"} & {file.relative_to(ROOT).parts[0]}
         if (found := re.search(VERSION_IN_CODE, file.read_text("utf-8"), re.MULTILINE))
     }
 
@@ -87,14 +107,16 @@ def test_requirements_are_the_projects_dependencies() -> None:
     declared = re.search(r"^dependencies = \[(.*?)\]", pyproject(), re.MULTILINE | re.DOTALL)
     assert declared
 
-    assert sorted(re.findall(r'"([^"]+)"', declared[1])) == requirements(
-        (ROOT / "requirements.txt").read_text("utf-8"))
+    assert sorted(re.findall(r'"([^"]+)"', declared[1])) == requirements((ROOT / "requirements.txt").read_text("utf-8"))
 
 
 def test_no_requirement_can_pull_a_pinned_package_down() -> None:
     """A user's install must never change what ComfyUI pinned: lower bounds only."""
-    wrong = [line for line in requirements((ROOT / "requirements.txt").read_text("utf-8"))
-             if not re.fullmatch(r"[a-z-]+>=[0-9.]+", line)]
+    wrong = [
+        line
+        for line in requirements((ROOT / "requirements.txt").read_text("utf-8"))
+        if not re.fullmatch(r"[a-z-]+>=[0-9.]+", line)
+    ]
 
     assert wrong == []
 
@@ -140,7 +162,8 @@ def all_published() -> list[tuple[str, str, ast.expr | None]]:
     """What is published in all of backend/, each with file and line."""
     return [
         (f"{file.relative_to(ROOT)}:{line}", type_, data)
-        for file in sorted(BACKEND.rglob("*.py")) for line, type_, data in published(file)
+        for file in sorted(BACKEND.rglob("*.py"))
+        for line, type_, data in published(file)
     ]
 
 
@@ -153,8 +176,10 @@ def test_published_data_has_the_keys_of_the_table() -> None:
     """Data written out where it is published holds the keys that the table promises, and no others."""
     wrong = []
     for where, type_, data in all_published():
-        if type_ not in EVENTS or not isinstance(data, ast.Dict) or not all(
-            isinstance(key, ast.Constant) for key in data.keys
+        if (
+            type_ not in EVENTS
+            or not isinstance(data, ast.Dict)
+            or not all(isinstance(key, ast.Constant) for key in data.keys)
         ):
             continue
         keys = {str(key.value) for key in data.keys if isinstance(key, ast.Constant)}
@@ -174,8 +199,10 @@ def test_nothing_is_left_lying_about(folder: str) -> None:
     files = (ROOT / "__init__.py",) if folder == "." else our_files(".py", ".js", ".css", ".html")
     wrong = [
         f"{file.relative_to(ROOT)}:{number}"
-        for file in files if folder == "." or file.is_relative_to(ROOT / folder)
-        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1) if LEFTOVERS.search(line)
+        for file in files
+        if folder == "." or file.is_relative_to(ROOT / folder)
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1)
+        if LEFTOVERS.search(line)
     ]
 
     assert wrong == []

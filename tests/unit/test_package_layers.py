@@ -37,8 +37,16 @@ HOST_MODULES = {"server", "folder_paths", "nodes", "comfy", "execution", "app"}
 HOST_UNITS = {"plugin"}
 RUN_TIME = {"aiohttp", "psutil", "prometheus_client", "typing_extensions"}
 # The ground floor knows neither an HTTP server nor a host.
-WITHOUT_AIOHTTP = {"events", "settings", "backpressure", "event_bus", "error_handling", "recovery",
-                   "monitoring", "metrics"}
+WITHOUT_AIOHTTP = {
+    "events",
+    "settings",
+    "backpressure",
+    "event_bus",
+    "error_handling",
+    "recovery",
+    "monitoring",
+    "metrics",
+}
 
 
 @dataclass(frozen=True)
@@ -98,17 +106,15 @@ def imports_of(file: Path, source: str) -> Iterator[Import]:
 @cache
 def all_imports() -> tuple[Import, ...]:
     """All imports that run, of all files of backend/."""
-    return tuple(
-        found for file in sorted(BACKEND.rglob("*.py")) for found in imports_of(file, file.read_text("utf-8"))
-    )
+    return tuple(found for file in sorted(BACKEND.rglob("*.py")) for found in imports_of(file, file.read_text("utf-8")))
 
 
 def test_core_imports_only_what_the_design_allows() -> None:
     """The four core modules, and what they stand on, reach for nothing but what the design names."""
     wrong = [
-        str(found) for found in all_imports()
-        if found.unit in ALLOWED and found.target_unit
-        and found.target_unit not in ALLOWED[found.unit] | {found.unit}
+        str(found)
+        for found in all_imports()
+        if found.unit in ALLOWED and found.target_unit and found.target_unit not in ALLOWED[found.unit] | {found.unit}
     ]
 
     assert wrong == []
@@ -130,7 +136,7 @@ def circle_in(edges: dict[str, set[str]]) -> list[str]:
 
     def walk(unit: str, path: list[str]) -> list[str]:
         if unit in path:
-            return [*path[path.index(unit):], unit]
+            return [*path[path.index(unit) :], unit]
         if unit in done:
             return []
         for target in sorted(edges.get(unit, ())):
@@ -144,24 +150,23 @@ def circle_in(edges: dict[str, set[str]]) -> list[str]:
 
 def test_agent_libraries_stay_in_their_folders() -> None:
     """Only backend/copilot and backend/standalone know openai-agents and what comes with it."""
-    wrong = [str(found) for found in all_imports()
-             if found.package in AGENT_LIBRARIES and found.unit not in AGENT_UNITS]
+    wrong = [
+        str(found) for found in all_imports() if found.package in AGENT_LIBRARIES and found.unit not in AGENT_UNITS
+    ]
 
     assert wrong == []
 
 
 def test_comfyui_is_known_at_the_door_only() -> None:
     """ComfyUI's modules are imported where the plugin is put together, so all else runs without ComfyUI."""
-    wrong = [str(found) for found in all_imports()
-             if found.package in HOST_MODULES and found.unit not in HOST_UNITS]
+    wrong = [str(found) for found in all_imports() if found.package in HOST_MODULES and found.unit not in HOST_UNITS]
 
     assert wrong == []
 
 
 def test_core_runs_without_an_http_server() -> None:
     """The ground floor does not import aiohttp."""
-    wrong = [str(found) for found in all_imports()
-             if found.package == "aiohttp" and found.unit in WITHOUT_AIOHTTP]
+    wrong = [str(found) for found in all_imports() if found.package == "aiohttp" and found.unit in WITHOUT_AIOHTTP]
 
     assert wrong == []
 
@@ -197,8 +202,9 @@ def test_root_module_only_opens_the_door() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("file", sorted({*BACKEND.rglob("*.py"), ROOT / "__init__.py"}),
-                         ids=lambda file: str(file.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "file", sorted({*BACKEND.rglob("*.py"), ROOT / "__init__.py"}), ids=lambda file: str(file.relative_to(ROOT))
+)
 def test_source_is_python_3_10(file: Path) -> None:
     """Every file that a user runs parses under the grammar of the oldest Python we support."""
     ast.parse(file.read_text("utf-8"), str(file), feature_version=(3, 10))
@@ -206,21 +212,28 @@ def test_source_is_python_3_10(file: Path) -> None:
 
 def test_reader_of_imports_sees_each_form() -> None:
     """The checks above would notice: each way to write an import is resolved to the right unit."""
-    source = "\n".join([
-        "import agents.run",
-        "from openai import types",
-        "from . import seam",
-        "from .. import pulse",
-        "from ..recovery.retry import RetryPolicy",
-        "if TYPE_CHECKING:",
-        "    from ..plugin import Plugin",
-        "def late():",
-        "    from ..bus.mailbox import Mailbox",
-    ])
+    source = "\n".join(
+        [
+            "import agents.run",
+            "from openai import types",
+            "from . import seam",
+            "from .. import pulse",
+            "from ..recovery.retry import RetryPolicy",
+            "if TYPE_CHECKING:",
+            "    from ..plugin import Plugin",
+            "def late():",
+            "    from ..bus.mailbox import Mailbox",
+        ]
+    )
     found = list(imports_of(BACKEND / "copilot" / "chat.py", source))
 
     assert [(one.target_unit, one.package) for one in found] == [
-        ("", "agents"), ("", "openai"), ("copilot", ""), ("pulse", ""), ("recovery", ""), ("event_bus", ""),
+        ("", "agents"),
+        ("", "openai"),
+        ("copilot", ""),
+        ("pulse", ""),
+        ("recovery", ""),
+        ("event_bus", ""),
     ]
     assert {"copilot"} == {one.unit for one in found}
     assert circle_in({"a": {"b"}, "b": {"a", "c"}}) == ["a", "b", "a"]

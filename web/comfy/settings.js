@@ -49,7 +49,13 @@ export const PLACES = /** @type {Record<string, { section: Section, step?: numbe
 
 /** `queue_size` is `CopilotPulse.QueueSize` in ComfyUI. @param {string} name */
 export function settingId(name) {
-  return PREFIX + name.split("_").map((word) => word[0].toUpperCase() + word.slice(1)).join("");
+  return (
+    PREFIX +
+    name
+      .split("_")
+      .map((word) => word[0].toUpperCase() + word.slice(1))
+      .join("")
+  );
 }
 
 /**
@@ -69,23 +75,25 @@ export function settingId(name) {
  */
 export function comfySettings(rows, host) {
   const order = Object.keys(PLACES);
-  return rows.filter((row) => row.panel !== false).map((row) => {
-    const id = settingId(row.name);
-    const text = host.text(id.replaceAll(".", "_"));
-    const { section = "general", step } = PLACES[row.name] ?? {};
-    const isSwitch = row.type === "boolean";
-    return {
-      id,
-      name: text?.name ?? row.name,
-      tooltip: text?.tooltip,
-      type: /** @type {"boolean" | "number"} */ (isSwitch ? "boolean" : "number"),
-      defaultValue: row.default,
-      category: ["Copilot Pulse", host.t(`settings.sections.${section}`), row.name],
-      sortOrder: order.length - order.indexOf(row.name),
-      attrs: isSwitch ? undefined : { min: row.low, max: row.high, step: step ?? 1 },
-      onChange: watcher(id, row, host),
-    };
-  });
+  return rows
+    .filter((row) => row.panel !== false)
+    .map((row) => {
+      const id = settingId(row.name);
+      const text = host.text(id.replaceAll(".", "_"));
+      const { section = "general", step } = PLACES[row.name] ?? {};
+      const isSwitch = row.type === "boolean";
+      return {
+        id,
+        name: text?.name ?? row.name,
+        tooltip: text?.tooltip,
+        type: /** @type {"boolean" | "number"} */ (isSwitch ? "boolean" : "number"),
+        defaultValue: row.default,
+        category: ["Copilot Pulse", host.t(`settings.sections.${section}`), row.name],
+        sortOrder: order.length - order.indexOf(row.name),
+        attrs: isSwitch ? undefined : { min: row.low, max: row.high, step: step ?? 1 },
+        onChange: watcher(id, row, host),
+      };
+    });
 }
 
 /** @param {string} id @param {SettingRow} row @param {SettingsHost} host */

@@ -32,7 +32,12 @@ export class PulseTab {
     const root = h("div", { style: "height:100%;min-height:0" });
     host.style.height = "100%";
     host.replaceChildren(root);
-    const panel = createPanel({ root, names: { program: "ComfyUI", assistant: "Copilot" }, heading: true, ...this._options() });
+    const panel = createPanel({
+      root,
+      names: { program: "ComfyUI", assistant: "Copilot" },
+      heading: true,
+      ...this._options(),
+    });
 
     // Another extension rendered into our element: leave it to it.
     const intruders = new MutationObserver((records) => {

@@ -71,14 +71,26 @@ export class Chart {
       rule: svg("line", { class: "cpulse-grid", x1: LEFT }),
       label: svg("text", { class: "cpulse-axis", x: LEFT - 6, "text-anchor": "end" }),
     }));
-    this._times = ["start", "end"].map((anchor) => svg("text", { class: "cpulse-axis", y: HEIGHT - 4, "text-anchor": anchor }));
+    this._times = ["start", "end"].map((anchor) =>
+      svg("text", { class: "cpulse-axis", y: HEIGHT - 4, "text-anchor": anchor }),
+    );
     this._thresholds = (options.thresholds ?? []).map((value, index) => ({
       value,
       rule: svg("line", { class: `cpulse-threshold cpulse-threshold-${index + 1}`, x1: LEFT }),
     }));
     this._pointer = svg("line", { class: "cpulse-pointer", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
-    this._when = svg("text", { class: "cpulse-axis cpulse-when", y: HEIGHT - 4, "text-anchor": "middle", visibility: "hidden" });
-    this._empty = svg("text", { class: "cpulse-axis", y: (HEIGHT - BOTTOM + TOP) / 2 + 4, "text-anchor": "middle", visibility: "hidden" });
+    this._when = svg("text", {
+      class: "cpulse-axis cpulse-when",
+      y: HEIGHT - 4,
+      "text-anchor": "middle",
+      visibility: "hidden",
+    });
+    this._empty = svg("text", {
+      class: "cpulse-axis",
+      y: (HEIGHT - BOTTOM + TOP) / 2 + 4,
+      "text-anchor": "middle",
+      visibility: "hidden",
+    });
     this._table = h("table", { class: "cpulse-table" });
     this._tableBox = h("div", { class: "cpulse-table-box", tabindex: 0, hidden: true }, this._table);
     this.element = this._build();
@@ -124,10 +136,16 @@ export class Chart {
     const { title, lines, kind = "line", sparse = false, t, signal } = this.options;
     const several = lines.length > 1;
     const legend = h("div", { class: "cpulse-legend" });
-    this._plot.append(...this._grid.flatMap(({ rule, label }) => [rule, label]), ...this._times, ...this._thresholds.map(({ rule }) => rule));
+    this._plot.append(
+      ...this._grid.flatMap(({ rule, label }) => [rule, label]),
+      ...this._times,
+      ...this._thresholds.map(({ rule }) => rule),
+    );
     for (const { key, label, tone } of lines) {
       this._joins[key] = svg("path", { class: `cpulse-series cpulse-join cpulse-tone-${tone}` });
-      this._paths[key] = svg("path", { class: `cpulse-series cpulse-series-${sparse ? "dots" : kind} cpulse-tone-${tone}` });
+      this._paths[key] = svg("path", {
+        class: `cpulse-series cpulse-series-${sparse ? "dots" : kind} cpulse-tone-${tone}`,
+      });
       this._plot.append(...(sparse ? [this._joins[key]] : []), this._paths[key]);
       this._values[key] = h("span", { class: "cpulse-value" });
       const name = several ? h("span", { class: `cpulse-key cpulse-tone-${tone}`, text: label }) : null;
@@ -136,12 +154,22 @@ export class Chart {
     this._empty.textContent = t("charts.empty");
     this._plot.append(this._pointer, this._when, this._empty);
     this._plotBox.append(this._plot);
-    const toggle = button({ label: t("charts.asTable", { title }), icon: "table", kind: "quiet" }, () => this._toggleTable(toggle), signal);
+    const toggle = button(
+      { label: t("charts.asTable", { title }), icon: "table", kind: "quiet" },
+      () => this._toggleTable(toggle),
+      signal,
+    );
     toggle.setAttribute("aria-pressed", "false");
     const figure = h(
       "figure",
       { class: "cpulse-chart" },
-      h("figcaption", { class: several ? "cpulse-caption-several" : null }, h("span", { class: "cpulse-chart-title", text: title }), legend, toggle),
+      h(
+        "figcaption",
+        { class: several ? "cpulse-caption-several" : null },
+        h("span", { class: "cpulse-chart-title", text: title }),
+        legend,
+        toggle,
+      ),
       this._plotBox,
       this._tableBox,
     );
@@ -152,7 +180,10 @@ export class Chart {
   /** @param {HTMLElement} figure @param {AbortSignal} signal */
   _listen(figure, signal) {
     const plot = this._plot;
-    plot.addEventListener("pointermove", (event) => this._tell(this._shareAt(event.offsetX)), { signal, passive: true });
+    plot.addEventListener("pointermove", (event) => this._tell(this._shareAt(event.offsetX)), {
+      signal,
+      passive: true,
+    });
     plot.addEventListener("pointerleave", () => this._tell(null), { signal });
     plot.addEventListener("blur", () => this._tell(null), { signal });
     plot.addEventListener("keydown", (event) => this._onKey(event), { signal });
@@ -170,11 +201,15 @@ export class Chart {
     });
     // The whole figure: the plot alone is out of sight while its table is shown.
     sight.observe(figure);
-    signal.addEventListener("abort", () => {
-      size.disconnect();
-      sight.disconnect();
-      cancelAnimationFrame(this._frame);
-    }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        size.disconnect();
+        sight.disconnect();
+        cancelAnimationFrame(this._frame);
+      },
+      { once: true },
+    );
   }
 
   _mark() {
@@ -287,7 +322,12 @@ export class Chart {
     if (count < 2 || event.ctrlKey || event.metaKey || event.altKey) return;
     const at = this._cursor ?? count - 1;
     const moves = /** @type {Record<string, number>} */ ({
-      ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 10, PageDown: at + 10, Home: 0, End: count - 1,
+      ArrowLeft: at - 1,
+      ArrowRight: at + 1,
+      PageUp: at - 10,
+      PageDown: at + 10,
+      Home: 0,
+      End: count - 1,
     });
     if (event.key === "Escape") this._tell(null);
     else if (event.key in moves) this._tell(moves[event.key] / (count - 1));
@@ -342,8 +382,12 @@ export class Chart {
     const { end, step, series } = this.data;
     const count = this._count();
     const per = Math.max(1, Math.ceil(count / TABLE_ROWS));
-    const head = h("tr", {}, h("th", { scope: "col", text: t("charts.time") }),
-      ...lines.map(({ label }) => h("th", { scope: "col", text: label })));
+    const head = h(
+      "tr",
+      {},
+      h("th", { scope: "col", text: t("charts.time") }),
+      ...lines.map(({ label }) => h("th", { scope: "col", text: label })),
+    );
     const rows = [];
     for (let last = count - 1; last >= 0; last -= per) {
       const from = Math.max(0, last - per + 1);
@@ -354,7 +398,9 @@ export class Chart {
         }
         return h("td", { text: format(most) });
       });
-      rows.push(h("tr", {}, h("th", { scope: "row", text: clock(end - (count - 1 - last) * step, step < 60) }), ...cells));
+      rows.push(
+        h("tr", {}, h("th", { scope: "row", text: clock(end - (count - 1 - last) * step, step < 60) }), ...cells),
+      );
     }
     this._table.replaceChildren(h("caption", { text: title }), h("thead", {}, head), h("tbody", {}, ...rows));
   }

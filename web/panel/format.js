@@ -10,8 +10,18 @@ const UNITS = /** @type {const} */ ({
   number: [[1, ""]],
   percent: [[1, "%"]],
   share: [[0.01, "%"]],
-  seconds: [[1e-6, " µs"], [1e-3, " ms"], [1, " s"]],
-  bytes: [[1, " B"], [1e3, " kB"], [1e6, " MB"], [1e9, " GB"], [1e12, " TB"]],
+  seconds: [
+    [1e-6, " µs"],
+    [1e-3, " ms"],
+    [1, " s"],
+  ],
+  bytes: [
+    [1, " B"],
+    [1e3, " kB"],
+    [1e6, " MB"],
+    [1e9, " GB"],
+    [1e12, " TB"],
+  ],
 });
 
 /** @param {unknown} value @returns {value is number} */
@@ -28,7 +38,9 @@ export function createFormat(locale) {
   const fixed = [0, 1, 2, 3].map(
     (digits) => new Intl.NumberFormat(tag, { maximumFractionDigits: digits, minimumFractionDigits: digits }),
   );
-  const [short, shortExact] = [1, 3].map((digits) => new Intl.NumberFormat(tag, { notation: "compact", maximumFractionDigits: digits }));
+  const [short, shortExact] = [1, 3].map(
+    (digits) => new Intl.NumberFormat(tag, { notation: "compact", maximumFractionDigits: digits }),
+  );
   const clocks = [false, true].map(
     (precise) =>
       new Intl.DateTimeFormat(tag, {

@@ -39,7 +39,17 @@ import { createFoot, createTiles, createVerdict } from "./view-top.js";
  */
 
 /** Build the panel and ask for live data at once. @param {PanelOptions} options @returns {Panel} */
-export function createPanel({ root, transport, t, locale, names, heading = false, kept, openSettings, copyText = copyToClipboard }) {
+export function createPanel({
+  root,
+  transport,
+  t,
+  locale,
+  names,
+  heading = false,
+  kept,
+  openSettings,
+  copyText = copyToClipboard,
+}) {
   const life = new AbortController();
   const service = new PulseService({ transport, range: keptRange() });
   const element = h("div", { class: "cpulse" });
@@ -94,16 +104,24 @@ export function createPanel({ root, transport, t, locale, names, heading = false
     for (const view of shown) view.update();
   }
 
-  service.addEventListener("change", () => {
-    // Snapshot, events and history of one message come as three changes: show them once.
-    if (queued) return;
-    queued = true;
-    queueMicrotask(render);
-  }, { signal: life.signal });
+  service.addEventListener(
+    "change",
+    () => {
+      // Snapshot, events and history of one message come as three changes: show them once.
+      if (queued) return;
+      queued = true;
+      queueMicrotask(render);
+    },
+    { signal: life.signal },
+  );
 
-  service.addEventListener("change", (event) => {
-    if (/** @type {CustomEvent} */ (event).detail === "history") keepRange(service.history.range);
-  }, { signal: life.signal });
+  service.addEventListener(
+    "change",
+    (event) => {
+      if (/** @type {CustomEvent} */ (event).detail === "history") keepRange(service.history.range);
+    },
+    { signal: life.signal },
+  );
   element.setAttribute("role", "region");
   build(t, locale);
   service.open();

@@ -130,7 +130,10 @@ export class PulseService extends EventTarget {
   /** @param {Snapshot} snapshot @param {LogEvent[]} events */
   _takeSnapshot(snapshot, events) {
     this._adopt(snapshot);
-    const enough = this.history.add(snapshot, events.filter((event) => !this._seen.has(keyOf(event))));
+    const enough = this.history.add(
+      snapshot,
+      events.filter((event) => !this._seen.has(keyOf(event))),
+    );
     this._changed("snapshot");
     if (!enough) void this._loadHistory();
   }

@@ -54,7 +54,12 @@ export function withNames(t, names) {
   const words = { program: t("names.program"), assistant: t("names.assistant") };
   // A given name stands as it is: it may be a command.
   const { program = words.program, assistant = words.assistant } = names ?? {};
-  const own = { program, assistant, Program: names?.program ?? capital(program), Assistant: names?.assistant ?? capital(assistant) };
+  const own = {
+    program,
+    assistant,
+    Program: names?.program ?? capital(program),
+    Assistant: names?.assistant ?? capital(assistant),
+  };
   // Chinese sets a space around a Latin name, and none around its own words.
   return (key, params) => t(key, { ...own, ...params }).replace(/(\p{Script=Han}) (?=\p{Script=Han})/gu, "$1");
 }

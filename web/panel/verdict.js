@@ -39,7 +39,12 @@ export function verdict({ snapshot, connection }, t, format) {
 
 /** @param {Translate} t @param {Verdict["status"]} status @param {string} key @param {Params} [params] @returns {Verdict} */
 function plain(t, status, key, params) {
-  return { status, title: t(`verdict.${key}.title`, params), advice: known(t, `verdict.${key}.advice`, params), more: [] };
+  return {
+    status,
+    title: t(`verdict.${key}.title`, params),
+    advice: known(t, `verdict.${key}.advice`, params),
+    more: [],
+  };
 }
 
 /** What the server itself said last. @param {Snapshot} snapshot @param {Translate} t @param {Format} format @returns {Verdict} */

@@ -17,7 +17,12 @@ const TONES = { running: "streaming", completed: "done", failed: "failed", cance
 export function createAway(context, { kept, copyText }) {
   const { t, signal } = context;
   const list = h("ul", { class: "cpulse-list" });
-  const element = h("section", { class: "cpulse-section cpulse-away", "aria-label": t("away.title") }, h("h3", {}, t("away.title")), list);
+  const element = h(
+    "section",
+    { class: "cpulse-section cpulse-away", "aria-label": t("away.title") },
+    h("h3", {}, t("away.title")),
+    list,
+  );
   const showRows = keyedList(list, (/** @type {AwayAnswer} */ row) => createRow(row, context, { kept, copyText }));
 
   function update() {
@@ -37,18 +42,38 @@ function createRow(first, { t, format, signal }, { kept, copyText }) {
   const when = h("time", { class: "cpulse-row-when" });
   const figures = h("span", { class: "cpulse-figures" });
   const answer = h("pre", { class: "cpulse-away-text" });
-  const details = h("details", { class: "cpulse-away-details" }, h("summary", { class: "cpulse-away-read" }, t("away.read")), answer);
+  const details = h(
+    "details",
+    { class: "cpulse-away-details" },
+    h("summary", { class: "cpulse-away-read" }, t("away.read")),
+    answer,
+  );
   // A long answer is put into the page only for who reads it.
   details.addEventListener("toggle", () => setText(answer, details.open ? text : ""), { signal });
-  const copy = button({ label: t("away.copy"), icon: "copy", text: t("away.copy"), kind: "quiet" }, () => {
-    void copyText(text).then((copied) => setText(figures, t(copied ? "foot.copied" : "foot.failed")));
-  }, signal);
-  const dismiss = button({ label: t("away.dismiss"), text: t("away.dismiss"), kind: "quiet" }, () => kept.dismiss(id), signal);
+  const copy = button(
+    { label: t("away.copy"), icon: "copy", text: t("away.copy"), kind: "quiet" },
+    () => {
+      void copyText(text).then((copied) => setText(figures, t(copied ? "foot.copied" : "foot.failed")));
+    },
+    signal,
+  );
+  const dismiss = button(
+    { label: t("away.dismiss"), text: t("away.dismiss"), kind: "quiet" },
+    () => kept.dismiss(id),
+    signal,
+  );
   const element = h(
     "li",
     { class: "cpulse-row cpulse-chat cpulse-away-row" },
     h("span", { class: "cpulse-dot", "aria-hidden": "true" }),
-    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, title, when), h("div", { class: "cpulse-row-sub" }, figures), details, h("div", { class: "cpulse-row-sub" }, copy, dismiss)),
+    h(
+      "div",
+      { class: "cpulse-row-main" },
+      h("div", { class: "cpulse-row-head" }, title, when),
+      h("div", { class: "cpulse-row-sub" }, figures),
+      details,
+      h("div", { class: "cpulse-row-sub" }, copy, dismiss),
+    ),
   );
 
   /** @param {AwayAnswer} row */

@@ -32,7 +32,14 @@ export const GROUPS = [
     charts: [
       { name: "throughput", lines: [["events_rate", "rate", 1]], unit: "number" },
       { name: "queue", lines: [["queue_fill", "fill", 1]], unit: "share", ceiling: 1, thresholds: [0.3, 0.7, 0.9] },
-      { name: "latency", lines: [["latency_p50", "p50", 1], ["latency_p99", "p99", 2]], unit: "seconds" },
+      {
+        name: "latency",
+        lines: [
+          ["latency_p50", "p50", 1],
+          ["latency_p99", "p99", 2],
+        ],
+        unit: "seconds",
+      },
     ],
   },
   {
@@ -71,26 +78,46 @@ export function createCharts(context) {
       charts.push(chart);
       return chart.element;
     });
-    return h("div", { class: "cpulse-chart-group", role: "group", "aria-label": t(`charts.groups.${group.name}`) },
-      h("h4", { text: t(`charts.groups.${group.name}`) }), h("div", { class: "cpulse-chart-grid" }, ...made));
+    return h(
+      "div",
+      { class: "cpulse-chart-group", role: "group", "aria-label": t(`charts.groups.${group.name}`) },
+      h("h4", { text: t(`charts.groups.${group.name}`) }),
+      h("div", { class: "cpulse-chart-grid" }, ...made),
+    );
   });
 
   const choices = /** @type {RangeName[]} */ (Object.keys(RANGES)).map((name) => {
     const input = h("input", { type: "radio", name: `cpulse-range-${nextNumber()}`, value: name });
-    return { name, input, label: h("label", { class: "cpulse-choice" }, input, h("span", { text: t(`charts.ranges.${name}`) })) };
+    return {
+      name,
+      input,
+      label: h("label", { class: "cpulse-choice" }, input, h("span", { text: t(`charts.ranges.${name}`) })),
+    };
   });
   const shared = choices[0].input.name;
   for (const { name, input } of choices) {
     input.name = shared;
-    input.addEventListener("change", () => {
-      if (input.checked) void service.setRange(name);
-    }, { signal });
+    input.addEventListener(
+      "change",
+      () => {
+        if (input.checked) void service.setRange(name);
+      },
+      { signal },
+    );
   }
   const element = h(
     "section",
     { class: "cpulse-section cpulse-charts", "aria-label": t("sections.charts") },
-    h("div", { class: "cpulse-head" }, h("h3", { text: t("sections.charts") }),
-      h("div", { class: "cpulse-choices", role: "radiogroup", "aria-label": t("charts.range") }, ...choices.map((one) => one.label))),
+    h(
+      "div",
+      { class: "cpulse-head" },
+      h("h3", { text: t("sections.charts") }),
+      h(
+        "div",
+        { class: "cpulse-choices", role: "radiogroup", "aria-label": t("charts.range") },
+        ...choices.map((one) => one.label),
+      ),
+    ),
     h("div", { class: "cpulse-chart-groups" }, ...groups),
   );
 

@@ -19,10 +19,14 @@ export function createChats(context) {
   const list = h("ul", { class: "cpulse-list" });
   const empty = h("p", { class: "cpulse-empty", text: t("chats.none") });
   let all = false;
-  const more = button({ label: "", text: "more", kind: "quiet" }, () => {
-    all = !all;
-    update();
-  }, signal);
+  const more = button(
+    { label: "", text: "more", kind: "quiet" },
+    () => {
+      all = !all;
+      update();
+    },
+    signal,
+  );
   const moreText = /** @type {HTMLElement} */ (more.lastElementChild);
   const count = h("span", { class: "cpulse-count" });
   const idle = h("span", { class: "cpulse-idle", text: t("chats.idle") });
@@ -72,18 +76,28 @@ function createRow(first, { t, format, service, signal }) {
   const waited = h("span", { class: "cpulse-bar-wait" });
   const streamed = h("span", { class: "cpulse-bar-stream" });
   const bar = h("div", { class: "cpulse-bar", "aria-hidden": "true" }, waited, streamed);
-  const stop = button({ label: t("chats.stop"), icon: "stop", kind: "quiet" }, () => {
-    stop.disabled = true;
-    service.stopChat(first.chat_id).catch(() => {
-      stop.disabled = false;
-      setText(figures, t("chats.stopFailed"));
-    });
-  }, signal);
+  const stop = button(
+    { label: t("chats.stop"), icon: "stop", kind: "quiet" },
+    () => {
+      stop.disabled = true;
+      service.stopChat(first.chat_id).catch(() => {
+        stop.disabled = false;
+        setText(figures, t("chats.stopFailed"));
+      });
+    },
+    signal,
+  );
   const element = h(
     "li",
     { class: "cpulse-row cpulse-chat" },
     dot,
-    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, model, host, when), h("div", { class: "cpulse-row-sub" }, state, figures), bar),
+    h(
+      "div",
+      { class: "cpulse-row-main" },
+      h("div", { class: "cpulse-row-head" }, model, host, when),
+      h("div", { class: "cpulse-row-sub" }, state, figures),
+      bar,
+    ),
     stop,
   );
 
@@ -105,9 +119,13 @@ function createRow(first, { t, format, service, signal }) {
     const share = seconds > 0 ? (wait / seconds) * 100 : 0;
     waited.style.width = `${share.toFixed(1)}%`;
     streamed.style.width = `${(100 - share).toFixed(1)}%`;
-    setAttr(bar, "title", row.first_token === null || row.first_token === undefined
-      ? t("chats.barWaiting", { wait: format.seconds(seconds) })
-      : t("chats.bar", { wait: format.seconds(wait), stream: format.seconds(Math.max(0, seconds - wait)) }));
+    setAttr(
+      bar,
+      "title",
+      row.first_token === null || row.first_token === undefined
+        ? t("chats.barWaiting", { wait: format.seconds(seconds) })
+        : t("chats.bar", { wait: format.seconds(wait), stream: format.seconds(Math.max(0, seconds - wait)) }),
+    );
     show(bar, seconds > 0);
     if (over) stop.disabled = true;
   }
@@ -125,7 +143,11 @@ function plainHost(host) {
 function stateText(row, t, format) {
   if (row.state === "retrying") {
     // The server counts retries; who reads counts attempts, and the first one was an attempt too.
-    return t("states.retrying", { attempt: row.attempt ?? 1, of: (row.of ?? 0) + 1, wait: format.duration(Math.ceil(row.retry_in ?? 0)) });
+    return t("states.retrying", {
+      attempt: row.attempt ?? 1,
+      of: (row.of ?? 0) + 1,
+      wait: format.duration(Math.ceil(row.retry_in ?? 0)),
+    });
   }
   if (row.state === "tool") return t("states.tool", { tool: row.tool || "–" });
   return t(`states.${row.state}`);

@@ -70,19 +70,31 @@ function createRow(first, { t, signal }) {
   const host = h("span", { class: "cpulse-row-host" });
   const state = h("span", { class: "cpulse-state" });
   const note = h("span", { class: "cpulse-figures" });
-  const retry = button({ label: t("links.retry"), icon: "retry", kind: "quiet" }, () => {
-    if (!current.retry || retry.disabled) return;
-    retry.disabled = true;
-    setText(note, t("links.trying"));
-    current.retry().catch(() => setText(note, t("links.retryFailed"))).finally(() => {
-      retry.disabled = false;
-    });
-  }, signal);
+  const retry = button(
+    { label: t("links.retry"), icon: "retry", kind: "quiet" },
+    () => {
+      if (!current.retry || retry.disabled) return;
+      retry.disabled = true;
+      setText(note, t("links.trying"));
+      current
+        .retry()
+        .catch(() => setText(note, t("links.retryFailed")))
+        .finally(() => {
+          retry.disabled = false;
+        });
+    },
+    signal,
+  );
   const element = h(
     "li",
     { class: "cpulse-row" },
     h("span", { class: "cpulse-dot", "aria-hidden": "true" }),
-    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, title, host), h("div", { class: "cpulse-row-sub" }, state, note)),
+    h(
+      "div",
+      { class: "cpulse-row-main" },
+      h("div", { class: "cpulse-row-head" }, title, host),
+      h("div", { class: "cpulse-row-sub" }, state, note),
+    ),
     retry,
   );
   /** @param {LinkRow} row */
@@ -125,7 +137,8 @@ function mcpRow(row, { t, format, service }) {
 function breakerRow(row, { t, format, service }) {
   const notes = [];
   const failing = row.state === "closed" && (row.failures ?? 0) >= FAILING * (row.calls || Infinity);
-  if (row.state === "open" && row.retry_in) notes.push(t("links.probeIn", { wait: format.duration(Math.ceil(row.retry_in)) }));
+  if (row.state === "open" && row.retry_in)
+    notes.push(t("links.probeIn", { wait: format.duration(Math.ceil(row.retry_in)) }));
   if (row.calls) notes.push(t("links.failures", { failures: row.failures ?? 0, n: row.calls }));
   return {
     key: row.name,
@@ -145,11 +158,27 @@ function seamRows(seams, { t }) {
   const missing = seams.filter((seam) => !seam.attached);
   const plain = { host: "", retryLabel: "", retry: null };
   /** @type {LinkRow[]} */
-  const rows = missing.map((seam) => ({ ...plain, key: seam.name, tone: "down", title: seam.name, state: t("links.states.missing"), note: seam.detail ?? "" }));
+  const rows = missing.map((seam) => ({
+    ...plain,
+    key: seam.name,
+    tone: "down",
+    title: seam.name,
+    state: t("links.states.missing"),
+    note: seam.detail ?? "",
+  }));
   if (attached.length) {
     const n = seams.length;
-    const title = missing.length ? t("links.attachedSome", { n, attached: attached.length }) : t("links.attachedAll", { n });
-    rows.unshift({ ...plain, key: "", tone: "up", title, state: "", note: attached.map((seam) => seam.name).join(", ") });
+    const title = missing.length
+      ? t("links.attachedSome", { n, attached: attached.length })
+      : t("links.attachedAll", { n });
+    rows.unshift({
+      ...plain,
+      key: "",
+      tone: "up",
+      title,
+      state: "",
+      note: attached.map((seam) => seam.name).join(", "),
+    });
   }
   return rows;
 }

@@ -11,8 +11,23 @@ import { kindText, known } from "./verdict.js";
 /** Rows in the page; the service keeps more, and a filter searches them all. */
 const ROWS = 150;
 const GROUPS = /** @type {const} */ (["important", "chat", "errors", "all"]);
-const NOISE = new Set(["http.request", "chat.delta", "stream.opened", "stream.closed", "chat.model", "chat.agent_changed"]);
-const TROUBLE = new Set(["error", "chat.retrying", "breaker.changed", "mcp.changed", "loop.stalled", "health.changed", "queue.zone"]);
+const NOISE = new Set([
+  "http.request",
+  "chat.delta",
+  "stream.opened",
+  "stream.closed",
+  "chat.model",
+  "chat.agent_changed",
+]);
+const TROUBLE = new Set([
+  "error",
+  "chat.retrying",
+  "breaker.changed",
+  "mcp.changed",
+  "loop.stalled",
+  "health.changed",
+  "queue.zone",
+]);
 
 /** @param {ViewContext} context @returns {import("../types").View} */
 export function createLog(context) {
@@ -25,26 +40,49 @@ export function createLog(context) {
   let frozenAt = 0;
   let shown = "";
 
-  const search = h("input", { type: "search", class: "cpulse-input", placeholder: t("log.filter"), "aria-label": t("log.filter"), spellcheck: "false" });
-  const select = h("select", { class: "cpulse-input", "aria-label": t("log.group") },
-    ...GROUPS.map((name) => h("option", { value: name, text: t(`log.groups.${name}`) })));
+  const search = h("input", {
+    type: "search",
+    class: "cpulse-input",
+    placeholder: t("log.filter"),
+    "aria-label": t("log.filter"),
+    spellcheck: "false",
+  });
+  const select = h(
+    "select",
+    { class: "cpulse-input", "aria-label": t("log.group") },
+    ...GROUPS.map((name) => h("option", { value: name, text: t(`log.groups.${name}`) })),
+  );
   const pause = button({ label: t("log.pause"), icon: "pause", kind: "quiet" }, togglePause, signal);
   const list = h("ol", { class: "cpulse-log-list", tabindex: 0, "aria-label": t("sections.log") });
   const empty = h("p", { class: "cpulse-empty" });
   const waiting = button({ label: "", icon: "play", text: "more" }, togglePause, signal);
   const waitingText = /** @type {HTMLElement} */ (waiting.lastElementChild);
-  const element = h("section", { class: "cpulse-section cpulse-log", "aria-label": t("sections.log") },
+  const element = h(
+    "section",
+    { class: "cpulse-section cpulse-log", "aria-label": t("sections.log") },
     h("div", { class: "cpulse-head" }, h("h3", { text: t("sections.log") }), pause),
-    h("div", { class: "cpulse-filter" }, search, select), waiting, empty, list);
+    h("div", { class: "cpulse-filter" }, search, select),
+    waiting,
+    empty,
+    list,
+  );
 
-  search.addEventListener("input", () => {
-    words = search.value.trim().toLowerCase();
-    update();
-  }, { signal });
-  select.addEventListener("change", () => {
-    group = /** @type {Group} */ (select.value);
-    update();
-  }, { signal });
+  search.addEventListener(
+    "input",
+    () => {
+      words = search.value.trim().toLowerCase();
+      update();
+    },
+    { signal },
+  );
+  select.addEventListener(
+    "change",
+    () => {
+      group = /** @type {Group} */ (select.value);
+      update();
+    },
+    { signal },
+  );
 
   function togglePause() {
     frozen = frozen ? null : [...service.log];
@@ -126,26 +164,53 @@ function searchText(event, context) {
 /** @param {LogEvent} event @param {ViewContext} context */
 function createRow(event, context) {
   const { format, signal } = context;
-  const details = h("details", {},
-    h("summary", {},
+  const details = h(
+    "details",
+    {},
+    h(
+      "summary",
+      {},
       h("time", { text: format.clock(event.time, true) }),
       h("span", { class: "cpulse-log-type", text: event.type }),
       h("span", { class: "cpulse-log-text", text: summarise(event, context) }),
-      icon("chevron")));
-  details.addEventListener("toggle", () => {
-    if (details.open && details.childElementCount === 1) {
-      const { id, type, source, session, data } = event;
-      details.append(h("pre", { tabindex: 0, text: JSON.stringify({ id, type, time: new Date(event.time * 1000).toISOString(), source, session, data }, null, 2) }));
-    }
-  }, { signal });
+      icon("chevron"),
+    ),
+  );
+  details.addEventListener(
+    "toggle",
+    () => {
+      if (details.open && details.childElementCount === 1) {
+        const { id, type, source, session, data } = event;
+        details.append(
+          h("pre", {
+            tabindex: 0,
+            text: JSON.stringify(
+              { id, type, time: new Date(event.time * 1000).toISOString(), source, session, data },
+              null,
+              2,
+            ),
+          }),
+        );
+      }
+    },
+    { signal },
+  );
   return h("li", { class: "cpulse-log-row", "data-tone": toneOf(event) }, details);
 }
 
 /** @param {LogEvent} event */
 function toneOf(event) {
   const { type, data } = event;
-  if (type === "error") return data.outcome === "recovered" ? "good" : data.outcome === "gave_up" ? "bad" : data.outcome === "cancelled" ? "plain" : "warn";
-  if (type === "chat.finished") return data.outcome === "completed" ? "good" : data.outcome === "failed" ? "bad" : "plain";
+  if (type === "error")
+    return data.outcome === "recovered"
+      ? "good"
+      : data.outcome === "gave_up"
+        ? "bad"
+        : data.outcome === "cancelled"
+          ? "plain"
+          : "warn";
+  if (type === "chat.finished")
+    return data.outcome === "completed" ? "good" : data.outcome === "failed" ? "bad" : "plain";
   if (type === "breaker.changed") return data.state === "closed" ? "good" : data.state === "open" ? "bad" : "warn";
   if (type === "mcp.changed") return data.state === "up" ? "good" : "warn";
   if (type === "health.changed") return data.status === "pass" ? "good" : data.status === "fail" ? "bad" : "warn";
@@ -171,22 +236,47 @@ function summarise(event, { t, format }) {
     "chat.tool_called": () => [data.tool],
     "chat.tool_output": () => [data.tool, format.seconds(data.seconds)],
     "chat.agent_changed": () => [data.agent],
-    "chat.retrying": () => [t("log.retry", { attempt: data.attempt, of: Number(data.of) + 1, wait: format.seconds(data.wait) }), data.error],
-    "chat.finished": () => [t(`log.outcomes.${data.outcome}`), format.seconds(data.seconds), t("chats.tokens", { n: data.tokens ?? 0, count: format.compact(data.tokens ?? 0) }), host],
+    "chat.retrying": () => [
+      t("log.retry", { attempt: data.attempt, of: Number(data.of) + 1, wait: format.seconds(data.wait) }),
+      data.error,
+    ],
+    "chat.finished": () => [
+      t(`log.outcomes.${data.outcome}`),
+      format.seconds(data.seconds),
+      t("chats.tokens", { n: data.tokens ?? 0, count: format.compact(data.tokens ?? 0) }),
+      host,
+    ],
     error: () => {
       const what = kindText(/** @type {import("../types").ErrorRow} */ (/** @type {unknown} */ (data)), t);
-      return [what, data.outcome && t(`outcomes.${data.outcome}`), ...[data.model, data.host].filter((name) => name && !what.includes(name))];
+      return [
+        what,
+        data.outcome && t(`outcomes.${data.outcome}`),
+        ...[data.model, data.host].filter((name) => name && !what.includes(name)),
+      ];
     },
     "breaker.changed": () => [data.name, t(`links.states.${data.state}`)],
     "mcp.changed": () => [data.server, t(`links.states.${data.state}`), data.reason],
     "queue.zone": () => [data.queue, `${data.was} → ${data.zone}`, format.percent(data.fill)],
     "loop.stalled": () => [format.seconds(data.seconds), data.cause === "paused" ? t("log.paused") : data.frame],
     "http.request": () => [`${data.method} ${data.route}`, String(data.status), format.seconds(data.seconds)],
-    "health.changed": () => [known(t, `checks.${String(data.check).replaceAll(/\W/g, "_")}`) || data.check, t(`log.health.${data.status}`)],
+    "health.changed": () => [
+      known(t, `checks.${String(data.check).replaceAll(/\W/g, "_")}`) || data.check,
+      t(`log.health.${data.status}`),
+    ],
     "settings.changed": () => [Array.isArray(data.names) ? data.names.join(", ") : ""],
-    "pulse.started": () => [data.version, Array.isArray(data.attached) && data.attached.length ? t("log.attached", { names: data.attached.join(", ") }) : ""],
+    "pulse.started": () => [
+      data.version,
+      Array.isArray(data.attached) && data.attached.length
+        ? t("log.attached", { names: data.attached.join(", ") })
+        : "",
+    ],
   };
   const form = forms[event.type];
-  const parts = form ? form() : Object.entries(data).filter(([, value]) => typeof value !== "object").slice(0, 3).map(([name, value]) => `${name} ${value}`);
+  const parts = form
+    ? form()
+    : Object.entries(data)
+        .filter(([, value]) => typeof value !== "object")
+        .slice(0, 3)
+        .map(([name, value]) => `${name} ${value}`);
   return parts.filter(Boolean).join(" · ");
 }

@@ -22,15 +22,32 @@ export function createProblems(context) {
   const none = h("p", { class: "cpulse-empty", text: t("problems.none") });
   const stall = h("p", { class: "cpulse-stall" });
   let all = false;
-  const more = button({ label: "", text: "more", kind: "quiet" }, () => {
-    all = !all;
-    update();
-  }, signal);
+  const more = button(
+    { label: "", text: "more", kind: "quiet" },
+    () => {
+      all = !all;
+      update();
+    },
+    signal,
+  );
   const moreText = /** @type {HTMLElement} */ (more.lastElementChild);
   const types = h("ul", { class: "cpulse-types", "aria-label": t("problems.byType") });
-  const byType = h("details", { class: "cpulse-by-type" }, h("summary", {}, icon("chevron"), h("span", { text: t("problems.byType") })), types);
-  const element = h("section", { class: "cpulse-section cpulse-problems", "aria-label": t("sections.problems") },
-    h("h3", { text: t("sections.problems") }), none, list, more, stall, byType);
+  const byType = h(
+    "details",
+    { class: "cpulse-by-type" },
+    h("summary", {}, icon("chevron"), h("span", { text: t("problems.byType") })),
+    types,
+  );
+  const element = h(
+    "section",
+    { class: "cpulse-section cpulse-problems", "aria-label": t("sections.problems") },
+    h("h3", { text: t("sections.problems") }),
+    none,
+    list,
+    more,
+    stall,
+    byType,
+  );
   const fill = keyedList(list, (/** @type {Problem} */ row) => createRow(row, context));
   const fillTypes = keyedList(types, (/** @type {[string, number, number]} */ row) => createType(row, context));
 
@@ -50,13 +67,25 @@ export function createProblems(context) {
     const problem = (snapshot.health.problems ?? []).find(({ code }) => STALLS.has(code ?? ""));
     const when = snapshot.system.last_stall?.time;
     const told = problem ? problemText(problem, snapshot, t, format) : null;
-    setText(stall, told ? [when && t("problems.at", { time: format.clock(when, true) }), told.title, told.advice].filter(Boolean).join(" ") : "");
+    setText(
+      stall,
+      told
+        ? [when && t("problems.at", { time: format.clock(when, true) }), told.title, told.advice]
+            .filter(Boolean)
+            .join(" ")
+        : "",
+    );
     show(stall, told !== null);
 
-    const counts = Object.entries(snapshot.errors.by_type ?? {}).sort((a, b) => b[1] - a[1]).slice(0, TYPES);
+    const counts = Object.entries(snapshot.errors.by_type ?? {})
+      .sort((a, b) => b[1] - a[1])
+      .slice(0, TYPES);
     const most = counts.length ? counts[0][1] : 1;
     show(byType, counts.length > 0);
-    fillTypes(counts.map(([name, n]) => [name, n, n / most]), ([name]) => name);
+    fillTypes(
+      counts.map(([name, n]) => [name, n, n / most]),
+      ([name]) => name,
+    );
   }
   return { element, update };
 }
@@ -102,12 +131,25 @@ function createRow(first, { t, format, service }) {
   const when = h("time", { class: "cpulse-row-host" });
   const outcome = h("span", { class: "cpulse-state" });
   const where = h("span", { class: "cpulse-figures" });
-  const summary = h("summary", {}, h("span", { class: "cpulse-dot", "aria-hidden": "true" }),
-    h("div", { class: "cpulse-row-main" }, h("div", { class: "cpulse-row-head" }, what, count, when), h("div", { class: "cpulse-row-sub" }, outcome, where)),
-    icon("chevron"));
+  const summary = h(
+    "summary",
+    {},
+    h("span", { class: "cpulse-dot", "aria-hidden": "true" }),
+    h(
+      "div",
+      { class: "cpulse-row-main" },
+      h("div", { class: "cpulse-row-head" }, what, count, when),
+      h("div", { class: "cpulse-row-sub" }, outcome, where),
+    ),
+    icon("chevron"),
+  );
   const message = h("p", { class: "cpulse-message" });
   const advice = h("p", { class: "cpulse-advice" });
-  const element = h("li", { class: "cpulse-row cpulse-problem" }, h("details", {}, summary, h("div", { class: "cpulse-detail" }, advice, message)));
+  const element = h(
+    "li",
+    { class: "cpulse-row cpulse-problem" },
+    h("details", {}, summary, h("div", { class: "cpulse-detail" }, advice, message)),
+  );
 
   /** @param {Problem} row */
   function update(row) {
@@ -134,7 +176,13 @@ function createType(first, { format }) {
   const name = h("span", { class: "cpulse-type-name" });
   const number = h("span", { class: "cpulse-type-count" });
   const fill = h("span", { class: "cpulse-type-fill" });
-  const element = h("li", { class: "cpulse-type" }, name, h("span", { class: "cpulse-type-bar", "aria-hidden": "true" }, fill), number);
+  const element = h(
+    "li",
+    { class: "cpulse-type" },
+    name,
+    h("span", { class: "cpulse-type-bar", "aria-hidden": "true" }, fill),
+    number,
+  );
   /** @param {[string, number, number]} row */
   function update([type, n, share]) {
     setText(name, type);

@@ -13,8 +13,16 @@ export function createVerdict({ t, format, service }) {
   const title = h("p", { class: "cpulse-verdict-title", role: "status" });
   const advice = h("p", { class: "cpulse-verdict-advice" });
   const more = h("ul", { class: "cpulse-verdict-more" });
-  const fill = keyedList(more, (/** @type {string} */ text) => ({ element: h("li", { text }), update: () => undefined }));
-  const element = h("section", { class: "cpulse-verdict", "aria-label": t("sections.verdict") }, mark, h("div", {}, title, advice, more));
+  const fill = keyedList(more, (/** @type {string} */ text) => ({
+    element: h("li", { text }),
+    update: () => undefined,
+  }));
+  const element = h(
+    "section",
+    { class: "cpulse-verdict", "aria-label": t("sections.verdict") },
+    mark,
+    h("div", {}, title, advice, more),
+  );
   return {
     element,
     update() {
@@ -54,7 +62,11 @@ export function createTiles({ t, format, service }) {
     events: tile("events"),
     memory: tile("memory"),
   };
-  const element = h("dl", { class: "cpulse-tiles", "aria-label": t("sections.tiles") }, ...Object.values(tiles).map((one) => one.box));
+  const element = h(
+    "dl",
+    { class: "cpulse-tiles", "aria-label": t("sections.tiles") },
+    ...Object.values(tiles).map((one) => one.box),
+  );
   return {
     element,
     update() {
@@ -62,15 +74,27 @@ export function createTiles({ t, format, service }) {
       show(element, snapshot !== null);
       if (!snapshot) return;
       const { chat, errors, events, system } = snapshot;
-      tiles.chats.set(format.number(chat.active), t("tiles.chats.note", { done: format.compact(chat.completed), failed: format.compact(chat.failed) }));
-      tiles.firstToken.set(format.seconds(chat.first_token_seconds.p50), t("tiles.firstToken.note", { p99: format.seconds(chat.first_token_seconds.p99) }));
+      tiles.chats.set(
+        format.number(chat.active),
+        t("tiles.chats.note", { done: format.compact(chat.completed), failed: format.compact(chat.failed) }),
+      );
+      tiles.firstToken.set(
+        format.seconds(chat.first_token_seconds.p50),
+        t("tiles.firstToken.note", { p99: format.seconds(chat.first_token_seconds.p99) }),
+      );
       tiles.speed.set(format.number(chat.tokens_per_second.p50), t("tiles.speed.note"));
       tiles.recovered.set(
         format.percent(errors.recovery_rate),
         errors.total ? t("tiles.recovered.note") : t("tiles.recovered.none"),
       );
-      tiles.events.set(format.compact(events.rate["10s"]), t("tiles.events.note", { total: format.compact(events.published_total) }));
-      tiles.memory.set(format.bytes(system.rss_bytes), t("tiles.memory.note", { cpu: format.percent(system.cpu_percent / 100) }));
+      tiles.events.set(
+        format.compact(events.rate["10s"]),
+        t("tiles.events.note", { total: format.compact(events.published_total) }),
+      );
+      tiles.memory.set(
+        format.bytes(system.rss_bytes),
+        t("tiles.memory.note", { cpu: format.percent(system.cpu_percent / 100) }),
+      );
     },
   };
 }
@@ -83,12 +107,24 @@ export function createTiles({ t, format, service }) {
 export function createFoot({ t, format, service, signal }, host) {
   const about = h("p", { class: "cpulse-about" });
   const said = h("span", { class: "cpulse-said", role: "status" });
-  const fallback = h("textarea", { class: "cpulse-report", readonly: true, rows: 8, hidden: true, "aria-label": t("foot.report") });
-  const copy = button({ label: t("foot.copyHint"), icon: "copy", text: t("foot.copy") }, () => void copyReport(), signal);
+  const fallback = h("textarea", {
+    class: "cpulse-report",
+    readonly: true,
+    rows: 8,
+    hidden: true,
+    "aria-label": t("foot.report"),
+  });
+  const copy = button(
+    { label: t("foot.copyHint"), icon: "copy", text: t("foot.copy") },
+    () => void copyReport(),
+    signal,
+  );
   const buttons = h("div", { class: "cpulse-foot-buttons" }, copy);
   if (host.openSettings) {
     const open = host.openSettings;
-    buttons.append(button({ label: t("foot.settings"), icon: "settings", text: t("foot.settings") }, () => open(), signal));
+    buttons.append(
+      button({ label: t("foot.settings"), icon: "settings", text: t("foot.settings") }, () => open(), signal),
+    );
   }
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -120,7 +156,12 @@ export function createFoot({ t, format, service, signal }, host) {
     element: h("footer", { class: "cpulse-foot" }, buttons, said, fallback, about),
     update() {
       const { snapshot } = service;
-      setText(about, snapshot ? t("foot.about", { version: snapshot.version, uptime: format.duration(snapshot.uptime_seconds) }) : "");
+      setText(
+        about,
+        snapshot
+          ? t("foot.about", { version: snapshot.version, uptime: format.duration(snapshot.uptime_seconds) })
+          : "",
+      );
     },
   };
 }

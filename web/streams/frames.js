@@ -61,7 +61,8 @@ export class Answer {
 
   /** @param {Frame} frame */
   _item(frame) {
-    if (!("at" in frame)) { // a line without text: the next one that has some is whole again
+    if (!("at" in frame)) {
+      // a line without text: the next one that has some is whole again
       this._waiting.push(`${JSON.stringify(frame.line)}\n`);
       return;
     }

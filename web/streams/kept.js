@@ -95,7 +95,14 @@ export class KeptStreams extends EventTarget {
   /** @param {Kept} row @param {number} started */
   _follow(row, started) {
     const base = sameOrigin(row.base) ? row.base : `${location.origin}/api`;
-    const reader = new StreamReader({ fetch: this._fetch, base, id: row.id, session: row.session, question: null, socket: false });
+    const reader = new StreamReader({
+      fetch: this._fetch,
+      base,
+      id: row.id,
+      session: row.session,
+      question: null,
+      socket: false,
+    });
     /** @type {AwayAnswer} */
     const answer = { id: row.id, session: row.session, started, state: "running", text: "" };
     this._away.set(row.id, { answer, reader });

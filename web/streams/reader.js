@@ -202,7 +202,9 @@ export class StreamReader extends EventTarget {
     /** @type {Promise<unknown> | null} */
     let beside = null;
     const probe = setInterval(() => {
-      beside ??= this._resume(watch.abort).catch(() => undefined).then(() => void (beside = null));
+      beside ??= this._resume(watch.abort)
+        .catch(() => undefined)
+        .then(() => void (beside = null));
     }, SILENCE_MS);
     try {
       const init = { ...question.init, method: "POST", headers, body: question.body, signal: watch.signal };
@@ -333,27 +335,41 @@ export class StreamReader extends EventTarget {
         }
       }, 1_000);
       this._life.signal.addEventListener("abort", done, { signal });
-      socket.addEventListener("open", () => {
-        hear();
-        opened = true;
-        if (!this.asked && question) {
-          this.asked = true;
-          send({ type: "invoke", path: question.path, headers: question.headers, body: JSON.parse(question.body) });
-        } else send({ type: "read", after: this.answer.seq });
-      }, { signal });
-      socket.addEventListener("message", (event) => {
-        hear();
-        this.bytes += encoder.encode(event.data).length;
-        const frame = JSON.parse(event.data);
-        if (frame.type === "state" && frame.state === "refused") avoid(); // the next one would be, too
-        else if (frame.type === "state" && frame.state !== "running" && frame.state !== "finished") done(); // HTTP says why
-        else if (Array.isArray(frame) || frame.stream === id || frame.type === "pong") this._take(frame);
-        if (this._over) done();
-      }, { signal });
-      socket.addEventListener("close", () => {
-        if (opened) done();
-        else avoid();
-      }, { signal });
+      socket.addEventListener(
+        "open",
+        () => {
+          hear();
+          opened = true;
+          if (!this.asked && question) {
+            this.asked = true;
+            send({ type: "invoke", path: question.path, headers: question.headers, body: JSON.parse(question.body) });
+          } else send({ type: "read", after: this.answer.seq });
+        },
+        { signal },
+      );
+      socket.addEventListener(
+        "message",
+        (event) => {
+          hear();
+          this.bytes += encoder.encode(event.data).length;
+          const frame = JSON.parse(event.data);
+          if (frame.type === "state" && frame.state === "refused")
+            avoid(); // the next one would be, too
+          else if (frame.type === "state" && frame.state !== "running" && frame.state !== "finished")
+            done(); // HTTP says why
+          else if (Array.isArray(frame) || frame.stream === id || frame.type === "pong") this._take(frame);
+          if (this._over) done();
+        },
+        { signal },
+      );
+      socket.addEventListener(
+        "close",
+        () => {
+          if (opened) done();
+          else avoid();
+        },
+        { signal },
+      );
     });
   }
 }
@@ -361,7 +377,9 @@ export class StreamReader extends EventTarget {
 /** 144 random bits, as the server wants them. */
 export function newStreamId() {
   const bytes = crypto.getRandomValues(new Uint8Array(18));
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_");
 }
 
 /** Forget that a WebSocket could not be opened. */

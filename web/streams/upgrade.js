@@ -98,20 +98,24 @@ function answerOf(reader, signal, kept, again) {
     };
     const feed = () => {
       if (ended || !begun) return;
-      while ((controller.desiredSize ?? 0) > 0 && answer.pending) controller.enqueue(encoder.encode(answer.next() ?? ""));
+      while ((controller.desiredSize ?? 0) > 0 && answer.pending)
+        controller.enqueue(encoder.encode(answer.next() ?? ""));
       if (answer.pending || !reader.closed) return;
       end();
       if (answer.outcome !== null) controller.close();
       else controller.error(reader.error ?? new TypeError("network error"));
     };
-    const body = new ReadableStream({
-      start: (given) => void (controller = given),
-      pull: feed,
-      cancel() {
-        end();
-        reader.cancel();
+    const body = new ReadableStream(
+      {
+        start: (given) => void (controller = given),
+        pull: feed,
+        cancel() {
+          end();
+          reader.cancel();
+        },
       },
-    }, { highWaterMark: 1 });
+      { highWaterMark: 1 },
+    );
 
     const begin = () => {
       if (begun || !answer.head) return;
@@ -120,30 +124,41 @@ function answerOf(reader, signal, kept, again) {
       resolve(responseOf(answer.head, without ? null : body, options.question?.url ?? ""));
       if (without) end();
     };
-    reader.addEventListener("change", () => {
-      begin();
-      feed();
-    }, { signal: over.signal });
-    reader.addEventListener("close", () => {
-      begin();
-      feed();
-      if (begun || ended) return;
-      end();
-      const { foreign } = reader;
-      // A server that has too much to do for streams, or does not know them, is asked as Copilot does.
-      if (foreign) {
-        signal?.addEventListener("abort", () => reader.leave(), { once: true });
-        resolve(foreign.status === 429 ? again() : foreign);
-      }
-      else reject(reader.error ?? new TypeError("Failed to fetch"));
-    }, { signal: over.signal });
-    signal?.addEventListener("abort", () => {
-      if (ended) return;
-      end();
-      if (begun) controller.error(signal.reason);
-      else reject(signal.reason);
-      reader.cancel();
-    }, { signal: over.signal });
+    reader.addEventListener(
+      "change",
+      () => {
+        begin();
+        feed();
+      },
+      { signal: over.signal },
+    );
+    reader.addEventListener(
+      "close",
+      () => {
+        begin();
+        feed();
+        if (begun || ended) return;
+        end();
+        const { foreign } = reader;
+        // A server that has too much to do for streams, or does not know them, is asked as Copilot does.
+        if (foreign) {
+          signal?.addEventListener("abort", () => reader.leave(), { once: true });
+          resolve(foreign.status === 429 ? again() : foreign);
+        } else reject(reader.error ?? new TypeError("Failed to fetch"));
+      },
+      { signal: over.signal },
+    );
+    signal?.addEventListener(
+      "abort",
+      () => {
+        if (ended) return;
+        end();
+        if (begun) controller.error(signal.reason);
+        else reject(signal.reason);
+        reader.cancel();
+      },
+      { signal: over.signal },
+    );
     kept.remember({ id: options.id, session: options.session, base: options.base });
     void reader.run();
   });

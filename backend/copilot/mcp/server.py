@@ -147,9 +147,7 @@ class Guard:
             return await link.run(call, limit)
         except McpTimeout as error:
             self._record(error)
-            return _tool_error(
-                tool_name, f"the MCP server {self._name} gave no result within {error.seconds:g} s"
-            )
+            return _tool_error(tool_name, f"the MCP server {self._name} gave no result within {error.seconds:g} s")
         except McpLost as error:
             self._broke(error)
             return _tool_error(tool_name, f"the connection to the MCP server {self._name} was lost")

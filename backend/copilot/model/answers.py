@@ -99,9 +99,7 @@ def with_unknown_calls_answered(messages: Any, response: Any, known: set[str]) -
     if text:
         items.append({"role": "assistant", "content": text})
     for call in function_calls(response):
-        items.append(
-            {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
-        )
+        items.append({"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments})
     for call in function_calls(response):
         items.append(
             {

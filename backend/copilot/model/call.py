@@ -185,9 +185,7 @@ class ModelCall:
             return None
         answered = self._chat is not None and self._chat.answered
         asked_again = self._once_more["empty_answer"] + self._once_more["reasoning_only"] > 0
-        remark = remark or shortfall(
-            watch, response, length=self._length(), answered=answered, asked_again=asked_again
-        )
+        remark = remark or shortfall(watch, response, length=self._length(), answered=answered, asked_again=asked_again)
         if self._chat is not None and answer_text(final.response).strip():
             self._chat.answered = True
         self._count_usage(watch, final.response)
@@ -345,9 +343,7 @@ class ModelCall:
         if cause.kind == "circuit_open":
             # What this call has met tells more than that others met it too.
             cause, because = (self._retried, None) if self._retried is not None else (cause, self._breaker.cause)
-        return self._report.tell(
-            cause, attempts=self._requests, waited=self._waited, partial=partial, because=because
-        )
+        return self._report.tell(cause, attempts=self._requests, waited=self._waited, partial=partial, because=because)
 
     # -- the consumer ----------------------------------------------------------------------------
 

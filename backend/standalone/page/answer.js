@@ -85,7 +85,15 @@ export class Status {
   /** The answer has ended. @param {Facts["outcome"]} outcome @param {string} reason @returns {Facts} */
   facts(outcome, reason) {
     const { updates, bytes, retries } = this._progress;
-    return { outcome, reason, seconds: (this._clock() - this.began) / 1000, updates, bytes, retries, returned: this.returned };
+    return {
+      outcome,
+      reason,
+      seconds: (this._clock() - this.began) / 1000,
+      updates,
+      bytes,
+      retries,
+      returned: this.returned,
+    };
   }
 }
 

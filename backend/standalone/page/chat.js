@@ -38,8 +38,10 @@ export function createChat({ root, info, locale }) {
   let status = null;
   /** A question that was given back, and what became of it: gone when the next one is sent. @type {Element[]} */
   let givenBack = [];
-  const t = (/** @type {import("./words.js").Word} */ word, /** @type {Record<string, string | number>} */ values = {}) =>
-    say(locale, word, values);
+  const t = (
+    /** @type {import("./words.js").Word} */ word,
+    /** @type {Record<string, string | number>} */ values = {},
+  ) => say(locale, word, values);
 
   const log = h("div", { class: "log", role: "log", "aria-live": "off", tabindex: "0" });
   const live = h("p", { class: "unseen", role: "status" });
@@ -49,7 +51,12 @@ export function createChat({ root, info, locale }) {
   const hint = h("span", { class: "hint" });
   const chips = h("div", { class: "chips" });
   const form = h("form", { class: "compose" }, input, send);
-  root.replaceChildren(log, live, h("div", { class: "tray" }, h("div", { class: "tray-head" }, hint, fresh), chips), form);
+  root.replaceChildren(
+    log,
+    live,
+    h("div", { class: "tray" }, h("div", { class: "tray-head" }, hint, fresh), chips),
+    form,
+  );
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -83,7 +90,9 @@ export function createChat({ root, info, locale }) {
     log.setAttribute("aria-label", t("chat"));
     setText(fresh, t("fresh"));
     explain("");
-    chips.replaceChildren(...(info.scripted ? GROUPS.map(groupOfChips) : examples(locale).map((text) => chip(text, ""))));
+    chips.replaceChildren(
+      ...(info.scripted ? GROUPS.map(groupOfChips) : examples(locale).map((text) => chip(text, ""))),
+    );
     setRunning(running);
     if (!running) draw();
   }
@@ -105,7 +114,8 @@ export function createChat({ root, info, locale }) {
     const element = h("button", { type: "button", class: "chip", "aria-description": tip || null, text });
     element.disabled = running !== null;
     element.addEventListener("click", () => submit(text));
-    for (const name of ["pointerenter", "focus"]) element.addEventListener(name, () => explain(tip && `${text}: ${tip}`));
+    for (const name of ["pointerenter", "focus"])
+      element.addEventListener(name, () => explain(tip && `${text}: ${tip}`));
     for (const name of ["pointerleave", "blur"]) element.addEventListener(name, () => explain(""));
     return element;
   }
@@ -131,7 +141,12 @@ export function createChat({ root, info, locale }) {
   function bubble({ role, content, facts }) {
     const body = h("div", { class: "body" });
     const meta = h("p", { class: "meta" });
-    const element = h("article", { class: `message ${role}`, "aria-label": t(role === "user" ? "you" : "answer") }, body, meta);
+    const element = h(
+      "article",
+      { class: `message ${role}`, "aria-label": t(role === "user" ? "you" : "answer") },
+      body,
+      meta,
+    );
     /** @type {string[]} */
     let blocks = [];
     const write = (/** @type {string} */ text) => {

@@ -165,7 +165,12 @@ function checkbox(checked) {
 /** @param {string[]} lines */
 function table(lines) {
   const element = document.createElement("table");
-  const cells = (/** @type {string} */ line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
+  const cells = (/** @type {string} */ line) =>
+    line
+      .trim()
+      .replace(/^\||\|$/g, "")
+      .split("|")
+      .map((cell) => cell.trim());
   const aligned = cells(lines[1]).map((rule) => (rule.endsWith(":") ? (rule.startsWith(":") ? "center" : "end") : ""));
   const row = (/** @type {string} */ line, /** @type {"th" | "td"} */ tag) => {
     const tr = document.createElement("tr");

@@ -88,7 +88,8 @@ export async function readAnswer({ id, session, question, socket, signal }, onPr
     if (signal.aborted) return { outcome: "stopped", reason: "" };
     if (unreachable) return { outcome: "unreachable", reason: "" };
     if (reader.foreign) return await readLines(reader.foreign, progress, onProgress);
-    if (answer.head && answer.head.status >= 400) return { outcome: "refused", reason: reasonOf(newest, answer.head.status) };
+    if (answer.head && answer.head.status >= 400)
+      return { outcome: "refused", reason: reasonOf(newest, answer.head.status) };
     if (answer.outcome === null) return { outcome: "forgotten", reason: "" };
     return { outcome: /** @type {Outcome} */ (answer.outcome), reason: "" };
   } catch {
@@ -126,7 +127,8 @@ function takeFacts(progress, line) {
  * @returns {Promise<{ outcome: Outcome, reason: string }>}
  */
 async function readLines(response, progress, onProgress) {
-  if (!response.ok || !response.body) return { outcome: "refused", reason: reasonOf(await response.text(), response.status) };
+  if (!response.ok || !response.body)
+    return { outcome: "refused", reason: reasonOf(await response.text(), response.status) };
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   let rest = "";

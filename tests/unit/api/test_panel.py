@@ -22,9 +22,7 @@ class Stage:
         self.log: list[int] = []
         self.sleeping: asyncio.Event = asyncio.Event()
         self.wake: asyncio.Event = asyncio.Event()
-        self.feed = PanelFeed(
-            self, self.send, refresh=lambda: 1.0, clock=self.clock, sleep=self.sleep
-        )
+        self.feed = PanelFeed(self, self.send, refresh=lambda: 1.0, clock=self.clock, sleep=self.sleep)
 
     def send(self, name: str, data: Any, client_id: str) -> None:
         self.sent.append((name, data, client_id))

@@ -102,9 +102,7 @@ async def test_exactly_its_capacity_is_accepted_while_the_handler_is_shut(togeth
     )
     await turns()
     assert 1000 == accepted
-    assert (1000, 1.0, 500 if together else 1) == tuple(
-        row(bus)[key] for key in ("size", "fill", "waiting_producers")
-    )
+    assert (1000, 1.0, 500 if together else 1) == tuple(row(bus)[key] for key in ("size", "fill", "waiting_producers"))
 
     handler.open.set()
     await asyncio.gather(*tasks)
@@ -1099,5 +1097,3 @@ async def test_publish_many_can_be_cancelled_while_it_waits() -> None:
         bus.close()
         assert list(range(5)) == [e.data["n"] async for e in events]
     assert task.cancelled()
-
-

@@ -124,9 +124,7 @@ class World:
         """A connection of our own with a chat request sent, for rude goodbyes."""
         _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         data = json.dumps(BODY).encode()
-        writer.write(
-            f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
-        )
+        writer.write(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
         await writer.drain()
         return writer
 
@@ -254,9 +252,7 @@ async def test_a_handler_that_swallows_the_cancel_ends_in_peace(world: World) ->
     assert [200] == world.statuses
 
 
-async def test_writing_to_a_client_that_is_gone_is_no_traceback(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_writing_to_a_client_that_is_gone_is_no_traceback(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """A handler that finds out by a failed write ends without noise."""
     left = asyncio.Event()
     started = asyncio.Event()
@@ -489,9 +485,7 @@ async def test_the_keys_of_a_request_are_known_before_anything_is_logged(world: 
     assert not any(word in logged[0] for word in ("zz-first", "zz-second", "zz-third"))
 
 
-async def test_failures_of_ours_do_not_reach_the_answer(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_failures_of_ours_do_not_reach_the_answer(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """A bus, a redactor and a registry that raise cost a line in the log and nothing else."""
 
     def broken(*_: Any) -> None:
@@ -587,9 +581,7 @@ async def test_a_server_that_never_answers_gets_a_sentence(world: World, languag
     blocker = Blocker()
     world.seam.attach(CopilotModules(ROOT))
     world.seam._blocking.limit = 0.01
-    await world.start(
-        ("GET", "/api/model_config", blocker.handler()), ("GET", "/verify_openai_key", blocker.handler())
-    )
+    await world.start(("GET", "/api/model_config", blocker.handler()), ("GET", "/verify_openai_key", blocker.handler()))
     models = await world.get("/api/model_config", headers={"Accept-Language": language})
     verdict = await world.get("/verify_openai_key", headers={"Accept-Language": language})
     blocker.gate.set()

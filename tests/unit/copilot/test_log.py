@@ -34,9 +34,7 @@ class Wrapper:
 
     def write(self, message: str, *args: Any) -> None:
         """Log a message with arguments that may not belong to it."""
-        record = self._logger.makeRecord(
-            self._logger.name, logging.INFO, "here.py", 1, message, args, None, "f"
-        )
+        record = self._logger.makeRecord(self._logger.name, logging.INFO, "here.py", 1, message, args, None, "f")
         for handler in self._logger.handlers:
             handler.handle(record)
 
@@ -119,9 +117,7 @@ def test_arguments_are_part_of_the_message(world: World) -> None:
 
 
 @pytest.mark.parametrize("data", [{"openai_api_key": KEY}, [KEY, "plain"], KEY, {"a": 1}])
-def test_data_beside_a_message_without_a_place_for_it(
-    world: World, stderr: io.StringIO, data: Any
-) -> None:
+def test_data_beside_a_message_without_a_place_for_it(world: World, stderr: io.StringIO, data: Any) -> None:
     """`log.info("Request:", data)` neither prints the data in clear nor a traceback of the logging module."""
     world.log.write("Request JSON:", data)
 
@@ -262,9 +258,7 @@ def say(message: str, *args: Any, chat: bool = False, probe: bool = False) -> No
 
 
 @pytest.mark.parametrize("where", ["chat", "probe"])
-def test_an_address_in_a_librarys_line_is_cut_to_its_host(
-    world: World, heard: list[str], where: str
-) -> None:
+def test_an_address_in_a_librarys_line_is_cut_to_its_host(world: World, heard: list[str], where: str) -> None:
     """httpx tells of each request at INFO; an MCP server's path and a base URL's password are keys."""
     say('HTTP Request: %s %s "%s"', "GET", URL, "HTTP/1.1 200 OK", **{where: True})
     say("Client error '401' for url '%s', key %s", URL, KEY, **{where: True})

@@ -216,9 +216,7 @@ async def test_after_the_limit_the_stored_summary_and_the_recent_messages_are_us
 
 
 @pytest.mark.parametrize("stored", [[], None, [user("an earlier turn")], "raise"])
-async def test_a_stored_record_that_does_not_fit_is_not_used(
-    make_world: Callable[..., World], stored: Any
-) -> None:
+async def test_a_stored_record_that_does_not_fit_is_not_used(make_world: Callable[..., World], stored: Any) -> None:
     """A record without the new message would make the model answer the last question again."""
 
     def get(session: str) -> Any:
@@ -269,9 +267,7 @@ async def test_a_summary_that_fails_is_left_to_copilot(make_world: Callable[...,
 
 
 @pytest.mark.parametrize(("messages", "session"), [(None, "s"), (HISTORY, None), (HISTORY, ""), ("x", "s")])
-async def test_what_cannot_be_prepared_is_not(
-    make_world: Callable[..., World], messages: Any, session: Any
-) -> None:
+async def test_what_cannot_be_prepared_is_not(make_world: Callable[..., World], messages: Any, session: Any) -> None:
     """No session, no list of messages: nothing happens before Copilot's own call."""
     world = make_world()
     await world.seam.precompute(messages, session)

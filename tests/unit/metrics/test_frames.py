@@ -46,10 +46,7 @@ def test_blame_names_the_plugin_and_the_call_it_is_in() -> None:
         Place("ComfyUI/main.py", 300, "<module>", False),
     ]
 
-    assert (
-        blame(stack)
-        == "Copilot/backend/controller/llm_api.py:63 list_models, in requests/api.py:73 get"
-    )
+    assert blame(stack) == "Copilot/backend/controller/llm_api.py:63 list_models, in requests/api.py:73 get"
 
 
 def test_blame_of_code_that_is_in_no_library_call() -> None:

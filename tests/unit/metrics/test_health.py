@@ -208,9 +208,7 @@ def test_switched_off_is_not_taken_for_missing(case: Case, detail: str) -> None:
 
 def test_a_missing_seam_is_named(case: Case) -> None:
     """Another version of Copilot: what works on, what does not."""
-    case.monitor.add_source(
-        "seams", lambda: [{"name": "chat", "attached": True}, {"name": "mcp", "attached": False}]
-    )
+    case.monitor.add_source("seams", lambda: [{"name": "chat", "attached": True}, {"name": "mcp", "attached": False}])
 
     assert "not attached: mcp" in case.output("copilot:seams")
 
@@ -335,9 +333,7 @@ def test_a_critical_error_without_a_source_fails_for_a_minute(case: Case) -> Non
         (0.0, "The next chat tries it", "breaker_due"),
     ],
 )
-def test_an_open_breaker_tells_when_it_tries_again(
-    case: Case, retry_in: float, says: str, code: str
-) -> None:
+def test_an_open_breaker_tells_when_it_tries_again(case: Case, retry_in: float, says: str, code: str) -> None:
     """The user learns that waiting helps and how long, and that a chat must ask: nothing else does."""
     row = {"name": "llm:api.x.com", "state": "open", "retry_in": retry_in}
     case.monitor.add_source("breakers", lambda: [row])
@@ -387,9 +383,7 @@ def test_a_full_queue_names_itself(case: Case) -> None:
 def test_dropped_events_are_news_for_a_minute(case: Case) -> None:
     """A drop is told while it is fresh."""
     dropped = [0]
-    case.monitor.add_source(
-        "bus", lambda: {"queues": [{"name": "q", "size": 0, "capacity": 9, "dropped": dropped[0]}]}
-    )
+    case.monitor.add_source("bus", lambda: {"queues": [{"name": "q", "size": 0, "capacity": 9, "dropped": dropped[0]}]})
     assert case.status("events:dropped") == "pass"
     dropped[0] = 3
     assert case.status("events:dropped") == "warn"

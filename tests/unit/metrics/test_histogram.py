@@ -111,11 +111,7 @@ def test_histograms_of_different_ranges_do_not_add() -> None:
         LogHistogram(1, 10).add(LogHistogram(1, 100))
 
 
-@given(
-    st.lists(
-        st.tuples(st.floats(min_value=0, max_value=30), st.floats(min_value=1e-5, max_value=100)), max_size=80
-    )
-)
+@given(st.lists(st.tuples(st.floats(min_value=0, max_value=30), st.floats(min_value=1e-5, max_value=100)), max_size=80))
 def test_a_window_forgets_what_is_older_and_nothing_else(steps: list[tuple[float, float]]) -> None:
     """At any moment the window holds all values of its last five sixths and none older than the whole."""
     window = WindowedHistogram(60.0)

@@ -295,9 +295,7 @@ def test_an_essential_item_is_never_replaced() -> None:
 def test_making_room_agrees_with_a_list(steps: list[tuple[str, str]]) -> None:
     """Against the plain model: a list searched from one end or the other. Upper case is essential."""
     buffer: Buffer[str] = Buffer(10)
-    room: RoomMaker[str] = RoomMaker(
-        buffer, key=lambda item: item[0].lower(), essential=lambda item: item[0].isupper()
-    )
+    room: RoomMaker[str] = RoomMaker(buffer, key=lambda item: item[0].lower(), essential=lambda item: item[0].isupper())
     model: list[str] = []
     for number, (step, letter) in enumerate(steps):
         item = f"{letter}{number}"

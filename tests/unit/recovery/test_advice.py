@@ -68,12 +68,8 @@ def test_both_languages_have_the_same_kinds_and_fields() -> None:
 
     assert set(KINDS) == set(advice_en.TEXTS) == set(advice_zh.TEXTS)
     assert set(advice_en.PHRASES) == set(advice_zh.PHRASES)
-    assert [] == [
-        k for k in KINDS if fields("".join(advice_en.TEXTS[k])) != fields("".join(advice_zh.TEXTS[k]))
-    ]
-    assert [] == [
-        k for k in advice_en.PHRASES if fields(advice_en.PHRASES[k]) != fields(advice_zh.PHRASES[k])
-    ]
+    assert [] == [k for k in KINDS if fields("".join(advice_en.TEXTS[k])) != fields("".join(advice_zh.TEXTS[k]))]
+    assert [] == [k for k in advice_en.PHRASES if fields(advice_en.PHRASES[k]) != fields(advice_zh.PHRASES[k])]
 
 
 def test_each_kind_has_its_own_advice() -> None:
@@ -189,9 +185,7 @@ def test_no_secret_is_ever_told() -> None:
 
 def test_braces_in_foreign_text_are_harmless() -> None:
     """A model's name or a server's words are no format strings."""
-    text = explain(
-        verdict("bad_request", message="{0} {model} {"), model="{x!r}", host="{y}", where_set="{z}"
-    )
+    text = explain(verdict("bad_request", message="{0} {model} {"), model="{x!r}", host="{y}", where_set="{z}")
 
     assert "{x!r}" in text
     assert '"{0} {model} {"' in text
@@ -231,9 +225,7 @@ def test_only_the_servers_words_are_quoted_as_such(language: str) -> None:
 
 def test_an_absurd_wait_is_told_in_words() -> None:
     """Somebody sends a date as seconds: nobody counts in hours until then."""
-    say = {
-        seconds: explain(verdict("rate_limited", retry_after=seconds)) for seconds in (2 * 86_400.0, 2.3e9)
-    }
+    say = {seconds: explain(verdict("rate_limited", retry_after=seconds)) for seconds in (2 * 86_400.0, 2.3e9)}
 
     assert "again in 2 days." in say[2 * 86_400.0]
     assert "again in more than a month." in say[2.3e9]

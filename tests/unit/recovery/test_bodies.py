@@ -77,9 +77,7 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(
-                ["error", "message", "code", "type", "detail", "msg", "status", "metadata", "raw"]
-            )
+            st.sampled_from(["error", "message", "code", "type", "detail", "msg", "status", "metadata", "raw"])
             | st.text(max_size=6),
             inner,
             max_size=5,
@@ -90,9 +88,7 @@ json_values = st.recursive(
 
 
 @given(json_values, st.none() | st.integers(100, 599), st.none() | st.text(max_size=20), st.booleans())
-def test_any_body_is_judged_and_explained(
-    body: Any, status: int | None, url: str | None, chinese: bool
-) -> None:
+def test_any_body_is_judged_and_explained(body: Any, status: int | None, url: str | None, chinese: bool) -> None:
     """Whatever a server sends as its error: a known kind, sound fields, one paragraph."""
     verdict = Classifier().classify(UnexpectedBody("host", url or URL, body, status=status))
     text = explain(verdict, host=url, model=url, base_url=url, language="zh" if chinese else "en")

@@ -107,9 +107,7 @@ TYPES: list[tuple[BaseException, str, Severity]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("error", "kind", "severity"), TYPES, ids=[f"{type(t[0]).__name__}-{t[1]}" for t in TYPES]
-)
+@pytest.mark.parametrize(("error", "kind", "severity"), TYPES, ids=[f"{type(t[0]).__name__}-{t[1]}" for t in TYPES])
 def test_type_decides(error: BaseException, kind: str, severity: Severity) -> None:
     """Each builtin and each error of ours has its kind and its class; an unknown one is HIGH."""
     verdict = Classifier().classify(error)

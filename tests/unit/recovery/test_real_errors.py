@@ -30,16 +30,12 @@ async def server() -> AsyncIterator[FaultServer]:
         yield running
 
 
-async def failure(
-    base_url: str, *, key: str = KEY, timeout: float = 5.0, model: str = "test-model"
-) -> BaseException:
+async def failure(base_url: str, *, key: str = KEY, timeout: float = 5.0, model: str = "test-model") -> BaseException:
     """The error that a streamed chat ends with; fails the test if there is none."""
     # Loading the authorities' certificates takes longer than all the rest of a test.
     http = openai.DefaultAsyncHttpxClient(verify=False)
     try:
-        client = openai.AsyncOpenAI(
-            api_key=key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http
-        )
+        client = openai.AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http)
         stream = await client.chat.completions.create(
             model=model, messages=[{"role": "user", "content": "THE PROMPT"}], stream=True
         )
@@ -93,9 +89,7 @@ BLAMED = [
 
 
 @pytest.mark.parametrize(("error", "kind"), [b[1:] for b in BLAMED], ids=[b[0] for b in BLAMED])
-async def test_in_stream_refusal_is_not_asked_again(
-    server: FaultServer, error: dict[str, Any], kind: str
-) -> None:
+async def test_in_stream_refusal_is_not_asked_again(server: FaultServer, error: dict[str, Any], kind: str) -> None:
     """An error object inside the stream that blames the request or the account is judged like its status."""
     verdict = await judged(server, s.error_at(2, **error))
 
@@ -224,7 +218,10 @@ def gemini(says: str, *quotas: str, delay: str = "") -> Any:
     return [{"error": {"code": 429, "message": told, "status": "RESOURCE_EXHAUSTED", "details": details}}]
 
 
-_MINUTE, _DAY = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
+_MINUTE, _DAY = (
+    "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
+    "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
+)
 BODIES += [
     ("gemini wait", 429, gemini("Please retry in 41.2s."), "rate_limited"),
     ("gemini minute", 429, gemini("limit: 15", _MINUTE), "rate_limited"),
@@ -284,9 +281,7 @@ ADDRESSES: list[tuple[str, str, int, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("base", "status", "body", "kind"), [a[1:] for a in ADDRESSES], ids=[a[0] for a in ADDRESSES]
-)
+@pytest.mark.parametrize(("base", "status", "body", "kind"), [a[1:] for a in ADDRESSES], ids=[a[0] for a in ADDRESSES])
 async def test_wrong_address(base: str, status: int, body: Any, kind: str) -> None:
     """A 404 tells a missing model from a missing /v1 from a website from a wrong path."""
     async with Scripted(status, body) as url:
@@ -305,9 +300,7 @@ class Scripted:
         plan = s.status(status, body)
         kind = b"text/html" if plan.body == s.PAGE else b"application/json"
         head = b"HTTP/1.1 %d X\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-        self._answer = (
-            raw if raw is not None else head % (status, kind, len(plan.body or b"")) + (plan.body or b"")
-        )
+        self._answer = raw if raw is not None else head % (status, kind, len(plan.body or b"")) + (plan.body or b"")
         self._redirect = redirect
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -341,9 +334,7 @@ UNREACHABLE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("url", "kind", "retryable"), [u[1:] for u in UNREACHABLE], ids=[u[0] for u in UNREACHABLE]
-)
+@pytest.mark.parametrize(("url", "kind", "retryable"), [u[1:] for u in UNREACHABLE], ids=[u[0] for u in UNREACHABLE])
 async def test_unreachable_address(url: Any, kind: str, retryable: bool) -> None:
     """A server that is not there is asked again; an address that can never work is not."""
     verdict = Classifier().classify(await failure(url()))
@@ -422,11 +413,7 @@ async def test_wait_that_the_server_asks_for(
 
 async def test_prompt_echoed_by_a_validation_error_is_not_repeated(server: FaultServer) -> None:
     """FastAPI's details hold the whole input; only their messages are taken over."""
-    details = {
-        "detail": [
-            {"type": "missing", "loc": ["body"], "msg": "Field required", "input": {"m": "THE PROMPT"}}
-        ]
-    }
+    details = {"detail": [{"type": "missing", "loc": ["body"], "msg": "Field required", "input": {"m": "THE PROMPT"}}]}
     verdict = await judged(server, s.status(422, details))
 
     assert ("bad_request", "Field required") == (verdict.kind, verdict.message)

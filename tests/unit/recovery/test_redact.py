@@ -54,9 +54,7 @@ def test_key_is_known_by_its_looks(before: str, key: str, after: str) -> None:
     assert key not in redact(f"{before}\nkey={key}, {after}")
 
 
-header_names = st.sampled_from(
-    ["Authorization", "authorization", "Proxy-Authorization", "Cookie", "Set-Cookie"]
-)
+header_names = st.sampled_from(["Authorization", "authorization", "Proxy-Authorization", "Cookie", "Set-Cookie"])
 field_names = st.sampled_from(
     ["api_key", "api-key", "API Key", "apiKey", "openaiApiKey", "OPENAI_API_KEY", "x-api-key", "Workflow-LLM-Api-Key",
      "access_token", "accessToken", "refresh_token", "client_secret", "password", "passwd", "secret", "token", "credential"]
@@ -356,9 +354,7 @@ def test_known_secrets_are_hidden_in_values_verdicts_and_advice() -> None:
     """A key without any shape, such as a UUID, is hidden wherever the redactor is used."""
     redactor = Redactor()
     redactor.add("123e4567-e89b-12d3-a456-426614174000")
-    verdict = Classifier(redact=redactor.redact).classify(
-        RuntimeError("bad 123e4567-e89b-12d3-a456-426614174000")
-    )
+    verdict = Classifier(redact=redactor.redact).classify(RuntimeError("bad 123e4567-e89b-12d3-a456-426614174000"))
 
     assert {"a": f"x {MARK}"} == redactor.redact_value({"a": "x 123e4567-e89b-12d3-a456-426614174000"})
     assert "4567" not in explain(verdict)

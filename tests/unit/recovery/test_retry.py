@@ -1,7 +1,5 @@
 """How long is waited before a broken call is made again, and the helper that does it."""
 
-
-
 from __future__ import annotations
 
 import asyncio

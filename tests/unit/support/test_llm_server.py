@@ -224,9 +224,7 @@ async def test_concurrent_chats_keep_their_scripts(llm: FaultServer) -> None:
     await llm.until_idle()
 
 
-@pytest.mark.parametrize(
-    "plan", [stall_at(3), stall_at(3, heartbeat=0.01), stall_headers(), Plan(Words(3), Pause(99))]
-)
+@pytest.mark.parametrize("plan", [stall_at(3), stall_at(3, heartbeat=0.01), stall_headers(), Plan(Words(3), Pause(99))])
 async def test_hang_up_is_seen(llm: FaultServer, plan: Plan) -> None:
     """A client that leaves in a stall is noted with its time, and nothing goes on."""
     llm.plan(plan)

@@ -61,9 +61,7 @@ async def test_plain_chat(standin: Host, llm: FaultServer) -> None:
     ("plan", "most"),
     [(reset_first(), 0), (reset_at(20), 5), (reset_at(38), 5), (error_at(20), 5), (empty_answer(), 0)],
 )
-async def test_broken_stream_leaves_blank_or_crumbs(
-    standin: Host, llm: FaultServer, plan: Plan, most: int
-) -> None:
+async def test_broken_stream_leaves_blank_or_crumbs(standin: Host, llm: FaultServer, plan: Plan, most: int) -> None:
     """A broken stream ends as a finished answer of no or a few words; the rest that had arrived is lost."""
     llm.plan(plan, answer(40))
 
@@ -281,9 +279,7 @@ async def _longest_gap() -> float:
         return longest
 
 
-async def test_keys_stand_in_the_log(
-    llm: FaultServer, mcp: McpServer, search_mcp: McpServer, tmp_path: Path
-) -> None:
+async def test_keys_stand_in_the_log(llm: FaultServer, mcp: McpServer, search_mcp: McpServer, tmp_path: Path) -> None:
     """The page's key and the beginning of the service key are written to the log in clear."""
     log = tmp_path / "copilot.log"
     env = {"COPILOT_STANDIN_LOG": str(log)}

@@ -42,7 +42,7 @@ def _culprit() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(_folder):
-            return f"{frame.f_code.co_filename[len(_folder):]}:{frame.f_lineno}"
+            return f"{frame.f_code.co_filename[len(_folder) :]}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
 
@@ -71,7 +71,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.pathname.startswith(_folder):
-            where = record.pathname[len(_folder):]
+            where = record.pathname[len(_folder) :]
             _record("log", level=record.levelname, text=record.getMessage(), where=where)
 
 

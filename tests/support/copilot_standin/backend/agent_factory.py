@@ -36,9 +36,7 @@ def create_agent(**kwargs: Any) -> Agent[Any]:
         default_headers={"X-Session-ID": session} if session else {},
     )
     CLIENTS.add(client)
-    model = OpenAIChatCompletionsModel(
-        config.get("model_select") or wanted or DEFAULT_MODEL, openai_client=client
-    )
+    model = OpenAIChatCompletionsModel(config.get("model_select") or wanted or DEFAULT_MODEL, openai_client=client)
     limit = config.get("max_tokens")
     if limit:
         kwargs["model_settings"] = ModelSettings(max_tokens=limit)

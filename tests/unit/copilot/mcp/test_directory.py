@@ -298,9 +298,7 @@ async def test_what_is_kept_is_bounded_and_named(world: World) -> None:
     assert MAX_SERVERS == len(world.directory.snapshot())
 
 
-async def test_a_bus_that_fails_does_not_stop_the_probing(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_bus_that_fails_does_not_stop_the_probing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """An error of the event bus or of the error log is logged and goes no further."""
 
     def broken(*_: Any, **__: Any) -> None:

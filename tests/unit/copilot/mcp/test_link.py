@@ -278,9 +278,7 @@ async def test_a_callback_that_fails_does_not_break_the_link() -> None:
     def broken(_: Link) -> None:
         raise RuntimeError("ours")
 
-    link = Link(
-        connect=work.connect, list_tools=work.list_tools, cleanup=work.cleanup, limit=5, outcome=broken
-    )
+    link = Link(connect=work.connect, list_tools=work.list_tools, cleanup=work.cleanup, limit=5, outcome=broken)
     link.start()
 
     assert await link.ready(5)

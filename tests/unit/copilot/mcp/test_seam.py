@@ -34,9 +34,7 @@ class World:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.recorded: list[dict[str, Any]] = []
         live = LiveSettings(Settings(**settings))
-        recovery = RecoveryManager(
-            lambda type_, data: self.recorded.append(dict(data)), settings=lambda: live.current
-        )
+        recovery = RecoveryManager(lambda type_, data: self.recorded.append(dict(data)), settings=lambda: live.current)
         recovery.redactor.add("s3cret")
         self.pulse: Any = SimpleNamespace(
             settings=live,
@@ -225,9 +223,7 @@ async def test_servers_connect_side_by_side(world: World) -> None:
         ("bad_list", "does not work here"),
     ],
 )
-async def test_a_broken_server_costs_its_tools_only(
-    make_world: Callable[..., World], fault: str, words: str
-) -> None:
+async def test_a_broken_server_costs_its_tools_only(make_world: Callable[..., World], fault: str, words: str) -> None:
     """The chat is entered, has no tools of the broken server, and the panel knows why."""
     world = make_world(mcp_retry=60.0)
     async with McpServer(fault="" if fault == "refused" else fault) as mcp:
@@ -259,9 +255,7 @@ class Closing:
 
 
 @pytest.mark.parametrize("fault", ["silent", "no_initialize"])
-async def test_a_silent_server_holds_one_chat_and_no_other(
-    make_world: Callable[..., World], fault: str
-) -> None:
+async def test_a_silent_server_holds_one_chat_and_no_other(make_world: Callable[..., World], fault: str) -> None:
     """The first chat waits for the limit; while the server is known to be down it is not even asked."""
     world = make_world(mcp_timeout=0.5, mcp_retry=60.0)
     async with McpServer(fault=fault) as mcp, no_leaks(), Closing(world):
@@ -499,9 +493,7 @@ async def test_cancel_while_leaving_still_closes_the_connection(world: World) ->
         await mcp.until_idle()
 
 
-async def test_leaving_in_another_task_is_no_cancel_scope_error(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_leaving_in_another_task_is_no_cancel_scope_error(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """Entered here and left there, as when a generator is finalised: no cancel scope is broken."""
     caplog.set_level(logging.INFO)
     async with McpServer() as mcp, no_leaks():
@@ -625,9 +617,7 @@ async def test_an_unknown_shape_is_a_missing_seam(value: Any) -> None:
         sys.modules.pop(MODULE, None)
 
 
-async def test_a_failure_of_ours_leaves_the_original_behaviour(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failure_of_ours_leaves_the_original_behaviour(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """If guarding breaks, the object works as Copilot's own class does."""
 
     def broken(*_: Any) -> Any:

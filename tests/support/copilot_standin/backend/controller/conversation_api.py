@@ -52,9 +52,7 @@ class _Lines:
 
 
 async def _begin(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(
-        headers={"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
-    )
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"})
     await response.prepare(request)
     return response
 
@@ -74,9 +72,7 @@ async def invoke_chat(request: web.Request) -> web.StreamResponse:
     session_id = body.get("session_id")
     checkpoint = body.get("workflow_checkpoint_id")
     set_language(request.headers.get("Accept-Language", "en"))
-    chosen = [
-        item["data"][0] for item in body.get("ext") if item["type"] == "model_select" and item.get("data")
-    ]
+    chosen = [item["data"][0] for item in body.get("ext") if item["type"] == "model_select" and item.get("data")]
     endpoints = get_llm_config_from_headers(request)
     config = apply_llm_env_defaults(
         {

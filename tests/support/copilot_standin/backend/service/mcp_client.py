@@ -120,9 +120,7 @@ async def comfyui_agent_invoke(messages: list[dict[str, Any]], images: Any = Non
 
             def only_the_call(data: HandoffInputData) -> HandoffInputData:
                 log.info(f"history dropped for: {get_rewrite_context().rewrite_intent}")
-                return HandoffInputData(
-                    input_history=(), pre_handoff_items=(), new_items=tuple(data.new_items)
-                )
+                return HandoffInputData(input_history=(), pre_handoff_items=(), new_items=tuple(data.new_items))
 
             agent = create_agent(
                 name="ComfyUI-Copilot",
