@@ -32,18 +32,11 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from functools import partial
 from typing import Any, Final
 
-from .backpressure import (
-    DEFAULT_CAPACITY,
-    DEFAULT_PUT_TIMEOUT,
-    DEFAULT_SLICE,
-    OnZone,
-    Sleep,
-    ThrottlePlan,
-)
+from .backpressure import OnZone, ThrottlePlan
 from .bus.boxes import BoxMaker
 from .bus.errors import Failures, OnError
 from .bus.event import DONE, Event
@@ -89,22 +82,22 @@ class EventBus:
     def __init__(
         self,
         *,
-        capacity: int = DEFAULT_CAPACITY,
-        put_timeout: float = DEFAULT_PUT_TIMEOUT,
+        capacity: int = 1000,
+        put_timeout: float = 5.0,
         throttle: ThrottlePlan | None = None,
         essential: Callable[[Event], bool] | None = None,
         conflate: Callable[[Event], Hashable | None] | None = None,
         on_error: OnError | None = None,
         on_zone: OnZone | None = None,
-        slice_seconds: float = DEFAULT_SLICE,
+        slice_seconds: float = 0.005,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Sleep | None = None,
+        sleep: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
         self._clock = clock
         self._roster = Roster()
         self._failures = Failures(clock)
         self._hooks = Hooks(self._failures)
-        self._slow = SlowLane(clock, put_timeout)
+        self._slow = SlowLane(put_timeout)
         self._pacer = Pacer(clock, slice_seconds)
         self._boxes = BoxMaker(
             self._hooks,

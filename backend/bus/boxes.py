@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from ..backpressure import BoundedQueue, Sleep, ThrottlePlan
+from ..backpressure import BoundedQueue, ThrottlePlan
 from .errors import Failures
 from .event import Event
 from .hooks import Hooks
@@ -33,7 +33,7 @@ class BoxMaker:
         sampled: Callable[[float], None],
         slice_seconds: float,
         clock: Callable[[], float],
-        sleep: Sleep | None,
+        sleep: Callable[[float], Awaitable[object]] | None,
     ) -> None:
         self.capacity = capacity
         self.throttle = throttle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..pressure.statistics import add_bounded
+from ..backpressure import add_bounded
 from .pace import Pacer
 from .routes import Route, build
 from .subscribers import Subscriptions

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from ..pressure.statistics import add_bounded
+from ..backpressure import add_bounded
 from .event import Event
 
 INBOX_CAPACITY: Final = 10_000

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from .line import Bell, Ticket, Wake
+from .buffer import RoomMaker
+from .line import Ticket, Timer, Waiter, WaitingLine, WakeReason
 
-if TYPE_CHECKING:
-    from .queue import BoundedQueue
+
+class Destination(Protocol):
+    """What an arrival needs of the queue that it is for; `BoundedQueue` has it."""
+
+    arrivals: Arrivals
+    clock: Callable[[], float]
+    producers: WaitingLine
+    room: RoomMaker[Any]
+    timer: Timer
+
+    def settle(self) -> object:
+        """Grant the room that there is to those who wait for it."""
+
+    def try_in(self, arrival: Arrival, *, patient: bool) -> bool | None:
+        """Let the entry in, if that is possible now; see `Arrival.inside` for what is returned."""
 
 
 class Arrivals:
@@ -51,19 +65,19 @@ class Arrival:
     """One entry on its way into one queue. A context manager: leaving it gives up what it has not used.
 
     `inside` says how it went: True if the queue has the entry (or a newer one with its key), False if it was
-    closed, None as long as the entry waits.
+    closed, None as long as the entry waits. `overtaken`: a newer entry with its key got in before it.
     """
 
-    __slots__ = ("_bell", "_overtaken", "_ticket", "entry", "inside", "key", "queue")
+    __slots__ = ("_ticket", "_waiter", "entry", "inside", "key", "overtaken", "queue")
 
-    def __init__(self, queue: BoundedQueue[Any], entry: Any) -> None:
+    def __init__(self, queue: Destination, entry: Any) -> None:
         self.queue = queue
         self.entry = entry
         self.inside: bool | None = None
         self.key = queue.room.key_of(entry)
-        self._bell: Bell | None = None
+        self._waiter: Waiter | None = None
         self._ticket: Ticket | None = None
-        self._overtaken = False
+        self.overtaken = False
         if self.key is not None:
             queue.arrivals.add(self)
 
@@ -75,39 +89,33 @@ class Arrival:
     ) -> None:
         self.leave()
 
-    def line_up(self, bell: Bell) -> None:
+    def line_up(self, waiter: Waiter) -> None:
         """Stand in the queue's line. If there is room already, a place is granted at once."""
-        self._bell = bell
-        self._ticket = self.queue.producers.enter(bell)
+        self._waiter = waiter
+        self._ticket = self.queue.producers.enter(waiter)
         self.queue.settle()
 
     def try_in(self, *, patient: bool) -> bool | None:
         """Let the entry in, if that is possible now; if not `patient`, by making room. Returns `inside`."""
-        queue, ticket = self.queue, self._ticket
         if self.inside is None:
-            if self._overtaken:
-                queue.room.conflated += 1
-                self.inside = True
-            elif queue.closed:
-                self.inside = False
-            elif queue.try_conflate(self.entry, self):
-                self.inside = True
-            elif ticket is not None and ticket.news is Wake.GRANTED:
-                ticket.use()
-                queue.append(self.entry, self)
-                self.inside = True
-            elif not patient and queue.make_room(self.entry, self):
-                self.inside = True
+            self.inside = self.queue.try_in(self, patient=patient)
             if self.inside is not None:
                 self.leave()
         return self.inside
 
+    def use_place(self) -> bool:
+        """For the queue: the entry takes the place that was granted to it. False if none was."""
+        if self._ticket is None or self._ticket.news is not WakeReason.GRANTED:
+            return False
+        self._ticket.use()
+        return True
+
     def overtake(self) -> None:
         """A newer entry with the same key got in. An essential entry waits on: it may not be lost."""
         if not self.queue.room.is_essential(self.entry):
-            self._overtaken = True
-            if self._bell is not None:
-                self._bell.ring()
+            self.overtaken = True
+            if self._waiter is not None:
+                self._waiter.wake()
 
     def leave(self) -> None:
         """Nobody waits with this entry any more. Leaving again is fine."""
@@ -125,16 +133,16 @@ async def wait_for_room(arrivals: Sequence[Arrival], timeout: float) -> None:
     lines: queues that have not got their entry yet don't get it.
     """
     waiting = list(arrivals)
-    clock, bell = waiting[0].queue.clock, Bell(waiting[0].queue.timer)
+    clock, waiter = waiting[0].queue.clock, Waiter(waiting[0].queue.timer)
     end, patient = clock() + timeout, True
     try:
         for arrival in waiting:
-            arrival.line_up(bell)
+            arrival.line_up(waiter)
         while waiting := [arrival for arrival in waiting if arrival.try_in(patient=patient) is None]:
             if patient:
-                patient = await bell.wait(max(0.0, end - clock()))
+                patient = await waiter.wait(max(0.0, end - clock()))
             else:
-                await bell.wait()
+                await waiter.wait()
     finally:
         for arrival in arrivals:
             arrival.leave()

@@ -9,15 +9,46 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from functools import partial
 from types import TracebackType
+from typing import Protocol
 
-from .timer import Timer
+Sleep = Callable[[float], Awaitable[object]]
 
 
-class Wake(Enum):
+class Cancellable(Protocol):
+    """What a timer hands out: `cancel()` keeps it from firing."""
+
+    def cancel(self) -> object: ...
+
+
+Timer = Callable[[float, Callable[[], object]], Cancellable]
+"""`timer(delay, callback)` calls `callback()` on the loop after `delay` seconds, unless cancelled."""
+
+
+def make_timer(sleep: Sleep | None = None) -> Timer:
+    """A timer on the running loop's clock, or, if given, on whatever `sleep(seconds)` waits for."""
+    if sleep is None:
+        return _loop_timer
+    pause = sleep
+
+    def timer(delay: float, callback: Callable[[], object]) -> Cancellable:
+        async def run() -> None:
+            await pause(delay)
+            callback()
+
+        return asyncio.get_running_loop().create_task(run())
+
+    return timer
+
+
+def _loop_timer(delay: float, callback: Callable[[], object]) -> Cancellable:
+    return asyncio.get_running_loop().call_later(delay, callback)
+
+
+class WakeReason(Enum):
     """Why a waiting task goes on: a place is reserved for it, its time is up, or the line was closed."""
 
     GRANTED = "granted"
@@ -25,7 +56,7 @@ class Wake(Enum):
     CLOSED = "closed"
 
 
-class Bell:
+class Waiter:
     """Wakes one task that waits for news, from one side or from several at once. For the loop's thread."""
 
     __slots__ = ("_future", "_timer")
@@ -34,8 +65,8 @@ class Bell:
         self._timer = timer
         self._future: asyncio.Future[bool] | None = None
 
-    def ring(self, news: bool = True) -> bool:
-        """Wake the task; False if it doesn't sleep, its time is up or it is being cancelled. A ring is not kept."""
+    def wake(self, news: bool = True) -> bool:
+        """Wake the task; False if it doesn't sleep, its time is up or it is being cancelled. Not kept for later."""
         future = self._future
         if future is None:
             return False
@@ -45,10 +76,10 @@ class Bell:
         return True
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Sleep until somebody rings, or `timeout` seconds have gone: then False. Look for news before."""
+        """Sleep until somebody calls `wake()`, or `timeout` seconds have gone: then False. Look for news before."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._future = future
-        alarm = None if timeout is None else self._timer(timeout, partial(self.ring, False))
+        alarm = None if timeout is None else self._timer(timeout, partial(self.wake, False))
         try:
             return await future
         finally:
@@ -78,13 +109,13 @@ class WaitingLine:
         """How many stand in line without a place."""
         return len(self.tickets)
 
-    def enter(self, bell: Bell | None = None) -> Ticket:
+    def enter(self, waiter: Waiter | None = None) -> Ticket:
         """Stand at the end of the line. Use the ticket as a context manager, or `leave()` in the end.
 
-        bell: what to ring when there is news, for a task that stands in several lines; without one, the
+        waiter: what to wake when there is news, for a task that stands in several lines; without one, the
         ticket has its own, and `Ticket.wait()` waits for it.
         """
-        ticket = Ticket(self, Bell(self._timer) if bell is None else bell)
+        ticket = Ticket(self, Waiter(self._timer) if waiter is None else waiter)
         self.tickets[ticket] = None
         return ticket
 
@@ -96,24 +127,24 @@ class WaitingLine:
         if not self.tickets:
             return False
         self.reserved += 1
-        self.tickets.popitem(last=False)[0].tell(Wake.GRANTED)
+        self.tickets.popitem(last=False)[0].tell(WakeReason.GRANTED)
         return True
 
     def close(self) -> None:
-        """Wake everybody with `Wake.CLOSED`."""
+        """Wake everybody with `WakeReason.CLOSED`."""
         while self.tickets:
-            self.tickets.popitem(last=False)[0].tell(Wake.CLOSED)
+            self.tickets.popitem(last=False)[0].tell(WakeReason.CLOSED)
 
 
 class Ticket:
     """A task's place in a line; made by `WaitingLine.enter()`. `news` is None as long as it waits."""
 
-    __slots__ = ("_bell", "_line", "news")
+    __slots__ = ("_line", "_waiter", "news")
 
-    def __init__(self, line: WaitingLine, bell: Bell) -> None:
+    def __init__(self, line: WaitingLine, waiter: Waiter) -> None:
         self._line = line
-        self._bell = bell
-        self.news: Wake | None = None
+        self._waiter = waiter
+        self.news: WakeReason | None = None
 
     def __enter__(self) -> Ticket:
         return self
@@ -123,16 +154,16 @@ class Ticket:
     ) -> None:
         self.leave()
 
-    async def wait(self, timeout: float | None = None) -> Wake:
+    async def wait(self, timeout: float | None = None) -> WakeReason:
         """Wait until a place is granted, the line is closed, or `timeout` seconds have gone (None: no limit).
 
-        After `Wake.TIME_UP` the ticket keeps its place in line, so `wait()` may be called again. A cancel
+        After `WakeReason.TIME_UP` the ticket keeps its place in line, so `wait()` may be called again. A cancel
         raises CancelledError; leaving the `with` block then gives the place back.
         """
         if self.news is None:
-            await self._bell.wait(timeout)
+            await self._waiter.wait(timeout)
         # A place may have been granted after the alarm rang and before this task ran.
-        return self.news or Wake.TIME_UP
+        return self.news or WakeReason.TIME_UP
 
     def use(self) -> None:
         """The granted place is taken now: it is no longer reserved."""
@@ -142,12 +173,12 @@ class Ticket:
     def leave(self) -> None:
         """Leave the line; a granted place that was not used goes back. Leaving again is fine."""
         self._line.tickets.pop(self, None)
-        if self.news is Wake.GRANTED:
+        if self.news is WakeReason.GRANTED:
             self.news = None
             self._line.reserved -= 1
             self._line._returned()
 
-    def tell(self, news: Wake) -> None:
+    def tell(self, news: WakeReason) -> None:
         """For the line only: there is news for the task."""
         self.news = news
-        self._bell.ring()
+        self._waiter.wake()

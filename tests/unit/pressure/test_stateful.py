@@ -13,13 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from backend.backpressure import (
     UNTHROTTLED,
     BoundedQueue,
-    Marked,
     QueueClosed,
     QueueEmpty,
     QueueFull,
-    RoomMaker,
     ThrottlePlan,
 )
+from backend.pressure.buffer import Marked, RoomMaker
 from tests.support.manual_time import ManualTime, turns
 
 Item = tuple[str, int]

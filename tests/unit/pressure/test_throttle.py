@@ -1,4 +1,4 @@
-"""The parts of back-pressure, each alone: zones, the line, making room, the throttle."""
+"""Layer 4 alone: zones, and the throttle that delays producers by them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.backpressure import (
-    UNTHROTTLED,
-    Buffer,
-    Marked,
-    RoomMaker,
-    Throttle,
-    ThrottlePlan,
-    WaitingLine,
-    Wake,
-    Zone,
-    ZoneMeter,
-    make_timer,
-    pause_in_all,
-)
+from backend.pressure.line import make_timer
+from backend.pressure.throttle import UNTHROTTLED, Throttle, ThrottlePlan, Zone, ZoneMeter, pause_in_all
 from tests.support.manual_time import ManualTime, turns
 
 # -- zones ------------------------------------------------------------------------------------------
@@ -44,7 +32,7 @@ from tests.support.manual_time import ManualTime, turns
 def test_a_rising_level_enters_each_zone_where_it_begins(level: int, zone: Zone) -> None:
     """Yellow begins at 30 %, red at 70 %, degraded above 90 %."""
     meter = ZoneMeter(1000, ThrottlePlan())
-    meter.update(level)
+    meter.note(level)
 
     assert zone is meter.zone
 
@@ -53,9 +41,9 @@ def test_a_zone_is_left_only_below_its_beginning() -> None:
     """A level that swings around a border by less than the hysteresis changes its zone once."""
     meter = ZoneMeter(1000, ThrottlePlan(hysteresis=0.05))
 
-    changes = [meter.update(level) for level in (300, 299, 301, 250, 300, 251)]
+    changes = [meter.note(level) for level in (300, 299, 301, 250, 300, 251)]
     assert [True] + [False] * 5 == changes
-    assert meter.update(249)
+    assert meter.note(249)
     assert Zone.GREEN is meter.zone
 
 
@@ -63,7 +51,7 @@ def test_an_empty_queue_of_any_size_is_green() -> None:
     """With room for one item, one is degraded and none is green."""
     meter = ZoneMeter(1, ThrottlePlan())
 
-    assert [Zone.DEGRADED, Zone.GREEN] == [meter.zone for level in (1, 0) if meter.update(level)]
+    assert [Zone.DEGRADED, Zone.GREEN] == [meter.zone for level in (1, 0) if meter.note(level)]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +61,7 @@ def test_an_empty_queue_of_any_size_is_green() -> None:
 def test_the_delay_grows_with_the_fill(level: int, seconds: float) -> None:
     """5 to 10 ms in yellow, 100 to 500 ms from red on, in straight lines."""
     meter = ZoneMeter(1000, ThrottlePlan())
-    meter.update(level)
+    meter.note(level)
 
     assert pytest.approx(seconds) == meter.delay(level)
 
@@ -81,8 +69,8 @@ def test_the_delay_grows_with_the_fill(level: int, seconds: float) -> None:
 def test_in_the_hysteresis_the_delay_stays_at_the_least_of_its_zone() -> None:
     """A queue that has fallen to 280 of 1,000 is still yellow, and asks for 5 ms, not less."""
     meter = ZoneMeter(1000, ThrottlePlan())
-    meter.update(400)
-    meter.update(280)
+    meter.note(400)
+    meter.note(280)
 
     assert 0.005 == meter.delay(280)
 
@@ -93,7 +81,7 @@ def test_between_floor_and_ceiling_nothing_changes(capacity: int, levels: list[i
     meter = ZoneMeter(capacity, ThrottlePlan())
     for level in levels:
         inside = meter.floor <= level <= meter.ceiling
-        assert meter.update(level) is not inside
+        assert meter.note(level) is not inside
         assert meter.floor <= level <= meter.ceiling
         assert level > 0 or meter.zone is Zone.GREEN
 
@@ -114,228 +102,7 @@ def test_a_plan_that_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
         ThrottlePlan(**bad)
 
 
-# -- layer 2: the line ------------------------------------------------------------------------------
-
-
-class Line:
-    """A line whose returned places are granted to the next, as a queue does it."""
-
-    def __init__(self, time: ManualTime) -> None:
-        self.line = WaitingLine(make_timer(time.sleep), self.returned)
-        self.came: list[str] = []
-
-    def returned(self) -> None:
-        self.line.grant()
-
-    async def stand(self, name: str, timeout: float | None = None) -> Wake:
-        with self.line.enter() as ticket:
-            why = await ticket.wait(timeout)
-            if why is Wake.GRANTED:
-                ticket.use()
-                self.came.append(name)
-            return why
-
-
-async def test_places_are_granted_in_order() -> None:
-    """First come, first served; a grant to an empty line says so."""
-    line = Line(ManualTime())
-    tasks = [asyncio.create_task(line.stand(name)) for name in "abc"]
-    await turns()
-
-    assert line.line.grant()
-    assert line.line.grant()
-    assert 2 == line.line.reserved
-    await turns()
-    assert ["a", "b"] == line.came
-    assert 0 == line.line.reserved
-    assert line.line.grant()
-    await asyncio.gather(*tasks)
-    assert not line.line.grant()
-
-
-async def test_a_cancel_after_the_grant_passes_the_place_on() -> None:
-    """The wake-up of a task that is cancelled before it ran is not lost."""
-    line = Line(ManualTime())
-    tasks = [asyncio.create_task(line.stand(name)) for name in "ab"]
-    await turns()
-
-    line.line.grant()
-    tasks[0].cancel()
-    await turns()
-    assert ["b"] == line.came
-    assert 0 == line.line.reserved
-    assert tasks[0].cancelled()
-
-
-async def test_a_cancel_before_the_grant_leaves_the_line() -> None:
-    """A grant in the same turn as the cancel goes to the next in line."""
-    line = Line(ManualTime())
-    tasks = [asyncio.create_task(line.stand(name)) for name in "ab"]
-    await turns()
-
-    tasks[0].cancel()
-    line.line.grant()
-    await turns()
-    assert ["b"] == line.came
-    assert 0 == len(line.line)
-
-
-async def test_who_ran_out_of_time_keeps_its_place() -> None:
-    """After `TIME_UP` a ticket may wait on, and is still the first."""
-    time = ManualTime()
-    line = Line(time)
-
-    async def patient() -> None:
-        with line.line.enter() as ticket:
-            assert Wake.TIME_UP is await ticket.wait(5)
-            assert Wake.GRANTED is await ticket.wait()
-            ticket.use()
-            line.came.append("patient")
-
-    tasks = [asyncio.create_task(patient()), asyncio.create_task(line.stand("later"))]
-    await time.advance(5)
-    line.line.grant()
-    await turns()
-    assert ["patient"] == line.came
-    line.line.grant()
-    await asyncio.gather(*tasks)
-
-
-async def test_a_grant_beats_an_alarm_of_the_same_moment() -> None:
-    """Alarm first, grant second, task third: it has its place, and nothing is left over."""
-    time = ManualTime()
-    line = Line(time)
-    task = asyncio.create_task(line.stand("a", timeout=5))
-    await turns()
-
-    time.jump(5)
-    await asyncio.sleep(0)
-    line.line.grant()
-    assert Wake.GRANTED is await task
-    assert 0 == line.line.reserved
-
-
-async def test_closing_wakes_everybody() -> None:
-    """And who waits again after that gets the same answer at once."""
-    line = Line(ManualTime())
-    tasks = [asyncio.create_task(line.stand(name)) for name in "ab"]
-    await turns()
-    line.line.close()
-
-    assert [Wake.CLOSED] * 2 == await asyncio.gather(*tasks)
-    assert [] == line.came
-
-
-# -- layer 3: making room ---------------------------------------------------------------------------
-
-
-def full(entries: list[Any], **kwargs: Any) -> tuple[Buffer[Any], RoomMaker[Any]]:
-    buffer: Buffer[Any] = Buffer(len(entries))
-    buffer.items.extend(entries)
-    return buffer, RoomMaker(buffer, **kwargs)
-
-
-def test_a_newer_item_takes_the_place_of_the_newest_with_its_key() -> None:
-    """In place, so that the order among the rest is kept; older ones with that key stay."""
-    buffer, room = full(["a1", "b1", "a2", "b2"], key=lambda item: item[0])
-
-    assert room.conflate("a3")
-    assert ["a1", "b1", "a3", "b2"] == list(buffer.items)
-    assert not room.conflate("c1")
-    assert 1 == room.conflated
-
-
-def test_a_key_that_was_taken_is_not_found() -> None:
-    """What has left the buffer cannot be replaced any more."""
-    buffer, room = full(["a1", "b1"], key=lambda item: item[0])
-    room.wake_up()
-    buffer.take()
-
-    assert not room.conflate("a2")
-    assert room.conflate("b2")
-    assert ["b2"] == list(buffer.items)
-
-
-def test_the_oldest_item_goes_unless_it_is_essential() -> None:
-    """Essential items stay, whether their mark or the predicate says so; drops are counted by type."""
-    entries = ["E", Marked("m", None, True), "x", "F", "y"]
-    buffer, room = full(entries, essential=str.isupper, label=str.lower)
-
-    assert room.drop_oldest()
-    assert room.drop_oldest()
-    assert not room.drop_oldest()
-    assert ["E", "m", "F"] == [entry.item if isinstance(entry, Marked) else entry for entry in buffer.items]
-    assert {"x": 1, "y": 1} == room.dropped_by_type
-
-
-def test_keys_are_found_after_a_drop_from_the_middle() -> None:
-    """Dropping from behind essential items must not shift what the index knows."""
-    buffer, room = full(["E", "a1", "b1", "c1"], key=lambda item: item[0], essential=lambda item: item == "E")
-
-    assert room.drop_oldest()
-    assert room.conflate("c2")
-    assert ["E", "b1", "c2"] == list(buffer.items)
-    assert not room.conflate("a2")
-
-
-def test_an_essential_item_is_never_replaced() -> None:
-    """Not by one with the same key; and an older one with its key may not jump ahead of it."""
-    buffer, room = full([Marked("old", "k", False), Marked("end", "k", True)])
-
-    assert not room.conflate(Marked("new", "k", False))
-    assert ["old", "end"] == [entry.item for entry in buffer.items]
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["append", "take", "conflate", "drop", "rest"]), st.sampled_from("abcABC")),
-        max_size=60,
-    )
-)
-def test_making_room_agrees_with_a_list(steps: list[tuple[str, str]]) -> None:
-    """Against the plain model: a list searched from one end or the other. Upper case is essential."""
-    buffer: Buffer[str] = Buffer(10)
-    room: RoomMaker[str] = RoomMaker(buffer, key=lambda item: item[0].lower(), essential=lambda item: item[0].isupper())
-    model: list[str] = []
-    for number, (step, letter) in enumerate(steps):
-        item = f"{letter}{number}"
-        if step == "append":
-            buffer.items.append(item)
-            model.append(item)
-            if room.active:
-                room.added(item)
-        elif step == "take" and model:
-            assert model.pop(0) == buffer.take()
-        elif step == "conflate":
-            same = [at for at, other in enumerate(model) if other[0].lower() == letter.lower()]
-            possible = bool(same) and model[same[-1]][0].islower()
-            assert possible is room.conflate(item)
-            if possible:
-                model[same[-1]] = item
-        elif step == "drop":
-            at = next((at for at, other in enumerate(model) if other[0].islower()), None)
-            assert (at is not None) is room.drop_oldest()
-            if at is not None:
-                del model[at]
-        elif step == "rest":
-            room.rest()
-        assert model == list(buffer.items)
-
-
-def test_the_index_of_keys_does_not_grow_for_ever() -> None:
-    """A stream of ever new keys, each taken at once, leaves a bounded index."""
-    buffer: Buffer[int] = Buffer(10)
-    room: RoomMaker[int] = RoomMaker(buffer, key=lambda item: item)
-    room.wake_up()
-    for item in range(1000):
-        buffer.items.append(item)
-        room.added(item)
-        buffer.take()
-
-    assert len(room._index) <= 40
-
-
-# -- layer 4: the throttle --------------------------------------------------------------------------
+# -- the throttle -----------------------------------------------------------------------------------
 
 
 def throttle_at(level: int, time: ManualTime, plan: ThrottlePlan | None = None) -> Throttle:
@@ -512,15 +279,3 @@ async def test_unthrottled_reports_zones_and_never_delays() -> None:
     await throttle.pause()
     assert Zone.DEGRADED is throttle.zone
     assert (False, 0) == (throttle.delaying, throttle.count)
-
-
-async def test_a_timer_of_the_loop_fires_and_can_be_cancelled() -> None:
-    """Without an injected sleep the loop's own clock is used."""
-    rang = asyncio.Event()
-    never = asyncio.Event()
-    timer = make_timer()
-    timer(0, never.set).cancel()
-    timer(0, rang.set)
-
-    await asyncio.wait_for(rang.wait(), 5)
-    assert not never.is_set()
