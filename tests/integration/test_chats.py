@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,47 +32,8 @@ from tests.support.llm_steps import (
     words,
 )
 from tests.support.mcp_server import McpServer, Tool, workflow_result
-from tests.support.net import fresh_metrics, until
-
-NODES = [PLUGIN, STANDIN]
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[FaultServer]:
-    """A model server that misbehaves as it is told."""
-    async with FaultServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def host(llm: FaultServer) -> AsyncIterator[Host]:
-    """The plugin and the stand-in, with both MCP servers dead."""
-    async with Host(NODES, llm=llm, env=ENVIRONMENT) as running:
-        assert not running.failed
-        yield running
-
-
-def pulse_of(host: Host) -> Any:
-    """The running plugin's parts."""
-    for module in list(sys.modules.values()):
-        plugin = getattr(module, "_plugin", None)
-        if plugin is not None and plugin.server is host.server:
-            return plugin.pulse
-    raise LookupError("the plugin is not loaded")
-
-
-async def metrics_of(host: Host) -> Any:
-    """What /api/metrics says now."""
-    return await fresh_metrics(lambda: host.page.json("/api/metrics"))
-
-
-async def warm(host: Host, llm: FaultServer, *sessions: str) -> None:
-    """Chat once in each session, so that nothing new is opened or told later."""
-    llm.plan(answer(1))
-    for session in sessions:
-        await host.chat(session=session)
-    llm.reset_counts()
-
+from tests.support.net import until
+from tests.support.plugged import NODES, metrics_of, plugin_of, pulse_of, warm
 
 # -- what a chat brings ------------------------------------------------------------------------------
 
@@ -302,15 +263,6 @@ async def test_detach_restores_the_very_same_objects(llm: FaultServer) -> None:
         chat = await host.chat(session="a")
 
     assert "apologize" in chat.text, "unpatched again: Copilot gives up because its tool servers are dead"
-
-
-def plugin_of(host: Host) -> Any:
-    """The running plugin."""
-    for module in list(sys.modules.values()):
-        plugin = getattr(module, "_plugin", None)
-        if plugin is not None and plugin.server is host.server:
-            return plugin
-    raise LookupError("the plugin is not loaded")
 
 
 @pytest.mark.parametrize("order", [[PLUGIN, STANDIN], [STANDIN, PLUGIN]], ids=["before", "after"])

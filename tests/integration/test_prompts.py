@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from tests.integration.fault_rows import ENVIRONMENT
-from tests.integration.test_chats import NODES, metrics_of, pulse_of
 from tests.support.host import Host
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import status
+from tests.support.plugged import NODES, metrics_of, pulse_of
 
 PROMPT = "Draw Ada Byron at her brass engine"
 

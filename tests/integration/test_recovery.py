@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from backend.copilot.notices import strip
 from tests.integration.fault_rows import ENVIRONMENT, FULL
-from tests.integration.test_chats import metrics_of, pulse_of, warm
-from tests.integration.test_seam_edges import module_of
 from tests.support import net
-from tests.support.host import PLUGIN, STANDIN, Host
+from tests.support.host import Host
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import (
     Eof,
@@ -32,16 +29,9 @@ from tests.support.llm_steps import (
     words,
 )
 from tests.support.net import Gate, until
+from tests.support.plugged import NODES, metrics_of, module_of, pulse_of, warm
 
-NODES = [PLUGIN, STANDIN]
 _UNKNOWN_TOOL = Plan(ToolCall("make_coffee", {}))
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[FaultServer]:
-    """A model server that misbehaves as it is told."""
-    async with FaultServer() as server:
-        yield server
 
 
 async def test_a_server_that_keeps_failing_is_left_alone_and_probed_again(llm: FaultServer) -> None:

@@ -22,18 +22,11 @@ from backend.event_bus import EventBus
 from backend.pulse import Pulse
 from backend.settings import LiveSettings, Settings
 from tests.integration.fault_rows import ENVIRONMENT
-from tests.integration.test_chats import NODES, plugin_of, pulse_of, warm
 from tests.support.host import PLUGIN, STANDIN, Host
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import Eof, Plan, ToolCall, answer, reset_at, status, words
 from tests.support.net import until
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[FaultServer]:
-    """A model server that misbehaves as it is told."""
-    async with FaultServer() as server:
-        yield server
+from tests.support.plugged import NODES, module_of, plugin_of, pulse_of, warm
 
 
 @pytest.fixture
@@ -41,14 +34,7 @@ async def host(llm: FaultServer) -> AsyncIterator[Host]:
     """The plugin and the stand-in, with both MCP servers dead and told about."""
     async with Host(NODES, llm=llm, env=ENVIRONMENT) as running:
         await warm(running, llm, "a")
-        llm.plan(answer())
         yield running
-
-
-def module_of(host: Host, name: str) -> Any:
-    """A module of the plugin as this host has loaded it."""
-    package = type(plugin_of(host)).__module__.removesuffix(".backend.plugin")
-    return sys.modules[f"{package}.{name}"]
 
 
 def pulse_with(**settings: Any) -> Pulse:

@@ -10,23 +10,16 @@ from typing import Any
 import pytest
 
 from tests.integration.fault_rows import ENVIRONMENT
-from tests.integration.test_chats import NODES, metrics_of, pulse_of
 from tests.support.host import Host
 from tests.support.leaks import no_leaks
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import Plan, Wait, Words, answer, reset_at, words
 from tests.support.net import Gate, until
+from tests.support.plugged import NODES, metrics_of, pulse_of
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.stream_client import StreamClient, until_text
 
 ENV = {**ENVIRONMENT, "COPILOT_PULSE_STALL_TIMEOUT": "20", "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "20"}
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[FaultServer]:
-    """A model server that misbehaves as it is told."""
-    async with FaultServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -12,21 +12,14 @@ import pytest
 
 from backend.streams import socket as stream_socket
 from backend.streams import store as stream_store
-from tests.integration.test_chats import NODES, pulse_of
 from tests.integration.test_streams import ENV
 from tests.support.host import Host
 from tests.support.leaks import no_leaks
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import Plan, Wait, Words, words
 from tests.support.net import Gate, until
+from tests.support.plugged import NODES, module_of, pulse_of
 from tests.support.stream_client import PROTOCOL, StreamClient, chat_body, new_id
-
-
-@pytest.fixture
-async def llm() -> AsyncIterator[FaultServer]:
-    """A model server that misbehaves as it is told."""
-    async with FaultServer() as server:
-        yield server
 
 
 @pytest.fixture
@@ -123,22 +116,15 @@ async def test_wrong_version(client: StreamClient, protocols: tuple[str, ...]) -
     assert "copilot-pulse.v1" in why
 
 
-async def test_too_large(client: StreamClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_large(host: Host, client: StreamClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame beyond the limit is not read to its end."""
-    monkeypatch.setattr(module_of("streams.socket"), "MAX_FRAME", 10_000)
+    monkeypatch.setattr(module_of(host, "backend.streams.socket"), "MAX_FRAME", 10_000)
     async with client.socket() as socket:
         await socket.ws.send_str(frame("invoke", body={"x": "y" * 11_000}))
         assert 1009 == (await socket.until_closed())[0]
     async with client.socket() as socket:
         await socket.ws.send_str(frame("invoke", body={"x": "y" * 100_000}))
         assert 1009 == (await socket.until_closed())[0]
-
-
-def module_of(name: str) -> Any:
-    """A module of backend/ as the host has loaded it."""
-    import sys
-
-    return next(module for full, module in sys.modules.items() if full.endswith(f".backend.{name}"))
 
 
 async def test_too_many_frames(client: StreamClient) -> None:
