@@ -7,6 +7,7 @@ share; they read `live.current.<name>` when they need a value, so that a change 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, NamedTuple
@@ -16,8 +17,42 @@ _TRUE: Final = frozenset({"1", "true", "on", "yes"})
 _FALSE: Final = frozenset({"0", "false", "off", "no"})
 
 
-def _setting(default: Any, doc: str, *, unit: str = "", low: float = 0, high: float = 0, panel: bool = True) -> Any:
-    return field(default=default, metadata={"doc": doc, "unit": unit, "low": low, "high": high, "panel": panel})
+class Secret:
+    """A text that shows itself to nobody but the one who calls `reveal()`: its str and repr are `…`."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself; not for logs, files, routes or errors."""
+        return self._text
+
+    def __str__(self) -> str:
+        return "…" if self._text else ""
+
+    __repr__ = __str__
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+_NOTHING: Final = Secret()
+
+
+def _setting(
+    default: Any, doc: str, *, unit: str = "", low: float = 0, high: float = 0, panel: bool = True, form: str = ""
+) -> Any:
+    """`low` and `high` bound a number, or the length of a text; `form` is what a text has to look like."""
+    shape = {"doc": doc, "unit": unit, "low": low, "high": high, "panel": panel}
+    return field(default=default, metadata={**shape, "form": form} if form else shape)
 
 
 @dataclass(frozen=True)
@@ -74,6 +109,48 @@ class Settings:
         32_000_000, "Memory for finished answers, all told.", unit="B", low=100_000, high=1_000_000_000
     )
     expose_text: bool = _setting(False, "Let events with the text of chats leave the process.", panel=False)
+    redis_url: Secret = _setting(  # noqa: RUF009
+        _NOTHING,
+        "Redis that several machines share, as redis://user:password@host:6379/0 or rediss://… for TLS. Empty: off.",
+        high=2_000,
+        panel=False,
+    )
+    redis_prefix: str = _setting(
+        "copilot-pulse", "First part of all keys in Redis.", high=64, panel=False, form=r"[A-Za-z0-9_.:-]+"
+    )
+    instance: str = _setting("", "Name of this machine in the fleet. Empty: its host name.", high=64, panel=False)
+    redis_events: str = _setting(
+        "*,!chat.delta,!http.request",
+        "Event types that the fleet gets; one with ! in front is left out.",
+        high=1_000,
+        panel=False,
+        form=r"!?(\*|[\w.]+(\.\*)?)(\s*,\s*!?(\*|[\w.]+(\.\*)?))*",
+    )
+    redis_outbox: int = _setting(10_000, "Events kept while Redis is away.", low=100, high=1_000_000, panel=False)
+    redis_pace: float = _setting(0.01, "Least time between two writes.", unit="s", low=0, high=1, panel=False)
+    redis_read_pace: float = _setting(
+        0.02, "Least time between two reads while events come from many.", unit="s", low=0, high=1, panel=False
+    )
+    redis_timeout: float = _setting(2.0, "How long Redis may take to answer.", unit="s", low=0.1, high=60, panel=False)
+    redis_keep_bytes: int = _setting(
+        4_000_000,
+        "Newest events that Redis keeps of each machine.",
+        unit="B",
+        low=10_000,
+        high=1_000_000_000,
+        panel=False,
+    )
+    redis_tail_bytes: int = _setting(
+        1_000_000, "Newest events kept here, to send again what Redis loses.", unit="B", low=0, high=100_000_000,
+        panel=False,
+    )  # fmt: skip
+    redis_answers: bool = _setting(
+        False, "Answers can be read on from every machine. The text of chats lies in Redis then.", panel=False
+    )
+    redis_claim_idle: float = _setting(
+        60.0, "Shared work that nobody finishes goes to another machine after this.", unit="s", low=1, high=3600,
+        panel=False,
+    )  # fmt: skip
 
 
 class Problem(NamedTuple):
@@ -99,13 +176,27 @@ def describe() -> Iterator[dict[str, Any]]:
         }
 
 
+def is_secret(name: str) -> bool:
+    """Whether the setting's value must be shown to nobody, a rejected one neither."""
+    return any(spec.name == name and isinstance(spec.default, Secret) for spec in fields(Settings))
+
+
 def env_name(name: str) -> str:
     """The environment variable of a setting; `enabled` is plain `COPILOT_PULSE`."""
     return "COPILOT_PULSE" if name == "enabled" else PREFIX + name.upper()
 
 
 def _kind(default: Any) -> str:
-    return {bool: "boolean", int: "integer", float: "number"}[type(default)]
+    return {bool: "boolean", int: "integer", float: "number", str: "text", Secret: "secret"}[type(default)]
+
+
+def _parse_text(raw: Any, limits: Mapping[str, Any]) -> str:
+    text = raw.strip() if isinstance(raw, str) else None
+    if text is None or len(text) > limits["high"] or not text.isprintable():
+        raise ValueError(f"allowed is printable text of at most {limits['high']} characters")
+    if limits.get("form") and not re.fullmatch(limits["form"], text):
+        raise ValueError(f"allowed is text like {limits['form']}")
+    return text
 
 
 def parse(name: str, raw: Any) -> Any:
@@ -126,6 +217,10 @@ def parse(name: str, raw: Any) -> Any:
         if word in _FALSE:
             return False
         raise ValueError("allowed are on and off")
+    if kind is str:
+        return _parse_text(raw, spec.metadata)
+    if kind is Secret:
+        return raw if isinstance(raw, Secret) else Secret(_parse_text(raw, spec.metadata))
     low, high = spec.metadata["low"], spec.metadata["high"]
     noun = "a whole number" if kind is int else "a number"
     allowed = f"allowed is {noun} from {low:g} to {high:g}" + (
@@ -154,7 +249,8 @@ def from_environment(environ: Mapping[str, str]) -> tuple[Settings, list[Problem
             try:
                 values[known[variable]] = parse(known[variable], raw)
             except ValueError as error:
-                problems.append(Problem(variable, raw, str(error)))
+                shown = "…" if is_secret(known[variable]) else raw
+                problems.append(Problem(variable, shown, str(error)))
         elif variable.startswith(PREFIX) and variable not in known:
             problems.append(Problem(variable, "…", "no setting has this name"))
     return Settings(**values), problems
@@ -169,16 +265,22 @@ class LiveSettings:
         self._listeners: list[Callable[[list[str]], None]] = []
 
     def update(self, values: Mapping[str, Any]) -> list[Problem]:
-        """Validate `values` and take over all of them, or none if one is bad. Returns what was bad."""
+        """Validate `values` and take over all of them, or none if one is bad. Returns what was bad.
+
+        What guards the user (`panel=False`) is bad whatever its value: only the environment decides it.
+        """
         parsed: dict[str, Any] = {}
         problems: list[Problem] = []
+        locked = {spec.name for spec in fields(Settings) if not spec.metadata["panel"]}
         for name, raw in values.items():
             try:
                 parsed[name] = parse(name, raw)
+                if name in locked:
+                    raise ValueError("it can only be set by its variable")
             except KeyError:
                 problems.append(Problem(name, str(raw), "no setting has this name"))
             except ValueError as error:
-                problems.append(Problem(name, str(raw), str(error)))
+                problems.append(Problem(name, "…" if is_secret(name) else str(raw), str(error)))
         if problems:
             return problems
         changed = [name for name, value in parsed.items() if getattr(self.current, name) != value]

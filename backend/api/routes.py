@@ -21,7 +21,7 @@ from aiohttp import web
 from ..metrics.health import Finding
 from ..monitoring import Monitor, SourceNames
 from ..origin import Refused, check_reader, read_json
-from ..settings import LiveSettings, describe
+from ..settings import LiveSettings, Secret, describe
 from .diagnostics import diagnostics, versions
 from .negotiation import JSON, OFFERS, OPENMETRICS, TEXT, Offer, choose
 from .panel import PanelFeed, Send
@@ -290,7 +290,11 @@ class _Api:
 
     def _settings_rows(self) -> list[dict[str, Any]]:
         current = self._services.settings.current
-        return [{**row, "value": getattr(current, row["name"])} for row in describe()]
+        rows = [{**row, "value": getattr(current, row["name"])} for row in describe()]
+        for row in rows:
+            if isinstance(row["value"], Secret):
+                row["value"], row["default"] = str(row["value"]), ""
+        return rows
 
     async def diagnostics(self, request: web.Request) -> web.StreamResponse:
         """The redacted report for a bug report."""
@@ -309,17 +313,10 @@ class _Api:
     async def change_settings(self, request: web.Request) -> web.StreamResponse:
         """`{name: value}`: all are taken over, or none and 400 with what is wrong with which."""
         values = await read_json(request)
-        locked = {row["name"] for row in describe() if not row["panel"]}
         problems = [
-            {"name": name, "value": str(values[name])[:100], "allowed": "it can only be set by its variable"}
-            for name in values
-            if name in locked
+            {"name": p.name[:100], "value": p.value[:100], "allowed": p.allowed}
+            for p in self._services.settings.update(values)
         ]
-        if not problems:
-            problems = [
-                {"name": p.name[:100], "value": p.value[:100], "allowed": p.allowed}
-                for p in self._services.settings.update(values)
-            ]
         if problems:
             return _json({"error": "some values are not usable", "problems": problems}, status=400)
         return _json({"settings": self._settings_rows()})

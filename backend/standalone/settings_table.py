@@ -47,6 +47,18 @@ CHINESE: Final[Mapping[str, str]] = {
     "stream_keep": "已完成的回答保留多久可读。",
     "stream_keep_bytes": "所有已完成的回答合计占用的内存。",
     "expose_text": "允许带有对话文字的事件离开本进程。",
+    "redis_url": "多台机器共用的 Redis，形如 redis://user:password@host:6379/0，TLS 用 rediss://…。留空：关闭。",
+    "redis_prefix": "Redis 中所有键的前缀。",
+    "instance": "本机在集群中的名字。留空：主机名。",
+    "redis_events": "发往集群的事件类型；前面带 ! 的除外。",
+    "redis_outbox": "Redis 不可用时保留的事件数。",
+    "redis_pace": "两次写入之间的最短时间。",
+    "redis_read_pace": "从多台机器读取事件时，两次读取之间的最短时间。",
+    "redis_timeout": "Redis 应答的时限。",
+    "redis_keep_bytes": "Redis 为每台机器保留的最新事件。",
+    "redis_tail_bytes": "本机保留的最新事件，Redis 丢失时重发。",
+    "redis_answers": "回答可以在任何一台机器上续读。对话文字会存入 Redis。",
+    "redis_claim_idle": "共享任务超过这个时间没有完成，就转给另一台机器。",
 }
 
 
@@ -84,6 +96,8 @@ def main() -> int:
 def _value(setting: Mapping[str, Any], value: Any) -> str:
     if setting["type"] == "boolean":
         return "on" if value else "off"
+    if setting["type"] in ("text", "secret"):
+        return f"`{value}`" if value else "–"
     unit = setting["unit"]
     if unit and not unit.startswith("/"):
         unit = f" {unit}"
@@ -93,6 +107,8 @@ def _value(setting: Mapping[str, Any], value: Any) -> str:
 def _allowed(setting: Mapping[str, Any]) -> str:
     if setting["type"] == "boolean":
         return "on, off"
+    if setting["type"] in ("text", "secret"):
+        return f"≤ {setting['high']:,}"
     return f"{setting['low']:,} – {setting['high']:,}"
 
 

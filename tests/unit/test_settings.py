@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backend.plugin import user_settings
-from backend.settings import LiveSettings, Settings, describe, env_name, from_environment, parse
+from backend.settings import LiveSettings, Secret, Settings, describe, env_name, from_environment, parse
 
 
 def test_the_environment_overrides_the_defaults() -> None:
@@ -103,3 +103,45 @@ def test_comfyuis_stored_settings_are_ours_by_their_prefix() -> None:
 
     assert {"queue_size": 50, "first_token_per_1000_chars": 2} == user_settings(stored)
     assert {} == user_settings(["not", "a", "dict"])
+
+
+def test_a_secret_is_shown_by_nothing_but_reveal() -> None:
+    """A URL with a password must not reach a log, a route or a bug report by an accident of formatting."""
+    settings, problems = from_environment({"COPILOT_PULSE_REDIS_URL": " redis://:hush@host:6379/0 "})
+
+    shown = f"{settings} {settings.redis_url!s} {settings.redis_url!r} {[settings.redis_url]} {problems}"
+    assert "hush" not in shown
+    assert "redis://:hush@host:6379/0" == settings.redis_url.reveal()
+    assert settings.redis_url
+    assert not Settings().redis_url
+    assert Secret("a") != Secret("b")
+
+
+def test_a_rejected_secret_is_not_told() -> None:
+    """The problem names the variable and what is allowed, and not the value."""
+    _, problems = from_environment({"COPILOT_PULSE_REDIS_URL": "redis://:hush\x00@host"})
+
+    assert "COPILOT_PULSE_REDIS_URL" in str(problems[0])
+    assert "hush" not in str(problems[0])
+
+
+@pytest.mark.parametrize("name", [row["name"] for row in describe() if not row["panel"]])
+def test_what_guards_the_user_is_the_environments_alone(name: str) -> None:
+    """Neither the panel nor ComfyUI's file of settings, which any page may write, can change it."""
+    live = LiveSettings()
+    default = getattr(live.current, name)
+    problems = live.update({name: "on" if isinstance(default, bool) else "redis://:hush@host"})
+
+    assert [name] == [problem.name for problem in problems]
+    assert "hush" not in str(problems) or name != "redis_url"
+    assert Settings() == live.current
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [("redis_prefix", "a b"), ("redis_prefix", "{x}"), ("redis_events", "chat.*;x"), ("instance", "x" * 65)],
+)
+def test_a_text_has_to_have_its_form(name: str, bad: str) -> None:
+    """What would make a strange key or pattern is refused with what is allowed."""
+    with pytest.raises(ValueError, match="allowed is"):
+        parse(name, bad)

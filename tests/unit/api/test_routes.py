@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from backend.api.routes import RoutesReport, _Kept, add_routes
 from backend.monitoring import Monitor
 from backend.origin import MAX_BODY, same_origin
-from backend.settings import LiveSettings, Settings
+from backend.settings import LiveSettings, Secret, Settings
 from tests.support.net import until
 
 SECRET = "sk-proj-Zx81qPwLm0aVt5yHn3Ke9RbUc7Dg"  # no key of anybody
@@ -348,6 +349,15 @@ async def test_a_setting_that_guards_the_user_cannot_be_posted(client: Client) -
 
     assert (status, answer["problems"][0]["name"]) == (400, "expose_text")
     assert client.parts.settings.current.expose_text is False
+
+
+async def test_a_secret_is_in_no_answer(client: Client) -> None:
+    """The settings page and the bug report say that there is a Redis URL, and not which."""
+    client.parts.settings.current = replace(client.parts.settings.current, redis_url=Secret("redis://:hush@host"))
+    for path in ("/copilot-pulse/settings", "/copilot-pulse/diagnostics"):
+        _, _, answer = await client.get(path)
+        assert "hush" not in answer
+        assert "…" in answer
 
 
 async def test_a_panel_gets_live_data_until_it_closes(client: Client) -> None:
