@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Literal
 
-from .copilot.seam import CopilotModules
+from .aio import ends, wait_set
 
 log = logging.getLogger("copilot_pulse.chats")
 
@@ -25,7 +25,6 @@ State = Literal["waiting", "streaming", "retrying", "tool", "done", "failed", "c
 ENDED: Final = frozenset({"done", "failed", "cancelled"})
 KEPT: Final = 50
 _STOP_LIMIT: Final = 5.0
-_CANCELLED: Final = "_copilot_pulse_cancelled"
 _numbers = itertools.count(1)
 
 current_chat: contextvars.ContextVar[Chat | None] = contextvars.ContextVar("copilot_pulse_chat", default=None)
@@ -42,6 +41,135 @@ class Span:
 
     def __len__(self) -> int:
         return self.end - self.start
+
+
+class AnswerText:
+    """The text of an answer as Copilot has it, and the spans in it that broken attempts left behind."""
+
+    def __init__(self) -> None:
+        self.raw = ""
+        self.cuts: list[Span] = []
+        self._length: int | None = None
+
+    def visible(self, raw: str | None = None) -> str:
+        """`raw` (default: all that Copilot has written) without what broken attempts left behind."""
+        text = self.raw if raw is None else raw
+        if not self.cuts:
+            return text
+        parts: list[str] = []
+        position = 0
+        for cut in self.cuts:
+            if cut.start >= len(text):
+                break
+            parts.append(text[position : cut.start])
+            position = cut.end
+        parts.append(text[position:])
+        return "".join(parts)
+
+    @property
+    def length(self) -> int:
+        """Characters of the answer that are shown; still known after `free()`."""
+        return self._length if self._length is not None else len(self.raw) - sum(map(len, self.cuts))
+
+    def cut(self, span: Span) -> None:
+        """Take `span` out of what is shown. Spans come in order and do not overlap."""
+        if len(span):
+            self.cuts.append(span)
+
+    def free(self) -> None:
+        """Let go of the text of an answer that is over. The cuts stay: its last item may not have been read yet."""
+        self._length = self.length
+        self.raw = ""
+
+
+class Figures:
+    """What is counted in one chat; bytes are those that go to the page."""
+
+    def __init__(self) -> None:
+        self.retries = 0
+        self.tokens = 0
+        # Tokens and seconds, each model call's first token to its last: waits and tools are no streaming.
+        self.stream_tokens = 0
+        self.stream_seconds = 0.0
+        # Seconds from the chat's start to the first token.
+        self.first_token: float | None = None
+        self.updates = 0
+        self.bytes_sent = 0
+
+
+Label = Literal["fresh", "retry", "gave_up"]
+# What the model's side says of an event that passes. The text that follows stands behind what is there; or it
+# takes the place of a broken attempt's; or no attempt succeeded, and the longest is to be kept.
+FRESH: Final = "fresh"
+RETRY: Final = "retry"
+GAVE_UP: Final = "gave_up"
+
+
+class Handshake:
+    """What the task that asks the model and the task that reads the run tell each other.
+
+    The events between them pass through a queue of the agent library. A label on an event tells the reader,
+    when the event comes by, what the text behind it stands for; the count of deltas tells the model's side when
+    all that it has yielded has been read.
+    """
+
+    __slots__ = ("_marks", "_read", "_read_up", "_written", "watched")
+
+    def __init__(self) -> None:
+        # Whether somebody reads the run: only then can text of a broken attempt be taken back.
+        self.watched = False
+        self._marks: deque[tuple[Any, Label]] = deque(maxlen=64)
+        self._written = 0
+        self._read = 0
+        self._read_up: asyncio.Event | None = None
+
+    def mark(self, event: Any, label: Label) -> None:
+        """The model's side: label an event that is about to be yielded."""
+        if self.watched:
+            self._marks.append((event, label))
+
+    def wrote(self) -> None:
+        """The model's side: a text delta is about to be yielded."""
+        if self.watched:
+            self._written += 1
+
+    async def read_up(self, limit: float) -> bool:
+        """The model's side: wait until every delta has been read, `limit` seconds at most; whether it has.
+
+        A cancel leaves nothing behind.
+        """
+        if not self.watched or self._read >= self._written:
+            return True
+        self._read_up = asyncio.Event()
+        return await wait_set(self._read_up, limit)
+
+    def label_of(self, event: Any) -> Label | None:
+        """The reader's side: the label of `event`, if it has one; labels of events before it are dropped."""
+        marks = self._marks
+        if not marks or not any(marked is event for marked, _ in marks):
+            return None
+        while True:
+            marked, label = marks.popleft()
+            if marked is event:
+                return label
+
+    def delta_read(self) -> None:
+        """The reader's side: a text delta has gone through, and its text has been taken."""
+        self._read += 1
+        if self._read_up is not None and self._read >= self._written:
+            self._read_up.set()
+
+    def begin(self) -> None:
+        """The reader's side: the run is read from now on."""
+        self.watched = True
+        self._written = self._read = 0
+
+    def end(self) -> None:
+        """The reader's side: nobody reads the run any more. Nobody is left waiting, no event is held."""
+        self.watched = False
+        self._marks.clear()
+        if self._read_up is not None:
+            self._read_up.set()
 
 
 class Chat:
@@ -70,40 +198,25 @@ class Chat:
         self.host = ""
         self.agent = ""
         self.handed_off = False
-        self.copilot: CopilotModules | None = None
+        # Whose chat it is, if several agents' seams run in this process; for those who set it.
+        self.owner: Any = None
         self.tool = ""
         self.attempt = 0
         self.turn = 0
         self.of = 0
         self.retry_at: float | None = None
-        self.retries = 0
-        self.tokens = 0
-        # Tokens and seconds, each model call's first token to its last: waits and tools are no streaming.
-        self.stream_tokens = 0
-        self.stream_seconds = 0.0
-        self.first_token: float | None = None
-        self.updates = 0
-        self.bytes_sent = 0
-        self.bytes_saved = 0
-        # The text as Copilot has it, and the spans in it that broken attempts left behind.
-        self.raw = ""
-        self.cuts: list[Span] = []
+        self.figures = Figures()
+        self.text = AnswerText()
+        self.handshake = Handshake()
         # What the user must be told beside the answer, in the order in which it came up.
         self.notices: list[str] = []
         # The kinds of failure among them: one failure may be noticed in two places.
         self.told: set[str] = set()
         self.failed = False
-        # Events that the model seam wants the run seam to recognise when they pass, oldest first.
-        self.marks: deque[tuple[Any, str]] = deque(maxlen=64)
-        # Whether the run seam reads the run: only then can text of a broken attempt be taken back.
-        self.watched = False
         # Whether the model has written anything that was accepted (Copilot writes headings of its own).
         self.answered = False
-        # Text deltas that the model seam has yielded, and that the run seam has seen consumed.
-        self.produced = 0
-        self.consumed = 0
-        self.drained: asyncio.Event | None = None
-        self.runs: list[Any] = []
+        # How to stop what runs below the pump, in the order in which it began. Each ends it, once, and waits for it.
+        self.stoppers: list[Callable[[], Awaitable[None]]] = []
         self.clients: list[Any] = []
         # Whether the page can come back for the answer: then it gets deltas (see tap.py).
         self.resumable = False
@@ -111,8 +224,6 @@ class Chat:
         self.gate: asyncio.Event | None = None
         self.pump_task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._length: int | None = None
-        self.on_stop: Callable[[], Awaitable[None]] | None = None
 
     @property
     def active(self) -> bool:
@@ -146,38 +257,10 @@ class Chat:
             self.gate.set()
             self.gate = None
 
-    def visible(self, raw: str | None = None) -> str:
-        """`raw` (default: all that Copilot has written) without what broken attempts left behind."""
-        text = self.raw if raw is None else raw
-        if not self.cuts:
-            return text
-        parts: list[str] = []
-        position = 0
-        for cut in self.cuts:
-            if cut.start >= len(text):
-                break
-            parts.append(text[position : cut.start])
-            position = cut.end
-        parts.append(text[position:])
-        return "".join(parts)
-
-    @property
-    def length(self) -> int:
-        """Characters of the answer that are shown."""
-        return self._length if self._length is not None else len(self.raw) - sum(map(len, self.cuts))
-
     def free(self) -> None:
-        """Let go of the text, the history and the clients of a chat that has ended; its figures stay."""
-        self._length = self.length
-        self.raw = ""
-        self.runs.clear()
-        self.marks.clear()
-        self.on_stop = None
-
-    def cut(self, span: Span) -> None:
-        """Take `span` out of what is shown. Spans come in order and do not overlap."""
-        if len(span):
-            self.cuts.append(span)
+        """Let go of the text and the run of a chat that has ended; its figures stay."""
+        self.text.free()
+        self.stoppers.clear()
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the panel; no text of the chat but its length."""
@@ -193,22 +276,22 @@ class Chat:
             "agent": self.agent,
             "started": round(self.started_wall, 3),
             "seconds": round(now - self.started, 3),
-            "tokens": self.tokens,
-            "stream_tokens": self.stream_tokens,
-            "stream_seconds": round(self.stream_seconds, 3),
-            "length": self.length,
+            "tokens": self.figures.tokens,
+            "stream_tokens": self.figures.stream_tokens,
+            "stream_seconds": round(self.figures.stream_seconds, 3),
+            "length": self.text.length,
             "attempt": self.attempt,
             "of": self.of,
             "retry_in": None if self.retry_at is None else max(0.0, round(self.retry_at - self.clock(), 1)),
             "tool": self.tool,
-            "first_token": self.first_token,
+            "first_token": self.figures.first_token,
             "notice": bool(self.notices),
         }
 
     async def stop(self) -> None:
-        """Stop the chat: cancel the run, wait for its task, then cancel the pump and wait for it.
+        """Stop the chat: its stoppers first, one after the other, then cancel the pump and wait for it.
 
-        The order matters: a second cancel while the run still closes its connection would leave the
+        The order matters: a second cancel while a run still closes its connection would leave the
         model's request running. May be called any number of times and by several tasks; if the caller
         is cancelled the stop goes on by itself. Returns when nothing of the chat runs any more.
         """
@@ -224,47 +307,19 @@ class Chat:
 
     async def _stop(self) -> None:
         self.end("cancelled")
-        for run in self.runs:
-            await cancel_run(run)
+        for stop in list(self.stoppers):
+            await stop()
         task = self.pump_task
         if task is not None and not task.done():
             # A run that was cancelled ends the pump by itself; a chat that is still
             # connecting to its tools has no run yet.
-            if not self.runs or not await _ends(task, 0.25):
+            if not self.stoppers or not await ends(task, 0.25):
                 task.cancel()
-            if not await _ends(task, _STOP_LIMIT):
+            if not await ends(task, _STOP_LIMIT):
                 log.warning("a chat did not end %.0f s after it was cancelled", _STOP_LIMIT)
-        if self.on_stop is not None:
-            await self.on_stop()
 
     def __repr__(self) -> str:
-        return f"<Chat {self.id.partition('-')[0]} {self.kind} {self.state}, {self.tokens} tokens>"
-
-
-def run_task(run: Any) -> asyncio.Task[Any] | None:
-    """The task in which a streamed run of openai-agents lives (its name changed between versions)."""
-    task = getattr(run, "run_loop_task", None) or getattr(run, "_run_impl_task", None)
-    return task if isinstance(task, asyncio.Task) else None
-
-
-async def cancel_run(run: Any) -> None:
-    """Cancel a streamed run exactly once and wait until its task has ended, 5 s at most."""
-    task = run_task(run)
-    if task is None or task.done():
-        return
-    if not getattr(run, _CANCELLED, False):
-        setattr(run, _CANCELLED, True)
-        # Somebody else's cancel is on its way, perhaps (Task.cancelling() came with Python 3.11).
-        if not getattr(task, "cancelling", int)():
-            run.cancel()
-    if not await _ends(task, _STOP_LIMIT):
-        log.warning("the agent's run did not end %.0f s after it was cancelled", _STOP_LIMIT)
-
-
-async def _ends(task: asyncio.Task[Any], limit: float) -> bool:
-    """Whether `task` ends within `limit` seconds. It is neither cancelled nor are its errors raised."""
-    done, _ = await asyncio.wait({task}, timeout=limit)
-    return bool(done)
+        return f"<Chat {self.id.partition('-')[0]} {self.kind} {self.state}, {self.figures.tokens} tokens>"
 
 
 class ChatRegistry:

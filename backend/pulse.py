@@ -11,10 +11,9 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .chats import Chat, ChatRegistry
-from .copilot.seam import SeamRegistry
 from .error_handling import RecoveryManager
 from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS
@@ -32,6 +31,31 @@ _MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ != "chat.delta")
 def _is_essential(event: Event) -> bool:
     spec = EVENTS.get(event.type)
     return spec is not None and spec.essential
+
+
+class SeamState(NamedTuple):
+    """Whether a seam is attached, for health and the panel."""
+
+    name: str
+    attached: bool
+    detail: str = ""
+
+
+class SeamRegistry:
+    """The state of every seam, in the order in which they are attached."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, SeamState] = {}
+        self.copilots: list[str] = []
+        self.detail = ""
+
+    def set(self, name: str, attached: bool, detail: str = "") -> None:
+        """Note the outcome of attaching seam `name`; `detail` says why it is missing."""
+        self.states[name] = SeamState(name, attached, detail)
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Plain data for metrics: one row a seam."""
+        return [{"name": s.name, "attached": s.attached, "detail": s.detail} for s in self.states.values()]
 
 
 class Pulse:

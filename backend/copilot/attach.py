@@ -80,7 +80,7 @@ class Attachment:
 
     async def _summarise_history(self, chat: Chat, messages: Any) -> None:
         if chat.kind == "chat" and isinstance(messages, list):
-            await self.memory.precompute(messages, chat.session, chat.copilot)
+            await self.memory.precompute(messages, chat.session, chat.owner)
 
     def _missing_tools(self, chat: Chat) -> str | None:
         return self.mcp.notice(chat) if chat.kind == "chat" else None

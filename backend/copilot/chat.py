@@ -87,7 +87,7 @@ class ChatSeam:
                     kind=kind,
                     language=request.language if request is not None else language_of(language() or ""),
                 )
-                chat.copilot = copilot
+                chat.owner = copilot
                 if kind == "chat" and args:
                     args = (strip_messages(args[0]), *args[1:])
                 if request is not None and request.tap is not None:

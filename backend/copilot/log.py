@@ -8,19 +8,23 @@ The filter runs in whatever thread logs, changes the record in place, and never 
 cleaned is withheld. Handlers with a stream also get a `format` whose text their encoding can hold, because on
 a console with, say, gbk one emoji in a message otherwise costs the whole chat.
 
-The libraries that a chat goes through (httpx and others, see logurls.py) log addresses; these loggers get a filter
-of their own, which changes only what is logged in a chat of ours.
+The libraries that a chat goes through log addresses: httpx each request's URL at INFO, which ComfyUI shows, and the
+agent library what went wrong with one. The path of an MCP server's URL may be a key, and a base URL may carry a
+user with a password. These loggers get a filter of their own that leaves no more of a URL than the host. Lines that
+another plugin causes are left alone: only what is logged in a chat, or while an MCP server is probed, is changed.
 """
 
 from __future__ import annotations
 
+import contextvars
 import logging
+import re
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from .logurls import LOGGERS, InOurs, hosts_only
+from ..chats import current_chat
 from .seam import CopilotModules, SeamMissing
 
 if TYPE_CHECKING:
@@ -33,6 +37,14 @@ Format = Callable[[logging.LogRecord], str]
 # conversations with their images.
 MAX_LENGTH: Final = 16_384
 _CLEAN: Final = "copilot_pulse_clean"
+LIBRARIES: Final = ("httpx", "httpx2", "mcp.client.sse", "mcp.client.streamable_http", "openai.agents")
+_URL: Final = re.compile(
+    r"\b(?P<scheme>https?|wss?)://(?:[^\s/?#\"']*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/?#\"'<>()\[\]@:]*)(?P<port>:\d+)?"
+    r"(?P<rest>[^\s\"'<>)\]]*)"
+)
+
+# Set where work of ours runs outside of any chat.
+hide_urls: contextvars.ContextVar[bool] = contextvars.ContextVar("copilot_pulse_hide_urls", default=False)
 
 
 class RedactingFilter(logging.Filter):
@@ -117,14 +129,14 @@ class LogSeam:
         with self._lock:
             self._names.add(logger.name)
             self.cover()
-            for name in LOGGERS:
+            for name in LIBRARIES:
                 logging.getLogger(name).addFilter(self._urls)  # twice changes nothing
 
     def detach(self) -> None:
         """Take the filter off again, and the wrapped methods with it."""
         with self._lock:
             self._names.clear()
-            for name in LOGGERS:
+            for name in LIBRARIES:
                 logging.getLogger(name).removeFilter(self._urls)
             for handler in self._handlers:
                 handler.removeFilter(self._filter)
@@ -206,3 +218,27 @@ def _encodable(handler: Any, original: Format) -> Format:
         return text
 
     return format_record
+
+
+class InOurs(logging.Filter):
+    """Asks `inner` about the records of a chat or of a probe, in whose context they are made; others pass."""
+
+    def __init__(self, inner: logging.Filter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Any thread; never raises if `inner` does not."""
+        if current_chat.get() is None and not hide_urls.get():
+            return True
+        return bool(self._inner.filter(record))
+
+
+def hosts_only(text: str) -> str:
+    """`text` with each URL cut down to scheme, host and port."""
+    return _URL.sub(_host_only, text)
+
+
+def _host_only(found: re.Match[str]) -> str:
+    more = "/…" if found["rest"] not in ("", "/") else ""
+    return f"{found['scheme']}://{found['host']}{found['port'] or ''}{more}"

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ..aio import ends
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 from .threads import CallTimeout, Lane
 
@@ -132,8 +133,7 @@ class MemorySeam:
                 left = None if limit is None else limit - (started - since)
                 if left is not None and left <= 0:
                     raise CallTimeout(self._lane.name, limit or 0.0)
-                await asyncio.wait({future}, timeout=left)
-                if not future.done():
+                if not await ends(future, left):
                     raise CallTimeout(self._lane.name, limit or 0.0)
             left = None if limit is None else max(0.0, limit - (self._clock() - started))
             await self._lane.place(left)

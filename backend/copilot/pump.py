@@ -4,6 +4,9 @@ Copilot yields `(text, ext)`: the text is cumulative, `ext` is None or a dict wi
 with text only are conflated in the queue (the newest holds all the older ones); items with `ext` are essential
 and keep their place. The item that ends the answer is held back until the generator has ended, because only
 then is it known what else the user must be told.
+
+Copilot's protocol sends the whole text with every update. At a fixed rate the bytes would grow with the square
+of the text's length; here the interval grows with the text, so that bytes grow with time.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ from ..chats import Chat
 from ..error_handling import EmptyAnswer, Severity
 from ..event_bus import Event
 from .notices import with_notices
-from .pace import cost, interval
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -109,24 +111,24 @@ class ChatPump:
         text, ext = item
         if not ext:
             if text:
-                chat.raw = text
+                chat.text.raw = text
                 self._unpatched_bytes += len(text) + ENVELOPE
                 # Only neighbours may be conflated: an item with data between two texts keeps them apart.
                 await self._put_text(text)
             return
         if not isinstance(ext, dict):
             ext = {"data": ext, "finished": False}
-        if text and not _continues(text, chat.raw):
+        if text and not _continues(text, chat.text.raw):
             self._replaced(text)
         elif text:
-            chat.raw = text
+            chat.text.raw = text
         if ext.get("finished", True) or "data" not in ext:
-            self._last = (chat.raw, ext)
+            self._last = (chat.text.raw, ext)
             return
         self._last = None
         self._group += 1
         self._hurry.set()
-        await self._queue.put((chat.raw, ext), essential=True)
+        await self._queue.put((chat.text.raw, ext), essential=True)
 
     async def _put_text(self, text: str) -> None:
         key = ("text", self._group)
@@ -161,7 +163,7 @@ class ChatPump:
                 continue
             if text:
                 chat.notices.append(text)
-        if not chat.visible().strip() and not chat.notices and not data:
+        if not chat.text.visible().strip() and not chat.notices and not data:
             # Nothing at all, and no seam noticed why: never leave a blank.
             chat.failed = True
             chat.notices.append(self._explain(EmptyAnswer()))
@@ -169,7 +171,7 @@ class ChatPump:
         self._hurry.set()
         # A page that is told `finished: false` at the end of the stream would wait for ever.
         with contextlib.suppress(QueueClosed):
-            await self._queue.put((chat.raw, {"data": data, "finished": True}), essential=True)
+            await self._queue.put((chat.text.raw, {"data": data, "finished": True}), essential=True)
 
     async def _broke(self, error: Exception) -> None:
         """Copilot's generator raised, or something of ours did: the user gets what there is, and why."""
@@ -185,13 +187,13 @@ class ChatPump:
         chat.end("failed")
         self._hurry.set()
         with contextlib.suppress(QueueClosed):
-            await self._queue.put((chat.raw, {"data": None, "finished": True}), essential=True)
+            await self._queue.put((chat.text.raw, {"data": None, "finished": True}), essential=True)
 
     def _explain(self, error: Exception) -> str:
         chat = self._chat
         cause = self._pulse.recovery.classify(error)
         return self._pulse.recovery.explain(
-            cause, host=chat.host, model=chat.model, language=chat.language, partial=bool(chat.visible())
+            cause, host=chat.host, model=chat.model, language=chat.language, partial=bool(chat.text.visible())
         )
 
     async def _close_clients(self) -> None:
@@ -214,17 +216,16 @@ class ChatPump:
             "model": chat.model,
             "host": chat.host,
             "seconds": (chat.ended or chat.clock()) - chat.started,
-            "first_token": chat.first_token,
-            "tokens": chat.tokens,
-            "stream_tokens": chat.stream_tokens,
-            "stream_seconds": chat.stream_seconds,
-            "length": chat.length,
-            "updates": chat.updates,
-            "bytes_sent": chat.bytes_sent,
-            "bytes_saved": max(0, self._unpatched_bytes - chat.bytes_sent),
-            "retries": chat.retries,
+            "first_token": chat.figures.first_token,
+            "tokens": chat.figures.tokens,
+            "stream_tokens": chat.figures.stream_tokens,
+            "stream_seconds": chat.figures.stream_seconds,
+            "length": chat.text.length,
+            "updates": chat.figures.updates,
+            "bytes_sent": chat.figures.bytes_sent,
+            "bytes_saved": max(0, self._unpatched_bytes - chat.figures.bytes_sent),
+            "retries": chat.figures.retries,
         }
-        chat.bytes_saved = data["bytes_saved"]
         if chat.notices:
             data["notice"] = "\n\n".join(chat.notices)
         self._publish("chat.finished", data)
@@ -259,18 +260,18 @@ class ChatPump:
             raw, ext = item
             if self._hurry.is_set() and chat.active:
                 self._hurry.clear()
-            text = chat.visible(raw)
+            text = chat.text.visible(raw)
             if ext is not None and ext.get("finished"):
                 text = with_notices(text, chat.notices)
             size = cost(text)
-            chat.updates += 1
+            chat.figures.updates += 1
             settings = self._pulse.settings.current
             if chat.resumable:
                 # Only what is new goes out; the whole text costs time, but no bytes.
-                chat.bytes_sent += abs(size - last_size) + FRAME
+                chat.figures.bytes_sent += abs(size - last_size) + FRAME
                 last_size, size = size, size // 8
             else:
-                chat.bytes_sent += size + ENVELOPE
+                chat.figures.bytes_sent += size + ENVELOPE
             next_update = loop.time() + interval(size, settings.updates_per_second, settings.update_bytes_per_second)
             yield (text, ext)
 
@@ -290,3 +291,16 @@ class ChatPump:
 
 def _continues(text: str, raw: str) -> bool:
     return text.startswith(raw) or raw.startswith(text)
+
+
+def cost(text: str) -> int:
+    """About how many bytes `text` takes as JSON: six for a character outside ASCII, one for the others."""
+    if text.isascii():
+        return len(text)
+    ascii_length = len(text.encode("ascii", "ignore"))
+    return ascii_length + 6 * (len(text) - ascii_length)
+
+
+def interval(size: int, updates_per_second: float, bytes_per_second: float) -> float:
+    """Seconds until the next update after one of `size` bytes."""
+    return max(1.0 / updates_per_second, size / bytes_per_second)

@@ -21,17 +21,21 @@ import json
 import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from ..chats import Chat, Span, cancel_run, current_chat
+from ..aio import ends
+from ..chats import FRESH, GAVE_UP, RETRY, Chat, Label, Span, current_chat
 from ..event_bus import Event
-from .model.call import FRESH, GAVE_UP, RETRY
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
 
 log = logging.getLogger("copilot_pulse.run")
+
+_CANCEL_LIMIT: Final = 5.0
+_CANCELLED: Final = "_copilot_pulse_cancelled"
 
 
 class RunReader:
@@ -45,9 +49,7 @@ class RunReader:
         self._start = 0
         self._dead: list[Span] = []
         self._tools: dict[str, tuple[str, float]] = {}
-        if chat.drained is None:
-            chat.drained = asyncio.Event()
-        chat.watched = True
+        chat.handshake.begin()
 
     async def events(self) -> AsyncIterator[Any]:
         """What `stream_events()` yields. Ends normally when the run fails; CancelledError passes on.
@@ -56,6 +58,7 @@ class RunReader:
         generator alone would wait until the model has finished.
         """
         chat = self._chat
+        handshake = chat.handshake
         source = self._stream_events()
         complete = False
         try:
@@ -73,14 +76,12 @@ class RunReader:
                 kind = event.type
                 if kind == "raw_response_event":
                     data = event.data
-                    if chat.marks:
-                        self._observe(self._pass_mark, data)
+                    if label := handshake.label_of(data):
+                        self._observe(self._passed, label)
                     if data.type == "response.output_text.delta" and data.delta:
                         self._publish("chat.delta", {"chat_id": chat.id, "text": data.delta})
                         yield event
-                        chat.consumed += 1
-                        if chat.consumed >= chat.produced and chat.drained is not None:
-                            chat.drained.set()
+                        handshake.delta_read()
                         continue
                     if data.type in _REASONING_DELTAS:
                         self._publish("chat.delta", {"chat_id": chat.id, "text": data.delta, "reasoning": True})
@@ -92,9 +93,7 @@ class RunReader:
                     self._observe(self._saw_agent, event.new_agent)
                 yield event
         finally:
-            chat.watched = False
-            if chat.drained is not None:
-                chat.drained.set()
+            handshake.end()
             if not complete:
                 await cancel_run(self._run)
             await source.aclose()
@@ -106,17 +105,8 @@ class RunReader:
         except Exception:
             log.exception("an event of a run was not understood")
 
-    def _pass_mark(self, data: Any) -> None:
-        chat = self._chat
-        if any(event is data for event, _ in chat.marks):
-            while chat.marks:
-                event, label = chat.marks.popleft()
-                if event is data:
-                    self._passed(label)
-                    return
-
-    def _passed(self, label: str) -> None:
-        position = len(self._chat.raw)
+    def _passed(self, label: Label) -> None:
+        position = len(self._chat.text.raw)
         if label == FRESH:
             self._start = position
             self._dead.clear()
@@ -125,18 +115,18 @@ class RunReader:
             span = Span(self._start, position)
             self._start = position
             self._dead.append(span)
-            self._chat.cut(span)
+            self._chat.text.cut(span)
         elif label == GAVE_UP:
             self._keep_the_longest(Span(self._start, position))
 
     def _keep_the_longest(self, last: Span) -> None:
         spans = [*self._dead, last]
         best = max(spans, key=len)
-        chat = self._chat
-        chat.cuts = [cut for cut in chat.cuts if cut not in self._dead]
+        text = self._chat.text
+        text.cuts = [cut for cut in text.cuts if cut not in self._dead]
         for span in spans:
             if span is not best:
-                chat.cut(span)
+                text.cut(span)
 
     def _failed(self, error: Exception) -> None:
         """The run itself failed, outside any model call: too many turns, a tool's error, a bad answer."""
@@ -157,7 +147,7 @@ class RunReader:
                 attempts=1,
                 language=chat.language,
                 where_set=chat.model_set_in,
-                partial=bool(chat.raw),
+                partial=bool(chat.text.raw),
             )
         )
 
@@ -228,9 +218,29 @@ def with_text_output(event: Any) -> Any:
 def read_run(pulse: Pulse, chat: Chat, run: Any) -> Any:
     """Let `run.stream_events()` pass through a `RunReader`; returns the run."""
     reader = RunReader(pulse, chat, run)
-    chat.runs.append(run)
+    chat.stoppers.append(partial(cancel_run, run))
     run.stream_events = reader.events
     return run
+
+
+def run_task(run: Any) -> asyncio.Task[Any] | None:
+    """The task in which a streamed run of openai-agents lives (its name changed between versions)."""
+    task = getattr(run, "run_loop_task", None) or getattr(run, "_run_impl_task", None)
+    return task if isinstance(task, asyncio.Task) else None
+
+
+async def cancel_run(run: Any) -> None:
+    """Cancel a streamed run exactly once and wait until its task has ended, 5 s at most."""
+    task = run_task(run)
+    if task is None or task.done():
+        return
+    if not getattr(run, _CANCELLED, False):
+        setattr(run, _CANCELLED, True)
+        # Somebody else's cancel is on its way, perhaps (Task.cancelling() came with Python 3.11).
+        if not getattr(task, "cancelling", int)():
+            run.cancel()
+    if not await ends(task, _CANCEL_LIMIT):
+        log.warning("the agent's run did not end %.0f s after it was cancelled", _CANCEL_LIMIT)
 
 
 class RunSeam:

@@ -94,28 +94,3 @@ class Seam(Protocol):
 
     async def aclose(self) -> None:
         """End what the seam still runs; called once, after `detach()`."""
-
-
-class SeamState(NamedTuple):
-    """Whether a seam is attached, for health and the panel."""
-
-    name: str
-    attached: bool
-    detail: str = ""
-
-
-class SeamRegistry:
-    """The state of every seam, in the order in which they are attached."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, SeamState] = {}
-        self.copilots: list[str] = []
-        self.detail = ""
-
-    def set(self, name: str, attached: bool, detail: str = "") -> None:
-        """Note the outcome of attaching seam `name`; `detail` says why it is missing."""
-        self.states[name] = SeamState(name, attached, detail)
-
-    def snapshot(self) -> list[dict[str, Any]]:
-        """Plain data for metrics: one row a seam."""
-        return [{"name": s.name, "attached": s.attached, "detail": s.detail} for s in self.states.values()]

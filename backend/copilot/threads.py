@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from ..aio import ends, wait_set
+
 T = TypeVar("T")
 _LIMIT: Final = 8
 
@@ -91,13 +93,7 @@ class Lane:
         end = None if limit is None else time.monotonic() + limit
         while self.busy >= self.limit:
             self._freed.clear()
-            left = None if end is None else end - time.monotonic()
-            waiter = asyncio.ensure_future(self._freed.wait())
-            try:
-                done, _ = await asyncio.wait({waiter}, timeout=left)
-            finally:
-                waiter.cancel()
-            if not done:
+            if not await wait_set(self._freed, None if end is None else end - time.monotonic()):
                 raise CallTimeout(self.name, limit or 0.0)
 
     async def run(self, function: Callable[..., T], /, *args: Any, limit: float | None = None) -> T:
@@ -111,8 +107,7 @@ class Lane:
     async def wait(self, future: asyncio.Future[T], limit: float | None = None) -> T:
         """Wait for a future of `start()`; neither the limit nor a cancel ends the call itself."""
         future.add_done_callback(_seen)
-        done, _ = await asyncio.wait({future}, timeout=limit)
-        if not done:
+        if not await ends(future, limit):
             raise CallTimeout(self.name, limit or 0.0)
         return future.result()
 

@@ -224,7 +224,7 @@ def _chat_facts() -> dict[str, Any]:
     """What the current request's lines say of its chat; nothing where the page cannot resume."""
     tap = getattr(current_request.get(), "tap", None)
     chat = tap.chat if tap is not None else None
-    return {} if chat is None else {"chat_id": chat.id, "retries": chat.retries}
+    return {} if chat is None else {"chat_id": chat.id, "retries": chat.figures.retries}
 
 
 def _read_chat(body: Any) -> tuple[list[dict[str, Any]], str]:

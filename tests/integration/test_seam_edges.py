@@ -125,7 +125,7 @@ async def test_ended_chats_let_go_of_what_was_said(host: Host, llm: FaultServer)
     ended = pulse.chats.get(row["chat_id"])
 
     assert (len(words(40)), 40) == (row["length"], row["tokens"])
-    assert ([], "", []) == (ended.runs, ended.raw, ended.clients)
+    assert ([], "", []) == (ended.stoppers, ended.text.raw, ended.clients)
 
 
 async def test_a_bug_in_our_bookkeeping_is_not_told_as_a_failure(

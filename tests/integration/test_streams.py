@@ -311,11 +311,11 @@ async def test_pause_holds_the_model_back(host: Host, llm: FaultServer) -> None:
 
         def steady() -> bool:
             nonlocal tokens
-            before, tokens = tokens, chat.tokens
+            before, tokens = tokens, chat.figures.tokens
             return bool(before == tokens)
 
         await until(steady, 5)
-        held_at = chat.tokens
+        held_at = chat.figures.tokens
         assert held_at < count
         assert chat.active
         await socket.send("cancel")

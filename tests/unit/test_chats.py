@@ -7,20 +7,20 @@ import time
 
 import pytest
 
-from backend.chats import Chat, ChatRegistry, Span
-from backend.copilot.pace import cost, interval
+from backend.chats import FRESH, RETRY, Chat, ChatRegistry, Handshake, Span
+from backend.copilot.pump import cost, interval
 
 
 def test_cut_spans_are_not_shown() -> None:
     """What broken attempts wrote is left out, wherever it stands and however much has come so far."""
     chat = Chat(session="s")
-    chat.raw = "keep-DEAD-keep-GONE-end"
-    chat.cut(Span(5, 10))
-    chat.cut(Span(15, 20))
+    chat.text.raw = "keep-DEAD-keep-GONE-end"
+    chat.text.cut(Span(5, 10))
+    chat.text.cut(Span(15, 20))
 
-    assert "keep-keep-end" == chat.visible()
-    assert "keep-" == chat.visible("keep-DEA")
-    assert "keep-keep-" == chat.visible("keep-DEAD-keep-GO")
+    assert "keep-keep-end" == chat.text.visible()
+    assert "keep-" == chat.text.visible("keep-DEA")
+    assert "keep-keep-" == chat.text.visible("keep-DEAD-keep-GO")
 
 
 def test_an_ended_chat_stays_as_it_ended() -> None:
@@ -61,6 +61,69 @@ async def test_stop_waits_for_the_pump_even_if_the_caller_is_cancelled() -> None
     assert cleaned.is_set()
     assert chat.pump_task.cancelled()
     assert "cancelled" == chat.state
+
+
+async def test_stoppers_end_before_the_pump_is_cancelled() -> None:
+    """What runs below is ended first, in its order; the pump is cancelled only if it does not end by that."""
+    chat = Chat(session="s")
+    run_ended = asyncio.Event()
+    order: list[str] = []
+
+    async def pump() -> None:
+        await run_ended.wait()
+        order.append("pump ended by itself")
+
+    async def stop_run() -> None:
+        order.append("run stopped")
+        run_ended.set()
+
+    chat.pump_task = asyncio.create_task(pump())
+    chat.stoppers.append(stop_run)
+    await chat.stop()
+
+    assert ["run stopped", "pump ended by itself"] == order
+    assert not chat.pump_task.cancelled()
+
+
+async def test_the_model_waits_until_its_text_has_been_read() -> None:
+    """Until every delta has gone through; a reader that leaves lets it go, and a cancel passes."""
+    handshake = Handshake()
+    handshake.wrote()
+    assert await handshake.read_up(0), "nobody reads: there is nothing to wait for"
+
+    handshake.begin()
+    handshake.wrote()
+    assert not await handshake.read_up(0)
+    waiting = asyncio.create_task(handshake.read_up(60))
+    await asyncio.sleep(0)
+    handshake.delta_read()
+    assert await waiting
+
+    handshake.wrote()
+    waiting = asyncio.create_task(handshake.read_up(60))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    waiting = asyncio.create_task(handshake.read_up(60))
+    await asyncio.sleep(0)
+    handshake.end()
+    assert await waiting
+
+
+def test_a_label_is_found_by_the_very_event() -> None:
+    """Labels of events that never came by are dropped, and one is told once."""
+    handshake = Handshake()
+    lost, seen = object(), object()
+    handshake.mark(lost, FRESH)
+    handshake.begin()
+    handshake.mark(lost, FRESH)
+    handshake.mark(seen, RETRY)
+
+    assert handshake.label_of(object()) is None
+    assert RETRY == handshake.label_of(seen)
+    assert handshake.label_of(seen) is None
+    assert handshake.label_of(lost) is None
 
 
 async def test_the_registry_keeps_the_last_fifty_and_stops_by_request() -> None:

@@ -22,7 +22,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from ..logurls import hide_urls
+from ...aio import cancel_all
+from ..log import hide_urls
 from .link import Link
 from .reason import judged, reason, refused_key
 
@@ -209,11 +210,7 @@ class McpDirectory:
 
     async def aclose(self) -> None:
         """End all probing and wait for it."""
-        tasks = {t for s in self._servers.values() for t in (s.keeper, s.probing) if t is not None}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await cancel_all([task for s in self._servers.values() for task in (s.keeper, s.probing)])
 
     # -- the state machine -----------------------------------------------------------------------
 

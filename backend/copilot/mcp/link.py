@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
+from ...aio import cancel_all, ends, wait_set
+
 log = logging.getLogger("copilot_pulse.mcp")
 
 CLEAN_SECONDS: Final = 5.0
@@ -108,11 +110,7 @@ class Link:
         """
         if self._ready.is_set() or self.task is None or wait <= 0:
             return self.up
-        waiter = asyncio.ensure_future(self._ready.wait())
-        try:
-            await asyncio.wait({waiter}, timeout=wait)
-        finally:
-            waiter.cancel()
+        await wait_set(self._ready, wait)
         return self.up
 
     async def run(self, call: Awaitable[Any], limit: float | None) -> Any:
@@ -131,9 +129,7 @@ class Link:
             if task.done():
                 return _outcome(task)
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
+            await cancel_all([task])
         if ended is not None and ended.done():
             raise McpLost
         raise McpTimeout(limit or 0.0)
@@ -152,8 +148,7 @@ class Link:
         self.stop()
         if self.task is None or self.task.done() or self.inside():
             return True
-        done, _ = await asyncio.wait({self.task}, timeout=wait)
-        return bool(done)
+        return await ends(self.task, wait)
 
     def _cancel(self) -> None:
         # Twice would interrupt the clean-up that the first cancel began, and leave its socket open.

@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ...aio import wait_set
-from ...chats import Chat, current_chat
+from ...chats import FRESH, GAVE_UP, RETRY, Chat, Label, current_chat
 from ...error_handling import Classification, EmptyAnswer, PulseError, UnknownTool
 from .answers import (
     answer_text,
@@ -40,9 +39,6 @@ log = logging.getLogger("copilot_pulse.model")
 UNKNOWN_TOOL_LIMIT: Final = 2
 ASKED_ONCE_MORE: Final = frozenset({"truncated", "empty_answer", "reasoning_only"})
 _DRAIN_LIMIT: Final = 5.0
-# What the model seam tells the run seam about an event that passes: the text that follows stands behind
-# what is there; it takes the place of a broken attempt's; no attempt succeeded, keep the longest.
-FRESH, RETRY, GAVE_UP = "fresh", "retry", "gave_up"
 
 OpenStream = Callable[[Any, inspect.BoundArguments, Any], AsyncGenerator[Any, None]]
 
@@ -125,7 +121,7 @@ class ModelCall:
                         elif kind == "response.created":
                             self._mark(event, RETRY if self._began_text else FRESH)
                             self._began_text = True
-                        elif watch.answered and self._chat is not None and self._chat.first_token is None:
+                        elif watch.answered and self._chat is not None and self._chat.figures.first_token is None:
                             self._report.first_token()
                         if lease.probe and watch.answered:
                             lease.success()  # others need not wait until a long answer has ended
@@ -227,16 +223,16 @@ class ModelCall:
         chat = self._chat
         if chat is None:
             return
-        if chat.first_token is None:
+        if chat.figures.first_token is None:
             self._report.first_token()
-        chat.produced += chat.watched
-        chat.tokens += 1
+        chat.handshake.wrote()
+        chat.figures.tokens += 1
         if chat.state != "streaming":
             chat.set_state("streaming")
 
-    def _mark(self, event: Any, label: str) -> None:
-        if self._chat is not None and self._chat.watched:
-            self._chat.marks.append((event, label))
+    def _mark(self, event: Any, label: Label) -> None:
+        if self._chat is not None:
+            self._chat.handshake.mark(event, label)
 
     # -- an answer that has come -----------------------------------------------------------------
 
@@ -277,7 +273,7 @@ class ModelCall:
             self._count_stretch(watch)
         elif chat is not None:
             # The model knows better than our count of deltas; it counts reasoning and tool calls, too.
-            chat.tokens += usage.output_tokens - len(self._partial)
+            chat.figures.tokens += usage.output_tokens - len(self._partial)
             self._count_stretch(watch, usage.output_tokens)
 
     def _count_stretch(self, watch: StreamWatch | None, tokens: int | None = None) -> None:
@@ -288,8 +284,8 @@ class ModelCall:
         # The first token stands at the beginning of the stretch and has come in no time of it.
         streamed = (len(self._partial) if tokens is None else tokens) - 1
         if seconds > 0 and streamed > 0:
-            self._chat.stream_tokens += streamed
-            self._chat.stream_seconds += seconds
+            self._chat.figures.stream_tokens += streamed
+            self._chat.figures.stream_seconds += seconds
 
     # -- after a failure -------------------------------------------------------------------------
 
@@ -298,7 +294,7 @@ class ModelCall:
         chat = self._chat
         self._once_more[cause.kind] += 1
         often = cause.kind in ASKED_ONCE_MORE and self._once_more[cause.kind] > 1
-        if often or (self._length() and (chat is None or not chat.watched)):
+        if often or (self._length() and (chat is None or not chat.handshake.watched)):
             # A model that has nothing to say, or a server that never says it is done: each try costs a call.
             # And text that nobody can take back must not be followed by the same text again.
             self._report.record(cause, "gave_up", self._attempt)
@@ -311,7 +307,7 @@ class ModelCall:
         delay = about.delay or 0.0
         self._retried = cause
         if chat is not None:
-            chat.tokens = max(0, chat.tokens - len(self._partial))
+            chat.figures.tokens = max(0, chat.figures.tokens - len(self._partial))
         self._report.retrying(cause, self._attempt, delay, self._length())
         self._keep_partial()
         self._waited += delay
@@ -353,11 +349,7 @@ class ModelCall:
         openai-agents throws away what is still queued when a run fails, so a fast model's last words
         would be lost. Waits 5 s at most; a cancel leaves nothing behind.
         """
-        chat = self._chat
-        if chat is None or not chat.watched or chat.drained is None or chat.consumed >= chat.produced:
-            return
-        chat.drained.clear()
-        if not await wait_set(chat.drained, _DRAIN_LIMIT):
+        if self._chat is not None and not await self._chat.handshake.read_up(_DRAIN_LIMIT):
             log.warning("the reader of a chat is more than %.0f s behind the model", _DRAIN_LIMIT)
 
     # -- not streaming ---------------------------------------------------------------------------

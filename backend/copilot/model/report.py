@@ -47,13 +47,13 @@ class CallReport:
     def first_token(self) -> None:
         """The first text or reasoning has come; only a chat's very first counts."""
         chat = self._chat
-        if chat is None or chat.first_token is not None:
+        if chat is None or chat.figures.first_token is not None:
             return
-        chat.first_token = chat.clock() - chat.started
+        chat.figures.first_token = chat.clock() - chat.started
         chat.set_state("streaming")
         self._publish(
             "chat.first_token",
-            {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": chat.first_token},
+            {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": chat.figures.first_token},
         )
 
     def retrying(self, cause: Classification, attempt: int, delay: float, cut: int) -> None:
@@ -62,7 +62,7 @@ class CallReport:
         if chat is None:
             return
         of = self._pulse.settings.current.max_retries
-        chat.retries += 1
+        chat.figures.retries += 1
         chat.attempt, chat.of = attempt, of
         chat.retry_at = chat.clock() + delay
         chat.set_state("retrying", cause.kind)

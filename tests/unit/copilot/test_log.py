@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from backend.chats import Chat, current_chat
-from backend.copilot.log import MAX_LENGTH, LogSeam, RedactingFilter
-from backend.copilot.logurls import hide_urls, hosts_only
+from backend.copilot.log import MAX_LENGTH, LogSeam, RedactingFilter, hide_urls, hosts_only
 from backend.copilot.seam import CopilotModules, SeamMissing
 from backend.recovery.redact import Redactor
 

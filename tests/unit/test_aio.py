@@ -1,0 +1,109 @@
+"""Waits lose no cancel, whatever happens in the same turn of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from backend.aio import cancel_all, ends, wait_set
+
+
+async def test_a_cancel_in_the_turn_of_the_event_is_not_lost() -> None:
+    """`asyncio.wait_for` returns normally here, before Python 3.12, and the task would run on."""
+    event = asyncio.Event()
+    waiter = asyncio.create_task(wait_set(event, 60))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    event.set()
+    await asyncio.sleep(0)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+
+    assert [asyncio.current_task()] == list(asyncio.all_tasks())
+
+
+async def test_an_event_is_waited_for_and_its_absence_told() -> None:
+    """True once it is set, also if it was before; False when the time is over."""
+    event = asyncio.Event()
+    asyncio.get_running_loop().call_soon(event.set)
+
+    assert await wait_set(event, 60)
+    assert await wait_set(event, 0)
+    assert not await wait_set(asyncio.Event(), 0)
+
+
+async def test_an_event_that_is_cleared_at_once_was_set() -> None:
+    """Of several that wait for one place, the one that clears the event does not turn the others into time-outs."""
+    event = asyncio.Event()
+    waiting = [asyncio.create_task(wait_set(event, 60)) for _ in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    event.set()
+    event.clear()
+
+    assert [True, True] == await asyncio.gather(*waiting)
+
+
+async def test_ends_neither_cancels_nor_raises() -> None:
+    """A task that still runs goes on; the error of one that failed is its owner's."""
+
+    async def fail() -> None:
+        raise ValueError
+
+    running = asyncio.create_task(asyncio.Event().wait())
+    failed = asyncio.create_task(fail())
+
+    assert not await ends(running, 0)
+    assert await ends(failed, 60)
+    assert not running.done()
+    assert isinstance(failed.exception(), ValueError)
+    assert await cancel_all([running])
+
+
+async def test_cancel_all_waits_for_the_clean_up() -> None:
+    """When it returns nothing of the tasks runs; done ones, None and the caller's own task are passed over."""
+    cleaned: list[int] = []
+
+    async def work(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(number)
+
+    tasks = [asyncio.create_task(work(number)) for number in range(3)]
+    await asyncio.sleep(0)
+
+    assert await cancel_all([*tasks, None, asyncio.current_task()])
+    assert [0, 1, 2] == sorted(cleaned)
+    assert await cancel_all(tasks)
+
+
+async def test_cancel_all_says_what_does_not_end_and_passes_a_cancel_on() -> None:
+    """A task that takes its time is told after the limit; a cancelled caller does not wait for it."""
+    may_end = asyncio.Event()
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    assert not await cancel_all([task], 0)
+
+    second = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    caller = asyncio.create_task(cancel_all([second]))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    may_end.set()
+
+    assert await ends(task, 60)
+    assert await ends(second, 60)
