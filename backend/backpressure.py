@@ -93,8 +93,8 @@ class BoundedQueue(Generic[T]):
 
     __slots__ = (
         "_conflate_always", "_consumers", "_joiners", "_overflow", "_refused",
-        "_slice", "_turn", "arrivals", "attention", "buffer", "capacity", "clock", "closed", "deadline", "held",
-        "items", "let_go", "limit", "name", "on_zone", "peak", "producers", "put_timeout", "room", "throttle",
+        "_slice", "_turn", "arrivals", "attention", "buffer", "capacity", "clock", "closed", "in_hand",
+        "items", "limit", "name", "on_zone", "peak", "producers", "put_timeout", "room", "settle_by", "throttle",
         "timer", "unwanted", "wake",
     )  # fmt: skip
 
@@ -137,11 +137,10 @@ class BoundedQueue(Generic[T]):
         self.closed = False
         self.unwanted = False  # closed by those for whom the items were
         # The rest is shared with the owner of a mailbox (bus/mailbox.py), who consumes without get():
-        self.held = 0  # 1 while an item is in its handler's hands: it still counts against the capacity
+        self.in_hand = 0  # 1 while an item is in its handler's hands: it still counts against the capacity
         self.wake: Callable[[], None] | None = None  # set by a sleeping owner, called by the next put
         self.attention = False  # taking an item has consequences beyond the item: settle() afterwards
-        self.deadline = float("-inf")  # when the owner has to settle() at the latest, by the clock
-        self.let_go = 0  # producers set free since the owner last let the loop turn
+        self.settle_by = float("-inf")  # when the owner has to settle() at the latest, by the clock
         self.limit = 0
         if self._conflate_always:
             self.room.wake_up()
@@ -264,7 +263,7 @@ class BoundedQueue(Generic[T]):
 
     async def join(self) -> None:
         """Wait until the queue is empty and no item is in its owner's hands. A cancel changes nothing."""
-        while self.items or self.held:
+        while self.items or self.in_hand:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._joiners.append(future)
             self._settle()
@@ -276,8 +275,8 @@ class BoundedQueue(Generic[T]):
 
     def statistics(self) -> QueueStatistics:
         """A snapshot of the figures; see `QueueStatistics`."""
-        size = len(self.items) + self.held
-        taken = self.buffer.taken - self.held
+        size = len(self.items) + self.in_hand
+        taken = self.buffer.taken - self.in_hand
         return QueueStatistics(
             name=self.name,
             size=size,
@@ -314,7 +313,7 @@ class BoundedQueue(Generic[T]):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else self.throttle.zone.value
-        return f"<BoundedQueue {self.name!r} {len(self.items) + self.held}/{self.capacity} {state}>"
+        return f"<BoundedQueue {self.name!r} {len(self.items) + self.in_hand}/{self.capacity} {state}>"
 
     # -- for those who bring and take items themselves: arrivals, `put_in_all()`, the event bus's mailboxes --
 
@@ -371,14 +370,16 @@ class BoundedQueue(Generic[T]):
         self._refused += 1
         self.room.count_lost(entry)
 
-    def settle(self) -> None:
-        """See to everything that depends on the level; for the owner who popped from `items`."""
+    def settle(self) -> bool:
+        """See to all that depends on the level, for the owner who popped from `items`. True: a producer goes on."""
+        waiting = self.throttle.waiting + len(self.producers)
         self._settle()
+        return self.throttle.waiting + len(self.producers) < waiting
 
     # -- inside ----------------------------------------------------------------------------------------
 
     def _has_room(self) -> bool:
-        return len(self.items) + self.held + self.producers.reserved < self.capacity
+        return len(self.items) + self.in_hand + self.producers.reserved < self.capacity
 
     def _available(self) -> bool:
         """Whether there is an item that is not promised to a waiting consumer."""
@@ -407,16 +408,13 @@ class BoundedQueue(Generic[T]):
 
     def _settle(self) -> None:
         """Bring everything that depends on the level up to date. Every slow path ends here."""
-        level = len(self.items) + self.held
+        level = len(self.items) + self.in_hand
         if level > self.peak:
             self.peak = level
         throttle, producers, room = self.throttle, self.producers, self.room
-        paused = throttle.waiting
         was = throttle.note(level)
-        if paused:
-            self.let_go += paused - throttle.waiting
-        while producers.tickets and self._has_room() and producers.grant():
-            self.let_go += 1
+        while producers.tickets and self._has_room():
+            producers.grant()
         if not level and self._joiners:
             for future in self._joiners:
                 if not future.done():
@@ -426,7 +424,7 @@ class BoundedQueue(Generic[T]):
         waiting = bool(producers.tickets) or producers.reserved > 0
         self.attention = waiting or room.active or throttle.zone is not Zone.GREEN or bool(self._joiners)
         if self.attention:
-            self.deadline = float("-inf")
+            self.settle_by = float("-inf")
         if (
             waiting or room.active or throttle.delaying or self.wake is not None or self._consumers.tickets
             or self.closed
@@ -434,8 +432,8 @@ class BoundedQueue(Generic[T]):
             self.limit = 0
         else:
             # A level that would be a new peak or enter another zone takes the slow path, and is seen there; in a
-            # large queue also now and then, to see that the loop gets its turn.
-            self.limit = min(throttle.ceiling, self.peak, self.capacity, level + FAST_LANE) - self.held
+            # large queue also now and then, to see that the loop gets its turn. One less, for the item in hand.
+            self.limit = min(throttle.ceiling, self.peak, self.capacity, level + FAST_LANE) - 1
         if was is not None and self.on_zone is not None:
             self._report_zone(was, level)
 

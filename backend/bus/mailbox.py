@@ -11,10 +11,9 @@ from typing import Any, Final, cast
 from ..backpressure import BoundedQueue
 from .event import Event
 
-# While somebody waits for room, or the zone is not green, the drain looks after them this often. Often
-# enough that a waiting publisher loses little; seldom enough that it costs a fast handler nothing.
+# While somebody waits for room, or the zone is not green, the drain looks after them between two events if this
+# much time has gone: soon enough that a waiting publisher loses little, seldom enough for a handler that is faster.
 ATTENTION_SECONDS: Final = 0.00015
-MAX_BETWEEN: Final = 32
 
 
 class _DrainTask(asyncio.Task[None]):
@@ -85,7 +84,7 @@ class Mailbox:
     @property
     def busy(self) -> bool:
         """Whether an event waits or is being handled."""
-        return bool(self.queue.items) or self.queue.held > 0
+        return bool(self.queue.items) or self.queue.in_hand > 0
 
     @property
     def over(self) -> bool:
@@ -122,7 +121,7 @@ class Mailbox:
 
     def _rest(self) -> None:
         """Nobody looks after the queue from now on: the next put has to call."""
-        self.queue.held = 0
+        self.queue.in_hand = 0
         self.queue.wake = self._wake
         self.queue.settle()
 
@@ -162,8 +161,8 @@ class Mailbox:
     def asked_to_end(self) -> None:
         """For the task: somebody cancels it; or a time limit in the handler does, and will take that back."""
         self._late = False
-        self.queue.buffer.stop()  # the drain looks at the end of each round whether it has been cancelled
         self.queue.wake, self.queue.limit = self._wake, 0
+        self.queue.settle_by = float("-inf")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The task has ended: by its end, by a cancel (perhaps before it ever ran), or with its loop."""
@@ -182,40 +181,24 @@ class Mailbox:
 
     async def _drain(self) -> None:
         queue, handler = self.queue, self._handler
-        task = cast(_DrainTask, asyncio.current_task())
-        buffer, items, popleft, clock = queue.buffer, queue.items, queue.items.popleft, queue.clock
-        between, seconds_each = 1, self._slice / MAX_BETWEEN / 4
+        oldest, clock = queue.buffer.oldest, queue.clock
         while True:
             self._begin_slice()
-            last = clock()
-            while items:
-                # Reading the clock costs as much as a small handler: once in 32 events will do, unless the
-                # handler is slow.
-                for _ in buffer.counted(min(between, len(items))):
-                    try:
-                        event = popleft()
-                    except IndexError:  # the handler closed its own mailbox
-                        buffer.not_taken()
-                        break
+            try:
+                for event in oldest:
                     try:
                         await handler(event)
                     except Exception as error:
                         self._failed(event, error)
                     except asyncio.CancelledError as error:
-                        if task.cancelling():
+                        if self._cancelling():
                             self._cancelled()
                             raise
                         self._failed(event, error)  # the handler ran into it by itself
-                if task.cancelling():
-                    # The handler has swallowed the cancel, or made another error of it. The loop may be at its
-                    # end and wait for this task; if it is not, a new one takes over.
-                    self._late = True
-                    raise asyncio.CancelledError
-                now = clock()
-                between = MAX_BETWEEN if now - last < between * seconds_each else 1
-                last = now
-                if now >= queue.deadline:
-                    await self._look_up()
+                    if clock() >= queue.settle_by:
+                        await self._settle()
+            except IndexError:
+                queue.buffer.missed()
             event = None  # an idle mailbox holds on to nobody's data
             if self.retired:
                 return
@@ -223,33 +206,37 @@ class Mailbox:
             self._rest()
             await self._sleeper
 
-    def _begin_slice(self) -> None:
-        """The loop has just turned, and there are events to handle."""
-        self.queue.let_go = 0
-        self._slice_end = self.queue.clock() + self._slice
-        self._next_in_hand(self._settle())
+    def _cancelling(self) -> bool:
+        return cast(_DrainTask, asyncio.current_task()).cancelling() > 0
 
-    def _settle(self) -> float:
-        """Between two events: settle the queue's level, sample the age of the next event. Returns the time."""
+    def _begin_slice(self) -> None:
+        """The loop has just turned: settle the queue's level, sample the age of the next event."""
         queue = self.queue
-        queue.held = 0
+        queue.in_hand = 0
         queue.settle()
         now = queue.clock()
+        self._slice_end = now + self._slice
         if queue.items:
             self._sampled(now - queue.items[0].time)
-        return now
+        self._next_in_hand(now)
 
     def _next_in_hand(self, now: float) -> None:
         """The next event is popped right after this: it stays part of the level."""
         queue = self.queue
-        queue.held = 1
-        queue.limit -= 1
-        queue.deadline = min(self._slice_end, now + ATTENTION_SECONDS) if queue.attention else self._slice_end
+        queue.in_hand = 1
+        queue.settle_by = min(self._slice_end, now + ATTENTION_SECONDS) if queue.attention else self._slice_end
 
-    async def _look_up(self) -> None:
-        """See to publishers that wait; let the loop turn if some can go on now, or the slice is over."""
-        now = self._settle()
-        if self.queue.let_go or now >= self._slice_end:
+    async def _settle(self) -> None:
+        """Between two events: see to publishers that wait; let the loop turn if one can go on, or the slice is over."""
+        queue = self.queue
+        queue.in_hand = 0
+        if self._cancelling():
+            # The handler has swallowed the cancel, or made another error of it. The loop may be at its end and wait
+            # for this task; if it is not, a new one takes over.
+            self._late = True
+            raise asyncio.CancelledError
+        now = queue.clock()
+        if queue.settle() or now >= self._slice_end:
             await asyncio.sleep(0)
             self._begin_slice()
         else:

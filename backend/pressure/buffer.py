@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from itertools import islice, repeat
@@ -28,53 +29,40 @@ class Marked:
 class Buffer(Generic[T]):
     """Layer 1: the items, and how many were taken and dropped. Enforcing the bound is its user's part.
 
-    `items` may be appended to directly (the event bus does, for speed). Who pops from its front directly has
-    to count: by going once round `counted(number)` for each.
+    `items` may be appended to directly (the event bus does, for speed). They leave by `take()`, by
+    `RoomMaker`, or by going through `oldest`, which pops and counts one at each step without a line of Python.
     """
 
-    __slots__ = ("_batch", "_progress", "_taken", "capacity", "dropped", "items")
+    __slots__ = ("_missed", "_steps", "capacity", "dropped", "items", "oldest")
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.items: deque[Any] = deque()
         self.dropped = 0
-        self._taken = 0
-        self._batch = 0
-        self._progress: repeat[None] = repeat(None, 0)
+        # A number in an attribute would count as well, but adding 1 to that costs as much as popping the item.
+        self._steps = repeat(self.items, sys.maxsize)
+        self._missed = 0
+        self.oldest: Iterator[Any] = map(deque.popleft, self._steps)
+        """Pops the oldest item at each step. IndexError, to be told by `missed()`, if there is none."""
 
     @property
     def taken(self) -> int:
         """How many items were taken so far."""
-        return self._taken + self._batch - length_hint(self._progress)
+        return sys.maxsize - length_hint(self._steps) - self._missed
 
     @property
     def removed(self) -> int:
         """How many items have left so far, which is the serial number of the item at the front."""
         return self.taken + self.dropped
 
+    def missed(self) -> None:
+        """A step through `oldest` found nothing."""
+        self._missed += 1
+
     def take(self) -> T:
-        """The oldest item. IndexError if there is none."""
-        entry = self.items.popleft()
-        self._taken += 1
+        """The oldest item; there must be one."""
+        entry = next(self.oldest)
         return entry.item if type(entry) is Marked else entry  # type: ignore[no-any-return]
-
-    def counted(self, number: int) -> Iterator[None]:
-        """Something to go round at most `number` times, that counts each round as an item taken.
-
-        A number in an attribute would do as well, but adding 1 to that costs as much as popping the item.
-        """
-        self._taken, self._batch, self._progress = self.taken, number, repeat(None, number)
-        return self._progress
-
-    def not_taken(self) -> None:
-        """In one round of `counted()` there was no item after all."""
-        self._taken -= 1
-
-    def stop(self) -> None:
-        """Let the present round of `counted()` be the last."""
-        self._batch -= length_hint(self._progress)
-        for _ in self._progress:
-            pass
 
 
 class RoomMaker(Generic[T]):

@@ -221,38 +221,38 @@ class Throttle:
 
 async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None) -> None:
     """`Throttle.pause()` in all of these at the same time, until none asks for more. They share their clock."""
-    held = list(throttles)
-    clock, waiter = held[0].clock, Waiter(held[0].timer)
+    asking = list(throttles)
+    clock, waiter = asking[0].clock, Waiter(asking[0].timer)
     entered = now = clock()
     began = entered if since is None else since
     alone = True
-    for throttle in tuple(held):
+    for throttle in tuple(asking):
         if throttle.left(began, now) <= 0:
-            held.remove(throttle)
+            asking.remove(throttle)
             continue
         throttle.reacted(began)
         throttle.count += 1
         alone = alone and not throttle.paused and not throttle.looking
     try:
-        if alone and held:
+        if alone and asking:
             # A fast consumer empties the queue in the next turn of the loop: often that is all it takes.
-            await _look_again(held)
-        for throttle in held:
+            await _look_again(asking)
+        for throttle in asking:
             throttle.paused[waiter] = None
-        while held:
+        while asking:
             now, shortest = clock(), math.inf
-            for throttle in tuple(held):
+            for throttle in tuple(asking):
                 left = throttle.left(began, now) if waiter in throttle.paused else 0.0
                 if left <= 0:
-                    held.remove(throttle)
+                    asking.remove(throttle)
                     throttle.seconds += now - entered
                     throttle.paused.pop(waiter, None)
                 elif left < shortest:
                     shortest = left
-            if held:
+            if asking:
                 await waiter.wait(shortest)
     finally:
-        for throttle in held:
+        for throttle in asking:
             throttle.seconds += clock() - entered
             throttle.paused.pop(waiter, None)
 

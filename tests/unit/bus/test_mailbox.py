@@ -300,6 +300,40 @@ async def test_a_publisher_that_waits_loses_little_and_costs_little() -> None:
     await bus.aclose()
 
 
+@pytest.mark.parametrize("every", [2, 34, 50])
+@pytest.mark.parametrize("how", ["waits", "blocks the loop"])
+async def test_a_publisher_does_not_starve_beside_free_places(how: str, every: int) -> None:
+    """An event handled in no time says nothing about the next: the publisher gets the place that a slow one leaves."""
+    time = ManualTime()
+    bus = calm(time, capacity=40)
+    longest = 0.0
+
+    async def handler(e: Event) -> None:
+        if e.data["n"] % every:
+            if how == "waits":
+                await time.sleep(0.2)
+            else:
+                time.jump(0.2)
+
+    async def publish() -> None:
+        nonlocal longest
+        for number in range(200):
+            start = time()
+            await bus.publish(event(number))
+            longest = max(longest, time() - start)
+
+    bus.subscribe("*", handler)
+    task = asyncio.create_task(publish())
+    if how == "waits":
+        await time.advance(60)
+    await task
+    await bus.join()
+
+    assert 0.2 <= longest <= 0.2 * 2 + 1e-6
+    assert (200, 0) == tuple(row(bus)[key] for key in ("taken", "dropped"))
+    await bus.aclose()
+
+
 async def test_nobody_overtakes_a_publisher_that_waits() -> None:
     """The handler goes on and there would be room: the fast lane stays shut while somebody stands in line."""
     bus = calm(capacity=10)
