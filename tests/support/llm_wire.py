@@ -165,14 +165,16 @@ class Response:
                 await self._paced(step.pace)
         elif isinstance(step, ToolCall):
             await self._tool_call(step)
-        elif isinstance(step, Pause):
-            await self._quiet(step.seconds, step.heartbeat)
-        elif isinstance(step, Stall):
-            await self._quiet(None, step.heartbeat)
-        elif isinstance(step, Wait):
-            await self.writer.drain()
-            await step.gate.wait()
-        elif isinstance(step, Raw):
+        elif isinstance(step, (Pause, Stall, Wait)):
+            await self._silence(step)
+        elif isinstance(step, (Reset, Cut)):
+            await self._break_off(step)
+        else:
+            self._write(step)
+        await self.writer.drain()
+
+    def _write(self, step: Step) -> None:
+        if isinstance(step, Raw):
             self._chunked(step.data)
         elif isinstance(step, Delta):
             self.tool_calls += "tool_calls" in step.delta
@@ -182,16 +184,24 @@ class Response:
             self._chunked(b"data: " + json.dumps({"error": body}).encode() + b"\n\n")
         elif isinstance(step, Finish):
             self._finish(step.reason)
-        elif isinstance(step, Eof):
-            if step.done:
-                self._chunked(b"data: [DONE]\n\n")
-        elif isinstance(step, (Reset, Cut)):
-            await flushed(self.writer.transport)
-            if isinstance(step, Reset):
-                set_linger_zero(self.writer.transport.get_extra_info("socket"))
-                self.writer.transport.abort()
-            raise Gone
-        await self.writer.drain()
+        elif isinstance(step, Eof) and step.done:
+            self._chunked(b"data: [DONE]\n\n")
+
+    async def _silence(self, step: Pause | Stall | Wait) -> None:
+        if isinstance(step, Pause):
+            await self._quiet(step.seconds, step.heartbeat)
+        elif isinstance(step, Stall):
+            await self._quiet(None, step.heartbeat)
+        else:
+            await self.writer.drain()
+            await step.gate.wait()
+
+    async def _break_off(self, step: Reset | Cut) -> None:
+        await flushed(self.writer.transport)
+        if isinstance(step, Reset):
+            set_linger_zero(self.writer.transport.get_extra_info("socket"))
+            self.writer.transport.abort()
+        raise Gone
 
     async def _words(self, step: Words) -> None:
         for i in range(step.start, step.start + step.count):

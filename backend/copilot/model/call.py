@@ -12,10 +12,11 @@ import inspect
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
 
-from ...chats import FRESH, GAVE_UP, RETRY, Chat, Label, current_chat
-from ...error_handling import Classification, EmptyAnswer, PulseError, UnknownTool
+from ...chats import FRESH, GAVE_UP, RETRY, Chat, current_chat
+from ...error_handling import Classification, EmptyAnswer, PulseError, RecoveryManager, UnknownTool
+from ...event_bus import EventBus
 from .answers import (
     answer_text,
     completed_event,
@@ -24,23 +25,29 @@ from .answers import (
     prompt_length,
     with_unknown_calls_answered,
 )
+from .attempt import Attempt
 from .client import WatchedClient, without_retries
 from .endpoint import Endpoint
 from .judge import HostMemory, shortfall, truncation
-from .report import CallReport
+from .report import CallReport, CallSettings
 from .tool_deltas import ToolDeltas, call_ids
 from .watch import StreamWatch
-
-if TYPE_CHECKING:
-    from ...pulse import Pulse
 
 log = logging.getLogger("copilot_pulse.model")
 
 UNKNOWN_TOOL_LIMIT: Final = 2
 ASKED_ONCE_MORE: Final = frozenset({"truncated", "empty_answer", "reasoning_only"})
 _DRAIN_LIMIT: Final = 5.0
-
 OpenStream = Callable[[Any, inspect.BoundArguments, Any], AsyncGenerator[Any, None]]
+
+
+class CallParts(NamedTuple):
+    """What every model call uses of the running plugin."""
+
+    recovery: RecoveryManager
+    settings: Callable[[], CallSettings]
+    bus: EventBus
+    hosts: HostMemory
 
 
 class ModelCall:
@@ -48,31 +55,34 @@ class ModelCall:
 
     def __init__(
         self,
-        pulse: Pulse,
+        parts: CallParts,
         model: Any,
         arguments: inspect.BoundArguments,
         open_stream: OpenStream,
-        hosts: HostMemory,
     ) -> None:
-        self._pulse = pulse
-        self._hosts = hosts
+        self._recovery = parts.recovery
+        self._settings = parts.settings
+        self._hosts = parts.hosts
         self._model = model
         self._arguments = arguments
         self._open_stream = open_stream
         self._client = model._client
         self._chat: Chat | None = current_chat.get()
         self._endpoint = Endpoint.of(self._client.base_url)
-        self._report = CallReport(pulse, self._chat, self._endpoint, str(model.model))
+        self._report = CallReport(
+            parts.recovery, parts.settings, parts.bus, self._chat, self._endpoint, str(model.model)
+        )
         # A router serves many models, and one that is down says nothing about the others.
-        self._breaker = pulse.recovery.breakers.get(f"llm:{self._report.host} {self._report.model}".rstrip())
-        self._attempt = 0
+        self._breaker = parts.recovery.breakers.get(f"llm:{self._report.host} {self._report.model}".rstrip())
+        self._attempt: Attempt | None = None
+        self._number = 0
         self._requests = 0
         self._waited = 0.0
         self._once_more: Counter[str] = Counter()
         self._unknown_tools = 0
         self._retried: Classification | None = None
-        self._began_text = False
-        self._partial: list[str] = []
+        # Whether an attempt has shown anything that the next one takes the place of.
+        self._shown = False
         self._kept = ""
         # Every attempt and every wait is to be ours, counted and visible.
         self._calling = without_retries(self._client)
@@ -85,87 +95,68 @@ class ModelCall:
         Raises only CancelledError. A cancel closes the connection to the model before it passes on.
         """
         self._report.entered()
-        while True:
-            self._attempt += 1
-            self._partial = []
-            held: list[Any] = []
-            lease = watch = final = None
-            failure: BaseException
+        closing: list[Any] | None = None
+        while closing is None:
+            self._number += 1
+            self._attempt = attempt = None
+            failure: BaseException | None = None
             try:
-                lease = self._breaker.acquire()
-                self._requests += 1
-                watch = self._watch()
-                source = None
-                try:
-                    client = WatchedClient(self._calling, watch, ToolDeltas(self._used_ids()))
-                    source = self._open_stream(self._model, self._arguments, client)
-                    while True:
-                        if self._chat is not None and self._chat.gate is not None:
-                            await self._chat.gate.wait()
-                            watch.excuse()
-                        try:
-                            event = await watch.next(source)
-                        except StopAsyncIteration:
-                            break
-                        kind = event.type
-                        if kind == "response.output_text.delta":
-                            if event.delta:  # older versions pass the empty first one on
-                                self._saw_text(event.delta)
-                        elif kind == "response.completed":
-                            final = event  # held back until the answer has been judged
-                            continue
-                        elif kind == "response.output_item.done" and event.item.type == "function_call":
-                            # Older runners take this for the call itself, and it may never be made.
-                            held.append(event)
-                            continue
-                        elif kind == "response.created":
-                            self._mark(event, RETRY if self._began_text else FRESH)
-                            self._began_text = True
-                        elif watch.answered and self._chat is not None and self._chat.figures.first_token is None:
-                            self._report.first_token()
-                        if lease.probe and watch.answered:
-                            lease.success()  # others need not wait until a long answer has ended
+                self._attempt = attempt = self._new_attempt()
+                async with attempt:
+                    while (event := await attempt.next()) is not None:
                         yield event
-                finally:
-                    watch.stop()
-                    try:
-                        if source is not None:
-                            await source.aclose()
-                    finally:
-                        await watch.aclose()
-                closing = self._accept(watch, final, held)
-                lease.success()
-                if closing is None:
-                    continue
+                closing = self._accept(attempt)
+                attempt.lease.success()
             except (asyncio.CancelledError, GeneratorExit):
-                if lease is not None:
-                    lease.cancelled()
-                self._count_stretch(watch)
+                if attempt is not None:
+                    attempt.lease.cancelled()
+                    self._count_stretch(attempt)
                 raise
             except Exception as error:
-                failure = (watch.verdict(error) if watch is not None else None) or error
-                closing = None
-            if closing is None:
-                # Outside the handler above: what goes wrong in here must not carry the failure, whose
-                # text may hold a key, into a log.
-                cause = self._pulse.recovery.classify(failure)
-                if lease is not None:
-                    lease.settle(cause)
-                if await self._wait_for_retry(failure, cause):
-                    continue
-                self._count_stretch(watch)
-                closing = self._give_up(cause)
-            await self._drain()
-            for event in closing:
-                yield event
-            return
+                failure = (attempt.watch.verdict(error) if attempt is not None else None) or error
+            # Outside the handler above: what goes wrong in here must not carry the failure, whose
+            # text may hold a key, into a log.
+            if failure is not None:
+                closing = await self._recover(failure)
+        await self._drain()
+        for event in closing:
+            yield event
 
-    def _accept(self, watch: StreamWatch, final: Any, held: list[Any]) -> list[Any] | None:
+    def _new_attempt(self) -> Attempt:
+        """The next attempt; nothing is asked yet. Raises CircuitOpen if the server is left alone."""
+        lease = self._breaker.acquire()
+        self._requests += 1
+        watch = self._watch()
+        client = WatchedClient(self._calling, watch, ToolDeltas(call_ids(self._arguments.arguments.get("input"))))
+        return Attempt(
+            lambda: self._open_stream(self._model, self._arguments, client),
+            watch,
+            lease,
+            chat=self._chat,
+            report=self._report,
+            label=RETRY if self._shown else FRESH,
+        )
+
+    async def _recover(self, failure: BaseException) -> list[Any] | None:
+        """Wait for the next attempt and return None, or return the events that close the call in vain."""
+        cause = self._recovery.classify(failure)
+        attempt = self._attempt
+        if attempt is not None:
+            self._shown = self._shown or attempt.began
+            attempt.lease.settle(cause)
+        if await self._wait_for_retry(failure, cause):
+            return None
+        if attempt is not None:
+            self._count_stretch(attempt)
+        return self._give_up(cause)
+
+    def _accept(self, attempt: Attempt) -> list[Any] | None:
         """The events that close the call, if the answer may pass; None to ask again, for another answer.
 
-        `held` are the events of finished tool calls; those of calls that are kept go out before the end.
-        Raises what is wrong with the answer.
+        Those of finished tool calls that are kept go out before the end. Raises what is wrong with the answer.
         """
+        watch, final = attempt.watch, attempt.final
+        self._shown = self._shown or attempt.began
         if wrong := watch.verdict(None):
             raise wrong
         response = final.response if final is not None else None
@@ -173,7 +164,7 @@ class ModelCall:
             watch,
             response,
             self._hosts,
-            length=self._length(),
+            length=attempt.length,
             longest=len(self._kept),
             asked_again=self._once_more["truncated"] > 0,
         )
@@ -181,29 +172,29 @@ class ModelCall:
             return None
         answered = self._chat is not None and self._chat.answered
         asked_again = self._once_more["empty_answer"] + self._once_more["reasoning_only"] > 0
-        remark = remark or shortfall(watch, response, length=self._length(), answered=answered, asked_again=asked_again)
+        remark = remark or shortfall(watch, response, length=attempt.length, answered=answered, asked_again=asked_again)
         if self._chat is not None and answer_text(final.response).strip():
             self._chat.answered = True
-        self._count_usage(watch, final.response)
+        self._count_usage(attempt, final.response)
         kept = {call.call_id for call in function_calls(final.response)}
-        calls = [event for event in held if event.item.call_id in kept]
+        calls = [event for event in attempt.held if event.item.call_id in kept]
         return [*self._remarked(remark), *calls, final]
 
     def _remarked(self, remark: PulseError | None) -> list[Any]:
         """Record how the call has ended, and tell the user what is missing of its answer."""
         if remark is None:
             if self._retried is not None:
-                self._report.record(self._retried, "recovered", self._attempt)
+                self._report.record(self._retried, "recovered", self._number)
             return []
-        cause = self._pulse.recovery.classify(remark)
+        cause = self._recovery.classify(remark)
         if isinstance(remark, EmptyAnswer):  # the chat has an answer, and the model nothing to add to it
-            self._report.record(cause, "ignored", self._attempt)
+            self._report.record(cause, "ignored", self._number)
             return []
-        self._report.record(cause, "gave_up", self._attempt)
+        self._report.record(cause, "gave_up", self._number)
         return self._tell(cause)
 
     def _watch(self) -> StreamWatch:
-        settings = self._pulse.settings.current
+        settings = self._settings()
         first = settings.first_token_timeout
         if first > 0:
             arguments = self._arguments.arguments
@@ -214,25 +205,6 @@ class ModelCall:
             prompt = prompt_length(arguments.get("system_instructions"), arguments.get("input"), tools)
             first += settings.first_token_per_1000_chars * prompt / 1000
         return StreamWatch(base_url=self._endpoint.shown, first_limit=first, stall_limit=settings.stall_timeout)
-
-    def _used_ids(self) -> set[str]:
-        return call_ids(self._arguments.arguments.get("input"))
-
-    def _saw_text(self, delta: str) -> None:
-        self._partial.append(delta)
-        chat = self._chat
-        if chat is None:
-            return
-        if chat.figures.first_token is None:
-            self._report.first_token()
-        chat.handshake.wrote()
-        chat.figures.tokens += 1
-        if chat.state != "streaming":
-            chat.set_state("streaming")
-
-    def _mark(self, event: Any, label: Label) -> None:
-        if self._chat is not None:
-            self._chat.handshake.mark(event, label)
 
     # -- an answer that has come -----------------------------------------------------------------
 
@@ -251,38 +223,38 @@ class ModelCall:
         if not unknown:
             return False
         self._unknown_tools += 1
-        cause = self._pulse.recovery.classify(UnknownTool(unknown[0].name))
+        cause = self._recovery.classify(UnknownTool(unknown[0].name))
         if len(unknown) == len(calls) and self._unknown_tools <= UNKNOWN_TOOL_LIMIT:
-            self._report.record(cause, "retrying", self._attempt, 0.0)
+            self._report.record(cause, "retrying", self._number, 0.0)
             self._retried = cause
             arguments["input"] = with_unknown_calls_answered(arguments["input"], final.response, known)
-            self._began_text = False  # what came before the calls stays
+            self._shown = False  # what came before the calls stays
             return True
         final.response.output = [item for item in final.response.output if item not in unknown]
         if not function_calls(final.response) and not answer_text(final.response).strip():
             raise UnknownTool(unknown[0].name)
-        self._report.record(cause, "gave_up", self._attempt)
+        self._report.record(cause, "gave_up", self._number)
         if self._retried is not None and self._retried.kind == cause.kind:
             self._retried = None
         return False
 
-    def _count_usage(self, watch: StreamWatch, final: Any) -> None:
+    def _count_usage(self, attempt: Attempt, final: Any) -> None:
         usage = getattr(final, "usage", None)
         chat = self._chat
         if usage is None or not usage.output_tokens:
-            self._count_stretch(watch)
+            self._count_stretch(attempt)
         elif chat is not None:
             # The model knows better than our count of deltas; it counts reasoning and tool calls, too.
-            chat.figures.tokens += usage.output_tokens - len(self._partial)
-            self._count_stretch(watch, usage.output_tokens)
+            chat.figures.tokens += usage.output_tokens - len(attempt.partial)
+            self._count_stretch(attempt, usage.output_tokens)
 
-    def _count_stretch(self, watch: StreamWatch | None, tokens: int | None = None) -> None:
+    def _count_stretch(self, attempt: Attempt, tokens: int | None = None) -> None:
         """Add the attempt's time of streaming to the chat's, with the model's count of tokens, or that of deltas."""
-        if self._chat is None or watch is None:
+        if self._chat is None:
             return
-        seconds = watch.stretch(text=tokens is None)
+        seconds = attempt.watch.stretch(text=tokens is None)
         # The first token stands at the beginning of the stretch and has come in no time of it.
-        streamed = (len(self._partial) if tokens is None else tokens) - 1
+        streamed = (len(attempt.partial) if tokens is None else tokens) - 1
         if seconds > 0 and streamed > 0:
             self._chat.figures.stream_tokens += streamed
             self._chat.figures.stream_seconds += seconds
@@ -297,10 +269,10 @@ class ModelCall:
         if often or (self._length() and (chat is None or not chat.handshake.watched)):
             # A model that has nothing to say, or a server that never says it is done: each try costs a call.
             # And text that nobody can take back must not be followed by the same text again.
-            self._report.record(cause, "gave_up", self._attempt)
+            self._report.record(cause, "gave_up", self._number)
             return False
-        about = self._report.context(self._attempt, self._waited)
-        again = await self._pulse.recovery.handle_error(error, about)
+        about = self._report.context(self._number, self._waited)
+        again = await self._recovery.handle_error(error, about)
         self._report.handled(about)
         if not again:
             return False
@@ -308,11 +280,11 @@ class ModelCall:
         self._retried = cause
         if chat is not None:
             chat.figures.tokens = max(0, chat.figures.tokens - len(self._partial))
-        self._report.retrying(cause, self._attempt, delay, self._length())
+        self._report.retrying(cause, self._number, delay, self._length())
         self._keep_partial()
         self._waited += delay
         await asyncio.sleep(delay)
-        self._report.asked_again(self._attempt + 1)
+        self._report.asked_again(self._number + 1)
         return True
 
     def _give_up(self, cause: Classification) -> list[Any]:
@@ -322,13 +294,18 @@ class ModelCall:
             self._chat.failed = True
         told = self._tell(cause)
         closing = completed_event(self._kept)
-        if self._began_text:
-            self._mark(closing, GAVE_UP)
+        if self._shown and self._chat is not None:
+            self._chat.handshake.mark(closing, GAVE_UP)
         return [*told, closing]
 
     def _keep_partial(self) -> None:
         if self._length() > len(self._kept):
             self._kept = "".join(self._partial)
+
+    @property
+    def _partial(self) -> list[str]:
+        """The pieces of text of the attempt that has just ended."""
+        return self._attempt.partial if self._attempt is not None else []
 
     def _length(self) -> int:
         return sum(map(len, self._partial))
@@ -360,7 +337,7 @@ class ModelCall:
         model._client = self._calling
         self._arguments.arguments["self"] = model
         while True:
-            self._attempt += 1
+            self._number += 1
             lease = self._breaker.acquire()
             self._requests += 1
             try:
@@ -373,9 +350,9 @@ class ModelCall:
             else:
                 lease.success()
                 if self._retried is not None:
-                    self._report.record(self._retried, "recovered", self._attempt)
+                    self._report.record(self._retried, "recovered", self._number)
                 return answer
-            cause = self._pulse.recovery.classify(failure)
+            cause = self._recovery.classify(failure)
             lease.settle(cause)
             if not await self._wait_for_retry(failure, cause):
                 raise failure

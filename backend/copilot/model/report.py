@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from ...chats import Chat
-from ...error_handling import Classification, ErrorContext
-from ...event_bus import Event
+from ...error_handling import Classification, ErrorContext, RecoveryManager
+from ...event_bus import Event, EventBus
 from ...events import ErrorOutcome
 from .answers import text_event
 from .endpoint import Endpoint
 
-if TYPE_CHECKING:
-    from ...pulse import Pulse
+
+class CallSettings(Protocol):
+    """The settings that a model call reads, anew each time; `backend.settings.Settings` has them."""
+
+    @property
+    def max_retries(self) -> int: ...
+    @property
+    def first_token_timeout(self) -> float: ...
+    @property
+    def first_token_per_1000_chars(self) -> float: ...
+    @property
+    def stall_timeout(self) -> float: ...
 
 
 class CallReport:
@@ -23,9 +33,19 @@ class CallReport:
     `host` and `model` are safe to publish: whatever is told of the call takes the names from here.
     """
 
-    def __init__(self, pulse: Pulse, chat: Chat | None, endpoint: Endpoint, model: str) -> None:
-        clean = pulse.recovery.redactor.redact
-        self._pulse = pulse
+    def __init__(
+        self,
+        recovery: RecoveryManager,
+        settings: Callable[[], CallSettings],
+        bus: EventBus,
+        chat: Chat | None,
+        endpoint: Endpoint,
+        model: str,
+    ) -> None:
+        clean = recovery.redactor.redact
+        self._recovery = recovery
+        self._settings = settings
+        self._bus = bus
         self._chat = chat
         self._endpoint = endpoint
         self.host = clean(endpoint.host)
@@ -61,7 +81,7 @@ class CallReport:
         chat = self._chat
         if chat is None:
             return
-        of = self._pulse.settings.current.max_retries
+        of = self._settings().max_retries
         chat.figures.retries += 1
         chat.attempt, chat.of = attempt, of
         chat.retry_at = chat.clock() + delay
@@ -93,7 +113,7 @@ class CallReport:
 
     def record(self, cause: Classification, outcome: ErrorOutcome, attempt: int, wait: float | None = None) -> None:
         """Count and publish a failure, or its recovery, under the call's id."""
-        self._error_id = self._pulse.recovery.record(
+        self._error_id = self._recovery.record(
             cause,
             where="model",
             outcome=outcome,
@@ -120,7 +140,7 @@ class CallReport:
         """
         chat = self._chat
         explain = functools.partial(
-            self._pulse.recovery.explain,
+            self._recovery.explain,
             host=self._endpoint.known,
             model=self.model,
             base_url=self._endpoint.shown,
@@ -144,4 +164,4 @@ class CallReport:
 
     def _publish(self, type_: str, data: Mapping[str, Any]) -> None:
         session = self._chat.session if self._chat is not None else None
-        self._pulse.bus.publish_nowait(Event(type=type_, data=dict(data), source="copilot", session=session))
+        self._bus.publish_nowait(Event(type=type_, data=dict(data), source="copilot", session=session))

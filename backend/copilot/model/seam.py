@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...chats import current_chat
 from ..seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
-from .call import ModelCall
+from .call import CallParts, ModelCall
 from .judge import HostMemory
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
             raise SeamMissing(f"{base.__name__} has no method {name}")
     stream_signature = inspect.signature(base.stream_response)
     response_signature = inspect.signature(base.get_response)
-    hosts = HostMemory()
+    parts = CallParts(pulse.recovery, lambda: pulse.settings.current, pulse.bus, HostMemory())
 
     class RecoveringModel(base):  # type: ignore[misc]
         """Copilot's model class, with Copilot Pulse's recovery around each call."""
@@ -56,7 +56,7 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
             # Not a generator of its own: one layer less for every token.
             try:
                 arguments = stream_signature.bind(self, *args, **kwargs)
-                return ModelCall(pulse, self, arguments, open_stream, hosts).stream()
+                return ModelCall(parts, self, arguments, open_stream).stream()
             except Exception:
                 log.exception("a model call goes on without recovery")
                 answer: AsyncIterator[Any] = base.stream_response(self, *args, **kwargs)
@@ -64,7 +64,7 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
 
         async def get_response(self, *args: Any, **kwargs: Any) -> Any:
             arguments = response_signature.bind(self, *args, **kwargs)
-            return await ModelCall(pulse, self, arguments, open_stream, hosts).respond(base.get_response)
+            return await ModelCall(parts, self, arguments, open_stream).respond(base.get_response)
 
     def open_stream(model: Any, arguments: inspect.BoundArguments, client: Any) -> Any:
         # A copy for each attempt carries the watched client, so that calls that share a model object
