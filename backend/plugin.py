@@ -23,13 +23,12 @@ from .api.routes import add_routes
 from .copilot.attach import Attachment
 from .monitoring import SourceNames
 from .pulse import Pulse
+from .settings import describe
 from .streams.routes import Streams
 
 log = logging.getLogger("copilot_pulse")
 
 SETTING_PREFIX: Final = "CopilotPulse."
-# Settings that only the page reads.
-PAGE_SETTINGS: Final = frozenset({"CopilotPulse.Transport"})
 ROOT: Final = Path(__file__).parents[1]
 SWITCHED_OFF: Final = "Copilot Pulse is switched off in the settings; Copilot works as without it"
 
@@ -171,12 +170,14 @@ class Plugin:
             self.pulse.settings.problems.extend(self.pulse.settings.update({name: value}))
 
 
+def page_name(name: str) -> str:
+    """A setting's id in ComfyUI's settings dialog, as the page makes it: `queue_size` is `CopilotPulse.QueueSize`."""
+    return SETTING_PREFIX + "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+
+
 def user_settings(stored: Any) -> dict[str, Any]:
-    """The settings of ours among ComfyUI's: `CopilotPulse.QueueSize` is `queue_size`."""
+    """Our settings among those that ComfyUI has stored, by our names. Only those that the panel may change count."""
     if not isinstance(stored, dict):
         return {}
-    return {
-        re.sub(r"(?<!^)(?=[A-Z]|1000)", "_", key[len(SETTING_PREFIX) :]).lower(): value
-        for key, value in stored.items()
-        if isinstance(key, str) and key.startswith(SETTING_PREFIX) and key not in PAGE_SETTINGS
-    }
+    names = {page_name(row["name"]): row["name"] for row in describe() if row["panel"]}
+    return {names[key]: value for key, value in stored.items() if key in names}

@@ -83,9 +83,10 @@ class Pulse:
         settings, problems = from_environment(environ)
         return cls(LiveSettings(settings, problems), get_event_bus())
 
-    def publish(self, type_: str, data: Mapping[str, Any]) -> None:
-        """Publish an event of ours, from the loop, without waiting."""
-        self.bus.publish_nowait(Event(type=type_, data=data, source="copilot-pulse"))
+    def publish(self, type_: str, data: Mapping[str, Any], chat: Chat | None = None) -> None:
+        """Publish an event of ours, or one of a chat's, from the loop, without waiting."""
+        source, session = ("copilot-pulse", None) if chat is None else ("copilot", chat.session)
+        self.bus.publish_nowait(Event(type=type_, data=data, source=source, session=session))
 
     def start(self) -> None:
         """Begin to watch, on the running loop: subscribe the monitor and start its tick. Twice is fine."""

@@ -36,7 +36,7 @@ from .seam import CopilotModules
 if TYPE_CHECKING:
     from ..pulse import Pulse
 
-__all__ = ["HangUpWatch", "HttpSeam", "RequestInfo", "current_request", "gone", "language_of"]
+__all__ = ["HttpSeam", "RequestInfo", "current_request", "language_of"]
 
 log = logging.getLogger("copilot_pulse.http")
 
@@ -67,24 +67,16 @@ for (_method, _path), _kind in _ROUTES.items():
 class RequestInfo:
     """What a chat may know of the HTTP request that asked for it; also its key in the chat registry.
 
-    `language` is "en" or "zh", `session` what the body says, `hung_up` whether the client has left, `tap`
-    the way to its stream if the page can resume.
+    `language` is "en" or "zh", `session` what the body says, `tap` the way to its stream if the page can resume.
     """
 
-    __slots__ = ("_writer", "hung_up", "kind", "language", "session", "tap")
+    __slots__ = ("kind", "language", "session", "tap")
 
     def __init__(self, request: web.Request, kind: Literal["chat", "debug"]) -> None:
         self.kind: Literal["chat", "debug"] = kind
         self.language = language_of(request.headers.get("Accept-Language"))
         self.session: str | None = None
         self.tap: StreamTap | None = None
-        self.hung_up = False
-        self._writer = getattr(request, "writer", None)
-
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes written to the client so far, headers and framing included."""
-        return int(getattr(self._writer, "output_size", 0))
 
 
 current_request: contextvars.ContextVar[RequestInfo | None] = contextvars.ContextVar(
@@ -155,70 +147,75 @@ class HttpSeam:
         self._remember_keys(request)
         started = self._clock()
         info = RequestInfo(request, kind)
+        status = 500
+        try:
+            refusal = await self._refusal(request, info)
+            if refusal is not None:
+                status = refusal.status
+                return refusal
+            response, status = await self._answer(request, handler, info)
+            return response
+        except web.HTTPException as answer:
+            status = answer.status
+            raise
+        finally:
+            self._report(request, route, status, started)
+
+    async def _refusal(self, request: web.Request, info: RequestInfo) -> web.Response | None:
+        """The answer to a request that must not reach the handler; None if it may. Opens its stream then."""
         problem = None
         try:
             problem = await _problem(request, info)
         except web.HTTPException:
             raise
         except ConnectionError:
-            self._report(request, route, CLIENT_GONE, started)
             return web.Response(status=CLIENT_GONE)
         except Exception as error:  # the handler will meet it, too
             log.debug("the body of a chat was not checked: %s", type(error).__name__)
         if problem is not None:
-            self._report(request, route, 400, started)
             return web.json_response({"error": problem, "message": problem, "success": False}, status=400)
         try:
-            tap = info.tap = open_tap(self._pulse, request, info.session, kind)
+            info.tap = open_tap(self._pulse, request, info.session, info.kind)
         except StreamRefused as refused:
-            self._report(request, route, refused.status, started)
             return web.json_response({"error": refused.reason}, status=refused.status)
-        status = 500
+        return None
+
+    async def _answer(
+        self, request: web.Request, handler: Handler, info: RequestInfo
+    ) -> tuple[web.StreamResponse, int]:
+        """The handler's response and the status to report: 499 if the client left before it was whole."""
+        tap = info.tap
         fault: BaseException | None = None
         token = current_request.set(info)
-        watch = HangUpWatch(request, info, on_gone=tap.client_left if tap is not None else None)
-        if tap is not None:
-            tap.stream.stop = watch.fire
-            if tap.stream.cancelled:
-                watch.fire()
         try:
-            response = await handler(request)
-            status = response.status
-            if tap is not None:
-                await tap.returned(response)
-            return response
-        except asyncio.CancelledError as cancelled:
-            fault = cancelled
-            if not watch.fired or watch.taken_back():
-                raise
-            status = CLIENT_GONE
-            if tap is not None and tap.response is not None:
+            with HangUpWatch(request, on_gone=tap.client_left if tap is not None else None) as watch:
+                if tap is not None:
+                    tap.stream.stop = watch.fire
+                    if tap.stream.cancelled:
+                        watch.fire()
+                response = await handler(request)
+                if tap is not None:
+                    await tap.returned(response)
+                return response, response.status
+        except ClientGone as left:
+            fault = left.reason
+            if tap is not None and tap.response is not None and isinstance(fault, asyncio.CancelledError):
                 await self._close_chats(info)
-                return await tap.conclude(cancelled, tap.response)
-            return web.Response(status=CLIENT_GONE)
-        except ConnectionError as lost:
-            fault = lost
-            if not gone(request):
-                raise
-            info.hung_up = True
-            status = CLIENT_GONE
-            return web.Response(status=CLIENT_GONE)
+                return await tap.conclude(fault, tap.response), CLIENT_GONE
+            return web.Response(status=CLIENT_GONE), CLIENT_GONE
         except web.HTTPException as answer:
-            status = answer.status
             if tap is not None:
                 tap.plain(answer)
             raise
-        except Exception as other:
+        except BaseException as other:
             fault = other
             raise
         finally:
-            watch.stop()
             current_request.reset(token)
             await self._close_chats(info)
             if tap is not None:
                 tap.finish(fault)
                 await tap.aclose()
-            self._report(request, route, status, started)
 
     async def _timed(self, request: web.Request, handler: Handler, kind: Kind, route: str) -> web.StreamResponse:
         started = self._clock()
@@ -288,26 +285,54 @@ def gone(request: web.Request) -> bool:
     return transport is None or transport.is_closing()
 
 
+class ClientGone(Exception):
+    """Raised out of a `HangUpWatch` when the handler ended because its client has left; `reason` is how it ended."""
+
+    def __init__(self, reason: asyncio.CancelledError | ConnectionError) -> None:
+        super().__init__()
+        self.reason: asyncio.CancelledError | ConnectionError = reason
+
+
 class HangUpWatch:
-    """Cancels the current task, once, when the client of a request has hung up.
+    """A context manager that cancels its task, once, when the client of a request has hung up.
 
     aiohttp tells a handler of it only at its next write, which in a stall never comes, and its supported
     versions have nothing to wait for; so a timer looks every 0.1 s (6 µs a look).
+
+    Our cancel leaves the block as `ClientGone`, and so does the ConnectionError of a write to a client that has
+    left. A cancel that came from somebody else passes, also when it came beside ours.
     """
 
-    __slots__ = ("_handle", "_info", "_loop", "_on_gone", "_request", "_task", "fired")
+    __slots__ = ("_fired", "_handle", "_loop", "_on_gone", "_request", "_task")
 
-    def __init__(self, request: web.Request, info: RequestInfo, *, on_gone: Callable[[], None] | None = None) -> None:
+    def __init__(self, request: web.Request, *, on_gone: Callable[[], None] | None = None) -> None:
         """`on_gone` is called when the client has left, instead of the cancel: the chat outlives it."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._task: asyncio.Task[Any] | None = task
         self._request = request
-        self._info = info
         self._on_gone = on_gone
+        self._task: asyncio.Task[Any] | None = None
+        self._handle: asyncio.TimerHandle | None = None
+        self._fired = False
+
+    def __enter__(self) -> HangUpWatch:
+        self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
-        self._handle: asyncio.TimerHandle | None = self._loop.call_later(POLL_SECONDS, self._look)
-        self.fired = False
+        self._handle = self._loop.call_later(POLL_SECONDS, self._look)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        task, self._task = self._task, None
+        others = False
+        if self._fired:
+            # Take our cancel back (Python 3.11 and newer), also if the handler has swallowed it.
+            uncancel = getattr(task, "uncancel", None)
+            others = uncancel is not None and uncancel() > 0
+        if isinstance(error, asyncio.CancelledError) and self._fired and not others:
+            raise ClientGone(error) from None
+        if isinstance(error, ConnectionError) and gone(self._request):
+            raise ClientGone(error) from None
 
     def _look(self) -> None:
         if not gone(self._request):
@@ -316,30 +341,14 @@ class HangUpWatch:
         self._handle = None
         if self._on_gone is not None:
             self._on_gone()
-            return
-        self._info.hung_up = True
-        self.fire()
+        else:
+            self.fire()
 
     def fire(self) -> None:
-        """Cancel the handler, once, as if the client had hung up."""
-        if self._task is not None and not self.fired:
-            self.fired = True
+        """Cancel the task, once, as if the client had hung up; without effect outside of the block."""
+        if self._task is not None and not self._fired:
+            self._fired = True
             self._task.cancel()
-
-    def taken_back(self) -> bool:
-        """Take our cancel back (Python >= 3.11); True if somebody else has cancelled the task as well."""
-        uncancel = getattr(self._task, "uncancel", None)
-        self._task = None
-        return uncancel is not None and uncancel() > 0
-
-    def stop(self) -> None:
-        """End the watch; a cancel that the handler has swallowed is taken back."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-        if self.fired and self._task is not None:
-            self.taken_back()
-        self._task = None
 
 
 async def _problem(request: web.Request, info: RequestInfo) -> str | None:

@@ -21,7 +21,6 @@ from ..aio import wait_set
 from ..backpressure import BoundedQueue, QueueClosed
 from ..chats import Chat
 from ..error_handling import EmptyAnswer, Severity
-from ..event_bus import Event
 from .notices import with_notices
 
 if TYPE_CHECKING:
@@ -61,14 +60,8 @@ class ChatPump:
         """Start the pump's task in the current context; `messages` is the history, if there is one."""
         self._messages = messages
         chat = self._chat
-        self._publish(
-            "chat.started",
-            {
-                "chat_id": chat.id,
-                "kind": chat.kind,
-                "messages": len(messages) if isinstance(messages, list) else 0,
-            },
-        )
+        count = len(messages) if isinstance(messages, list) else 0
+        self._pulse.publish("chat.started", {"chat_id": chat.id, "kind": chat.kind, "messages": count}, chat)
         # Last: if anything here fails, the chat goes on without us, and must not run twice.
         chat.pump_task = asyncio.get_running_loop().create_task(self._run(), name=f"copilot-pulse {chat!r}")
 
@@ -228,13 +221,11 @@ class ChatPump:
         }
         if chat.notices:
             data["notice"] = "\n\n".join(chat.notices)
-        self._publish("chat.finished", data)
+        self._pulse.publish("chat.finished", data, chat)
 
     def _zone_changed(self, name: str, zone: Any, was: Any, fill: float) -> None:
-        self._publish("queue.zone", {"queue": name, "zone": zone.value, "was": was.value, "fill": fill})
-
-    def _publish(self, type_: str, data: dict[str, Any]) -> None:
-        self._pulse.bus.publish_nowait(Event(type=type_, data=data, source="copilot", session=self._chat.session))
+        data = {"queue": name, "zone": zone.value, "was": was.value, "fill": fill}
+        self._pulse.publish("queue.zone", data, self._chat)
 
     # -- the reader's side -----------------------------------------------------------------------
 

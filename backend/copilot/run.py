@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..aio import ends
 from ..chats import FRESH, GAVE_UP, RETRY, Chat, Label, Span, current_chat
-from ..event_bus import Event
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 
 if TYPE_CHECKING:
@@ -73,30 +72,40 @@ class RunReader:
                     if chat.active:
                         self._failed(error)
                     return
-                kind = event.type
-                if kind == "raw_response_event":
-                    data = event.data
-                    if label := handshake.label_of(data):
-                        self._observe(self._passed, label)
-                    if data.type == "response.output_text.delta" and data.delta:
-                        self._publish("chat.delta", {"chat_id": chat.id, "text": data.delta})
-                        yield event
-                        handshake.delta_read()
-                        continue
-                    if data.type in _REASONING_DELTAS:
-                        self._publish("chat.delta", {"chat_id": chat.id, "text": data.delta, "reasoning": True})
-                elif kind == "run_item_stream_event":
-                    self._observe(self._saw_item, event.item)
-                    if event.item.type == "tool_call_output_item":
-                        event = with_text_output(event)
-                elif kind == "agent_updated_stream_event":
-                    self._observe(self._saw_agent, event.new_agent)
-                yield event
+                if event.type != "raw_response_event":
+                    yield self._saw(event)
+                elif self._saw_raw(event.data):
+                    yield event
+                    handshake.delta_read()
+                else:
+                    yield event
         finally:
             handshake.end()
             if not complete:
                 await cancel_run(self._run)
             await source.aclose()
+
+    def _saw_raw(self, data: Any) -> bool:
+        """Note an event of the model; whether it is a piece of the answer's text."""
+        chat = self._chat
+        if label := chat.handshake.label_of(data):
+            self._observe(self._passed, label)
+        if data.type == "response.output_text.delta" and data.delta:
+            self._pulse.publish("chat.delta", {"chat_id": chat.id, "text": data.delta}, chat)
+            return True
+        if data.type in _REASONING_DELTAS:
+            self._pulse.publish("chat.delta", {"chat_id": chat.id, "text": data.delta, "reasoning": True}, chat)
+        return False
+
+    def _saw(self, event: Any) -> Any:
+        """Note an event of the run; returns it as Copilot is to see it."""
+        if event.type == "run_item_stream_event":
+            self._observe(self._saw_item, event.item)
+            if event.item.type == "tool_call_output_item":
+                return with_text_output(event)
+        elif event.type == "agent_updated_stream_event":
+            self._observe(self._saw_agent, event.new_agent)
+        return event
 
     def _observe(self, look: Callable[[Any], None], what: Any) -> None:
         """Take note of something; a bug of ours in it must not look like a failure of the run."""
@@ -185,7 +194,7 @@ class RunReader:
         self._publish("chat.agent_changed", {"chat_id": self._chat.id, "agent": name})
 
     def _publish(self, type_: str, data: dict[str, Any]) -> None:
-        self._pulse.bus.publish_nowait(Event(type=type_, data=data, source="copilot", session=self._chat.session))
+        self._pulse.publish(type_, data, self._chat)
 
 
 _REASONING_DELTAS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})

@@ -303,7 +303,7 @@ async def test_switched_off_nothing_is_attached(llm: FaultServer) -> None:
 BREAKS: Mapping[str, tuple[str, str]] = {
     "chat": ("backend.copilot.pump", "ChatPump.start"),
     "memory": ("backend.copilot.memory", "MemorySeam.precompute"),
-    "mcp": ("backend.copilot.mcp.seam", "Guard"),
+    "mcp": ("backend.copilot.mcp.server", "ServerGuard"),
     "run": ("backend.copilot.run", "read_run"),
     "model": ("backend.copilot.model.seam", "ModelCall"),
     "notice": ("backend.copilot.mcp.seam", "McpSeam.notice"),

@@ -147,10 +147,10 @@ async def test_a_pump_that_cannot_start_does_not_run_the_chat_twice(
     """Copilot's generator is then used as it is, once."""
     pump = module_of(host, "backend.copilot.pump").ChatPump
 
-    def broken(self: object, type_: str, data: object) -> None:
+    def broken(self: object, messages: object = None) -> None:
         raise ZeroDivisionError("a bug of ours")
 
-    monkeypatch.setattr(pump, "_publish", broken)
+    monkeypatch.setattr(pump, "start", broken)
     chat = await host.chat(session="a")
     await llm.until_idle()
 

@@ -85,7 +85,6 @@ DEBTS = {
 CIRCLES = {
     "backend: pulse, streams",
     "backend: metrics, monitoring",
-    "backend/copilot/mcp: seam, server",
     "backend/pressure: arrival, queue",
 }
 WIDE_DOORS = {"backpressure", "error_handling"}

@@ -98,8 +98,12 @@ def test_every_setting_is_described_and_within_its_own_range() -> None:
 
 
 def test_comfyuis_stored_settings_are_ours_by_their_prefix() -> None:
-    """`CopilotPulse.QueueSize` in ComfyUI's file is `queue_size`; others are not looked at."""
+    """`CopilotPulse.QueueSize` in ComfyUI's file is `queue_size`; others are not looked at.
+
+    Any page may write that file, so what only the environment may set is not taken from it.
+    """
     stored = {"CopilotPulse.QueueSize": 50, "CopilotPulse.FirstTokenPer1000Chars": 2, "Comfy.Locale": "zh"}
+    stored |= {"CopilotPulse.Transport": "post", "CopilotPulse.ExposeText": True}
 
     assert {"queue_size": 50, "first_token_per_1000_chars": 2} == user_settings(stored)
     assert {} == user_settings(["not", "a", "dict"])

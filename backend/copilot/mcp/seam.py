@@ -18,22 +18,17 @@ If setting this up fails, the object behaves as the original class.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..seam import CopilotModules, Replacements, SeamMissing, is_wrapper
 from .directory import McpDirectory, Sleep
-from .link import Link
-from .server import LEAVE_SECONDS, Guard, guarded_class
+from .server import GuardedServers, guarded_class
 
 if TYPE_CHECKING:
     from ...chats import Chat
     from ...pulse import Pulse
-
-log = logging.getLogger("copilot_pulse.mcp")
 
 _MODULE: Final = "backend.service.mcp_client"
 _NAME: Final = "MCPServerSse"
@@ -45,23 +40,8 @@ _NOTICE: Final = {
 }
 
 
-class Crew:
-    """The guarded servers of one chat, and whose the tool of each name is."""
-
-    def __init__(self) -> None:
-        self.guards: list[Guard] = []
-        self._tools: dict[str, Guard] = {}
-
-    def holder(self, tool: str, guard: Guard) -> Guard:
-        """Who offers `tool`: the first that did, for as long as it is connected; else `guard`, from now on."""
-        holder = self._tools.get(tool)
-        if holder is None or not holder.up:
-            holder = self._tools[tool] = guard
-        return holder
-
-
 class McpSeam:
-    """Makes the subclass and keeps the directory of servers. For the event loop's thread."""
+    """Puts the subclass in its place and keeps the directory of servers. For the event loop's thread."""
 
     name = "mcp"
 
@@ -72,12 +52,9 @@ class McpSeam:
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self.pulse = pulse
-        self.clock = clock
         self.directory = McpDirectory(pulse, clock=clock, sleep=sleep)
+        self._servers = GuardedServers(pulse, self.directory, clock)
         self._replacements = Replacements()
-        self._owners: weakref.WeakKeyDictionary[asyncio.Task[Any], Crew] = weakref.WeakKeyDictionary()
-        self._links: set[Link] = set()
 
     def attach(self, copilot: CopilotModules) -> None:
         """Replace the class in this Copilot; a second call changes nothing. Raises SeamMissing."""
@@ -86,7 +63,7 @@ class McpSeam:
         if not isinstance(base, type) or not all(callable(getattr(base, name, None)) for name in _NEEDED):
             raise SeamMissing(f"{_MODULE} has no usable {_NAME}")
         if not is_wrapper(base):
-            self._replacements.replace(module, _NAME, guarded_class(base, self))
+            self._replacements.replace(module, _NAME, guarded_class(base, self._servers.guard))
 
     def detach(self) -> None:
         """Put the original classes back; servers of chats that run stay as they are until their end."""
@@ -95,9 +72,7 @@ class McpSeam:
     async def aclose(self) -> None:
         """End all probing and all connections, and wait for them."""
         await self.directory.aclose()
-        links = list(self._links)
-        if links:
-            await asyncio.gather(*(link.close(2 * LEAVE_SECONDS) for link in links))
+        await self._servers.aclose()
 
     def snapshot(self) -> list[dict[str, Any]]:
         """One row a server, for metrics: server, host, state, tools, retry_in (s), reason."""
@@ -107,10 +82,6 @@ class McpSeam:
         """Ask a server now; see `McpDirectory.probe()`."""
         return await self.directory.probe(server)
 
-    def missing_tools_notice(self, session: str | None) -> list[str]:
-        """Names of the servers whose tools the session's chat lacked; each is told once per outage."""
-        return [server.name for server in self.directory.tell(session)]
-
     def notice(self, chat: Chat) -> str | None:
         """What the user of `chat` must be told about missing tools, once per session and outage, or None."""
         servers = self.directory.tell(chat.session)
@@ -118,56 +89,3 @@ class McpSeam:
             return None
         text = _NOTICE.get(chat.language, _NOTICE["en"])
         return text.format(names=", ".join(server.name for server in servers))
-
-    # -- for the guards --------------------------------------------------------------------------
-
-    def guard(self, server: Any, base: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Guard | None:
-        """What stands between Copilot and a new server object; None if it cannot be guarded. Never raises."""
-        try:
-            task = _current_task()
-            crew = self._owners.get(task) if task is not None else None
-            guard = Guard(self, crew or Crew(), server, base, args, kwargs)
-            if task is not None:
-                if crew is None:
-                    self._owners[task] = guard.crew
-                    task.add_done_callback(self._owner_done)
-                guard.crew.guards.append(guard)
-                guard.begin()
-        except Exception:
-            log.warning("an MCP server is used without Copilot Pulse", exc_info=True)
-            return None
-        return guard
-
-    def adopt(self, link: Link) -> None:
-        """Keep hold of a link that was started until its task ends."""
-        if link.task is not None:
-            self._links.add(link)
-            link.task.add_done_callback(lambda _: self._links.discard(link))
-
-    async def abandon(self, guard: Guard) -> None:
-        """The chat of `guard` was cancelled while it entered its servers: end all of them, and wait."""
-        task = _current_task()
-        crew = self._owners.get(task) if task is not None else None
-        guards = list(crew.guards) if crew is not None else []
-        if guard not in guards:
-            guards.append(guard)
-        for each in guards:
-            each.stop()
-        await asyncio.gather(*(each.leave() for each in guards))
-
-    def forget(self, guard: Guard) -> None:
-        """The chat has left this server; its task may live on."""
-        if guard in guard.crew.guards:
-            guard.crew.guards.remove(guard)
-
-    def _owner_done(self, task: asyncio.Task[Any]) -> None:
-        crew = self._owners.pop(task, None)
-        for guard in crew.guards if crew is not None else ():
-            guard.stop()
-
-
-def _current_task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no loop runs in this thread
-        return None

@@ -1,21 +1,27 @@
-"""What stands between Copilot and one MCP server object: its link, its time, errors for the model."""
+"""What stands between Copilot and its MCP server objects: the link and the time of each, errors for the model.
+
+Each object has a `ServerGuard`. The guards of one chat know one another through `ServersOfChat`, and all of a
+process are kept by `GuardedServers`, which ends what a chat has left.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ...chats import current_chat
 from ..seam import mark_wrapper
-from .directory import Server, digest
+from .directory import McpDirectory, Server, digest
 from .link import Link, McpLost, McpTimeout
 from .reason import judged, reason
 from .tls import share_tls_context
 
 if TYPE_CHECKING:
-    from .seam import Crew, McpSeam
+    from ...pulse import Pulse
 
 log = logging.getLogger("copilot_pulse.mcp")
 
@@ -25,20 +31,37 @@ LEAVE_SECONDS: Final = 1.0
 BUSY_SECONDS: Final = 5.0
 
 
-class Guard:
+class ServersOfChat:
+    """The guarded servers of one chat, and whose the tool of each name is."""
+
+    def __init__(self) -> None:
+        self.guards: list[ServerGuard] = []
+        self._tools: dict[str, ServerGuard] = {}
+
+    def holder(self, tool: str, guard: ServerGuard) -> ServerGuard:
+        """Who offers `tool`: the first that did, for as long as it is connected; else `guard`, from now on."""
+        holder = self._tools.get(tool)
+        if holder is None or not holder.up:
+            holder = self._tools[tool] = guard
+        return holder
+
+
+class ServerGuard:
     """One server object of one chat: its link, its time, what the model and the user are told."""
 
     def __init__(
         self,
-        seam: McpSeam,
-        crew: Crew,
+        servers: GuardedServers,
+        siblings: ServersOfChat,
         target: Any,
         base: type,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        self._seam = seam
-        self.crew = crew
+        self._servers = servers
+        self._pulse = servers.pulse
+        self._directory = servers.directory
+        self.siblings = siblings
         self._target = target
         self._base: Any = base
         params = target.params
@@ -46,7 +69,7 @@ class Guard:
         self._key = digest(params.get("headers"))
         chat = current_chat.get()
         self._session = chat.session if chat is not None else _session(params.get("headers"))
-        self._limit = seam.pulse.settings.current.mcp_timeout
+        self._limit = servers.pulse.settings.current.mcp_timeout
         self._make = _link_maker(base, args, kwargs)
         share_tls_context(target)
         self._link: Link | None = None
@@ -58,8 +81,8 @@ class Guard:
         """Begin to connect, unless the server is known to be down. A second call changes nothing."""
         if self._server is not None:
             return
-        directory = self._seam.directory
-        self._since = self._seam.clock()
+        directory = self._directory
+        self._since = self._servers.clock()
         server = self._server = directory.want(self._url, self._make)
         if directory.shut(server, self._key):
             directory.missing_for(server, self._session)
@@ -77,7 +100,7 @@ class Guard:
         server.connecting += 1
         self._counted = True
         self._link.start()
-        self._seam.adopt(self._link)
+        self._servers.adopt(self._link)
 
     @property
     def up(self) -> bool:
@@ -107,13 +130,13 @@ class Guard:
             if not await self._link.ready(self._limit + BUSY_SECONDS):
                 self._give_up()
         except BaseException:
-            await self._seam.abandon(self)
+            await self._servers.abandon(self)
             raise
 
     async def leave(self) -> None:
         """End the connection; waits a second for it, then it goes on by itself."""
         self.stop()
-        self._seam.forget(self)
+        self._servers.forget(self)
         if self._link is not None:
             await self._link.close(LEAVE_SECONDS)
 
@@ -141,7 +164,7 @@ class Guard:
         link = self._link
         if link is None or not link.up:
             return _tool_error(tool_name, f"the MCP server {self._name} is not connected")
-        limit = self._seam.pulse.settings.current.mcp_tool_timeout or None
+        limit = self._pulse.settings.current.mcp_tool_timeout or None
         call: Awaitable[Any] = self._base.call_tool(self._target, tool_name, *args, **kwargs)
         try:
             return await link.run(call, limit)
@@ -153,12 +176,12 @@ class Guard:
             return _tool_error(tool_name, f"the connection to the MCP server {self._name} was lost")
         except Exception as error:
             self._broke(error)
-            text = self._seam.pulse.recovery.redactor.redact(reason(error, self._name))
+            text = self._pulse.recovery.redactor.redact(reason(error, self._name))
             return _tool_error(tool_name, f"the MCP server {self._name} says: {text}")
 
     def _is_ours(self, tool: str) -> bool:
         """Whether no other server of the chat has offered a tool of this name before."""
-        holder = self.crew.holder(tool, self)
+        holder = self.siblings.holder(tool, self)
         if holder is self:
             return True
         log.debug("the tool %s of %s is left out: %s has one of that name", tool, self._name, holder._name)
@@ -170,7 +193,7 @@ class Guard:
 
     def _settled(self, link: Link) -> None:
         self._settle_count()
-        server, directory = self._server, self._seam.directory
+        server, directory = self._server, self._directory
         if server is None:
             return
         if link.up:
@@ -184,8 +207,8 @@ class Guard:
         link, server = self._link, self._server
         if link is not None and server is not None and link.state == "connecting":
             self.stop()
-            self._seam.directory.suspect(server)
-            self._seam.directory.missing_for(server, self._session)
+            self._directory.suspect(server)
+            self._directory.missing_for(server, self._session)
 
     def _settle_count(self) -> None:
         if self._counted and self._server is not None:
@@ -196,13 +219,13 @@ class Guard:
         self._record(error)
         try:
             if self._server is not None:
-                self._seam.directory.suspect(self._server)
+                self._directory.suspect(self._server)
         except Exception:
             log.warning("an MCP server could not be looked at again", exc_info=True)
 
     def _record(self, error: Exception) -> None:
         chat = current_chat.get()
-        recovery = self._seam.pulse.recovery
+        recovery = self._pulse.recovery
         try:
             recovery.record(
                 judged(recovery, error, self._name),
@@ -216,53 +239,126 @@ class Guard:
             log.debug("not recorded: %s", type(failure).__name__)
 
 
-def guarded_class(base: Any, seam: McpSeam) -> Any:
-    """A subclass of `base`, an MCP server class of openai-agents, whose objects are guarded by `seam`."""
+class GuardedServers:
+    """All guarded server objects that chats have made, by the task that made them. For the event loop's thread."""
 
-    class GuardedMcpServer(base):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._copilot_pulse = seam.guard(self, base, args, kwargs)
+    def __init__(self, pulse: Pulse, directory: McpDirectory, clock: Callable[[], float]) -> None:
+        self.pulse = pulse
+        self.directory = directory
+        self.clock = clock
+        self._owners: weakref.WeakKeyDictionary[asyncio.Task[Any], ServersOfChat] = weakref.WeakKeyDictionary()
+        self._links: set[Link] = set()
 
-        async def __aenter__(self) -> Any:
-            if self._copilot_pulse is None:
-                return await super().__aenter__()
-            await self.connect()
-            return self
-
-        async def __aexit__(self, *exc_info: Any) -> Any:
-            if self._copilot_pulse is None:
-                return await super().__aexit__(*exc_info)
-            await self.cleanup()
+    def guard(self, server: Any, base: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ServerGuard | None:
+        """What stands between Copilot and a new server object; None if it cannot be guarded. Never raises."""
+        try:
+            task = _current_task()
+            siblings = self._owners.get(task) if task is not None else None
+            guard = ServerGuard(self, siblings or ServersOfChat(), server, base, args, kwargs)
+            if task is not None:
+                if siblings is None:
+                    self._owners[task] = guard.siblings
+                    task.add_done_callback(self._owner_done)
+                guard.siblings.guards.append(guard)
+                guard.begin()
+        except Exception:
+            log.warning("an MCP server is used without Copilot Pulse", exc_info=True)
             return None
+        return guard
 
-        async def connect(self) -> Any:
-            guard = self._copilot_pulse
-            if guard is None or guard.inside():
-                return await super().connect()
-            return await guard.enter()
+    def adopt(self, link: Link) -> None:
+        """Keep hold of a link that was started until its task ends."""
+        if link.task is not None:
+            self._links.add(link)
+            link.task.add_done_callback(lambda _: self._links.discard(link))
 
-        async def cleanup(self) -> Any:
-            guard = self._copilot_pulse
-            if guard is None or guard.inside():
-                return await super().cleanup()
-            return await guard.leave()
+    async def abandon(self, guard: ServerGuard) -> None:
+        """The chat of `guard` was cancelled while it entered its servers: end all of them, and wait."""
+        task = _current_task()
+        siblings = self._owners.get(task) if task is not None else None
+        guards = list(siblings.guards) if siblings is not None else []
+        if guard not in guards:
+            guards.append(guard)
+        for each in guards:
+            each.stop()
+        await asyncio.gather(*(each.leave() for each in guards))
 
-        async def list_tools(self, *args: Any, **kwargs: Any) -> Any:
-            guard = self._copilot_pulse
-            if guard is None or guard.inside():
-                return await super().list_tools(*args, **kwargs)
-            return await guard.list_tools(*args, **kwargs)
+    def forget(self, guard: ServerGuard) -> None:
+        """The chat has left this server; its task may live on."""
+        if guard in guard.siblings.guards:
+            guard.siblings.guards.remove(guard)
 
-        async def call_tool(self, tool_name: str, *args: Any, **kwargs: Any) -> Any:
-            guard = self._copilot_pulse
-            if guard is None or guard.inside():
-                return await super().call_tool(tool_name, *args, **kwargs)
-            return await guard.call_tool(tool_name, *args, **kwargs)
+    def _owner_done(self, task: asyncio.Task[Any]) -> None:
+        siblings = self._owners.pop(task, None)
+        for guard in siblings.guards if siblings is not None else ():
+            guard.stop()
 
-    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-        setattr(GuardedMcpServer, name, getattr(base, name))
-    return mark_wrapper(GuardedMcpServer, base)
+    async def aclose(self) -> None:
+        """End all connections and wait for them, a few seconds at most."""
+        await asyncio.gather(*(link.close(2 * LEAVE_SECONDS) for link in list(self._links)))
+
+
+MakeGuard = Callable[[Any, type, tuple[Any, ...], dict[str, Any]], "ServerGuard | None"]
+
+
+class _Guarded:
+    """The methods that stand in front of an MCP server class of openai-agents, in each guarded subclass of it.
+
+    What the class calls itself, in the link's task, goes straight to it.
+    """
+
+    _copilot_pulse_base: ClassVar[Any]
+    _copilot_pulse_make: ClassVar[MakeGuard]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kind = type(self)
+        kind._copilot_pulse_base.__init__(self, *args, **kwargs)
+        self._copilot_pulse = kind._copilot_pulse_make(self, kind._copilot_pulse_base, args, kwargs)
+
+    def _copilot_pulse_guard(self) -> ServerGuard | None:
+        guard = self._copilot_pulse
+        return None if guard is None or guard.inside() else guard
+
+    async def __aenter__(self) -> Any:
+        if self._copilot_pulse is None:
+            return await self._copilot_pulse_base.__aenter__(self)
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> Any:
+        if self._copilot_pulse is None:
+            return await self._copilot_pulse_base.__aexit__(self, *exc_info)
+        return await self.cleanup()
+
+    async def connect(self) -> Any:
+        guard = self._copilot_pulse_guard()
+        return await (self._copilot_pulse_base.connect(self) if guard is None else guard.enter())
+
+    async def cleanup(self) -> Any:
+        guard = self._copilot_pulse_guard()
+        return await (self._copilot_pulse_base.cleanup(self) if guard is None else guard.leave())
+
+    async def list_tools(self, *args: Any, **kwargs: Any) -> Any:
+        guard = self._copilot_pulse_guard()
+        if guard is None:
+            return await self._copilot_pulse_base.list_tools(self, *args, **kwargs)
+        return await guard.list_tools(*args, **kwargs)
+
+    async def call_tool(self, tool_name: str, *args: Any, **kwargs: Any) -> Any:
+        guard = self._copilot_pulse_guard()
+        if guard is None:
+            return await self._copilot_pulse_base.call_tool(self, tool_name, *args, **kwargs)
+        return await guard.call_tool(tool_name, *args, **kwargs)
+
+
+def guarded_class(base: Any, make_guard: MakeGuard) -> Any:
+    """A subclass of `base`, an MCP server class of openai-agents, each of whose objects has a guard.
+
+    `make_guard(server, base, args, kwargs)` is called when the object is made; with None it is as without us.
+    """
+    names = {name: getattr(base, name) for name in ("__qualname__", "__module__", "__doc__")}
+    own = {"_copilot_pulse_base": base, "_copilot_pulse_make": staticmethod(make_guard)}
+    return mark_wrapper(type(base)(base.__name__, (_Guarded, base), {**names, **own}), base)
 
 
 def _link_maker(base: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[float], Link]:
@@ -298,3 +394,10 @@ def _tool_error(tool: str, why: str) -> Any:
 def _session(headers: Any) -> str | None:
     value = headers.get("X-Session-Id") if isinstance(headers, dict) else None
     return str(value) if value else None
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return None

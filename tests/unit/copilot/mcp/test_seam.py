@@ -545,21 +545,25 @@ async def test_many_chats_leave_nothing(make_world: Callable[..., World]) -> Non
 async def test_missing_tools_are_told_once_per_session_and_outage(make_world: Callable[..., World]) -> None:
     """Each session hears once which tools are missing, and again only after the next outage."""
     world = make_world(mcp_retry=3600.0)
+
+    def told(session: str) -> list[str]:
+        return [server.name for server in world.seam.directory.tell(session)]
+
     async with McpServer(fault="500") as mcp:
         await world.tools(mcp.url, session="a")
         name = world.row(mcp.url)["server"]
-        first = world.seam.missing_tools_notice("a")
+        first = told("a")
         await world.tools(mcp.url, session="a")
-        again = world.seam.missing_tools_notice("a")
+        again = told("a")
         await world.tools(mcp.url, session="b")
-        other = world.seam.missing_tools_notice("b")
+        other = told("b")
         mcp.fault = ""
         await world.seam.probe(name)
         await world.tools(mcp.url, session="a")
-        healthy = world.seam.missing_tools_notice("a")
+        healthy = told("a")
         mcp.fault = "500"
         await world.tools(mcp.url, session="a")
-        second_outage = world.seam.missing_tools_notice("a")
+        second_outage = told("a")
 
         assert ([name], [], [name]) == (first, again, other)
         assert ([], [name]) == (healthy, second_outage)
