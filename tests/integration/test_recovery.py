@@ -166,25 +166,6 @@ async def test_a_rule_of_another_plugin_decides(llm: FaultServer) -> None:
     assert FULL == chat.text
 
 
-async def test_a_handler_of_another_plugin_can_refuse_a_retry(llm: FaultServer) -> None:
-    """`register_handler` is asked first; False means: do not ask the model again."""
-    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
-        await warm(host, llm, "a")
-        asked: list[str] = []
-
-        def refuse(error: BaseException, context: Any) -> bool:
-            asked.append(context.where)
-            return False
-
-        pulse_of(host).recovery.register_handler(Exception, refuse)
-        llm.plan(status(503))
-        chat = await host.chat(session="a")
-
-    assert ["model"] == asked
-    assert 1 == len(llm.chats)
-    assert strip(chat.text) != chat.text
-
-
 async def test_the_first_token_limit_grows_with_the_prompt(llm: FaultServer) -> None:
     """A local model that still reads a long prompt is not cut off; the same silence after a short one is."""
     limits = {**ENVIRONMENT, "COPILOT_PULSE_FIRST_TOKEN_PER_1000_CHARS": "0.1"}
