@@ -223,10 +223,10 @@ async def test_a_full_queue_does_not_hold_an_ended_chat(llm: FaultServer) -> Non
     pump.start()
     updates = pump.updates()
     await updates.__anext__()
-    await until(lambda: not chat.active or len(pump._queue) == 10, 5, "the queue is full")
+    await until(lambda: not chat.active or len(pump._queue) == 10, what="the queue is full")
     pump.release()
 
-    await until(lambda: chat.pump_task is not None and chat.pump_task.done(), 5, "the pump has ended")
+    await until(lambda: chat.pump_task is not None and chat.pump_task.done(), what="the pump has ended")
     assert 0 == len(pulse.chats)
 
 
