@@ -34,22 +34,24 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from .backpressure import OnZone, ThrottlePlan
-from .bus.boxes import BoxMaker
-from .bus.errors import Failures, OnError
+from .backpressure import BoundedQueue, OnZone, ThrottlePlan
+from .bus.errors import Errors, Hooks
 from .bus.event import DONE, Event
-from .bus.hooks import Hooks
-from .bus.pace import Pacer
-from .bus.roster import Roster
-from .bus.routes import CAUGHT, Queue, Route, closed
-from .bus.statistics import figures
+from .bus.mailbox import Mailbox
+from .bus.routes import CAUGHT, Queue, Route, closed_route
+from .bus.settings import BusSettings, Conflate, Essential, OnError
 from .bus.stream import EventStream
-from .bus.subscribers import Subscription, check_pattern, is_async, name_of, weakly
-from .bus.table import RouteTable
+from .bus.subscribers import Subscription, Subscriptions, check_pattern, is_async, name_of, weakly
+from .bus.table import RouteTable, figures
 from .bus.threads import Inbox, LoopGoneError, on_loop
-from .bus.waiting import SlowLane
+from .bus.waiting import Pacer, make_put
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .bus.settings import Changes
 
 __all__ = ["DONE", "Event", "EventBus", "EventStream", "LoopGoneError", "get_event_bus"]
 
@@ -61,22 +63,27 @@ logger = logging.getLogger("copilot_pulse.event_bus")
 class EventBus:
     """See the module. Everything is for the loop's thread, except `publish_threadsafe()`.
 
-    capacity: events that a mailbox or stream holds, the one in its handler's hands included. put_timeout:
-    seconds that `publish()` waits for room in a full one, before room is made there. throttle: how its fill
-    slows `publish()` down. essential(event): True for events that must not be dropped to make room. They
-    are lost, and counted, only where nobody can wait: by `publish_nowait()` into a mailbox that holds twice
-    its capacity, by `publish_threadsafe()` when 20,000 events wait for the loop, and when the bus closes. It
-    is also called in the threads that use `publish_threadsafe()`, with a lock held: it must not publish.
+    What `configure()` can change at any time:
+
+    capacity: events that a mailbox or stream holds, the one in its handler's hands included; for new ones.
+    put_timeout: seconds that `publish()` waits for room in a full one, before room is made there.
+    throttle: how its fill slows `publish()` down; for new ones.
+    essential(event): True for events that must not be dropped to make room. They are lost, and counted, only
+    where nobody can wait: by `publish_nowait()` into a mailbox that holds twice its capacity, by
+    `publish_threadsafe()` when 20,000 events wait for the loop, and when the bus closes. It is also called in
+    the threads that use `publish_threadsafe()`, with a lock held: it must not publish.
     conflate(event): a key; an older waiting event with the same key may be replaced by a newer one; None for
     none.
-    on_error(name, event, error) is told of a handler that raised, on_zone(name, zone, was, fill) of a mailbox
-    that changed its zone. slice_seconds: a flood of events lets the loop turn this often. clock and sleep:
-    the outside world, for tests. The first seven can be changed later with `configure()`.
+    on_error(name, event, error): told of a handler that raised.
+    on_zone(name, zone, was, fill): told of a mailbox that changed its zone.
+
+    What is settled when the bus is made: slice_seconds, a flood of events lets the loop turn this often; clock
+    and sleep, the outside world, for tests.
     """
 
     __slots__ = (
-        "__weakref__", "_boxes", "_clock", "_closed", "_failures", "_hooks", "_inbox", "_loop", "_pacer",
-        "_refused", "_roster", "_routes", "_slow", "_table",
+        "__weakref__", "_closed", "_errors", "_hooks", "_inbox", "_loop", "_pacer", "_refused", "_routes",
+        "_settings", "_subscriptions", "_table",
     )  # fmt: skip
 
     def __init__(
@@ -85,31 +92,27 @@ class EventBus:
         capacity: int = 1000,
         put_timeout: float = 5.0,
         throttle: ThrottlePlan | None = None,
-        essential: Callable[[Event], bool] | None = None,
-        conflate: Callable[[Event], Hashable | None] | None = None,
+        essential: Essential | None = None,
+        conflate: Conflate | None = None,
         on_error: OnError | None = None,
         on_zone: OnZone | None = None,
         slice_seconds: float = 0.005,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
-        self._clock = clock
-        self._roster = Roster()
-        self._failures = Failures(clock)
-        self._hooks = Hooks(self._failures)
-        self._slow = SlowLane(put_timeout)
-        self._pacer = Pacer(clock, slice_seconds)
-        self._boxes = BoxMaker(
-            self._hooks,
-            self._failures,
+        settings = self._settings = BusSettings(
             capacity=capacity,
+            put_timeout=put_timeout,
             throttle=throttle,
-            sampled=self._pacer.samples.append,
             slice_seconds=slice_seconds,
             clock=clock,
             sleep=sleep,
         )
-        self._table = RouteTable(self._roster.register, self._pacer, self._slow)
+        self._subscriptions = Subscriptions()
+        self._errors = Errors(settings)
+        self._hooks = Hooks(settings, self._errors)
+        self._pacer = Pacer(settings)
+        self._table = RouteTable(self._subscriptions, self._pacer, make_put(settings))
         self._routes = self._table.routes
         self._inbox = Inbox(self.publish_nowait, self._hooks.is_essential, slice_seconds=slice_seconds, clock=clock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -139,24 +142,24 @@ class EventBus:
             route = self._routes[event.type]
         except KeyError:
             route = self._route(event.type)
-        left = route.left = route.left - 1
-        if (only := route.only) is None:
+        countdown = route.countdown = route.countdown - 1
+        if (single := route.single) is None:
             for call in route:
                 try:
                     call(event)
                 except CAUGHT as error:
-                    self._failures.call_failed(route, call, event, error)
+                    self._errors.call_failed(route, call, event, error)
         elif (items := route.items) is None:
             try:
-                only(event)
+                single(event)
             except CAUGHT as error:
-                self._failures.call_failed(route, only, event, error)
-        elif len(items) < only.limit:
+                self._errors.call_failed(route, single, event, error)
+        elif len(items) < single.limit:
             items.append(event)
             return DONE
-        if left >= 0:
+        if countdown >= 0:
             return DONE
-        return route.rest(route, event)  # type: ignore[no-any-return]
+        return route.slow_path(route, event)  # type: ignore[no-any-return]
 
     def publish_nowait(self, event: Event) -> None:
         """Publish without ever waiting or raising: a full mailbox makes room at once (conflates, or drops).
@@ -168,23 +171,23 @@ class EventBus:
             route = self._routes[event.type]
         except KeyError:
             route = self._route(event.type)
-        left = route.left = route.left - 1
-        if (only := route.only) is None:
+        countdown = route.countdown = route.countdown - 1
+        if (single := route.single) is None:
             for call in route:
                 try:
                     call(event)
                 except CAUGHT as error:
-                    self._failures.call_failed(route, call, event, error)
+                    self._errors.call_failed(route, call, event, error)
         elif (items := route.items) is None:
             try:
-                only(event)
+                single(event)
             except CAUGHT as error:
-                self._failures.call_failed(route, only, event, error)
-        elif len(items) < only.limit:
+                self._errors.call_failed(route, single, event, error)
+        elif len(items) < single.limit:
             items.append(event)
             return
-        if left < 0:
-            route.rest_nowait(route, event)
+        if countdown < 0:
+            route.slow_path_nowait(route, event)
 
     async def publish_many(self, events: Iterable[Event]) -> int:
         """Publish events one after the other, as `publish()` does each; returns how many.
@@ -233,7 +236,14 @@ class EventBus:
             me = weakref.ref(self)
             call = weakly(handler, partial(_unsubscribe_later, me, pattern, subscription.id))
         if is_async(handler):
-            self._boxes.mailbox(subscription, call, capacity)
+            subscription.mailbox = Mailbox(
+                self._give_queue(subscription, capacity),
+                call,
+                failed=partial(self._errors.handler_failed, subscription),
+                cancelled=self._errors.handler_cancelled,
+                sampled=self._pacer.samples.append,
+                slice_seconds=self._settings.slice_seconds,
+            )
         else:
             subscription.call = call
         self._add(subscription)
@@ -245,7 +255,7 @@ class EventBus:
         The handler is not called any more after this returns; events that wait in its mailbox are dropped,
         one in its hands is finished.
         """
-        found = self._roster.remove(pattern, sub_id, discard=True, counted=False)
+        found = self._subscriptions.remove(pattern, sub_id, discard=True, counted=False)
         if found:
             self._table.forget(pattern)
         return found
@@ -259,7 +269,7 @@ class EventBus:
 
         def open_() -> tuple[Queue, Callable[[], object], Callable[[], object]]:
             subscription = self._new(pattern, name or f"stream of {pattern}")
-            queue = self._boxes.queue(subscription, capacity)
+            queue = self._give_queue(subscription, capacity)
             self._add(subscription)
             return (
                 queue,
@@ -275,20 +285,21 @@ class EventBus:
 
     # -- the whole -------------------------------------------------------------------------------------
 
-    def configure(self, **changes: Any) -> None:
-        """Change settings of the constructor: capacity and throttle (for new mailboxes only), put_timeout,
-        essential, conflate, on_error, on_zone. Raises TypeError for any other name."""
-        for key, value in changes.items():
-            if key in ("capacity", "throttle"):
-                setattr(self._boxes, key, value)
-            elif key == "put_timeout":
-                self._slow.put_timeout = value
-            elif key == "on_error":
-                self._failures.on_error = value
-            elif key in ("essential", "conflate", "on_zone"):
-                setattr(self._hooks, key, value)
-            else:
-                raise TypeError(f"an event bus has no setting {key!r}")
+    def configure(self, *, owner: Hashable = None, **changes: Unpack[Changes]) -> None:
+        """Change settings, by name; see the class for which. On the loop's thread.
+
+        A bus that several programs share has several owners, and none takes anything from another: all their
+        hooks are asked and told (an event is essential if one of them says so; its key is the first that one of
+        them has), and of capacity, put_timeout and throttle the value that was set last counts. None takes back
+        what this owner has set. owner: any object of yours that can be a key, and that the bus keeps until
+        `withdraw()`; without one, it is who made the bus. Raises TypeError for an unknown name,
+        ValueError for a capacity below 1.
+        """
+        self._settings.change(owner, changes)
+
+    def withdraw(self, owner: Hashable) -> None:
+        """Take back all that this owner has set; what the others have set counts again. Twice is fine."""
+        self._settings.withdraw(owner)
 
     def bind(self) -> None:
         """Make the running loop known, for `publish_threadsafe()`, and start mailboxes that got events before.
@@ -296,7 +307,7 @@ class EventBus:
         Raises RuntimeError if no loop runs.
         """
         self._loop = asyncio.get_running_loop()
-        for mailbox in self._roster.mailboxes():
+        for mailbox in self._subscriptions.mailboxes():
             mailbox.kick()
 
     async def join(self) -> None:
@@ -307,7 +318,7 @@ class EventBus:
         It must do so in its own task: inside of `wait_for()` (before Python 3.12), `gather()` or a new task
         it would wait for itself. The same holds for `aclose()`.
         """
-        while self._inbox or await self._roster.join():
+        while self._inbox or await self._subscriptions.join():
             await self._inbox.flush(math.inf)
 
     def close(self, *, discard: bool = False) -> None:
@@ -319,7 +330,7 @@ class EventBus:
         """
         self._inbox.empty(discard=discard)
         self._closed = True
-        self._roster.remove_all(discard=discard)
+        self._subscriptions.remove_all(discard=discard)
         self._table.forget("*")
 
     async def aclose(self, *, drain: bool = True, timeout: float = 5.0) -> None:
@@ -330,18 +341,18 @@ class EventBus:
         cancellation is logged and left behind after 1 s. If this is cancelled itself, all handlers are
         cancelled at once. Closing again is fine.
         """
-        end = self._clock() + timeout
+        end = self._settings.clock() + timeout
         try:
             if drain:
                 await self._inbox.flush(end)
         finally:
             self.close(discard=not drain)
-            await self._roster.end_tasks(drain=drain, timeout=end - self._clock())
+            await self._subscriptions.end_tasks(drain=drain, timeout=end - self._settings.clock())
 
     def statistics(self) -> dict[str, Any]:
         """A snapshot as plain data: what was published by type, subscribers, and each mailbox's figures."""
         return {
-            **figures(self._table, self._roster, self._failures, self._hooks, self._inbox),
+            **figures(self._table, self._subscriptions, self._errors, self._hooks, self._inbox),
             "refused": self._refused,
             "closed": self._closed,
         }
@@ -354,7 +365,7 @@ class EventBus:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        return f"<EventBus {state}, {len(self._roster.register)} subscriptions>"
+        return f"<EventBus {state}, {len(self._subscriptions)} subscriptions>"
 
     # -- what a route cannot do by itself --------------------------------------------------------------
 
@@ -362,7 +373,7 @@ class EventBus:
         """The missing route for a type."""
         self._meet_loop()
         if self._closed:
-            return closed(self._pacer.make_tick(sampled=False, waits=True), self._refuse)
+            return closed_route(self._pacer.make_tick(sampled=False, waits=True), self._refuse)
         return self._table.add(type_)
 
     def _refuse(self, event: Event) -> None:
@@ -377,10 +388,27 @@ class EventBus:
         if self._closed:
             raise RuntimeError("the event bus is closed: nothing can be subscribed any more")
         self._meet_loop()
-        return self._roster.new(pattern, name)
+        return self._subscriptions.new(pattern, name)
+
+    def _give_queue(self, subscription: Subscription, capacity: int | None) -> Queue:
+        """Give a subscription its queue. Raises ValueError for a capacity below 1."""
+        settings, hooks = self._settings, self._hooks
+        subscription.queue = BoundedQueue(
+            settings.capacity if capacity is None else capacity,
+            name=subscription.name,
+            throttle=settings.throttle,
+            key=hooks.key,
+            essential=hooks.is_essential,
+            label=hooks.count_drop,
+            on_zone=hooks.zone_changed,
+            slice_seconds=settings.slice_seconds,
+            clock=settings.clock,
+            sleep=settings.sleep,
+        )
+        return subscription.queue
 
     def _add(self, subscription: Subscription) -> None:
-        self._roster.add(subscription)
+        self._subscriptions.add(subscription)
         self._table.forget(subscription.pattern)
 
     def _meet_loop(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -94,7 +94,9 @@ class Pulse:
             return
         monitor = self.monitor
         self.bus.bind()
-        self._configure_bus([])
+        self.bus.configure(owner=self, essential=_is_essential, on_zone=self._zone_changed)
+        self._undo.append(partial(self.bus.withdraw, self))
+        self._configure_bus(["queue_size", "put_timeout"])
         self._undo.append(self.settings.on_change(self._configure_bus))
         for type_ in _MONITORED:
             sub_id = self.bus.subscribe(type_, monitor.on_event)
@@ -107,15 +109,13 @@ class Pulse:
         monitor.add_source(SourceNames.SEAMS, self.seams.snapshot)
         monitor.start()
 
-    def _configure_bus(self, names: list[str]) -> None:
-        """Let the bus know which events are essential, and the settings; new mailboxes have a new size."""
+    def _configure_bus(self, names: Collection[str]) -> None:
+        """Tell the bus of those settings, and of no other: it has other owners, too."""
         settings = self.settings.current
-        self.bus.configure(
-            essential=_is_essential,
-            capacity=settings.queue_size,
-            put_timeout=settings.put_timeout,
-            on_zone=self._zone_changed,
-        )
+        if "queue_size" in names:
+            self.bus.configure(owner=self, capacity=settings.queue_size)
+        if "put_timeout" in names:
+            self.bus.configure(owner=self, put_timeout=settings.put_timeout)
 
     def _zone_changed(self, name: str, zone: Any, was: Any, fill: float) -> None:
         self.publish("queue.zone", {"queue": name, "zone": zone.value, "was": was.value, "fill": fill})

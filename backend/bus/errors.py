@@ -1,33 +1,34 @@
-"""What becomes of an error in a handler or a hook: counted, told to whoever asked, logged once in a while."""
+"""What becomes of an error in a handler or a hook; and the hooks of the bus's owners, called with that care."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
+from ..backpressure import Zone
 from .event import Event
 from .routes import Call, Route
+from .settings import BusSettings, Conflate
 from .subscribers import Subscription
 
 LOG_EVERY: Final = 60.0
 
 logger = logging.getLogger("copilot_pulse.event_bus")
 
-OnError = Callable[[str, Event, BaseException], object]
 
+class Errors:
+    """Errors are counted, told to those who asked, and logged once in a while. Nothing here raises.
 
-class Failures:
-    """Never raises. A log line holds an error's type and place, not its text: that may hold a secret.
+    A log line holds an error's type and place, not its text: that may hold a secret.
 
     Each handler and each hook gets a line for its first error, and then at most one in `LOG_EVERY` seconds,
     that says how many were left out.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, settings: BusSettings) -> None:
+        self._settings = settings
         self._hooks: dict[str, tuple[float, int]] = {}
-        self.on_error: OnError | None = None
         self.total = 0
         self.cancelled = 0
 
@@ -47,21 +48,21 @@ class Failures:
         """A subscription's handler raised, or ran into a cancelled future."""
         self.total += 1
         sub.errors += 1
-        now = self._clock()
+        now = self._settings.clock()
         if now - sub.logged >= LOG_EVERY:
             self._log(f"event handler {sub.name} failed on {event.type}", error, sub.unlogged)
             sub.logged, sub.unlogged = now, 0
         else:
             sub.unlogged += 1
-        if self.on_error is not None:
-            self.guard("on_error", self.on_error, sub.name, event, error)
+        for hook in self._settings.on_error:
+            self.guard("on_error", hook, sub.name, event, error)
 
     def guard(self, name: str, hook: Callable[..., Any], *arguments: object) -> Any:
         """What a hook of the bus returns; None if it raises."""
         try:
             return hook(*arguments)
         except Exception as error:
-            now = self._clock()
+            now = self._settings.clock()
             logged, unlogged = self._hooks.get(name, (float("-inf"), 0))
             if now - logged >= LOG_EVERY:
                 self._log(f"{name} of the event bus failed", error, unlogged)
@@ -73,6 +74,46 @@ class Failures:
     def _log(self, what: str, error: BaseException, unlogged: int) -> None:
         more = f"; {unlogged} more since the last such line" if unlogged else ""
         logger.error("%s: %s at %s%s", what, type(error).__name__, place_of(error), more)
+
+
+class Hooks:
+    """What the owners of the bus have to say about its queues. An error in a hook of theirs never gets further."""
+
+    __slots__ = ("_errors", "_settings", "dropped")
+
+    def __init__(self, settings: BusSettings, errors: Errors) -> None:
+        self._settings = settings
+        self._errors = errors
+        self.dropped = 0
+
+    def is_essential(self, event: Event) -> bool:
+        """Whether no mailbox may drop the event: one owner is enough to say so."""
+        return any(self._errors.guard("essential", hook, event) for hook in self._settings.essential)
+
+    def key(self, event: Event) -> Hashable | None:
+        """The key under which a newer event may replace this one: of the first owner that has one."""
+        for hook in self._settings.conflate:
+            key: Hashable | None = self._errors.guard("conflate", _checked_key, hook, event)
+            if key is not None:
+                # Two owners may well use the same key for different things.
+                return key if len(self._settings.conflate) == 1 else (id(hook), key)
+        return None
+
+    def zone_changed(self, name: str, zone: Zone, was: Zone, fill: float) -> None:
+        """A mailbox changed its zone."""
+        for hook in self._settings.on_zone:
+            self._errors.guard("on_zone", hook, name, zone, was, fill)
+
+    def count_drop(self, event: Event) -> str:
+        """A mailbox drops the event. Returns the word under which it counts that."""
+        self.dropped += 1
+        return event.type
+
+
+def _checked_key(hook: Conflate, event: Event) -> Hashable | None:
+    key = hook(event)
+    hash(key)  # what cannot be looked up is an error of the hook, here and not in the queue
+    return key
 
 
 def place_of(error: BaseException) -> str:

@@ -1,17 +1,24 @@
-"""Who subscribed to what: patterns, matching, and the record of one subscription."""
+"""Who subscribed to what, from beginning to end, and the mailboxes whose handlers are still at work after it."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import itertools
+import logging
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ..backpressure import BoundedQueue
 from .event import Event
 from .mailbox import Mailbox
 from .routes import Call, Route
+
+CANCEL_PATIENCE: Final = 1.0
+
+logger = logging.getLogger("copilot_pulse.event_bus")
 
 
 class Subscription:
@@ -48,33 +55,68 @@ class Subscription:
             "errors": self.errors,
         }
 
-    def leaves(self) -> None:
+    def leave_routes(self) -> None:
         """Out of all routes at once, also of one that is delivering an event right now."""
         for route in self.routes:
             route.drop(self)
 
 
 class Subscriptions:
-    """All subscriptions by pattern. Finding those for a type looks at its own patterns only."""
+    """Who is subscribed, under which name, and which mailboxes have not come to their end yet.
+
+    For the loop's thread. Finding those for a type looks at its own patterns only. `conflated` counts what was
+    conflated in queues that are gone.
+    """
+
+    __slots__ = ("_by_id", "_by_pattern", "_ids", "_joining", "_names", "conflated", "retired")
 
     def __init__(self) -> None:
         self._by_pattern: dict[str, dict[int, Subscription]] = {}
         self._by_id: dict[int, Subscription] = {}
+        self.retired: set[Mailbox] = set()  # their subscription has ended, their handler is still at work
+        self.conflated = 0
+        self._ids = itertools.count(1)
+        self._names: set[str] = set()
+        self._joining: set[asyncio.Task[Any] | None] = set()  # of handlers that wait in join()
+
+    def new(self, pattern: str, name: str) -> Subscription:
+        """A subscription with an id and a name of its own; to be registered with `add()` when it is complete."""
+        id_ = next(self._ids)
+        return Subscription(id_, pattern, f"{name}#{id_}" if name in self._names else name)
 
     def add(self, subscription: Subscription) -> None:
+        """Register a subscription."""
+        self._names.add(subscription.name)
         self._by_pattern.setdefault(subscription.pattern, {})[subscription.id] = subscription
         self._by_id[subscription.id] = subscription
 
-    def remove(self, pattern: str, id_: int) -> Subscription | None:
-        """Take out and return a subscription; None if there is none with this pattern and id."""
+    def remove(self, pattern: str, id_: int, *, discard: bool, counted: bool) -> bool:
+        """End a subscription; False if there is none with this pattern and id. Doesn't wait.
+
+        discard: drop what waits, and, if `counted`, count it as a loss; else it is delivered to the end.
+        """
         same = self._by_pattern.get(pattern)
         if same is None or id_ not in same:
-            return None
+            return False
         subscription = same.pop(id_)
         del self._by_id[id_]
         if not same:
             del self._by_pattern[pattern]
-        return subscription
+        self._names.discard(subscription.name)
+        subscription.leave_routes()
+        queue, mailbox = subscription.queue, subscription.mailbox
+        if queue is not None:
+            self.conflated += queue.statistics().conflated
+        if mailbox is not None:
+            self._retire(mailbox, discard=discard, counted=counted)
+        elif queue is not None:
+            queue.close(discard=discard, counted=counted)
+        return True
+
+    def remove_all(self, *, discard: bool) -> None:
+        """End all subscriptions. Doesn't wait."""
+        for subscription in self:
+            self.remove(subscription.pattern, subscription.id, discard=discard, counted=True)
 
     def matching(self, type_: str) -> list[Subscription]:
         """The subscriptions for events of a type, oldest first."""
@@ -87,6 +129,73 @@ class Subscriptions:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def mailboxes(self) -> list[Mailbox]:
+        """All that may have something to do."""
+        return [sub.mailbox for sub in self if sub.mailbox is not None] + list(self.retired)
+
+    async def join(self) -> bool:
+        """Wait for one mailbox that has something to do, other than the caller's; False if there is none.
+
+        A handler that waits here itself is not waited for by another one: they would wait for each other.
+        """
+        current, boxes = asyncio.current_task(), self.mailboxes()
+        in_handler = any(box.task is current for box in boxes)
+        skipped = {current, *self._joining} if in_handler else set()
+        busy = next((box for box in boxes if box.busy and box.task not in skipped), None)
+        if busy is None:
+            return False
+        busy.kick()
+        if in_handler:
+            self._joining.add(current)
+        try:
+            await busy.queue.join()
+        finally:
+            self._joining.discard(current)
+        return True
+
+    async def end_tasks(self, *, drain: bool, timeout: float) -> None:
+        """See the retired mailboxes to their end, other than the caller's.
+
+        drain: give them `timeout` seconds first; then, or if cancelled, their tasks are cancelled, and what
+        waits in them is dropped and counted.
+        """
+        current, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+        def at_work() -> list[asyncio.Task[Any]]:
+            tasks = [box.task for box in self.retired]
+            return [task for task in tasks if task is not None and task is not current and task.get_loop() is loop]
+
+        end = loop.time() + timeout
+        try:
+            while drain and (left := end - loop.time()) > 0:
+                for box in list(self.retired):
+                    box.kick()
+                if not (tasks := at_work()):
+                    break
+                await asyncio.wait(tasks, timeout=left)
+        finally:
+            tasks = at_work()
+            for box in list(self.retired):
+                if box.task is None or box.task in tasks:
+                    box.retire(counted=True)
+                if box.over:
+                    self.retired.discard(box)
+            for task in tasks:
+                task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=CANCEL_PATIENCE)
+            for task in stuck:
+                logger.warning("the %s does not end although it was cancelled; left behind", task.get_name())
+
+    def _retire(self, mailbox: Mailbox, *, discard: bool, counted: bool) -> None:
+        if discard:
+            mailbox.retire(counted=counted)
+        else:
+            mailbox.finish()
+        if not mailbox.over:
+            self.retired.add(mailbox)
+            mailbox.ended = partial(self.retired.discard, mailbox)
 
 
 def patterns_of(type_: str) -> Iterator[str]:

@@ -1,14 +1,15 @@
-"""Which route serves which event type, and how many events went each way."""
+"""Which route serves which event type, how many events went each way, and the figures of a bus as plain data."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from ..backpressure import add_bounded
-from .pace import Pacer
-from .routes import Route, build
+from .errors import Errors, Hooks
+from .routes import PutInQueues, Route, build
 from .subscribers import Subscriptions
-from .waiting import SlowLane
+from .threads import Inbox
+from .waiting import Pacer, put_nowait
 
 MAX_TYPES: Final = 4096
 
@@ -21,12 +22,12 @@ class RouteTable:
     under "(other types)".
     """
 
-    __slots__ = ("_heard", "_pacer", "_published", "_slow", "_subscriptions", "routes")
+    __slots__ = ("_heard", "_pacer", "_published", "_put", "_subscriptions", "routes")
 
-    def __init__(self, subscriptions: Subscriptions, pacer: Pacer, slow: SlowLane) -> None:
+    def __init__(self, subscriptions: Subscriptions, pacer: Pacer, put: PutInQueues) -> None:
         self._subscriptions = subscriptions
         self._pacer = pacer
-        self._slow = slow
+        self._put = put
         self.routes: dict[str, Route] = {}
         self._heard: dict[str, bool] = {}
         self._published: dict[str, int] = {}  # by routes that were forgotten
@@ -42,7 +43,7 @@ class RouteTable:
             calls,
             [sub.queue for sub in found if sub.queue is not None],
             ticks=(make_tick(sampled=sampled, waits=True), make_tick(sampled=sampled, waits=False)),
-            slows=(self._slow.publish, self._slow.publish_nowait),
+            puts=(self._put, put_nowait),
         )
         for sub, _ in calls:
             sub.routes.add(route)
@@ -78,3 +79,33 @@ class RouteTable:
             if route.published:
                 counts[type_] = counts.get(type_, 0) + route.published
         return counts
+
+
+def figures(
+    table: RouteTable, subscriptions: Subscriptions, errors: Errors, hooks: Hooks, inbox: Inbox
+) -> dict[str, Any]:
+    """What was published by type, subscribers, each mailbox's figures, losses, errors, what threads published."""
+    published = table.published()
+    subscribers, queues = [], []
+    for sub in subscriptions:
+        row = sub.describe()
+        subscribers.append(row)
+        if sub.queue is not None:
+            queues.append({**row, **sub.queue.statistics().as_dict()})
+    inbox_dropped = sum(inbox.dropped_by_type.values())
+    return {
+        "published": published,
+        "published_total": sum(published.values()),
+        "subscribers": subscribers,
+        "queues": queues,
+        "dropped_total": hooks.dropped + inbox_dropped,
+        "conflated_total": subscriptions.conflated + sum(row["conflated"] for row in queues),
+        "handler_errors_total": errors.total,
+        "handlers_cancelled_total": errors.cancelled,
+        "threads": {
+            "received": inbox.received,
+            "waiting": len(inbox),
+            "dropped": inbox_dropped,
+            "dropped_by_type": dict(inbox.dropped_by_type),
+        },
+    }

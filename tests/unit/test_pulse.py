@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -68,3 +70,40 @@ async def test_starting_and_closing_twice_changes_nothing(pulse: Pulse) -> None:
 
     assert 1 == once
     assert not pulse.bus.has_subscribers("pulse.started")
+
+
+async def test_a_change_of_a_setting_takes_nothing_from_another_owner_of_the_bus() -> None:
+    """Another custom node uses the same bus: what it has set stays, and its hooks are told beside ours."""
+    bus = EventBus(capacity=7, put_timeout=7.0)
+    told: list[str] = []
+    bus.configure(owner="another node", on_zone=lambda name, zone, was, fill: told.append(zone.value))
+    pulse = Pulse(LiveSettings(Settings(queue_size=10)), bus)
+    pulse.start()
+    bus.configure(owner="another node", put_timeout=0.5)
+
+    pulse.settings.update({"queue_size": 50})
+    assert (50, 0.5) == (bus._settings.capacity, bus._settings.put_timeout)
+    pulse.settings.update({"put_timeout": 2.0})
+    assert 2.0 == bus._settings.put_timeout
+    async with bus.stream("x") as events:
+        for _ in range(20):
+            bus.publish_nowait(Event(type="x", data={}, source="test"))
+        await anext(events)
+    assert ["yellow", "green"] == told
+
+    await pulse.aclose()
+    assert (7, 0.5) == (bus._settings.capacity, bus._settings.put_timeout)
+
+
+async def test_a_closed_plugin_leaves_nothing_on_the_bus() -> None:
+    """The process's bus outlives it: no hook of it is called any more, and nothing keeps it alive."""
+    bus = EventBus()
+    pulse = Pulse(LiveSettings(Settings()), bus)
+    pulse.start()
+    await pulse.aclose()
+    gone = weakref.ref(pulse)
+    del pulse
+    gc.collect()
+
+    assert gone() is None
+    assert ((), ()) == (bus._settings.essential, bus._settings.on_zone)

@@ -93,7 +93,7 @@ def test_events_published_before_the_loop_runs_need_no_further_one(how: str) -> 
     asyncio.run(main())
     assert [0, 1] == box.got
     assert 0 == box.bus.statistics()["dropped_total"]
-    assert not box.bus._roster.retired
+    assert not box.bus._subscriptions.retired
 
 
 @pytest.mark.parametrize("how", ["nowait", "coroutine", "another loop"])

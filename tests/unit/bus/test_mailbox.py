@@ -916,7 +916,7 @@ async def test_a_handler_that_ignores_its_cancel_is_left_behind(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a line in the log that names it."""
-    monkeypatch.setattr("backend.bus.roster.CANCEL_PATIENCE", 0.01)
+    monkeypatch.setattr("backend.bus.subscribers.CANCEL_PATIENCE", 0.01)
     bus = EventBus()
     enough = asyncio.Event()
 
@@ -968,7 +968,7 @@ async def test_unsubscribing_lets_the_event_in_hand_finish() -> None:
     assert [0] == handler.got
     assert 0 == bus.statistics()["dropped_total"]
     await turns()
-    assert not bus._roster.retired
+    assert not bus._subscriptions.retired
     await bus.aclose()
 
 
