@@ -22,6 +22,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from typing import Any, Final, Protocol
 
 from .events import without_text
@@ -40,7 +41,6 @@ __all__ = ["RELATIVE_ERROR", "EventLike", "Finding", "Monitor", "SourceNames"]
 
 log = logging.getLogger("copilot_pulse.monitoring")
 
-VERSION: Final = "0.1.0"
 TICK: Final = 1.0
 KEPT_EVENTS: Final = 200
 ENDED_STATES: Final = frozenset({"done", "failed", "cancelled"})
@@ -56,10 +56,11 @@ class SourceNames:
     MCP: Final = "mcp"  # rows {server, host, state, tools, retry_in, reason, probing}
     SEAMS: Final = "seams"  # rows {name, attached, detail}
     CONNECTIONS: Final = "connections"  # {kind: number}
+    CRITICAL: Final = "critical"  # {kind, type} of a critical error that has not passed, or None
 
 
 _ROWS: Final = (SourceNames.CHATS, SourceNames.BREAKERS, SourceNames.MCP, SourceNames.SEAMS)
-_KNOWN: Final = frozenset({*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS})
+_KNOWN: Final = frozenset({*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS, SourceNames.CRITICAL})
 
 
 class EventLike(Protocol):
@@ -81,7 +82,8 @@ class Monitor:
 
     `clock` is monotonic seconds, `wall` seconds since 1970, `publish(type, data)` takes the events that
     the monitor itself has to tell (`health.changed`, `loop.stalled`); `sampler` reads the process.
-    `stall_limit()` is asked each time for how long the loop may stand still before it is reported.
+    `stall_limit()` is asked each time for how long the loop may stand still before it is reported, and
+    `expose_text()` whether the events that go out keep the text of chats.
     """
 
     def __init__(
@@ -92,12 +94,14 @@ class Monitor:
         publish: Callable[[str, dict[str, Any]], None] | None = None,
         sampler: Sampler | None = None,
         stall_limit: Callable[[], float] = lambda: 0.25,
-        version: str = VERSION,
+        expose_text: Callable[[], bool] = lambda: False,
+        version: str = "",
     ) -> None:
         self.clock = clock
         self.wall = wall
         self.publish = publish
         self.version = version
+        self._expose_text = expose_text
         # Event ids and totals begin anew with each process: who keeps them between two looks compares this.
         self.boot = os.urandom(8).hex()
         self.started = clock()
@@ -297,9 +301,10 @@ class Monitor:
     def events_since(self, seq: int) -> tuple[int, list[dict[str, Any]]]:
         """(number of the newest event, the events after number `seq`), oldest first, at most the last 200.
 
-        Their data carries no text of a chat.
+        Their data carries no text of a chat, only its length, unless the user has turned that on.
         """
         rows = []
+        outgoing = (lambda type_, data: dict(data)) if self._expose_text() else without_text
         for number, event, wall in reversed(self._log):
             if number <= seq:
                 break
@@ -310,11 +315,21 @@ class Monitor:
                     "time": round(wall, 3),
                     "source": getattr(event, "source", ""),
                     "session": getattr(event, "session", None),
-                    "data": _finite(without_text(event.type, event.data)),
+                    "data": _finite(outgoing(event.type, event.data)),
                 }
             )
         rows.reverse()
         return self._seq, rows
+
+    async def expose(self, format_: str) -> bytes:
+        """All figures in a format of Prometheus, `text` or `openmetrics`: read on the loop, encoded in a thread.
+
+        prometheus-client takes 0.1 s to import: that is done in a thread too, when somebody scrapes for the first time.
+        """
+        module = await asyncio.to_thread(import_module, ".metrics.exposition", __package__)
+        look = module.Look(self)
+        body: bytes = await asyncio.to_thread(getattr(look, format_))
+        return body
 
     def __repr__(self) -> str:
         return f"<Monitor {self.board.status}, {self._seq} events, {self.active()} chats active>"

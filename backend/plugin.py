@@ -72,8 +72,9 @@ class Plugin:
         pulse.bus.subscribe("health.changed", self._tell_status)
         self.attachment.http.install(app)
         feed = self._feed = add_routes(app.router, pulse, self.send).feed
-        streams = self._streams = Streams(pulse)
+        streams = self._streams = Streams(pulse.streams)
         streams.add_routes(app.router)
+        pulse.monitor.add_source("streams", streams.snapshot)
         pulse.monitor.add_source(
             SourceNames.CONNECTIONS,
             lambda: {

@@ -64,7 +64,12 @@ class Pulse:
     def __init__(self, settings: LiveSettings, bus: EventBus) -> None:
         self.settings = settings
         self.bus = bus
-        self.monitor = Monitor(publish=self.publish, stall_limit=lambda: settings.current.loop_stall, version=VERSION)
+        self.monitor = Monitor(
+            publish=self.publish,
+            stall_limit=lambda: settings.current.loop_stall,
+            expose_text=lambda: settings.current.expose_text,
+            version=VERSION,
+        )
         self.recovery = RecoveryManager(self.publish, settings=lambda: settings.current)
         self.chats = ChatRegistry()
         self.streams = StreamStore(settings=lambda: settings.current, publish=self.publish, clock=time.monotonic)
@@ -107,6 +112,7 @@ class Pulse:
         monitor.add_source(SourceNames.CHATS, self.chats.snapshot)
         monitor.add_source(SourceNames.BREAKERS, self.recovery.breakers.snapshot)
         monitor.add_source(SourceNames.SEAMS, self.seams.snapshot)
+        monitor.add_source(SourceNames.CRITICAL, self.recovery.critical_active)
         monitor.start()
 
     def _configure_bus(self, names: Collection[str]) -> None:

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..metrics.layers.error import KEPT
-
 PACKAGES: Final = (
     "aiohttp", "openai-agents", "openai", "mcp", "httpx", "httpcore", "anyio", "pydantic", "requests",
     "prometheus-client", "psutil", "torch", "comfyui-frontend-package",
@@ -62,7 +60,7 @@ def diagnostics(
         "http": snapshot.get("http"),
         "errors": {
             **snapshot.get("errors", {}),
-            "recent": [_anonymous(row) for row in errors[-KEPT:]],
+            "recent": [_anonymous(row) for row in errors],
         },
         "extra": snapshot.get("extra"),
     }

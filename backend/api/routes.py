@@ -13,14 +13,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol
 
 from aiohttp import web
 
-from ..metrics.health import Finding
-from ..monitoring import Monitor, SourceNames
-from ..origin import Refused, check_reader, read_json
+from ..monitoring import Finding, Monitor, SourceNames
+from ..origin import Handler, Refused, answer_refusals, check_reader, read_json, serve
 from ..settings import LiveSettings, Secret, describe
 from .diagnostics import diagnostics, versions
 from .negotiation import JSON, OFFERS, OPENMETRICS, TEXT, Offer, choose
@@ -36,8 +34,6 @@ CACHE_SHARE: Final = 20
 """A body is served again for this many times what it took to make: scraping costs the loop 5 % at most."""
 CACHE_LIMIT: Final = 1.0
 HEALTH_TYPE: Final = "application/health+json; charset=utf-8"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Chats(Protocol):
@@ -57,11 +53,7 @@ class Recovery(Protocol):
 
 
 class Services(Protocol):
-    """What the routes work on; a running plugin has all of it.
-
-    Looked for beside these: `send` (see `add_routes`), and `probe_mcp(server)`, an async function that says
-    whether it knows the server.
-    """
+    """What the routes work on; a running plugin has all of it."""
 
     @property
     def monitor(self) -> Monitor: ...
@@ -71,6 +63,9 @@ class Services(Protocol):
     def chats(self) -> Chats: ...
     @property
     def recovery(self) -> Recovery: ...
+    @property
+    def probe_mcp(self) -> Callable[[str], Awaitable[bool]] | None:
+        """Asks an MCP server now: whether it is up. Raises KeyError for one that is not known."""
 
 
 class RoutesReport(NamedTuple):
@@ -97,30 +92,23 @@ class RoutesReport(NamedTuple):
         await self.feed.aclose()
 
 
-def add_routes(
-    app_or_router: web.Application | web.UrlDispatcher, services: Services, send: Send | None = None
-) -> RoutesReport:
+def add_routes(app_or_router: web.Application | web.UrlDispatcher, services: Services, send: Send) -> RoutesReport:
     """Add all routes; call it before the router is frozen. Nothing runs until a request comes.
 
-    `send(name, data, client_id)` brings the panel its data (default: `services.send`). Registers the
+    `send(name, data, client_id)` brings the panel its data. Registers the
     check `http:routes` and the monitor's source `connections`, if nobody else gave one.
     """
     router = app_or_router.router if isinstance(app_or_router, web.Application) else app_or_router
-    sender: Send = send if send is not None else services.send  # type: ignore[attr-defined]
     live = services.settings
-    feed = PanelFeed(services.monitor, sender, refresh=lambda: live.current.panel_refresh)
+    feed = PanelFeed(services.monitor, send, refresh=lambda: live.current.panel_refresh)
     api = _Api(services, feed)
     report = RoutesReport(feed, [], [])
-    for method, path, handler in api.table():
-        for full in (path, f"/api{path}"):
-            if path in GENERIC:
-                _add_generic(router, full, handler, report)
-            else:
-                if method == "GET":
-                    router.add_get(full, _guarded(handler))  # and HEAD, which uptime monitors like
-                else:
-                    router.add_route(method, full, _guarded(handler))
-                report.added.append(full)
+    for path, handlers in api.table().items():
+        if path in GENERIC:
+            for full in (path, f"/api{path}"):
+                _add_generic(router, full, handlers["GET"], report)
+        else:
+            report.added.extend(serve(router, path, handlers))
     services.monitor.add_check("http:routes", report.finding)
     if not services.monitor.has_source(SourceNames.CONNECTIONS):
         services.monitor.add_source(SourceNames.CONNECTIONS, lambda: {"panels": len(feed)})
@@ -136,7 +124,7 @@ def _add_generic(router: web.UrlDispatcher, path: str, handler: Handler, report:
     )
     if not owned:
         try:
-            router.add_get(path, _guarded(handler))
+            router.add_get(path, answer_refusals(handler))
         except (RuntimeError, ValueError) as error:
             log.warning("%s could not be added: %s", path, error)
             owned = True
@@ -147,30 +135,21 @@ def _add_generic(router: web.UrlDispatcher, path: str, handler: Handler, report:
         report.added.append(path)
 
 
-def _guarded(handler: Handler) -> Handler:
-    """Turn Refused into its answer; anything else goes to aiohttp, which logs it and answers 500."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except Refused as refused:
-            return _json({"error": refused.reason}, status=refused.status)
-
-    return answer
-
-
 def _json(data: Any, *, status: int = 200, content_type: str = JSON.content_type) -> web.Response:
     return _body(_dumps(data), content_type, status)
 
 
 def _dumps(data: Any) -> bytes:
-    """JSON that every browser reads: what it has no word for (NaN, infinity) becomes null."""
+    """JSON that every browser reads: what it has no word for (NaN, infinity) becomes null, half an emoji is escaped."""
     try:
         text = json.dumps(data, ensure_ascii=False, default=str, allow_nan=False)
     except ValueError:
-        known = json.loads(json.dumps(data, default=str), parse_constant=lambda name: None)
-        text = json.dumps(known, ensure_ascii=False, allow_nan=False)
-    return text.encode()
+        data = json.loads(json.dumps(data, default=str), parse_constant=lambda name: None)
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(data, default=str, allow_nan=False).encode()
 
 
 def _body(body: bytes, content_type: str, status: int = 200) -> web.Response:
@@ -214,28 +193,27 @@ class _Api:
         self._feed = feed
         self._made = {
             JSON.key: _Kept(self._make_json),
-            TEXT.key: _Kept(partial(self._expose, "text")),
-            OPENMETRICS.key: _Kept(partial(self._expose, "openmetrics")),
+            TEXT.key: _Kept(partial(services.monitor.expose, "text")),
+            OPENMETRICS.key: _Kept(partial(services.monitor.expose, "openmetrics")),
         }
         self._versions: dict[str, str] | None = None
 
-    def table(self) -> list[tuple[str, str, Handler]]:
-        """(method, path, handler), the generic paths in between our own."""
-        return [
-            ("GET", OWN + "/metrics", self.metrics),
-            ("GET", "/metrics", self.metrics),
-            ("GET", OWN + "/health", self.health),
-            ("GET", "/health", self.health),
-            ("GET", OWN + "/history", self.history),
-            ("GET", OWN + "/settings", self.settings),
-            ("POST", OWN + "/settings", self.change_settings),
-            ("GET", OWN + "/diagnostics", self.diagnostics),
-            ("POST", OWN + "/panel", self.panel),
-            ("POST", OWN + "/chats/{id}/stop", self.stop_chat),
-            ("POST", OWN + "/breakers/probe", self.probe_breaker),
-            ("POST", OWN + "/breakers/{name}/probe", self.probe_breaker),
-            ("POST", OWN + "/mcp/probe", self.probe_mcp),
-        ]
+    def table(self) -> dict[str, dict[str, Handler]]:
+        """path -> {method: handler}, the generic paths in between our own."""
+        return {
+            OWN + "/metrics": {"GET": self.metrics},
+            "/metrics": {"GET": self.metrics},
+            OWN + "/health": {"GET": self.health},
+            "/health": {"GET": self.health},
+            OWN + "/history": {"GET": self.history},
+            OWN + "/settings": {"GET": self.settings, "POST": self.change_settings},
+            OWN + "/diagnostics": {"GET": self.diagnostics},
+            OWN + "/panel": {"POST": self.panel},
+            OWN + "/chats/{id}/stop": {"POST": self.stop_chat},
+            OWN + "/breakers/probe": {"POST": self.probe_breaker},
+            OWN + "/breakers/{name}/probe": {"POST": self.probe_breaker},
+            OWN + "/mcp/probe": {"POST": self.probe_mcp},
+        }
 
     # Reading
 
@@ -259,14 +237,6 @@ class _Api:
 
     async def _make_json(self) -> bytes:
         return _dumps(self._services.monitor.snapshot())
-
-    async def _expose(self, format_: str) -> bytes:
-        """Look on the loop, encode in a thread. prometheus-client takes 0.1 s to import, so that is done
-        there too, when somebody scrapes for the first time."""
-        module = await asyncio.to_thread(import_module, "..metrics.exposition", __package__)
-        look = module.Look(self._services.monitor)
-        body: bytes = await asyncio.to_thread(getattr(look, format_))
-        return body
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         """health+json: 200 for pass and warn, 503 for fail."""
@@ -352,10 +322,15 @@ class _Api:
         return _json({"probing": bool(breakers.get(name).probe_now())})
 
     async def probe_mcp(self, request: web.Request) -> web.StreamResponse:
-        """`{"server"}`: try a dead MCP server now."""
+        """`{"server"}`: try a dead MCP server now; waits for its answer, and says whether it is up."""
         data = await read_json(request)
-        server = data.get("server")
-        probe = getattr(self._services, "probe_mcp", None)
-        if not isinstance(server, str) or probe is None or not await probe(server):
+        server, probe = data.get("server"), self._services.probe_mcp
+        if not isinstance(server, str):
+            raise Refused(400, "server has to be text")
+        try:
+            up = probe is not None and await probe(server)
+        except KeyError:
+            probe = None
+        if probe is None:
             raise Refused(404, "no such MCP server")
-        return _json({"probing": True})
+        return _json({"probing": True, "up": up})

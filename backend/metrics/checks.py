@@ -24,8 +24,7 @@ STALL_WARNS: Final = 1.0
 causes some."""
 LAG_MIN: Final = 100
 CRITICAL_NEWS: Final = 60.0
-MEMORY_FULL: Final = 95.0
-"""Percent in use above which an out-of-memory has not passed."""
+STREAMS_CROWDED: Final = 0.9
 
 
 _CRITICAL_ADVICE: Final[Mapping[str, tuple[str, str]]] = {  # by kind: code, advice
@@ -47,6 +46,9 @@ class Watched(Protocol):
     def rows(self, source: str) -> list[dict[str, Any]]:
         """The rows of a source as last read."""
 
+    def has_source(self, source: str) -> bool:
+        """Whether somebody tells this source."""
+
     def value(self, source: str) -> Any:
         """What a source said last, or None."""
 
@@ -60,6 +62,7 @@ def builtin(monitor: Watched) -> dict[str, tuple[Check, str]]:
         "errors:recoveryRate": (_recovery(monitor), "component"),
         "breakers:open": (_breakers(monitor), "component"),
         "mcp:connections": (_mcp(monitor), "component"),
+        "streams:running": (_streams(monitor), "component"),
         "events:queueFill": (_queue_fill(monitor), "system"),
         "events:dropped": (_dropped(monitor), "system"),
         "events:latency": (_latency(monitor), "system"),
@@ -108,15 +111,16 @@ def _seams(monitor: Watched) -> Check:
 
 
 def _critical(monitor: Watched) -> Check:
-    """Passes again a minute after the last critical error; after an out-of-memory only once some memory is free."""
-
     def check() -> Finding:
-        when, kind, type_ = monitor.errors.last_critical or (float("-inf"), "", "")
-        used = monitor.system.process.get("memory_used_percent")
-        full = kind == "memory" and used is not None and used > MEMORY_FULL
-        if monitor.clock() - when >= CRITICAL_NEWS and not full:
-            monitor.errors.last_critical = None
+        if monitor.has_source("critical"):
+            told = monitor.value("critical")
+            cause = (told["kind"], told["type"]) if told else None
+        else:
+            when, *named = monitor.errors.last_critical or (float("-inf"), "", "")
+            cause = (named[0], named[1]) if monitor.clock() - when < CRITICAL_NEWS else None
+        if cause is None:
             return Finding("pass", 0, "errors", 1)
+        kind, type_ = cause
         code, advice = _CRITICAL_ADVICE.get(kind, _CRITICAL_ADVICE["memory"])
         return Finding(
             "fail", 1, "errors", 1,
@@ -208,6 +212,23 @@ def _mcp(monitor: Watched) -> Check:
             "Chats go on without the tools of these servers. Nothing to do if the service is known to be "
             "suspended; else check the network or proxy.",
             "mcp_down", {"names": names}, "none",
+        )  # fmt: skip
+
+    return check
+
+
+def _streams(monitor: Watched) -> Check:
+    def check() -> Finding | None:
+        told = monitor.value("streams")
+        if told is None:
+            return None
+        running, sockets, limits = told["running"], told["sockets"], told["limits"]
+        if max(running / limits["running"], sockets / limits["sockets"]) < STREAMS_CROWDED:
+            return Finding("pass", running, "streams", limits["running"])
+        return Finding(
+            "warn", running, "streams", limits["running"],
+            f"{running} answers are running and {sockets} sockets are open: nearly all that are allowed.",
+            "Close pages that chat, or wait for answers to end.",
         )  # fmt: skip
 
     return check

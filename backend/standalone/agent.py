@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ..chats import Chat, current_chat
 from ..copilot.model.seam import recovering_model
 from ..copilot.run import read_run, without_tracing
-from .guard import is_loopback
+from ..origin import is_loopback
 from .options import Endpoint
 from .scripted_model import CHAT_HEADER
 

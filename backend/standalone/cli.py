@@ -62,7 +62,7 @@ async def _run(options: Options, environ: Mapping[str, str]) -> int:
 
 
 async def _serve(host: Host, stop: asyncio.Event) -> None:
-    from .guard import is_loopback
+    from ..origin import is_loopback
 
     options = host.options
     taken = options.port not in (0, urlsplit(host.url).port)

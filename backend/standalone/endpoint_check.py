@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from .guard import is_loopback
+from ..origin import is_loopback
 from .options import Endpoint
 
 _LIMIT: Final = 3.0

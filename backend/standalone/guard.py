@@ -1,22 +1,15 @@
-"""Who may talk to the standalone host: its own page, and programs that are no browser.
+"""The standalone host's middleware: who may talk to it (see origin.py), and what may run in its page.
 
-A web page that a user happens to visit can send requests to loopback, too. Three checks keep it out: the
-`Host` has to be a name of this machine (against DNS rebinding), a request that changes something has to come
-from the same origin, and a body has to be JSON, which another origin cannot send without asking first.
+It stands before every route, also before the chat's and the page socket's, which in ComfyUI are ComfyUI's to guard.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ..origin import Refused, check_origin
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from ..origin import Handler, Refused, check_loopback_name, check_origin, refusal
 
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -27,55 +20,33 @@ HEADERS: Final = {
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or an address without a port, is this machine and nothing else."""
-    host = host.strip("[]").rstrip(".").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+def check(request: web.Request, *, loopback_only: bool) -> None:
+    """Raise Refused if the request is not let through. No I/O.
 
-
-def refusal(request: web.Request, *, loopback_only: bool) -> tuple[int, str] | None:
-    """The status and the reason with which a request is refused, or None. No I/O.
-
-    `loopback_only` tells that the server listens on loopback, so that no other name can be right.
+    `loopback_only` tells that the server listens on loopback, so that no other name can be right (against DNS
+    rebinding). A WebSocket is checked like a request that changes something: browsers let any page open one.
     """
-    if loopback_only and not is_loopback(_name(request.headers.get("Host", ""))):
-        return 403, "this server answers to names of this machine only"
-    if request.method in _SAFE and "Upgrade" not in request.headers:
-        return None
-    try:
+    if loopback_only:
+        check_loopback_name(request)
+    changes = request.method not in _SAFE
+    if changes or "Upgrade" in request.headers:
         check_origin(request)
-    except Refused as refused:
-        return refused.status, refused.reason
-    if request.method not in _SAFE and request.content_type != "application/json":
-        return 415, "the body has to be application/json"
-    return None
-
-
-def _name(host: str) -> str:
-    try:
-        parts = urlsplit(f"//{host}")
-        return (parts.hostname or "") if parts.port != 0 else ""
-    except ValueError:  # a port that is no number, or a broken IPv6 address
-        return ""
+    if changes and request.content_type != "application/json":
+        raise Refused(415, "the body has to be application/json")
 
 
 def guard(*, loopback_only: bool) -> Any:
     """The middleware. It stands before all others, and waits for nothing of its own."""
 
     @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refused = refusal(request, loopback_only=loopback_only)
-        if refused is not None:
-            status, reason = refused
-            return web.json_response({"error": reason}, status=status)
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            check(request, loopback_only=loopback_only)
+        except Refused as refused:
+            return refusal(refused.status, refused.reason)
         return await handler(request)
 
-    return check
+    return guarded
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -16,10 +16,11 @@ from ..api.routes import RoutesReport, add_routes
 from ..copilot.chat import ChatSeam
 from ..copilot.http import HttpSeam, current_request
 from ..monitoring import SourceNames
+from ..origin import is_loopback
 from ..pulse import VERSION, Pulse
 from ..streams.routes import Streams
 from .agent import HostAgent
-from .guard import add_headers, guard, is_loopback
+from .guard import add_headers, guard
 from .options import Endpoint, Options
 from .script import COMMANDS
 from .scripted_model import MODEL, ScriptedModel
@@ -61,7 +62,7 @@ class Host:
         self._http_seam = HttpSeam(self.pulse)
         self._invoke: Invoke | None = None
         self._routes: RoutesReport | None = None
-        self._streams = Streams(self.pulse)
+        self._streams = Streams(self.pulse.streams)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -119,6 +120,7 @@ class Host:
         streams = self._streams
         if self.pulse.settings.current.enabled:
             streams.add_routes(app.router)
+            self.pulse.monitor.add_source("streams", streams.snapshot)
         self.pulse.monitor.add_source(
             SourceNames.CONNECTIONS,
             lambda: {"panels": len(routes.feed), "websockets": len(self.sockets) + len(streams.sockets)},

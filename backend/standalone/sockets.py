@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections import deque
 from typing import Any, Final
 
 from aiohttp import WSCloseCode, web
+
+from ..streams.wire import encode
 
 MAX_SOCKETS: Final = 64
 _WAITING: Final = 8  # messages that wait for a slow page; a newer update makes an older one worthless
@@ -42,7 +43,7 @@ class SocketHub:
         message: str | None = None
         for socket in self._sockets:
             if client_id is None or socket.client_id == client_id:
-                message = message or json.dumps({"type": name, "data": data}, ensure_ascii=False)
+                message = message or encode({"type": name, "data": data})
                 socket.waiting.append(message)
                 socket.wake.set()
 

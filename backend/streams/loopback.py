@@ -1,7 +1,7 @@
 """A chat request that the server makes to itself, so that a chat over a WebSocket runs through the very same pipeline.
 
 Copilot's own handler, ComfyUI's and everybody's middlewares see an ordinary POST. Its answer is read from the
-stream's relay; the response of this request carries nothing (mode `detached`, see copilot/tap.py).
+stream's relay; the response of this request carries nothing (mode `detached`, see streams/tap.py).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import aiohttp
 from aiohttp import web
 
 from .store import Stream, StreamStore
+from .wire import MODE, STREAM
 
 log = logging.getLogger("copilot_pulse.streams")
 
-STREAM: Final = "X-Copilot-Pulse-Stream"
-MODE: Final = "X-Copilot-Pulse-Mode"
 PATHS: Final = frozenset({"/api/chat/invoke", "/api/debug-agent"})
 MAX_ERROR_BODY: Final = 64 * 1024
 # What Copilot's page sends. Nothing else is carried: what a proxy takes out of a request it cannot take out of a frame.

@@ -19,7 +19,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 Frame = dict[str, Any]
 Outcome = Literal["completed", "failed", "cancelled"]
-OUTCOMES: Final = ("completed", "failed", "cancelled")
 
 MAX_ITEMS: Final = 256
 """Items that are no plain text, per answer; the oldest go first, and a reader that needs them is told of the gap."""
@@ -302,8 +301,8 @@ class RelayReader:
         self._seq = seq  # everything up to here has been given
         self._text_seq = text_seq  # the text that it has is at least that of this number ...
         self._length = length  # ... with so many characters
-        self._ready = asyncio.Event()
-        self._ready.set()
+        # Whoever waits for more; set and taken back by `wait()`.
+        self._waiter: asyncio.Future[bool] | None = None
         self._closed = False
         self._pieces = pieces
 
@@ -317,9 +316,11 @@ class RelayReader:
         """Whether the end has been given."""
         return self.relay.finished and self._seq >= self.relay.seq
 
-    def wake(self) -> None:
-        """There may be something new."""
-        self._ready.set()
+    def wake(self, news: bool = True) -> None:
+        """Whoever waits need not wait longer; `news`: there may be something new."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(news)
 
     def next_nowait(self) -> Frame | None:
         """The next frame, or None if there is nothing new. Plain texts in a row come as one, if it is not long."""
@@ -358,17 +359,23 @@ class RelayReader:
         return {"type": "delta", "seq": seq, "at": relay.units(at), "text": relay.text[at:end]}
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there may be something new, `timeout` seconds at most; whether there is.
+        """Wait until there may be something new, `timeout` seconds at most; whether there is. One waits at a time.
 
-        A cancel leaves the reader as it was.
+        A cancel always passes, and leaves the reader as it was.
         """
-        if not self.pending:
-            self._ready.clear()
-            try:
-                await asyncio.wait_for(self._ready.wait(), timeout)
-            except asyncio.TimeoutError:
-                return False
-        return True
+        if self.pending or self._closed:
+            return True
+        # A bare future: `asyncio.wait_for` swallows a cancel that comes together with the news, before Python 3.12.
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiter = waiter
+        timer = loop.call_later(timeout, self.wake, False) if timeout is not None else None
+        try:
+            return await waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
 
     @property
     def pending(self) -> bool:
@@ -394,6 +401,6 @@ class RelayReader:
         """Leave. Idempotent; `frames()` ends."""
         if not self._closed:
             self._closed = True
-            self._ready.set()
+            self.wake()
             self.relay.readers.remove(self)
             self.relay._readers_changed()

@@ -18,16 +18,13 @@ from typing import Any, Final
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from .deadline import write_in_time
 from .loopback import PATHS, Loopback, NotAsked, not_carried
 from .relay import RelayReader
 from .store import Stream, StreamRefused, StreamStore
-from .wire import Shortener, Wire, encode
+from .wire import PROTOCOL, PROTOCOL_VERSION, Shortener, Wire, encode, write_in_time
 
 log = logging.getLogger("copilot_pulse.streams")
 
-PROTOCOL: Final = "copilot-pulse.v1"
-VERSION: Final = 1
 MAX_FRAME: Final = 8 * 2**20
 """Bytes of an invoke, which may hold pictures; every other frame of a client is limited to SMALL_FRAME."""
 SMALL_FRAME: Final = 4096
@@ -90,7 +87,7 @@ class Socket:
         try:
             if ws.ws_protocol != PROTOCOL:
                 raise Close(WRONG_VERSION, f"this server speaks {PROTOCOL}")
-            await self._send({"type": "hello", "version": VERSION, "limits": LIMITS})
+            await self._send({"type": "hello", "version": PROTOCOL_VERSION, "limits": LIMITS})
             self._look()
             while (message := await ws.receive()).type not in _ENDS:
                 await self._take(message)

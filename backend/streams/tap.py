@@ -19,21 +19,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from .deadline import notice_silence, write_in_time
-from .relay import Frame, Outcome, RelayReader
+from .relay import Outcome, RelayReader
 from .store import Stream, StreamRefused, StreamStore
-from .wire import Shortener, line
+from .wire import BEAT, MODE, STREAM, LineWriter, Shortener, line, notice_silence, write_in_time
 
 if TYPE_CHECKING:
     from ..chats import Chat
-    from ..pulse import Pulse
 
 log = logging.getLogger("copilot_pulse.streams")
 
-STREAM: Final = "X-Copilot-Pulse-Stream"
-MODE: Final = "X-Copilot-Pulse-Mode"
-BEAT: Final = 10.0
-"""Seconds of silence after which a frame without content keeps proxies from cutting the connection."""
 MAX_LINE: Final = 16_000_000
 Mode = Literal["lines", "frames", "detached"]
 # Headers that belong to one connection, or must not be handed on.
@@ -44,30 +38,6 @@ _OWN: Final = frozenset(
     }
 )  # fmt: skip
 _OUTCOMES: Final[Mapping[str, Outcome]] = {"done": "completed", "failed": "failed", "cancelled": "cancelled"}
-
-
-class LineWriter:
-    """Turns frames back into Copilot's lines: the newest text whole, and the other fields as they were."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self._line: dict[str, Any] = {}
-
-    def encode(self, frame: Frame) -> bytes:
-        """The bytes of a frame in Copilot's format, or none."""
-        kind = frame["type"]
-        if "at" in frame:
-            units = self.text.encode("utf-16-le", "surrogatepass")[: 2 * frame["at"]]
-            self.text = units.decode("utf-16-le", "surrogatepass") + frame["text"]
-        if kind == "item":
-            line = frame["line"]
-            if "at" in frame:
-                self._line = line = {**line, "text": self.text}
-            return json.dumps(line).encode() + b"\n"
-        if kind == "delta" and self._line:
-            plain = {name: None if name == "ext" else False for name in ("ext", "finished") if name in self._line}
-            return json.dumps({**self._line, **plain, "text": self.text}).encode() + b"\n"
-        return str(frame["data"]).encode() + b"\n" if kind == "raw" else b""
 
 
 class StreamTap:
@@ -271,13 +241,12 @@ def _shown(response: web.StreamResponse) -> dict[str, str]:
     return {name: value for name, value in response.headers.items() if name.lower() not in _OWN}
 
 
-def open_tap(pulse: Pulse, request: web.Request, session: str | None, kind: str) -> StreamTap | None:
-    """The tap of a request that names a stream, else None. Raises StreamRefused."""
+def open_tap(store: StreamStore, request: web.Request, session: str | None, kind: str) -> StreamTap | None:
+    """The tap of a request that names a stream, else None. Raises StreamRefused; never waits."""
     stream_id = request.headers.get(STREAM)
     if stream_id is None:
         return None
     mode = request.headers.get(MODE, "lines")
     if mode not in ("lines", "frames", "detached"):
         raise StreamRefused(400, f"{MODE} has to be lines, frames or detached")
-    store = pulse.streams
     return StreamTap(store, store.claim(stream_id, session or "", kind), mode)  # type: ignore[arg-type]

@@ -1,14 +1,36 @@
-"""Frames as they go over the wire: compact JSON, and a short form for text that only goes on."""
+"""What goes over the wire: frames as compact JSON, their short form, Copilot's lines; and how long a write may take.
+
+docs/protocol.md describes it for clients. For the event loop's thread.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+import socket
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from .relay import Frame
 
 Wire: TypeAlias = Mapping[str, Any] | Sequence[Any]
+
+STREAM: Final = "X-Copilot-Pulse-Stream"
+"""The header by which a request names its stream, and the answer says in which mode it comes."""
+MODE: Final = "X-Copilot-Pulse-Mode"
+STATE: Final = "X-Copilot-Pulse-State"
+PROTOCOL: Final = "copilot-pulse.v1"
+PROTOCOL_VERSION: Final = 1
+BEAT: Final = 10.0
+"""Seconds of silence after which a frame without content keeps proxies from cutting the connection."""
+WRITE_LIMIT: Final = 30.0
+"""Seconds that a peer may take for what is written to it ..."""
+SLOWEST: Final = 10_000
+"""... and one more for so many bytes of it."""
+
+
+# -- frames --------------------------------------------------------------------------------------
 
 
 def encode(frame: Wire) -> str:
@@ -57,3 +79,56 @@ class Shortener:
 
 def _units(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+class LineWriter:
+    """Turns frames back into Copilot's lines: the newest text whole, and the other fields as they were."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._line: dict[str, Any] = {}
+
+    def encode(self, frame: Frame) -> bytes:
+        """The bytes of a frame in Copilot's format, or none."""
+        kind = frame["type"]
+        if "at" in frame:
+            units = self.text.encode("utf-16-le", "surrogatepass")[: 2 * frame["at"]]
+            self.text = units.decode("utf-16-le", "surrogatepass") + frame["text"]
+        if kind == "item":
+            line = frame["line"]
+            if "at" in frame:
+                self._line = line = {**line, "text": self.text}
+            return json.dumps(line).encode() + b"\n"
+        if kind == "delta" and self._line:
+            plain = {name: None if name == "ext" else False for name in ("ext", "finished") if name in self._line}
+            return json.dumps({**self._line, **plain, "text": self.text}).encode() + b"\n"
+        return str(frame["data"]).encode() + b"\n" if kind == "raw" else b""
+
+
+# -- time limits ---------------------------------------------------------------------------------
+
+
+async def write_in_time(transport: asyncio.BaseTransport | None, writing: Awaitable[Any], size: int) -> None:
+    """Await `writing`, of `size` bytes, and abort the connection if that takes too long; whoever writes meets that.
+
+    Raises what `writing` raises; a cancel is passed on to it.
+    """
+    abort = getattr(transport, "abort", None)
+    timer = asyncio.get_running_loop().call_later(WRITE_LIMIT + size / SLOWEST, abort) if abort is not None else None
+    try:
+        await writing
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def notice_silence(transport: asyncio.BaseTransport | None) -> None:
+    """Have the kernel end the connection if its peer acknowledges nothing for `WRITE_LIMIT`, where it can (Linux).
+
+    Without that, small frames into a dead connection are taken for sent for a quarter of an hour.
+    """
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if sock is not None and option is not None:
+        with contextlib.suppress(OSError):  # not TCP, or closed meanwhile
+            sock.setsockopt(socket.IPPROTO_TCP, option, int(WRITE_LIMIT * 1000))

@@ -14,7 +14,7 @@ import pytest
 from backend.standalone import script
 from backend.standalone.host import Host
 from backend.standalone.options import Endpoint, Options
-from backend.streams.tap import STREAM
+from backend.streams.wire import STREAM
 from tests.support.llm_server import FaultServer
 
 # A busy machine is silent by itself at times; only the tests of silence have a short limit.

@@ -78,6 +78,7 @@ class App:
         self.settings = LiveSettings()
         self.chats: Any = None
         self.recovery: Any = None
+        self.probe_mcp: Any = None
         self.asked: list[str] = []
         self.port = 0
         self._n = 0

@@ -186,6 +186,17 @@ def test_the_event_log_is_bounded(monitor: Monitor) -> None:
     assert (seq, len(rows), rows[-1]["id"]) == (1000, KEPT_EVENTS, "e999")
 
 
+@pytest.mark.parametrize(("on", "data"), [(False, {"text_length": 5}), (True, {"text": "hello"})])
+def test_text_goes_out_only_if_the_user_wants_it(clock: FakeClock, on: bool, data: dict[str, Any]) -> None:
+    """The switch decides at each look, for what was kept before it was turned, too."""
+    switch = [False]
+    monitor = Monitor(clock=clock, wall=clock, sampler=Still(), expose_text=lambda: switch[0])
+    monitor.on_event(Happened("chat.notice", text="hello"))
+    switch[0] = on
+
+    assert monitor.events_since(0)[1][0]["data"] == data
+
+
 def test_active_chats_without_a_registry(monitor: Monitor) -> None:
     """With nobody to ask, the events of the chats are counted."""
     monitor.on_event(Happened("chat.started", chat_id="1"))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -57,7 +58,7 @@ class Parts:
 
     async def probe_mcp(self, server: str) -> bool:
         self.probed.append(server)
-        return server == "http://a/sse"
+        return {"http://a/sse": True, "http://down/sse": False}[server]
 
     def snapshot(self) -> list[dict[str, Any]]:
         return [{"name": "127.0.0.1:1234", "state": "open"}]
@@ -97,7 +98,7 @@ async def client() -> AsyncIterator[Client]:
     reports: list[RoutesReport] = []
 
     async def start(app: web.Application) -> None:
-        reports.append(add_routes(app, parts))
+        reports.append(add_routes(app, parts, parts.send))
 
     app.on_startup.append(start)
     runner = web.AppRunner(app)
@@ -410,10 +411,66 @@ async def test_an_unknown_breaker_is_not_made(client: Client) -> None:
 
 
 async def test_an_mcp_server_is_probed(client: Client) -> None:
-    """The other retry-now button."""
-    assert (await client.post("/copilot-pulse/mcp/probe", {"server": "http://a/sse"}))[0] == 200
-    assert (await client.post("/copilot-pulse/mcp/probe", {"server": "http://b/sse"}))[0] == 404
-    assert (await client.post("/copilot-pulse/mcp/probe", {}))[0] == 404
+    """The other retry-now button: a server that is still down is no unknown one."""
+    path = "/copilot-pulse/mcp/probe"
+
+    assert await client.post(path, {"server": "http://a/sse"}) == (200, {"probing": True, "up": True})
+    assert await client.post(path, {"server": "http://down/sse"}) == (200, {"probing": True, "up": False})
+    assert (await client.post(path, {"server": "http://b/sse"}))[0] == 404
+    assert (await client.post(path, {}))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("POST", "/copilot-pulse/health", "GET, HEAD"), ("DELETE", "/api/copilot-pulse/settings", "GET, HEAD, POST"),
+     ("GET", "/copilot-pulse/panel", "POST"), ("PUT", "/copilot-pulse/chats/7-abc/stop", "POST")],
+)  # fmt: skip
+async def test_another_method_is_told_which_there_are(client: Client, method: str, path: str, allowed: str) -> None:
+    """405 with `Allow`, and in JSON as every refusal of ours."""
+    async with client.session.request(method, client.base + path, json={}) as response:
+        assert (response.status, response.headers["Allow"]) == (405, allowed)
+        assert allowed in (await response.json())["error"]
+
+
+async def test_what_breaks_is_told_in_json(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that asks for JSON gets JSON, and none of the exception's words."""
+    monkeypatch.setattr(client.parts.monitor, "health", lambda: 1 / 0)
+
+    status, kind, body = await client.get("/copilot-pulse/health")
+
+    assert (status, kind) == (500, "application/json; charset=utf-8")
+    assert json.loads(body) == {"error": "internal error"}
+
+
+async def test_half_an_emoji_costs_no_page(client: Client) -> None:
+    """A provider that cuts its error text inside an emoji must not switch off metrics and diagnostics."""
+    failure = Happened("error", severity="high", kind="auth", type="E", outcome="gave_up", message="caf\u00e9 \ud83d")
+    client.parts.monitor.on_event(failure)
+
+    for name in ("metrics", "diagnostics", "health"):
+        status, _, _ = await client.get(f"/copilot-pulse/{name}")
+        assert status == 200
+    assert json.loads((await client.get("/copilot-pulse/metrics"))[2])["errors"]["recent"][0]["message"][-1] == "\ud83d"
+
+
+async def test_a_body_that_another_plugin_has_read_counts() -> None:
+    """A login or a log of another plugin reads the body first, in a middleware."""
+    parts = Parts()
+
+    @web.middleware
+    async def reads(request: web.Request, handler: Any) -> web.StreamResponse:
+        await request.read()
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    app = web.Application(middlewares=[reads])
+    report = add_routes(app, parts, parts.send)
+    async with TestClient(TestServer(app)) as http:
+        answer = await http.post("/copilot-pulse/settings", json={"queue_size": 50})
+        large = await http.post("/copilot-pulse/settings", json={"queue_size": " " * MAX_BODY})
+
+    assert (answer.status, parts.settings.current.queue_size, large.status) == (200, 50, 413)
+    await report.aclose()
 
 
 CHANGING = [
@@ -549,7 +606,7 @@ async def test_a_page_of_another_plugin_stays(first: bool) -> None:
     if first:
         app.router.add_get("/metrics", theirs)
         app.router.add_get("/unrelated", theirs)
-    report = add_routes(app, parts)
+    report = add_routes(app, parts, parts.send)
     if not first:
         # A later plugin adds its own; aiohttp lets the first one answer, and nothing raises.
         app.router.add_get("/metrics", theirs)
@@ -577,7 +634,7 @@ async def test_no_two_routes_in_a_row_share_a_path() -> None:
     app.router.add_get("/health", theirs)
     app.router.add_get("/api/metrics", theirs)
     app.router.add_get("/api/health", theirs)
-    report = add_routes(app.router, Parts())
+    report = add_routes(app.router, Parts(), lambda *message: None)
 
     assert sorted(report.taken) == ["/api/health", "/api/metrics", "/health", "/metrics"]
 
@@ -585,6 +642,6 @@ async def test_no_two_routes_in_a_row_share_a_path() -> None:
 async def test_adding_routes_starts_nothing() -> None:
     """Registering costs no task, no thread, and does not load prometheus-client."""
     before = len(asyncio.all_tasks())
-    add_routes(web.Application(), Parts())
+    add_routes(web.Application(), Parts(), lambda *message: None)
 
     assert len(asyncio.all_tasks()) == before

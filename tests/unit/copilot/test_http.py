@@ -63,6 +63,7 @@ class World:
         self.pulse = SimpleNamespace(
             publish=self.publish,
             recovery=SimpleNamespace(redactor=self.redactor),
+            streams=None,
             chats=self.chats,
         )
         self.seam = HttpSeam(cast(Any, self.pulse))

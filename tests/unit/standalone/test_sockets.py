@@ -101,6 +101,17 @@ async def test_a_page_may_not_send_much(hub: SocketHub, client: Client) -> None:
     assert (await ws.receive()).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
 
 
+async def test_half_an_emoji_does_not_end_the_feed(hub: SocketHub, client: Client) -> None:
+    """What a server cut in the middle of a character is sent escaped, and the page goes on getting messages."""
+    ws = await connect(client, "a")
+
+    hub.send("update", {"message": "caf\u00e9 \ud83d"}, "a")
+    hub.send("update", {"message": "next"}, "a")
+
+    texts = [(await ws.receive()).json()["data"] for _ in range(2)]
+    assert [data["message"] for data in texts if "message" in data][-2:] == ["caf\u00e9 \ud83d", "next"]
+
+
 async def test_closing_tells_the_pages(hub: SocketHub, client: Client) -> None:
     """When the host ends, pages hear that it is going away, and no task of the hub is left."""
     ws = await connect(client, "a")

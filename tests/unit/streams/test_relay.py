@@ -10,7 +10,7 @@ import pytest
 
 from backend.streams import relay as relay_module
 from backend.streams.relay import MAX_ITEM_CHARS, MAX_ITEMS, PIECE, Relay, RelayEnded, RelayReader, piece_of
-from backend.streams.tap import LineWriter
+from backend.streams.wire import LineWriter
 from tests.support.stream_reading import Page
 
 
@@ -257,6 +257,21 @@ async def test_cancel_while_waiting_leaves_the_reader_as_it_was() -> None:
     relay.line(line("a"))
 
     assert await reader.wait()
+    assert "a" == (reader.next_nowait() or {})["text"]
+
+
+async def test_a_cancel_that_comes_with_the_news_is_a_cancel() -> None:
+    """Both in one turn of the loop: whoever is cancelled ends, instead of reading on."""
+    relay = Relay()
+    reader = relay.read()
+    task = asyncio.ensure_future(reader.wait(60.0))
+    await asyncio.sleep(0)
+
+    relay.line(line("a"))
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
     assert "a" == (reader.next_nowait() or {})["text"]
 
 

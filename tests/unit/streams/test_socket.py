@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from backend.streams import routes
 from backend.streams import socket as stream_socket
-from backend.streams import ws as streams_ws
 from tests.support.net import until
 
 from .test_tap import BODY, ID, World, named, row
@@ -91,7 +91,7 @@ async def test_a_socket_that_reads_nothing_is_closed(
     world: World, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, pings: bool
 ) -> None:
     """Neither the heartbeat's pongs nor the client's pings keep it open; our code is what is counted."""
-    monkeypatch.setattr(streams_ws, "HEARTBEAT", 0.02)
+    monkeypatch.setattr(routes, "HEARTBEAT", 0.02)
     monkeypatch.setattr(stream_socket, "IDLE_LIMIT", 0.3)
     monkeypatch.setattr(stream_socket, "BURST", 10**9)
     async with socket_of(world, http) as ws:
@@ -109,7 +109,7 @@ async def test_a_socket_that_reads_nothing_is_closed(
             message = await ws.receive(10)
 
     assert (aiohttp.WSMsgType.CLOSE, 4408) == (message.type, message.data)
-    await until(lambda: world.streams.sockets.closed == {4408: 1})
+    await until(lambda: world.streams.closed == {4408: 1})
 
 
 async def test_a_socket_that_reads_is_not_idle(
@@ -148,7 +148,7 @@ async def test_a_pause_is_limited_also_while_the_model_is_silent(
         await asyncio.wait_for(handler.ended.wait(), 5)
 
     assert (4408, True) == (code, "paused" in reason)
-    await until(lambda: world.streams.sockets.closed == {4408: 1})
+    await until(lambda: world.streams.closed == {4408: 1})
 
 
 async def test_a_pause_that_ends_in_time_is_forgotten(

@@ -15,9 +15,7 @@ from aiohttp import web
 
 from backend.copilot.http import HttpSeam
 from backend.pulse import Pulse
-from backend.streams import deadline as stream_deadline
-from backend.streams import http as streams_http
-from backend.streams import tap
+from backend.streams import routes, tap, wire
 from backend.streams.routes import Streams
 from backend.streams.store import Stream
 from tests.support.net import until
@@ -37,7 +35,7 @@ class World:
         self.app = web.Application()
         self.app.router.add_post(PATH, handler)
         self.seam.install(self.app)
-        self.streams = Streams(self.pulse)
+        self.streams = Streams(self.pulse.streams)
         self.streams.add_routes(self.app.router)
         self.app.on_shutdown.append(lambda app: self.streams.aclose())
         self.url = self.base = ""
@@ -270,8 +268,8 @@ async def test_a_handler_that_leaves_the_end_to_aiohttp(http: aiohttp.ClientSess
 
 async def test_an_answer_that_is_not_taken_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that takes nothing holds up its handler no longer than it may; its connection is not used any more."""
-    monkeypatch.setattr(stream_deadline, "WRITE_LIMIT", 0.1)
-    monkeypatch.setattr(stream_deadline, "SLOWEST", 10**9)
+    monkeypatch.setattr(wire, "WRITE_LIMIT", 0.1)
+    monkeypatch.setattr(wire, "SLOWEST", 10**9)
     done = asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -300,9 +298,9 @@ async def test_readers_that_take_nothing_are_counted_and_go(
     http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stalled reader of an answer that has ended is in the figures, holds a piece of it, and is given up."""
-    monkeypatch.setattr(stream_deadline, "SLOWEST", 10**9)
+    monkeypatch.setattr(wire, "SLOWEST", 10**9)
     held: list[asyncio.Transport] = []
-    monkeypatch.setattr(streams_http, "notice_silence", held.append)
+    monkeypatch.setattr(routes, "notice_silence", held.append)
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -315,7 +313,7 @@ async def test_readers_that_take_nothing_are_counted_and_go(
         streams = world.pulse.streams
         async with http.post(world.url, json=BODY, headers=named()) as response:
             await response.read()
-        monkeypatch.setattr(stream_deadline, "WRITE_LIMIT", 0.5)
+        monkeypatch.setattr(wire, "WRITE_LIMIT", 0.5)
         async with world.stalled(f"GET /copilot-pulse/streams/{ID}?session=s"):
             await until(lambda: any(transport.get_write_buffer_size() for transport in held))
             assert {"http": 1, "websocket": 0} == streams.snapshot()["readers"]
