@@ -1,0 +1,71 @@
+"""Event stores for tests: on a loop, or read by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from backend.error_handling import Redactor, secret_name
+from backend.event_bus import Event
+from backend.store import EventStore, Filter, Redaction, Stored
+
+
+def redaction() -> Redaction:
+    """What a running plugin tells its store."""
+    redactor = Redactor()
+    return Redaction(redactor.redact, secret_name)
+
+
+def new_store(folder: Path, **options: Any) -> EventStore:
+    """A store that has not been started."""
+    return EventStore(folder, **{"redaction": redaction(), **options})
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, **options: Any) -> AsyncIterator[EventStore]:
+    """A store that runs, and is closed at the end."""
+    store = new_store(folder, **options)
+    store.start()
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def event(type_: str = "chat.model", session: str | None = None, **data: Any) -> Event:
+    """An event as the bus carries it."""
+    return Event(type_, data, "test", session)
+
+
+def put(store: EventStore, number: int, type_: str = "chat.model", **data: Any) -> None:
+    """Give the store `number` events, numbered from 0 under `n`."""
+    for n in range(number):
+        store.on_event(event(type_, n=n, **data))
+
+
+def everything(store: EventStore, *types: str) -> list[Stored]:
+    """All that can be read, the store's own rows left out unless their type is asked for."""
+    found = []
+    page = store.query(Filter(types))
+    found += page.events
+    while page.more:
+        page = store.query(Filter(types), after=page.cursor)
+        found += page.events
+    return [one for one in found if types or one.source != "store"]
+
+
+def raw_bytes(folder: Path) -> bytes:
+    """The bytes of all files of a folder, side files included."""
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())
+
+
+async def until_true(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    """Wait until `condition()` holds; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        await asyncio.sleep(0.01)

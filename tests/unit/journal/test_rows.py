@@ -1,0 +1,169 @@
+"""What of an event is written, and how."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.error_handling import Redactor, secret_name
+from backend.event_bus import Event
+from backend.journal.rows import MAX_TEXT, Cleaner, Redaction, RowMaker, dumps, read_row
+from backend.recovery.redact import redact_value
+
+KEY = "sk-proj-A1b2C3d4E5f6G7h8I9j0"
+
+
+def maker(**options: Any) -> RowMaker:
+    return RowMaker(Redaction(Redactor().redact, secret_name), **options)
+
+
+def stored(type_: str, data: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """The data of an event after it has been written and read."""
+    return read_row(0, maker(**options).make(0.0, Event(type_, data, "test"))).data
+
+
+NAMES = ["api_key", "apiKey", "authorization", "token", "max_tokens", "model", "message", "x", KEY]
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**6), 10**6)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=30).filter(lambda text: text.isprintable())
+    | st.sampled_from([KEY, f"Authorization: Bearer {KEY}", "https://me:pw@host/v1", "no secret"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), PLAIN, max_size=5))
+def test_cleaner_gives_what_the_full_redaction_gives(data: dict[str, Any]) -> None:
+    """The memory of strings makes it quick and changes nothing: also not the second time."""
+    cleaner = Cleaner(Redaction(Redactor().redact, secret_name))
+
+    assert cleaner.data(data) == redact_value(data)
+    assert cleaner.data(data) == redact_value(data)
+
+
+def test_new_secret_is_taken_out_of_what_was_remembered_before() -> None:
+    """A key that comes with a later request must not live on in the memory of strings."""
+    redactor = Redactor()
+    versions = iter([0, 1])
+    cleaner = Cleaner(Redaction(redactor.redact, secret_name, lambda: next(versions)))
+    assert cleaner.data({"host": "my-private-value"}) == {"host": "my-private-value"}
+
+    redactor.add("my-private-value")
+    cleaner.refresh()
+
+    assert cleaner.data({"host": "my-private-value"}) == {"host": "[redacted]"}
+
+
+@pytest.mark.parametrize("type_", ["chat.finished", "chat.note", "plugin.said"])
+def test_text_of_a_chat_is_its_length_only(type_: str) -> None:
+    """Neither our own events nor those of a type that we don't know bring the user's words to the disk."""
+    data = stored(type_, {"chat_id": "7", "text": "my secret plan", "notice": "be careful"})
+
+    assert data == {"chat_id": "7", "text_length": 14, "notice_length": 10}
+
+
+def test_text_is_kept_where_the_user_wants_it() -> None:
+    """COPILOT_PULSE_STORE_TEXT=on; keys are taken out all the same."""
+    data = stored("chat.finished", {"text": f"use {KEY}"}, with_text=True)
+
+    assert data == {"text": "use [redacted]"}
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (math.nan, None),
+        (math.inf, None),
+        ([1.5, -math.inf], [1.5, None]),
+        (2**70, 2**70),
+        ("half a pair \ud83d", "half a pair \ud83d"),
+        ("whole 😀 中文", "whole 😀 中文"),
+        (b"bytes \xff", "bytes \ufffd"),
+        ({1}, [1]),
+        ((1, 2, 3), [1, 2, 3]),
+        ({1: "a"}, {"1": "a"}),
+        (True, True),
+        ("nul \x00 in it", "nul \x00 in it"),
+    ],
+)
+def test_values_that_json_or_sqlite_have_no_word_for(value: Any, read: Any) -> None:
+    """Each is written as the nearest thing that is legal, and nothing is raised."""
+    row = maker().make(0.0, Event("x", {"value": value}, "test"))
+
+    json.loads(row[6], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert all(part.encode() for part in row if isinstance(part, str))
+    assert read_row(0, row).data == {"value": read}
+
+
+def test_long_text_is_cut_behind_the_redaction() -> None:
+    """A key that stands across the cut must not leave its first half behind."""
+    for before in range(MAX_TEXT - len(KEY), MAX_TEXT + 1):
+        data = stored("x", {"message": "a" * (before - 1) + " " + KEY + " " + "b" * 10_000})
+
+        assert KEY[:12] not in data["message"]
+        assert len(data["message"]) < MAX_TEXT + 40
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"chat_id": "7", "big": 10**5000},
+        {"chat_id": "7", "many": list(range(10_000))},
+        {"chat_id": "7", "wide": {str(n): "x" * 1000 for n in range(200)}},
+    ],
+)
+def test_what_cannot_be_written_is_a_row_that_says_so(data: dict[str, Any]) -> None:
+    """The batch goes on, and the history shows that something was there."""
+    read = stored("x", data)
+
+    assert read["chat_id"] == "7"
+    assert read["unstorable"]
+    assert len(dumps(read)) < 300
+
+
+def test_data_that_breaks_while_it_is_read_is_told_without_its_words() -> None:
+    """A foreign object's error may quote what it holds."""
+
+    class Broken(dict[str, Any]):
+        def items(self) -> Any:
+            raise RuntimeError(f"cannot read {KEY}")
+
+    read = stored("error", Broken(message="x"))
+
+    assert read == {"unstorable": "RuntimeError"}
+
+
+def test_circle_ends() -> None:
+    """Data that holds itself is cut off, not followed for ever."""
+    circle: dict[str, Any] = {"name": "a"}
+    circle["self"] = circle
+
+    assert stored("x", circle)["self"]["self"]["name"] == "a"
+
+
+def test_what_is_no_event_at_all_is_still_a_row() -> None:
+    """A plugin may publish anything that has a type."""
+
+    class Thing:
+        type = "thing"
+
+    row = maker().make(5.0, Thing())
+
+    assert row[2] == "thing"
+    assert row[1] > 5.0
+
+
+def test_damaged_data_is_read_as_such() -> None:
+    """A broken row must not break the page that it is on."""
+    read = read_row(0, (1, 2.0, "x", "s", None, 1, '{"a":'))
+
+    assert read.id == 1
+    assert "damaged" in read.data["unreadable"]
