@@ -228,17 +228,6 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
 }
 
 
-def table() -> str:
-    """The event table in Markdown, for docs/events.md: `python -m backend.events` prints it."""
-    lines = ["| event | when | data |\n|---|---|---|\n"]
-    for type_, spec in EVENTS.items():
-        keys = ", ".join(f"`{name}`" for name in spec.data.__annotations__)
-        more = "" if spec.essential else " May be dropped by a full mailbox."
-        more += " Holds text of the chat." if spec.text else ""
-        lines.append(f"| `{type_}` | {spec.doc}{more} | {keys} |\n")
-    return "".join(lines)
-
-
 TEXT_KEYS: Final = frozenset({"text", "notice"})
 
 
@@ -254,7 +243,3 @@ def without_text(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:
         else:
             clean[key] = value
     return clean
-
-
-if __name__ == "__main__":
-    sys.stdout.write(table())

@@ -56,11 +56,10 @@ class SourceNames:
     MCP: Final = "mcp"  # rows {server, host, state, tools, retry_in, reason, probing}
     SEAMS: Final = "seams"  # rows {name, attached, detail}
     CONNECTIONS: Final = "connections"  # {kind: number}
-    CRITICAL: Final = "critical"  # {kind, type} of a critical error that has not passed, or None
 
 
 _ROWS: Final = (SourceNames.CHATS, SourceNames.BREAKERS, SourceNames.MCP, SourceNames.SEAMS)
-_KNOWN: Final = frozenset({*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS, SourceNames.CRITICAL})
+_KNOWN: Final = frozenset({*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS})
 
 
 class EventLike(Protocol):

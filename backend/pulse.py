@@ -112,7 +112,6 @@ class Pulse:
         monitor.add_source(SourceNames.CHATS, self.chats.snapshot)
         monitor.add_source(SourceNames.BREAKERS, self.recovery.breakers.snapshot)
         monitor.add_source(SourceNames.SEAMS, self.seams.snapshot)
-        monitor.add_source(SourceNames.CRITICAL, self.recovery.critical_active)
         monitor.start()
 
     def _configure_bus(self, names: Collection[str]) -> None:

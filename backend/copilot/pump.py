@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..aio import wait_set
 from ..backpressure import BoundedQueue, QueueClosed
 from ..chats import Chat
-from ..error_handling import EmptyAnswer, Severity
+from ..error_handling import Severity, errors
 from .notices import with_notices
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class ChatPump:
         if not chat.text.visible().strip() and not chat.notices and not data:
             # Nothing at all, and no seam noticed why: never leave a blank.
             chat.failed = True
-            chat.notices.append(self._explain(EmptyAnswer()))
+            chat.notices.append(self._explain(errors.EmptyAnswer()))
         chat.end("failed" if chat.failed else "done")
         self._hurry.set()
         # A page that is told `finished: false` at the end of the stream would wait for ever.

@@ -24,6 +24,8 @@ STALL_WARNS: Final = 1.0
 causes some."""
 LAG_MIN: Final = 100
 CRITICAL_NEWS: Final = 60.0
+MEMORY_FULL: Final = 95.0
+"""Percent in use above which an out-of-memory has not passed."""
 STREAMS_CROWDED: Final = 0.9
 
 
@@ -45,9 +47,6 @@ class Watched(Protocol):
 
     def rows(self, source: str) -> list[dict[str, Any]]:
         """The rows of a source as last read."""
-
-    def has_source(self, source: str) -> bool:
-        """Whether somebody tells this source."""
 
     def value(self, source: str) -> Any:
         """What a source said last, or None."""
@@ -111,16 +110,15 @@ def _seams(monitor: Watched) -> Check:
 
 
 def _critical(monitor: Watched) -> Check:
+    """Passes again a minute after the last critical error; after an out-of-memory only once some memory is free."""
+
     def check() -> Finding:
-        if monitor.has_source("critical"):
-            told = monitor.value("critical")
-            cause = (told["kind"], told["type"]) if told else None
-        else:
-            when, *named = monitor.errors.last_critical or (float("-inf"), "", "")
-            cause = (named[0], named[1]) if monitor.clock() - when < CRITICAL_NEWS else None
-        if cause is None:
+        when, kind, type_ = monitor.errors.last_critical or (float("-inf"), "", "")
+        used = monitor.system.process.get("memory_used_percent")
+        full = kind == "memory" and used is not None and used > MEMORY_FULL
+        if monitor.clock() - when >= CRITICAL_NEWS and not full:
+            monitor.errors.last_critical = None
             return Finding("pass", 0, "errors", 1)
-        kind, type_ = cause
         code, advice = _CRITICAL_ADVICE.get(kind, _CRITICAL_ADVICE["memory"])
         return Finding(
             "fail", 1, "errors", 1,

@@ -133,7 +133,8 @@ def _value_of(histogram: LogHistogram, index: int) -> float:
     """The value that stands for a bucket: its relative middle, but never more than the largest seen. Alone, it
     is their mean."""
     if histogram._counts[index] == histogram.count:
-        return histogram.sum / histogram.count  # one value above all: the same figure as where it came from
+        # One value above all: the same figure as where it came from; a sum of many may round up beyond it.
+        return min(histogram.sum / histogram.count, histogram.peak)
     if index == 0:
         return 0.0
     if index == histogram._last:

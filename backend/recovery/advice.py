@@ -16,11 +16,12 @@ _QUOTE_LENGTH: Final = 240
 # Kinds of which the server's own words help: they are quoted, if there are any.
 _QUOTED: Final = frozenset(
     ("bad_request", "forbidden", "content_filter", "server_error", "quota", "rate_limited", "not_found")
-    + ("model_not_found", "context_too_long", "no_tools", "overloaded")
+    + ("model_not_found", "context_too_long", "no_tools", "overloaded", "loading", "crashed")
+    + ("not_activated", "no_provider", "server_memory", "region", "redirected", "no_images", "auth", "timeout")
 )
 # Kinds of which the error's own text helps: it is no sentence of a server.
 _DETAILED: Final = frozenset(
-    ("unknown", "internal", "model_behavior", "user_error", "tls", "system", "unknown_tool", "mcp")
+    ("unknown", "internal", "model_behavior", "user_error", "tls", "system", "unknown_tool", "mcp") + ("stopped_early",)
 )
 _SPACE_AT_WIDE: Final = LazyPattern(
     r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09“。])|(?<=[\uff0c\uff1a\uff1b\uff08\uff09”。]) +"
@@ -117,6 +118,10 @@ def _fields(
         "serve": p["serve_vllm"] if local else "",
         "redirect": "",
         "pull": "",
+        "target": addresses.host_of(c.redirected_to) or server,
+        "try_target": addresses.with_version(c.redirected_to),
+        **{key: p[key] if local else "" for key in ("loading", "crashed", "vision")},
+        "parse": p["parse"],
     }
     f["wait"] = p["wait"].format(seconds=f["seconds"]) if c.retry_after else ""
     f["limit"] = p["limit"].format(seconds=f["seconds"]) if c.retry_after else p["limit_unknown"]

@@ -54,8 +54,17 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "The fault is at the server. Send the message again in a while, or choose another model{picker}.{local}",
     ),
     "overloaded": (
-        "{Server} is overloaded, or {model} is still being loaded{status}.",
+        "{Server} is overloaded{status}.",
         "Wait a moment{wait} and send the message again, or choose another model{picker}.",
+    ),
+    "loading": (
+        "{Server} is still loading {model}{status}.",
+        "Wait until it is loaded{wait} and send the message again, or choose another model{picker}.{loading}",
+    ),
+    "crashed": (
+        "{Model} crashed in {server}{status}.",
+        "Send the message again: the server then loads it anew. If it crashes again, it is too large for the memory, "
+        "or the server is too old for it.{crashed}",
     ),
     "rate_limited": (
         "{Server} refuses more requests for now: the rate limit is reached{status}.",
@@ -85,6 +94,32 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "account at the provider, or choose another model{picker}.",
     ),
     "model_not_found": ("{Server} does not have {the_model}{status}.", "{where_model}{pull}"),
+    "not_activated": (
+        "{Server} has {model}, but the account has not activated it{status}.",
+        "Activate the model for the account on the provider's website, or choose another model{picker}.",
+    ),
+    "no_provider": (
+        "{Server} has no provider for {model} that fits this request{status}.",
+        "Check the data policy and the provider settings of the account{at}, or choose another model{picker}.",
+    ),
+    "server_memory": (
+        "{Server} has too little memory for {model}{status}.",
+        "Choose a smaller model or a smaller quantization{picker}, give it a shorter context, or free memory: models "
+        "that ComfyUI holds on the same graphics card can be unloaded there.{crashed}",
+    ),
+    "region": (
+        "The provider{at} does not serve the country or region that the request comes from{status}.",
+        "Choose a provider that serves it, or let ComfyUI's computer reach this one by a permitted way.",
+    ),
+    "protected": (
+        "A protection page answered in front of {server}, not the model{status}.",
+        "It takes ComfyUI for a robot or blocks its network. Switch a VPN or proxy off, try again later, or use an "
+        "address of the provider that is meant for programs. The key is not the reason.",
+    ),
+    "redirected": (
+        "{Server} led the request on to {target}, another server, to which the API key is not sent{status}.",
+        "If that server is the right one, set the base URL in Copilot's API settings to {try_target}.",
+    ),
     "not_found": (
         "{Server} has nothing at {called}{status}.",
         "Check the base URL{base} in Copilot's API settings. It usually ends in /v1, such as {example}.",
@@ -114,6 +149,19 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "no_tools": (
         "{Model}{at} cannot call tools, which Copilot needs.",
         "Choose a model with tool support (function calling){picker}, such as qwen3, llama3.1 or gpt-4.1.{serve}",
+    ),
+    "no_images": (
+        "{Model}{at} takes no images{status}.",
+        "Choose a model that can see{picker}, or start a new conversation without the image.{vision}",
+    ),
+    "unparsed_tools": (
+        "{Model}{at} wanted to call a tool, and the server passed its call on as plain text.",
+        "The server does not parse the tool calls of this model: switch that on, or choose another model{picker}."
+        "{parse}",
+    ),
+    "stopped_early": (
+        "{Model}{at} ended its answer in an unusual way, so the end may be missing.",
+        "Ask it to go on, or choose another model{picker}.",
     ),
     "content_filter": (
         "The provider's content filter refused the request or the answer{at}.",
@@ -217,6 +265,16 @@ PHRASES: Final[Mapping[str, str]] = {
     ),
     "scheme_http": ("The port expects encryption: let the base URL begin with https:// instead of http://{suggest}."),
     "suggest": ": {url}",
+    "loading": " A large local model takes minutes: watch the server's own window or log.",
+    "crashed": (
+        ' The server\'s own log says why (LM Studio: Developer; Ollama: "ollama serve"; llama.cpp and vLLM: their '
+        "terminal)."
+    ),
+    "vision": " llama.cpp needs the model's --mmproj file for images.",
+    "parse": (
+        " vLLM: --enable-auto-tool-choice and --tool-call-parser; SGLang: --tool-call-parser; llama.cpp: --jinja; "
+        "LM Studio and Ollama: a model that they list as trained for tools."
+    ),
     "redirect": " (the request was led to {host}, probably to log in)",
     "context_local": (
         " A local server can be given a larger context length (LM Studio: when loading the model; Ollama: "

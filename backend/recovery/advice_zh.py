@@ -46,8 +46,16 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "问题出在服务端。请稍后重新发送，或换一个模型{picker}。{local}",
     ),
     "overloaded": (
-        "{Server}过载，或{model}仍在加载{status}。",
+        "{Server}过载{status}。",
         "请稍等{wait}后重新发送，或换一个模型{picker}。",
+    ),
+    "loading": (
+        "{Server}仍在加载{model}{status}。",
+        "请等加载完成{wait}后重新发送，或换一个模型{picker}。{loading}",
+    ),
+    "crashed": (
+        "{Model}在{server}中崩溃了{status}。",
+        "请重新发送：服务会重新加载它。若再次崩溃，说明内存不够，或该服务的版本太旧。{crashed}",
     ),
     "rate_limited": (
         "{Server}暂时不接受更多请求：已达到速率限制{status}。",
@@ -74,6 +82,32 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "该密钥可能无权使用{model}，或服务商不支持所在地区。请在服务商处检查账户，或换一个模型{picker}。",
     ),
     "model_not_found": ("{Server}没有{the_model}{status}。", "{where_model}{pull}"),
+    "not_activated": (
+        "{Server}有{model}，但账户尚未开通它{status}。",
+        "请在服务商的网站上为账户开通该模型，或换一个模型{picker}。",
+    ),
+    "no_provider": (
+        "{Server}上没有符合此请求的{model}供应方{status}。",
+        "请检查账户{at}的数据政策和供应方设置，或换一个模型{picker}。",
+    ),
+    "server_memory": (
+        "{Server}的内存不足以运行{model}{status}。",
+        "请换更小的模型或更小的量化{picker}，缩短上下文，或释放内存：同一张显卡上由 ComfyUI 占用的模型可在 ComfyUI "
+        "中卸载。{crashed}",
+    ),
+    "region": (
+        "服务商{at}不支持请求所在的国家或地区{status}。",
+        "请换用支持该地区的服务商，或让 ComfyUI 的电脑以允许的方式访问它。",
+    ),
+    "protected": (
+        "应答的是{server}前面的防护页面，而不是模型{status}。",
+        "它把 ComfyUI 当成了机器人，或屏蔽了所在的网络。请关闭 VPN 或代理，稍后再试，或使用服务商为程序提供的地址。"
+        "这与密钥无关。",
+    ),
+    "redirected": (
+        "{Server}把请求转到了另一台服务器 {target}，而密钥不会发给它{status}。",
+        "如果那才是正确的服务器，请在 Copilot 的 API 设置中把 Base URL 改为 {try_target}。",
+    ),
     "not_found": (
         "{Server}上没有 {called}{status}。",
         "请在 Copilot 的 API 设置中检查 Base URL{base}。它通常以 /v1 结尾，例如 {example}。",
@@ -102,6 +136,18 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "no_tools": (
         "{Model}{at}不支持工具调用，而 Copilot 需要它。",
         "请换一个支持工具调用（function calling）的模型{picker}，例如 qwen3、llama3.1 或 gpt-4.1。{serve}",
+    ),
+    "no_images": (
+        "{Model}{at}不接受图片{status}。",
+        "请换一个支持图片的模型{picker}，或新建一个不含图片的对话。{vision}",
+    ),
+    "unparsed_tools": (
+        "{Model}{at}想调用工具，但服务端把调用当作普通文字传了过来。",
+        "服务端没有解析该模型的工具调用：请打开此功能，或换一个模型{picker}。{parse}",
+    ),
+    "stopped_early": (
+        "{Model}{at}以不寻常的方式结束了回答，结尾可能缺失。",
+        "可以让它继续，或换一个模型{picker}。",
     ),
     "content_filter": (
         "服务商的内容审核{at}拒绝了该请求或回答。",
@@ -195,6 +241,13 @@ PHRASES: Final[Mapping[str, str]] = {
     ),
     "scheme_http": "该端口需要加密：请让 Base URL 以 https:// 而不是 http:// 开头{suggest}。",
     "suggest": "：{url}",
+    "loading": "较大的本地模型需要几分钟：请看该服务自己的窗口或日志。",
+    "crashed": '原因见该服务自己的日志（LM Studio：Developer；Ollama："ollama serve"；llama.cpp 和 vLLM：其终端）。',
+    "vision": "llama.cpp 处理图片需要模型的 --mmproj 文件。",
+    "parse": (
+        "vLLM：--enable-auto-tool-choice 和 --tool-call-parser；SGLang：--tool-call-parser；llama.cpp：--jinja；"
+        "LM Studio 和 Ollama：选用标明支持工具的模型。"
+    ),
     "redirect": "（请求被转到 {host}，多半是要登录）",
     "context_local": ("本地服务可以设置更大的上下文（LM Studio：加载模型时设置；Ollama：OLLAMA_CONTEXT_LENGTH）。"),
     "serve_vllm": "vLLM 需要 --enable-auto-tool-choice 和 --tool-call-parser，llama.cpp 需要 --jinja。",

@@ -10,7 +10,6 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .errors import CircuitOpen
@@ -91,14 +90,12 @@ class CircuitBreaker:
         *,
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[BreakerChange], object] | None = None,
-        classify: Callable[[BaseException], Classification] | None = None,
     ) -> None:
         self.name = name
         fixed = limits if isinstance(limits, BreakerLimits) else BreakerLimits()
         self._limits: Callable[[], BreakerLimits] = limits if callable(limits) else lambda: fixed
         self._clock = clock
         self._on_change = on_change
-        self._classify = classify
         self._state = State.CLOSED
         # Grows with every change of state: a result of an earlier epoch says nothing about this one.
         self._epoch = 0
@@ -246,9 +243,8 @@ class CircuitBreaker:
 class Lease:
     """The right to make one call. Tell it once how the call ended; whatever is told later is ignored.
 
-    As a (plain or async) context manager it judges by how the block is left. A chat should settle its lease
-    with the first token: a probe that streams for minutes would keep every other chat out as long. A lease
-    that is thrown away counts as cancelled.
+    A chat should settle its lease with the first token: a probe that streams for minutes would keep every other
+    chat out as long. A lease that is thrown away counts as cancelled.
     """
 
     __slots__ = ("_breaker", "_open", "epoch", "probe")
@@ -298,29 +294,6 @@ class Lease:
             self._open = False
             self._breaker._ended(self, failed, cause)
 
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.success()
-        elif not isinstance(error, Exception):  # cancelled, GeneratorExit, the program ends
-            self.cancelled()
-        elif self._breaker._classify is not None:
-            self.settle(self._breaker._classify(error))
-        else:
-            self.failure()
-
-    async def __aenter__(self) -> Lease:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, trace)
-
     def __del__(self) -> None:
         self.cancelled()
 
@@ -337,13 +310,11 @@ class BreakerRegistry:
         *,
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[BreakerChange], object] | None = None,
-        classify: Callable[[BaseException], Classification] | None = None,
         bound: int = 256,
     ) -> None:
         self._limits = limits
         self._clock = clock
         self._on_change = on_change
-        self._classify = classify
         self._bound = bound
         self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
 
@@ -359,14 +330,10 @@ class BreakerRegistry:
                 spare = next((n for n, b in self._breakers.items() if b.idle), next(iter(self._breakers)))
                 del self._breakers[spare]
             breaker = self._breakers[name] = CircuitBreaker(
-                name, self._limits, clock=self._clock, on_change=self._on_change, classify=self._classify
+                name, self._limits, clock=self._clock, on_change=self._on_change
             )
         self._breakers.move_to_end(name)
         return breaker
-
-    def find(self, name: str) -> CircuitBreaker | None:
-        """The breaker of this name, if there is one."""
-        return self._breakers.get(name)
 
     def snapshot(self) -> list[dict[str, Any]]:
         """Every breaker's snapshot: the open ones first, then by name."""

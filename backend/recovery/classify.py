@@ -41,6 +41,12 @@ class Classification(NamedTuple):
     spoken: bool = False
 
     @property
+    def patient(self) -> bool:
+        """True if the failure takes its time to heal: waits between retries are long."""
+        spec = KINDS.get(self.kind)
+        return spec is not None and spec.patient
+
+    @property
     def counts_against_upstream(self) -> bool:
         """True if a circuit breaker counts it as a failure of the server."""
         spec = KINDS.get(self.kind)

@@ -6,6 +6,7 @@ Each message is built here from facts that are safe to show: names, hosts, secon
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -46,10 +47,34 @@ class LengthLimit(PulseError):
 
 
 class ContentFiltered(PulseError):
-    """Raised, or only classified, when the provider's filter cut an answer off."""
+    """Raised, or only classified, when the provider's filter, or the model's own, cut an answer off.
 
-    def __init__(self) -> None:
-        super().__init__("the provider's content filter stopped the answer")
+    `reason` is the finish reason that says so, such as `RECITATION`.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason[:40]
+        named = f" (finish reason {self.reason})" if self.reason else ""
+        super().__init__(f"the provider's content filter stopped the answer{named}")
+
+
+class StoppedEarly(PulseError):
+    """Raised, or only classified, when an answer ended after `length` characters with a finish reason that is no
+    known good end, nor a known failure."""
+
+    def __init__(self, reason: str, length: int = 0) -> None:
+        self.reason = reason[:40]
+        self.length = length
+        super().__init__(f"the answer ended with the finish reason {self.reason} after {length} characters")
+
+
+class UnparsedToolCall(PulseError):
+    """Raised, or only classified, when the markup of a tool call stands in the answer's text: the server does not
+    parse what the model writes."""
+
+    def __init__(self, tool: str = "") -> None:
+        self.tool = tool[:60]
+        super().__init__("the server passed a tool call on as text" + (f": {self.tool}" if self.tool else ""))
 
 
 class EmptyAnswer(PulseError):
@@ -115,6 +140,32 @@ class UnexpectedBody(PulseError):
         self.status_code = status
         self.content_type = content_type
         super().__init__(f"{host} answered with {content_type or 'an unknown type'} instead of an event stream")
+
+
+class StreamError(PulseError):
+    """Raised when the server tells of a failure inside a stream whose status was good.
+
+    `body` is what it said: the parsed object (the whole event, an error object or a choice's), or its text. It is
+    judged like the body of an error status; with words and numbers that nobody knows it is the server's own
+    failure, and the model is asked again. `status` is given only where the stream names one itself. `headers` are
+    the response's, which may tell when to come back.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        url: str = "",
+        body: Any = None,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.host = host
+        self.url = url
+        self.body = body
+        self.status_code = status
+        self.headers = headers or {}
+        super().__init__(f"{host} told of a failure inside its answer")
 
 
 class CircuitOpen(PulseError):

@@ -44,6 +44,8 @@ class Facts(NamedTuple):
     """A body came with the error."""
     spoken: bool = False
     """The message is what the server itself said."""
+    page: str = ""
+    """The web page that came, in lower case; "" if none did."""
 
     @property
     def path(self) -> str:
@@ -113,7 +115,8 @@ def gather(error: BaseException) -> Facts:
         status=status,
         code=code or kind,
         html=html,
-        url=url,
+        page=str(body)[:_MAX_TEXT].lower() if html else "",
+        url=_asked(response) or url,
         redirected_to=_url(safe(error, "redirected_to")) or _redirected(response, url),
         headers=headers,
         codes=frozenset(word.lower() for word in (code, kind) if word),
@@ -207,6 +210,12 @@ def _url(value: Any) -> str | None:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:300]
     except (TypeError, ValueError):
         return None
+
+
+def _asked(response: Any) -> str | None:
+    """The address that was asked before any redirect; None if there was none."""
+    history = safe(response, "history")
+    return _url(safe(history[0], "url")) if isinstance(history, (list, tuple)) and history else None
 
 
 def _redirected(response: Any, url: str | None) -> str | None:

@@ -27,20 +27,22 @@ _RANKS: Final = {Severity.LOW: 0, Severity.MEDIUM: 1, Severity.HIGH: 2, Severity
 
 
 class KindSpec(NamedTuple):
-    """One row of the table of kinds. `upstream`: the failure counts against the server's circuit breaker."""
+    """One row of the table of kinds. `upstream`: the failure counts against the server's circuit breaker.
+    `patient`: it takes its time to heal, and waits are long."""
 
     severity: Severity
     retryable: bool
     upstream: bool
     doc: str
+    patient: bool = False
 
 
 def _low(doc: str) -> KindSpec:
     return KindSpec(Severity.LOW, retryable=False, upstream=False, doc=doc)
 
 
-def _medium(doc: str, *, retryable: bool = True, upstream: bool = False) -> KindSpec:
-    return KindSpec(Severity.MEDIUM, retryable=retryable, upstream=upstream, doc=doc)
+def _medium(doc: str, *, retryable: bool = True, upstream: bool = False, patient: bool = False) -> KindSpec:
+    return KindSpec(Severity.MEDIUM, retryable=retryable, upstream=upstream, doc=doc, patient=patient)
 
 
 def _high(doc: str) -> KindSpec:
@@ -63,9 +65,11 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     "connection_refused": _medium("Nothing listens at the address.", upstream=True),
     "dns": _medium("The host's name was not found.", upstream=True),
     "server_error": _medium("The server failed (500 and its like).", upstream=True),
-    "overloaded": _medium("The server is overloaded or still loading the model.", upstream=True),
+    "overloaded": _medium("The server is overloaded.", upstream=True),
+    "loading": _medium("The server is still loading the model.", patient=True),
+    "crashed": _medium("The model crashed in the server; asked again, it is loaded anew."),
     # A limit is one key's: to others the server answers, and Retry-After says how long to wait.
-    "rate_limited": _medium("Too many requests or tokens in a short time."),
+    "rate_limited": _medium("Too many requests or tokens in a short time.", patient=True),
     "circuit_open": _medium("The server failed so often that it is left alone for a while.", retryable=False),
     "mcp": _medium("An MCP server reported an error; its tools are missing, the chat goes on.", retryable=False),
     "tls": _high("No encrypted connection: a bad certificate, or a plain port."),
@@ -74,6 +78,12 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     "auth": _high("The API key is missing, wrong or expired."),
     "forbidden": _high("The key is valid but may not do this."),
     "model_not_found": _high("The server has no model of this name."),
+    "not_activated": _high("The model is there, and the account has not activated it."),
+    "no_provider": _high("The router has no provider for the model that fits the account's settings or the request."),
+    "server_memory": _high("The server has too little memory for the model."),
+    "region": _high("The provider does not serve this country or region."),
+    "protected": _high("A protection page in front of the server answered, such as Cloudflare's."),
+    "redirected": _high("The server led to another one, to which the key is not sent."),
     "not_found": _high("The server has nothing at this address."),
     "missing_v1": _high("The base URL lacks its `/v1`."),
     "html_body": _high("A web page came instead of the model's answer."),
@@ -81,6 +91,9 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     "context_too_long": _high("The conversation is longer than the model can read."),
     "bad_request": _high("The server refused the request."),
     "no_tools": _high("The model cannot call tools."),
+    "no_images": _high("The model takes no images."),
+    "unparsed_tools": _high("The server passes tool calls on as text."),
+    "stopped_early": _high("The answer ended with a finish reason that is no usual end."),
     "content_filter": _high("The provider's filter refused the request or the answer."),
     "unknown_tool": _high("The model insists on a tool that does not exist."),
     "max_turns": _high("The agent used all its turns."),

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from . import errors
 from . import words as w
+from .addresses import host_of
 from .facts import Facts, asked_wait
 from .lazy import LazyPattern
 
@@ -78,6 +79,24 @@ def _no_such_address(facts: Facts) -> bool:
     if facts.redirected_to is not None or not _lacks_version(facts):
         return False
     return facts.html or not facts.body or facts.status == 405 or _names_no_route(facts)
+
+
+def _keeps_robots_out(facts: Facts) -> bool:
+    if "challenge" in facts.headers.get("cf-mitigated", ""):
+        return True
+    return facts.html and (
+        w.PROTECTED.search(facts.text) is not None or w.PROTECTED_PAGE.search(facts.page) is not None
+    )
+
+
+def _led_elsewhere(facts: Facts) -> bool:
+    here, there = host_of(facts.url), host_of(facts.redirected_to)
+    return bool(here and there) and here != there
+
+
+def _of_the_model(facts: Facts) -> bool:
+    """The words are about the server's machine and not about the user's key or limits."""
+    return facts.status not in (401, 402, 403, 407, 429)
 
 
 def _says_why(facts: Facts) -> bool:
@@ -208,6 +227,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("length_limit", "Finish reason `length`", types=(errors.LengthLimit,)),
     Rule("empty_answer", "Neither text nor a tool call", types=(errors.EmptyAnswer,)),
     Rule("reasoning_only", "Reasoning without an answer", types=(errors.ReasoningOnly,)),
+    Rule("stopped_early", "An unknown finish reason", types=(errors.StoppedEarly,)),
+    Rule("unparsed_tools", "The markup of a tool call in the text", types=(errors.UnparsedToolCall,)),
     Rule("unknown_tool", "The model insists on a missing tool", types=(errors.UnknownTool,)),
     Rule("circuit_open", "The breaker is open", types=(errors.CircuitOpen,)),
     # 4. The address, before what a stray page says is believed.
@@ -230,9 +251,17 @@ RULES: Final[tuple[Rule, ...]] = (
         types=(errors.UnexpectedBody,),
         when=_names_no_route,
     ),
+    Rule("protected", "A page that keeps robots out", when=_keeps_robots_out),
+    Rule("protected", "403 with a web page", status=(403,), when=lambda f: f.html),
     Rule("html_body", "A web page with a good status", types=(errors.HtmlBody,), when=_address_may_be_wrong),
     Rule("html_body", "A web page with 404 or the like", when=lambda f: f.html and _address_may_be_wrong(f)),
     Rule("html_body", "`text/html` where JSON was due", types=("aiohttp.ContentTypeError",), words=w.HTML_TYPE),
+    Rule(
+        "redirected",
+        "The key was refused or missed where a redirect led, another server",
+        status=(401, 403),
+        when=_led_elsewhere,
+    ),
     # 5. What the server says. The narrower a rule, the higher it stands; the bare status decides last.
     Rule("tls", "A plain request to an encrypted port", spoken=True, words=w.PLAIN_TO_TLS),
     Rule(
@@ -246,28 +275,36 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("quota", "Credit or quota used up", spoken=True, codes=w.QUOTA_CODES, words=w.QUOTA),
     Rule("bad_request", "An image is too large", status=(400, 413, 422), words=w.IMAGE_TOO_LARGE),
     Rule("context_too_long", "Context exceeded", spoken=True, codes=w.CONTEXT_CODES, words=w.CONTEXT),
+    Rule("server_memory", "Too little memory for the model", spoken=True, words=w.SERVER_MEMORY, when=_of_the_model),
+    Rule("crashed", "The model crashed", spoken=True, words=w.CRASHED, when=_of_the_model),
+    Rule("region", "A country or region that is not served", spoken=True, codes=w.REGION_CODES, words=w.REGION),
+    Rule("region", "451", status=(451,)),
     Rule("malformed", "The model failed to write a tool call", spoken=True, codes=w.TOOL_CALL_CODES),
     Rule("no_tools", "Tools not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS),
+    Rule("no_images", "Images not supported", spoken=True, words=w.NO_IMAGES),
     Rule("content_filter", "Content refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
+    Rule("no_provider", "A router without a fitting provider", spoken=True, words=w.NO_PROVIDER),
+    Rule("not_activated", "Model not activated", spoken=True, codes=w.NOT_ACTIVATED_CODES, words=w.NOT_ACTIVATED),
     Rule("model_not_found", "Model unknown", codes=w.MODEL_CODES, words=w.MODEL, spoken=True, when=_says_why),
     Rule("model_not_found", "Model unknown, told as 5xx", status=(range(500, 600),), words=w.MODEL_SURELY),
     Rule("auth", "401", status=(401,)),
     Rule("auth", "Key refused", codes=w.AUTH_CODES, words=w.AUTH, spoken=True, when=_says_why),
+    Rule("loading", "The model is still being loaded", spoken=True, words=w.LOADING),
     Rule(
         "overloaded",
-        "Overloaded, or the model is loading",
+        "Overloaded",
         spoken=True,
         codes=w.OVERLOAD_CODES,
         words=w.OVERLOAD,
     ),
     Rule("rate_limited", "429", status=(429,)),
     Rule("rate_limited", "Too many requests", codes=w.RATE_CODES, words=w.RATE, spoken=True, when=_says_why),
-    Rule("forbidden", "403, 407, 451", status=(403, 407, 451)),
+    Rule("forbidden", "403, 407", status=(403, 407)),
     Rule("forbidden", "Permission denied", codes=w.FORBIDDEN_CODES, spoken=True, when=_says_why),
     Rule("timeout", "408, 504, 522, 524", status=(408, 504, 522, 524)),
     Rule("context_too_long", "413", status=(413,)),
     Rule("not_found", "404, 405, 410", status=(404, 405, 410)),
-    Rule("overloaded", "503, 529", status=(503, 529)),
+    Rule("overloaded", "498, 503, 529", status=(498, 503, 529)),
     Rule("server_error", "409, 425 and all other 5xx", status=(409, 425, range(500, 600))),
     Rule("bad_request", "All other 4xx", status=(range(400, 500),)),
     Rule("bad_url", "A redirect that was not followed", status=(range(300, 400),)),
@@ -307,7 +344,7 @@ RULES: Final[tuple[Rule, ...]] = (
         when=_errno(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ETIMEDOUT),
     ),
     Rule("connection", "What a client library calls a connection error", types=_CARRIERS, wrapper=True),
-    Rule("server_error", "An error object inside the stream", types=("openai.APIError",)),
+    Rule("server_error", "An error object inside the stream", types=("openai.APIError", errors.StreamError)),
     # 7. The answer makes no sense.
     Rule(
         "malformed",

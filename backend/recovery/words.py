@@ -175,13 +175,22 @@ OVERLOAD_CODES: Final = _codes(
     "server_busy unavailable "
     "serveroverloaded model_overloaded 1305 1312 service_unavailable_error"
 )
+# Told before a model answers at all: it is waited for.
+LOADING: Final = _any(
+    r"\bloading (?:the )?model\b",
+    r"\bmodel\b[^.\n]{0,80}\b(?:is|are) (?:\w{1,12} )?(?:loading|being loaded|starting|warming up)",
+    r"\bmodel (?:is )?not (?:yet )?(?:ready|loaded yet)",
+    r"\b(?:server|model|engine|instance|container|endpoint|replica)s?\b[^.\n]{0,40}\b(?:starting up|warming up|"
+    r"initiali[sz]ing|cold[ -]start|not ready yet|still loading|scal(?:ing|ed) (?:up|to zero))",
+    r"\bmodel loading\b",
+    r"模型[^。\n]{0,20}(?:加载中|启动中|预热)",
+    r"(?:正在|尚在)(?:加载|启动)[^。\n]{0,12}",
+)
 OVERLOAD: Final = _any(
     r"overloaded",
     r"(?:server|service|system|model|engine) (?:is )?(?:currently |too |temporarily )?(?:"
     r"busy|unavailable|at capacity)",
     r"high demand",
-    r"loading (?:the )?model\b",
-    r"model is (?:currently |still )?(?:loading|being loaded)",
     r"(?:系统|服务器?|模型)(?:当前)?(?:繁忙|过载|不可用)",
     r"负载(?:已)?(?:过高|饱和)",
 )
@@ -228,6 +237,77 @@ FORBIDDEN_CODES: Final = _codes(
 REQUEST_CODES: Final = _codes(
     "invalid_request_error invalid_request bad_request invalid_argument invalidparameter invalid_parameter "
     "badrequesterror invalid_parameter_error unprocessable_entity failed_precondition"
+)
+
+NOT_ACTIVATED_CODES: Final = _codes("modelnotopen model_not_open model_not_activated")
+NOT_ACTIVATED: Final = _any(
+    r"has not activated",
+    r"not (?:been )?(?:activated|enabled|opened|subscribed)[^.\n]{0,40}\bmodel",
+    r"\bmodel\b[^.\n]{0,80}\bnot (?:been )?(?:activated|opened|subscribed)",
+    r"(?:don't|do not) have access to (?:the )?model with the specified model id",
+    r"(?:model|模型)[^。\n]{0,40}(?:未开通|没有开通|未激活|尚未开通)",
+)
+NO_PROVIDER: Final = _any(
+    r"no (?:\w{1,12} )?(?:endpoints?|providers?)\b[^\n]{0,60}(?:data policy|privacy|guardrail|settings|allowed|"
+    r"requested parameters|handle|routing|match)",
+    r"all providers have been ignored",
+)
+NO_IMAGES: Final = _any(
+    r"no endpoints found that support image",
+    r"(?:image|vision|multi-?modal)(?:[ _-]?(?:url|input|content|data))?s?\b[^\n]{0,60}(?:not support|n't support|"
+    r"unsupported|not enabled|not available|not allowed|not permitted|only supported by)",
+    r"(?:not support|n't support|unsupported|cannot (?:process|read|handle|accept)|no support)[^.\n]{0,40}"
+    r"(?:image|vision|multi-?modal)",
+    r"not a (?:multi-?modal|vision)",
+    r"missing mmproj|\bmmproj\b",
+    r"(?:at most|up to|maximum of) 0 images?",
+    r"不支持[^。\n]{0,10}(?:图片|图像|视觉|多模态)",
+)
+SERVER_MEMORY: Final = _any(
+    r"requires more (?:system |gpu |video )?memory",
+    r"\bout of memory\b",
+    r"\boutofmemory",
+    r"insufficient (?:system |gpu |video )?(?:memory|v?ram)\b",
+    r"not enough (?:system |gpu |video )?(?:memory|v?ram)\b",
+    r"(?:unable|failed) to allocate",
+    r"insufficient system resources",
+    r"(?:内存|显存)不足",
+)
+CRASHED: Final = _any(
+    r"(?:model|engine|runner|server|process|worker)\b[^.\n]{0,40}\b(?:has |have )?(?:crashed|unexpectedly stopped|"
+    r"terminated unexpectedly|exited unexpectedly|died)",
+    r"runner (?:process )?(?:has )?(?:terminated|no longer running)",
+    r"engine ?core[^\n]{0,20}(?:dead|died|encountered)",
+    r"\benginedeaderror",
+    r"(?:channel|model unloaded|model has been unloaded)\b[^.\n]{0,20}(?:error|unloaded)",
+)
+REGION_CODES: Final = _codes("unsupported_country_region_territory unsupported_country request_forbidden_region")
+REGION: Final = _any(
+    r"(?:country|region|territory|location)\b[^.\n]{0,60}(?:not (?:currently )?(?:supported|available|allowed)|"
+    r"unsupported|restricted|prohibited|blocked)",
+    r"(?:not (?:currently )?(?:supported|available|allowed)|unsupported|unavailable|restricted)[^.\n]{0,40} "
+    r"(?:in |for )?(?:your |this |the )?(?:country|region|territory|location)\b",
+    r"(?:地区|国家|区域)[^。\n]{0,12}(?:不支持|不可用|受限)",
+    r"不支持[^。\n]{0,8}(?:地区|国家|区域)",
+)
+# The title of a page that keeps robots out, and what stands inside of one.
+PROTECTED: Final = _any(
+    r"just a moment",
+    r"attention required",
+    r"checking your browser",
+    r"(?:are you|verify (?:that )?you are) (?:a )?(?:human|robot)",
+    r"access (?:to this page (?:has been|was) |was |is )?denied",
+    r"security (?:check|verification)",
+    r"captcha",
+    r"ddos",
+    r"request (?:blocked|rejected|unsuccessful)",
+    r"安全验证|人机验证|访问被(?:拦截|阻断)",
+)
+PROTECTED_PAGE: Final = _any(
+    r"cf-chl|challenge-platform|cf-error-details|_incapsula_|\baws-?waf\b|/\.well-known/vercel/security",
+    r"enable javascript and cookies to continue",
+    r"(?:sorry, )?you have been blocked",
+    r"verify(?:ing)? you are (?:a )?human",
 )
 
 NO_KEY: Final = _any(r"api_key client option", r"api key must be set", r"missing credentials")

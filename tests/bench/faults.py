@@ -27,6 +27,9 @@ from tests.support.llm_steps import answer
 from tests.support.mcp_server import McpServer
 from tests.support.page import Chat
 
+# Unpatched and patched are compared with one clock, so that a row that stalls has to be short here.
+IN_REAL_TIME = {**ENVIRONMENT, "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "2", "COPILOT_PULSE_STALL_TIMEOUT": "2"}
+
 TARGET: Final = PLUGIN / "docs" / "faults.md"
 _LIMIT: Final = 12.0
 _AT_ONCE: Final = 6
@@ -101,7 +104,7 @@ async def measure() -> list[tuple[Row, str, str, str]]:
     """Every row with its three verdicts."""
     async with FaultServer() as calm:
         calm.plan(answer(1))
-        async with Host([PLUGIN, STANDIN], llm=calm, env=ENVIRONMENT) as host:
+        async with Host([PLUGIN, STANDIN], llm=calm, env=IN_REAL_TIME) as host:
             expected = {row.name: await _expected(host, row) for row in ROWS}
             pulse = await _column(host, expected, ROWS)
         async with (

@@ -9,7 +9,22 @@ import pytest
 from tests.integration.fault_rows import ENVIRONMENT
 from tests.support.host import Host
 from tests.support.llm_server import FaultServer
+from tests.support.loop_time import LoopTime, stalls_skipped
 from tests.support.plugged import NODES
+
+
+@pytest.fixture
+async def loop_time(llm: FaultServer) -> AsyncIterator[LoopTime]:
+    """The loop's clock: it runs ahead while the model only stalls, and when the test skips."""
+    async with stalls_skipped(llm) as time:
+        yield time
+
+
+@pytest.fixture(autouse=True)
+def _no_time_for_stalls(request: pytest.FixtureRequest) -> None:
+    """Whoever chats with the model server of the fixture waits for none of its stalls."""
+    if "llm" in request.fixturenames:
+        request.getfixturevalue("loop_time")
 
 
 @pytest.fixture

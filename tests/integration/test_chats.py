@@ -70,7 +70,7 @@ async def test_the_bytes_sent_stay_small(host: Host, llm: FaultServer) -> None:
     """2,000 tokens at full speed are at most 400 KB on the wire; unpatched they are 12 MB."""
     llm.plan(answer(2000))
 
-    chat = await host.chat(session="a", timeout=60)
+    chat = await host.chat(session="a")
 
     assert words(2000).strip() == strip(chat.text)
     assert chat.size <= 400_000
@@ -96,7 +96,7 @@ async def test_fifty_chats_at_once_never_mix(host: Host, llm: FaultServer) -> No
         broken = [(), (reset_at(3),), (status(503),), (eof_at(2),), (stall_at(2),)][n % 5]
         llm.plan_for(f"[chat {n:03}]", *broken, Plan(Text(text)))
 
-    chats = await asyncio.gather(*(host.chat(f"[chat {n:03}]", session=f"session-{n}", timeout=60) for n in range(50)))
+    chats = await asyncio.gather(*(host.chat(f"[chat {n:03}]", session=f"session-{n}") for n in range(50)))
 
     for n, chat in enumerate(chats):
         assert (f"answer for session {n} " * 5).strip() == strip(chat.text)
@@ -109,7 +109,7 @@ async def test_a_slow_reader_gets_the_whole_text_and_holds_no_memory(host: Host,
     llm.plan(answer(3000))
 
     chat = await host.begin(session="a", read_pace=0.05)
-    await until(lambda: llm.chats and not llm.active, 30, "the model has finished")
+    await until(lambda: llm.chats and not llm.active, what="the model has finished")
     await chat.done(60)
 
     assert words(3000) == chat.text
@@ -155,9 +155,9 @@ async def test_a_hang_up_stops_everything(llm: FaultServer, plan: Plan, when: st
             if plan.text:
                 await chat.until_text("w0002")
             elif "tool" in when:
-                await until(lambda: host.tool_counts("a").get("take_time"), 5, "the tool runs")
+                await until(lambda: host.tool_counts("a").get("take_time"), what="the tool runs")
             await chat.hang_up()
-            await until(lambda: llm.active == 0, 10, "the model's request has ended")
+            await until(lambda: llm.active == 0, what="the model's request has ended")
 
         metrics = await metrics_of(host)
 
@@ -175,9 +175,9 @@ async def test_a_hang_up_while_waiting_for_a_retry_ends_it(llm: FaultServer) -> 
         async with no_leaks():
             chat = await host.begin(session="a")
             pulse = pulse_of(host)
-            await until(lambda: any(c.state == "retrying" for c in pulse.chats), 5, "the chat waits")
+            await until(lambda: any(c.state == "retrying" for c in pulse.chats), what="the chat waits")
             await chat.hang_up()
-            await until(lambda: not len(pulse.chats), 2, "the chat has ended")
+            await until(lambda: not len(pulse.chats), what="the chat has ended")
 
         assert 1 == len(llm.chats)
 
@@ -195,7 +195,7 @@ async def test_the_stop_button_ends_the_answer_where_it_is(host: Host, llm: Faul
         assert 200 == response.status
     await chat.done(5)
 
-    await until(lambda: llm.active == 0, 10, "the model's request has ended")
+    await until(lambda: llm.active == 0, what="the model's request has ended")
     assert chat.finished
     assert chat.text.startswith("w0000 w0001 w0002")
 
@@ -422,7 +422,7 @@ async def test_every_page_hears_of_a_change_of_health(host: Host) -> None:
     pulse = pulse_of(host)
     pulse.publish("health.changed", {"check": "x", "status": "warn", "was": "pass", "output": "y"})
 
-    await until(lambda: any(name == "copilot-pulse.status" for name, _, _ in host.server.sent), 5, "the message")
+    await until(lambda: any(name == "copilot-pulse.status" for name, _, _ in host.server.sent), what="the message")
     _, data, client = next(m for m in host.server.sent if m[0] == "copilot-pulse.status")
     assert data["status"] in ("pass", "warn", "fail")
     assert data["impact"] in ("", "none")

@@ -18,6 +18,7 @@ from tests.support.host import PLUGIN, STANDIN, Host
 from tests.support.leaks import no_leaks
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import answer
+from tests.support.loop_time import stalls_skipped
 from tests.support.page import API_KEY, Chat
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,7 +46,7 @@ async def _ask(host: Host, row: Row, llm: FaultServer) -> Chat:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 async def test_fault(row: Row, host: Host) -> None:
     """The answer is complete and exact, or it ends in a notice that says what to do; nothing runs twice."""
-    async with FaultServer() as llm:
+    async with FaultServer() as llm, stalls_skipped(llm):
         expected = row.text
         if row.like:
             llm.plan(*row.like)

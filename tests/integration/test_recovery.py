@@ -16,7 +16,6 @@ from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import (
     Eof,
     Finish,
-    Pause,
     Plan,
     ToolCall,
     Wait,
@@ -28,8 +27,9 @@ from tests.support.llm_steps import (
     status,
     words,
 )
+from tests.support.loop_time import LoopTime
 from tests.support.net import Gate, until
-from tests.support.plugged import NODES, metrics_of, module_of, pulse_of, warm
+from tests.support.plugged import NODES, metrics_of, pulse_of, warm
 
 _UNKNOWN_TOOL = Plan(ToolCall("make_coffee", {}))
 
@@ -117,7 +117,7 @@ async def test_a_chat_that_is_stopped_counts_for_no_breaker(llm: FaultServer) ->
         chat = await host.begin(session="a")
         await chat.until_text("w0002")
         await chat.hang_up()
-        await until(lambda: not llm.active, 2, "the request has ended")
+        await until(lambda: not llm.active, what="the request has ended")
 
         assert before == pulse_of(host).recovery.breakers.snapshot()
 
@@ -166,51 +166,32 @@ async def test_a_rule_of_another_plugin_decides(llm: FaultServer) -> None:
     assert FULL == chat.text
 
 
-async def test_a_handler_of_another_plugin_can_refuse_a_retry(llm: FaultServer) -> None:
-    """`register_handler` is asked first; False means: do not ask the model again."""
-    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
-        await warm(host, llm, "a")
-        asked: list[str] = []
-
-        def refuse(error: BaseException, context: Any) -> bool:
-            asked.append(context.where)
-            return False
-
-        pulse_of(host).recovery.register_handler(Exception, refuse)
-        llm.plan(status(503))
-        chat = await host.chat(session="a")
-
-    assert ["model"] == asked
-    assert 1 == len(llm.chats)
-    assert strip(chat.text) != chat.text
-
-
-async def test_the_first_token_limit_grows_with_the_prompt(llm: FaultServer) -> None:
+@pytest.mark.parametrize(
+    ("limits", "prompt", "requests"),
+    [
+        ({"COPILOT_PULSE_FIRST_TOKEN_PER_1000_CHARS": "10"}, "word " * 10_000, 1),
+        ({"COPILOT_PULSE_FIRST_TOKEN_PER_1000_CHARS": "10"}, "word", 2),
+        ({"COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "0"}, "word", 1),
+    ],
+    ids=["a long prompt has time", "a short one has not", "no limit"],
+)
+async def test_the_first_token_limit(
+    llm: FaultServer, loop_time: LoopTime, limits: dict[str, str], prompt: str, requests: int
+) -> None:
     """A local model that still reads a long prompt is not cut off; the same silence after a short one is."""
-    limits = {**ENVIRONMENT, "COPILOT_PULSE_FIRST_TOKEN_PER_1000_CHARS": "0.1"}
-    async with Host(NODES, llm=llm, env=limits) as host:
+    async with Host(NODES, llm=llm, env={**ENVIRONMENT, **limits}) as host:
         await warm(host, llm, "a")
-        llm.plan(Plan(Words(40), before=Pause(1.2)))
-        patient = await host.chat("word " * 10_000, session="a")
-        requests = len(llm.chats)
+        gate = Gate()
+        llm.plan(Plan(Words(40), before=Wait(gate)), answer())
+        chat = await host.begin(prompt, session="a")
+        await llm.until_requests(1)
+        loop_time.skip(200)
+        if requests > 1:
+            await llm.until_requests(requests)
+        gate.open()
+        await chat.done()
 
-        llm.plan(Plan(Words(40), before=Pause(1.5)), answer())
-        llm.reset_counts()
-        await host.chat("word", session="a")
-
-    assert (FULL, 1) == (patient.text, requests)
-    assert len(llm.chats) > 1
-
-
-async def test_the_first_token_limit_can_be_switched_off(llm: FaultServer) -> None:
-    """With 0 the model may take as long as it wants."""
-    limits = {**ENVIRONMENT, "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "0"}
-    async with Host(NODES, llm=llm, env=limits) as host:
-        await warm(host, llm, "a")
-        llm.plan(Plan(Words(40), before=Pause(1.5)))
-        chat = await host.chat(session="a")
-
-    assert (FULL, 1) == (chat.text, len(llm.chats))
+    assert (FULL, requests) == (chat.text, len(llm.chats))
 
 
 async def test_a_server_that_never_sends_a_finish_reason_is_learnt(llm: FaultServer) -> None:
@@ -322,7 +303,7 @@ async def test_other_requests_get_their_turn_while_a_model_is_fast(llm: FaultSer
         gate = Gate()
         llm.plan(Plan(Wait(gate), Words(5000)))
         chat = await host.begin(session="a")
-        await until(lambda: gate.waiting, 5, "the model is asked")
+        await until(lambda: gate.waiting, what="the model is asked")
         gate.open()
         answered = 0
         while not chat.finished:
@@ -341,21 +322,26 @@ async def test_a_stall_after_the_first_token_has_its_own_limit(llm: FaultServer)
     async with Host(NODES, llm=llm, env=limits) as host:
         await warm(host, llm, "a")
         llm.plan(stall_at(5), answer())
-        chat = await host.chat(session="a", timeout=10)
+        chat = await host.chat(session="a")
 
     assert (FULL, 2) == (chat.text, len(llm.chats))
 
 
 @pytest.mark.parametrize("count", [0, 3])
-async def test_heartbeats_alone_do_not_keep_a_dead_stream(
-    llm: FaultServer, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
+async def test_heartbeats_alone_do_not_keep_a_dead_stream(llm: FaultServer, loop_time: LoopTime, count: int) -> None:
     """A server that only sends comments, before or after the first words, is given up after a while."""
     async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
         await warm(host, llm, "a")
-        monkeypatch.setattr(module_of(host, "backend.copilot.model.watch"), "HEARTBEAT_LIMIT", 0.8)
-        llm.plan(stall_at(count, heartbeat=0.05), answer())
-        chat = await host.chat(session="a", timeout=20)
+        llm.plan(stall_at(count, heartbeat=0.01), answer())
+        chat = await host.begin(session="a")
+
+        def given_up() -> bool:
+            if llm.active:
+                loop_time.skip(5)  # less than the limit for silence: each comment is a sign of life
+            return len(llm.chats) > 0 and not llm.active
+
+        await until(given_up)
+        await chat.done()
 
     assert (FULL, 2) == (chat.text, len(llm.chats))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from .net import until
+from .net import PATIENCE, until
 
 
 def open_sockets() -> int:
@@ -33,7 +33,7 @@ def other_tasks() -> set[asyncio.Task[Any]]:
 
 
 @contextlib.asynccontextmanager
-async def no_leaks(timeout: float = 15.0, sockets: int = 0) -> AsyncIterator[None]:
+async def no_leaks(timeout: float = PATIENCE, sockets: int = 0) -> AsyncIterator[None]:
     """Fail if the block leaves more tasks or sockets than there were.
 
     Start servers, the host and the client session before it. It waits up to `timeout` seconds for what is on

@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -69,6 +69,7 @@ from .llm_steps import (
 from .llm_wire import Gone, RequestRecord, Response
 from .net import (
     INVALID_HOST,
+    PATIENCE,
     Gate,
     closed_port,
     dns_failure_url,
@@ -178,6 +179,8 @@ class FaultServer:
     def __post_init__(self) -> None:
         self.active = 0
         """Chat requests that are being answered now."""
+        self.stalled = 0
+        """How many of them have come to a step that stalls for ever."""
         self._default = _Script((answer(40),))
         self._plain_script = _Script((Plan(Text('{"summary": "a short summary"}')),))
         self._keyed: dict[str, _Script] = {}
@@ -231,11 +234,11 @@ class FaultServer:
         """The requests that were answered by the plans of `key`."""
         return [r for r in list(self.requests) if r.key == key]
 
-    async def until_requests(self, count: int, timeout: float = 5.0) -> None:
+    async def until_requests(self, count: int, timeout: float = PATIENCE) -> None:
         """Wait until `count` chat requests have come."""
         await until(lambda: len(self.chats) >= count, timeout, f"{count} requests, came {len(self.chats)}")
 
-    async def until_idle(self, timeout: float = 5.0) -> None:
+    async def until_idle(self, timeout: float = PATIENCE) -> None:
         """Wait until no request is being answered."""
         await until(lambda: self.active == 0, timeout, "no active request")
 
@@ -315,6 +318,14 @@ class _Connection:
             self.server.connections -= 1
             self.transport.abort() if self.gone.is_set() else self.writer.close()
 
+    @contextlib.contextmanager
+    def _stalls(self) -> Iterator[None]:
+        self.server.stalled += 1
+        try:
+            yield
+        finally:
+            self.server.stalled -= 1
+
     async def _or_gone(self, work: Awaitable[None]) -> None:
         """Run `work` until it is done or the client hangs up, whichever comes first."""
         task = asyncio.ensure_future(work)
@@ -364,7 +375,7 @@ class _Connection:
         try:
             plan = await self._route(record)
             if plan is not None:
-                await Response(record, plan, self.writer).run()
+                await Response(record, plan, self.writer, self._stalls).run()
             ended_by_us = True
         except Gone:
             ended_by_us = True

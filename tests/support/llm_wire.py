@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -98,8 +99,15 @@ class Gone(Exception):
 class Response:
     """Plays one plan on a connection."""
 
-    def __init__(self, record: RequestRecord, plan: Plan, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        record: RequestRecord,
+        plan: Plan,
+        writer: asyncio.StreamWriter,
+        stalls: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self.record, self.plan, self.writer = record, plan, writer
+        self.stalls = stalls  # entered while a step stalls for ever
         self.id = f"chatcmpl-{record.index}"
         self.tool_calls = 0
         self.finished = False
@@ -191,7 +199,8 @@ class Response:
         if isinstance(step, Pause):
             await self._quiet(step.seconds, step.heartbeat)
         elif isinstance(step, Stall):
-            await self._quiet(None, step.heartbeat)
+            with self.stalls() if step.heartbeat is None else nullcontext():
+                await self._quiet(None, step.heartbeat)
         else:
             await self.writer.drain()
             await step.gate.wait()

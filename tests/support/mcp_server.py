@@ -24,7 +24,7 @@ from typing import Any
 from aiohttp import web
 
 from .llm_steps import PAGE
-from .net import Gate, set_linger_zero, until
+from .net import PATIENCE, Gate, set_linger_zero, until
 
 FAULTS = ("", "500", "404", "html", "silent", "drop", "slow", "no_initialize", "bad_list", "die_in_call")
 """What `McpServer.fault` knows.
@@ -114,7 +114,7 @@ class McpServer:
         """How often a tool was called."""
         return sum(name == tool for name, _ in self.calls)
 
-    async def until_idle(self, timeout: float = 5.0) -> None:
+    async def until_idle(self, timeout: float = PATIENCE) -> None:
         """Wait until no client is connected."""
         await until(lambda: not self._streams, timeout, "no open MCP stream")
 

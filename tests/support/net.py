@@ -87,7 +87,11 @@ async def flushed(transport: asyncio.WriteTransport, limit: float = 2.0) -> None
         await asyncio.sleep(0.001)
 
 
-async def until(condition: Callable[[], object], timeout: float = 5.0, what: str = "") -> None:
+# How long a test waits for what comes in milliseconds on an idle machine.
+PATIENCE = 60.0
+
+
+async def until(condition: Callable[[], object], timeout: float = PATIENCE, what: str = "") -> None:
     """Wait until `condition()` is true; AssertionError after `timeout` seconds.
 
     It polls, so it also sees what another thread or process changes.
@@ -99,7 +103,7 @@ async def until(condition: Callable[[], object], timeout: float = 5.0, what: str
         await asyncio.sleep(0.002)
 
 
-async def fresh_metrics(read: Callable[[], Awaitable[Any]], timeout: float = 5.0) -> Any:
+async def fresh_metrics(read: Callable[[], Awaitable[Any]], timeout: float = PATIENCE) -> Any:
     """The body of /api/metrics as it is now: `read` is called until what it gives was made after this call.
 
     The page is served from a copy that is up to a second old, so that heavy scraping costs the chats nothing.

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from .net import until
+from .net import PATIENCE, until
 
 API_KEY = "sk-standin-1234567890abcdefghijklmnop"
 """The key that the page sends unless told otherwise; tests look for it in logs and answers."""
@@ -68,13 +68,15 @@ class Chat:
         """When the first text came."""
         return next((t for t, text in zip(self.times, self.shown, strict=True) if text), None)
 
-    async def done(self, timeout: float = 30.0) -> Chat:
+    async def done(self, timeout: float = PATIENCE) -> Chat:
         """Wait for the end of the answer (or of the connection)."""
-        assert self._task is not None
-        await asyncio.wait_for(asyncio.shield(self._task), timeout)
+        task = self._task
+        assert task is not None
+        await until(task.done, timeout, "the end of the answer")
+        await task
         return self
 
-    async def until_text(self, text: str, timeout: float = 5.0) -> None:
+    async def until_text(self, text: str, timeout: float = PATIENCE) -> None:
         """Wait until the page shows `text` somewhere in the bubble."""
         await until(lambda: text in self.text, timeout, f"{text!r} in the chat")
 
@@ -166,11 +168,11 @@ class CopilotPage:
         chat._task = asyncio.create_task(self._read(chat, path, request, all_headers, read_pace))
         return chat
 
-    async def chat(self, prompt: str = "hello", *, timeout: float = 30.0, **options: Any) -> Chat:
+    async def chat(self, prompt: str = "hello", *, timeout: float = PATIENCE, **options: Any) -> Chat:
         """Send a message and wait for the whole answer; options as in `begin`."""
         return await (await self.begin(prompt, **options)).done(timeout)
 
-    async def debug(self, workflow: Any = None, *, timeout: float = 30.0, **options: Any) -> Chat:
+    async def debug(self, workflow: Any = None, *, timeout: float = PATIENCE, **options: Any) -> Chat:
         """Press the debug button with this workflow on the canvas, and wait for the end."""
         canvas = {"1": {"class_type": "VAELoader", "inputs": {}}} if workflow is None else workflow
         begun = await self.begin(workflow=canvas, path="/api/debug-agent", **options)

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from .net import flushed, set_linger_zero, until
+from .net import PATIENCE, flushed, set_linger_zero, until
 
 How = Literal["reset", "close", "half", "hole"]
 
@@ -119,7 +119,7 @@ class FaultProxy:
         """Let bytes through again."""
         self._flow.set()
 
-    async def until_links(self, count: int, timeout: float = 5.0) -> None:
+    async def until_links(self, count: int, timeout: float = PATIENCE) -> None:
         """Wait until `count` connections have come in all."""
         await until(lambda: len(self.links) >= count, timeout, f"{count} connections")
 

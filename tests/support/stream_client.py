@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from .net import until
+from .net import PATIENCE, until
 from .page import CopilotPage
 from .stream_reading import Page
 
@@ -150,7 +150,7 @@ class Socket:
         fields = {"path": "/api/chat/invoke", "headers": self.client.headers, "body": body, **fields}
         await self.send("invoke", **fields)
 
-    async def next(self, timeout: float = 10.0) -> dict[str, Any] | None:
+    async def next(self, timeout: float = PATIENCE) -> dict[str, Any] | None:
         """The next frame, which the page takes if it is of the stream; None if the socket is closed."""
         message = await self.ws.receive(timeout)
         if message.type is not aiohttp.WSMsgType.TEXT:
@@ -178,7 +178,7 @@ class Socket:
             if frame["type"] == "state" and frame["state"] == "in use":
                 await self.send("read", after=self.client.page.seq)
 
-    async def until_closed(self, timeout: float = 10.0) -> tuple[int | None, str]:
+    async def until_closed(self, timeout: float = PATIENCE) -> tuple[int | None, str]:
         """Read until the server closes; its code and reason."""
         while True:
             message = await self.ws.receive(timeout)
@@ -194,6 +194,6 @@ def _headers(llm: str) -> dict[str, str]:
     return page.headers()
 
 
-async def until_text(page: Page, text: str, timeout: float = 5.0) -> None:
+async def until_text(page: Page, text: str, timeout: float = PATIENCE) -> None:
     """Wait until the page shows `text`."""
     await until(lambda: text in page.text, timeout, f"{text!r} in the answer")

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, NamedTuple
 
 from ...chats import FRESH, GAVE_UP, RETRY, Chat, current_chat
-from ...error_handling import Classification, EmptyAnswer, PulseError, RecoveryManager, UnknownTool
+from ...error_handling import Classification, RecoveryManager, errors
 from ...event_bus import EventBus
 from .answers import (
     answer_text,
@@ -180,14 +180,14 @@ class ModelCall:
         calls = [event for event in attempt.held if event.item.call_id in kept]
         return [*self._remarked(remark), *calls, final]
 
-    def _remarked(self, remark: PulseError | None) -> list[Any]:
+    def _remarked(self, remark: errors.PulseError | None) -> list[Any]:
         """Record how the call has ended, and tell the user what is missing of its answer."""
         if remark is None:
             if self._retried is not None:
                 self._report.record(self._retried, "recovered", self._number)
             return []
         cause = self._recovery.classify(remark)
-        if isinstance(remark, EmptyAnswer):  # the chat has an answer, and the model nothing to add to it
+        if isinstance(remark, errors.EmptyAnswer):  # the chat has an answer, and the model nothing to add to it
             self._report.record(cause, "ignored", self._number)
             return []
         self._report.record(cause, "gave_up", self._number)
@@ -223,7 +223,7 @@ class ModelCall:
         if not unknown:
             return False
         self._unknown_tools += 1
-        cause = self._recovery.classify(UnknownTool(unknown[0].name))
+        cause = self._recovery.classify(errors.UnknownTool(unknown[0].name))
         if len(unknown) == len(calls) and self._unknown_tools <= UNKNOWN_TOOL_LIMIT:
             self._report.record(cause, "retrying", self._number, 0.0)
             self._retried = cause
@@ -232,7 +232,7 @@ class ModelCall:
             return True
         final.response.output = [item for item in final.response.output if item not in unknown]
         if not function_calls(final.response) and not answer_text(final.response).strip():
-            raise UnknownTool(unknown[0].name)
+            raise errors.UnknownTool(unknown[0].name)
         self._report.record(cause, "gave_up", self._number)
         if self._retried is not None and self._retried.kind == cause.kind:
             self._retried = None

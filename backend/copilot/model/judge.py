@@ -9,14 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from ...error_handling import (
-    ContentFiltered,
-    EmptyAnswer,
-    LengthLimit,
-    PulseError,
-    ReasoningOnly,
-    StreamTruncated,
-)
+from ...error_handling import errors
 from .answers import answer_text, function_calls
 from .finish_reasons import Finish
 from .watch import StreamWatch
@@ -51,7 +44,7 @@ class HostMemory:
 
 def truncation(
     watch: StreamWatch, response: Any, hosts: HostMemory, *, length: int, longest: int, asked_again: bool
-) -> PulseError | None:
+) -> errors.PulseError | None:
     """What the user should be told of a stream that did not end as it should, or None.
 
     `length` is how many characters this attempt brought, `longest` the most that an earlier one did;
@@ -64,25 +57,25 @@ def truncation(
         if failure := watch.broken_off():
             raise failure
         if response is None:
-            raise EmptyAnswer()
+            raise errors.EmptyAnswer()
         return None
     if not watch.answered:
-        raise EmptyAnswer()
+        raise errors.EmptyAnswer()
     if response is None:
-        raise StreamTruncated(length)
+        raise errors.StreamTruncated(length)
     known = watch.done_seen and hosts.never_finishes(watch.base_url)
     best = bool(function_calls(response)) or length >= longest
     if not _calls_are_whole(response, watch.done_seen) or not best or not (known or asked_again):
-        raise StreamTruncated(length)
+        raise errors.StreamTruncated(length)
     # Some servers never send a finish reason: after the second time what came is kept, and marked
     # unless this server is known for it and said that it was done.
     hosts.saw_no_finish(watch.base_url)
-    return None if known else StreamTruncated(length)
+    return None if known else errors.StreamTruncated(length)
 
 
 def shortfall(
     watch: StreamWatch, response: Any, *, length: int, answered: bool, asked_again: bool
-) -> PulseError | None:
+) -> errors.PulseError | None:
     """What is missing of an answer that ended as it should, or None.
 
     `answered` tells that the chat has an answer already: from before a tool call, or from another agent; then an
@@ -93,16 +86,16 @@ def shortfall(
         return None
     if not answer_text(response).strip():
         if watch.finish is Finish.FILTERED:
-            raise ContentFiltered()
+            raise errors.ContentFiltered()
         if watch.finish is Finish.LENGTH:
-            raise LengthLimit()
-        nothing = ReasoningOnly(watch.reasoning) if watch.has_reasoning else EmptyAnswer()
+            raise errors.LengthLimit()
+        nothing = errors.ReasoningOnly(watch.reasoning) if watch.has_reasoning else errors.EmptyAnswer()
         if answered and asked_again:
             return nothing
         raise nothing
     if watch.finish is Finish.LENGTH:
-        return LengthLimit(length)
-    return ContentFiltered() if watch.finish is Finish.FILTERED else None
+        return errors.LengthLimit(length)
+    return errors.ContentFiltered() if watch.finish is Finish.FILTERED else None
 
 
 def _calls_are_whole(response: Any, done_seen: bool) -> bool:

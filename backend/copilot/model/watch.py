@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
-from ...error_handling import LengthLimit, PulseError, StreamStalled, wrong_body
+from ...error_handling import errors, wrong_body
 from .finish_reasons import Finish, finish_of
 from .whole_body import BodyStart
 
@@ -154,7 +154,7 @@ class StreamWatch:
         except asyncio.CancelledError:
             if not self.caught():
                 raise
-            raise StreamStalled(round(self._loop.time() - self._alive), first=not self.answered) from None
+            raise errors.StreamStalled(round(self._loop.time() - self._alive), first=not self.answered) from None
         finally:
             self._waiting = False
 
@@ -235,13 +235,13 @@ class StreamWatch:
         body = {"message": words} | ({"code": "overloaded"} if self.finish is Finish.OVERLOADED else {})
         return APIError(words, getattr(self._response, "request", None), body=body)  # type: ignore[arg-type]
 
-    def verdict(self, error: Exception | None) -> PulseError | None:
+    def verdict(self, error: Exception | None) -> errors.PulseError | None:
         """What the attempt really died of, where the library's `error` (or its silence) does not tell."""
         if self.finish is Finish.LENGTH and error is not None and not self.has_text:
-            return LengthLimit()  # all of it went into reasoning
+            return errors.LengthLimit()  # all of it went into reasoning
         return self.wrong_body()
 
-    def wrong_body(self) -> PulseError | None:
+    def wrong_body(self) -> errors.PulseError | None:
         """What came instead of a stream (a web page, a JSON error with status 200), judged by its first bytes.
 
         None if chunks came, or nothing at all. The client reads such a body as an empty stream.

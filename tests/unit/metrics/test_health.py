@@ -278,18 +278,6 @@ def test_refused_keys_do_not_lower_the_recovery_rate(case: Case) -> None:
     assert case.status("errors:recoveryRate") == "none"
 
 
-def test_a_critical_error_fails_until_its_source_clears_it(case: Case) -> None:
-    """Health is fail while the cause stands, by the word of whoever knows."""
-    cause: list[dict[str, str] | None] = [{"kind": "memory", "type": "MemoryError", "message": "secret"}]
-    case.monitor.add_source("critical", lambda: cause[0])
-
-    assert case.status("errors:critical") == "fail"
-    cause[0] = None
-    case.monitor.tick()
-    case.clock.advance(HOLD)
-    assert case.status("errors:critical") == "pass"
-
-
 @pytest.mark.parametrize(
     ("kind", "type_", "advice"),
     [
@@ -298,14 +286,8 @@ def test_a_critical_error_fails_until_its_source_clears_it(case: Case) -> None:
         ("system", "OSError", "free disk space"),
     ],
 )
-@pytest.mark.parametrize("told", [True, False], ids=["source", "events"])
-def test_a_critical_error_is_a_sentence_with_its_own_advice(
-    case: Case, kind: str, type_: str, advice: str, told: bool
-) -> None:
+def test_a_critical_error_is_a_sentence_with_its_own_advice(case: Case, kind: str, type_: str, advice: str) -> None:
     """The name of the error and what helps against it, not the data of its record."""
-    if told:
-        cause = {"kind": kind, "type": type_, "message": "m", "time": 1.0, "count": 1}
-        case.monitor.add_source("critical", lambda: cause)
     case.event("error", severity="critical", type=type_, kind=kind, outcome="gave_up")
     output = case.output("errors:critical")
 
@@ -315,15 +297,31 @@ def test_a_critical_error_is_a_sentence_with_its_own_advice(
     assert {"cause": type_} == case.monitor.snapshot()["health"]["problems"][0]["values"]
 
 
-def test_a_critical_error_without_a_source_fails_for_a_minute(case: Case) -> None:
-    """With nobody to say when it has passed, a minute without another is taken as passed."""
-    case.event("error", severity="critical", type="MemoryError", kind="memory", outcome="gave_up")
-
-    assert case.status("errors:critical") == "fail"
-    case.clock.advance(61)
+def test_a_critical_error_fails_until_a_minute_after_the_last(case: Case) -> None:
+    """Each new one starts the minute anew."""
+    for _ in range(2):
+        case.event("error", severity="critical", type="RecursionError", kind="recursion", outcome="gave_up")
+        case.clock.advance(59)
+        assert case.status("errors:critical") == "fail"
+    case.clock.advance(1)
     case.monitor.tick()
     case.clock.advance(HOLD)
+
     assert case.status("errors:critical") == "pass"
+
+
+@pytest.mark.parametrize(("used", "status"), [(99.0, "fail"), (80.0, "pass"), (None, "pass")])
+def test_out_of_memory_stays_until_memory_is_back(case: Case, used: float | None, status: str) -> None:
+    """Time alone heals nothing, unless the memory cannot be read here."""
+    case.event("error", severity="critical", type="MemoryError", kind="memory", outcome="gave_up")
+    assert case.status("errors:critical") == "fail"
+    case.clock.advance(1_000)
+    case.monitor.system.process = {"memory_used_percent": used}
+    for _ in range(2):
+        case.monitor.board.evaluate(case.clock(), 0.0)
+        case.clock.advance(HOLD)
+
+    assert status == dict(case.monitor.board.rows())["errors:critical"]
 
 
 @pytest.mark.parametrize(

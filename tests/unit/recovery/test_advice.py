@@ -10,19 +10,11 @@ from typing import Any
 
 import pytest
 
-from backend.error_handling import (
-    KINDS,
-    CircuitOpen,
-    Classification,
-    Classifier,
-    ContentFiltered,
-    HtmlBody,
-    Severity,
-    UnexpectedBody,
-    explain,
-    language_of,
-)
 from backend.recovery import addresses, advice_en, advice_zh
+from backend.recovery.advice import explain, language_of
+from backend.recovery.classify import Classification, Classifier
+from backend.recovery.errors import CircuitOpen, ContentFiltered, HtmlBody, UnexpectedBody
+from backend.recovery.kinds import KINDS, Severity
 
 KEY = "sk-proj-THEUSERSOWNSECRET0123456789"
 LOCAL = "127.0.0.1:1234"
@@ -147,7 +139,8 @@ ADVICE: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
     ("circuit_open", {"retry_after": 12.6}, {"host": REMOTE}, ["left alone for a while", "tried again in 13 s", "panel"]),
     ("reasoning_only", {}, {"model": "r1"}, ["r1 only thought", "turn its thinking off"]),
     ("truncated", {}, {"model": "m1", "partial": True}, ["without saying that it was finished"]),
-    ("overloaded", {"status": 503}, {"model": "m1"}, ["still being loaded (HTTP 503)"]),
+    ("overloaded", {"status": 503}, {"model": "m1"}, ["is overloaded (HTTP 503)"]),
+    ("loading", {"status": 503}, {"model": "m1", "host": LOCAL}, ["still loading m1 (HTTP 503)", "own window or log"]),
     ("memory", {}, {}, ["out of memory", "unload models"]),
     ("unknown", {"type": "foo.BarError", "message": "odd"}, {"model": "m1"}, ["(BarError)", 'Details: "odd"']),
 ]  # fmt: skip

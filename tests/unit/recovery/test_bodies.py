@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from backend.error_handling import Classification, Classifier, HtmlBody, UnexpectedBody, explain, wrong_body
+from backend.recovery.advice import explain
+from backend.recovery.bodies import wrong_body
+from backend.recovery.classify import Classification, Classifier
+from backend.recovery.errors import HtmlBody, UnexpectedBody
 from backend.recovery.kinds import KINDS
 
 pytest.importorskip("hypothesis")

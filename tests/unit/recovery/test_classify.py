@@ -16,22 +16,21 @@ from typing import Any
 
 import pytest
 
-from backend.error_handling import (
-    KINDS,
+from backend.recovery import facts
+from backend.recovery.classify import Classifier
+from backend.recovery.errors import (
     CircuitOpen,
-    Classifier,
     ClientGone,
     EmptyAnswer,
     HtmlBody,
     LengthLimit,
     ReasoningOnly,
-    Severity,
     StreamStalled,
     StreamTruncated,
     UnexpectedBody,
     UnknownTool,
 )
-from backend.recovery import facts
+from backend.recovery.kinds import KINDS, Severity
 from backend.recovery.rules import FALLBACK, RULES
 
 if sys.version_info < (3, 11):

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from backend.error_handling import Classifier, UnexpectedBody, hold_prompt
+from backend.recovery.classify import Classifier
+from backend.recovery.errors import UnexpectedBody
+from backend.recovery.prompts import hold_prompt
 
 PROMPT = "My sister's name is Ada Byron,\nborn in 1815; draw her at a desk with a brass engine"
 CHINESE = "请画一张我女儿在杭州西湖边放风筝的照片"

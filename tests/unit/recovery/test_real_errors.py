@@ -16,7 +16,10 @@ import aiohttp
 import openai
 import pytest
 
-from backend.error_handling import Classification, Classifier, Severity, explain, wrong_body
+from backend.recovery.advice import explain
+from backend.recovery.bodies import wrong_body
+from backend.recovery.classify import Classification, Classifier
+from backend.recovery.kinds import Severity
 from tests.support import llm_server as s
 from tests.support.llm_server import FaultServer, Plan, bodies
 
@@ -99,7 +102,7 @@ async def test_in_stream_refusal_is_not_asked_again(server: FaultServer, error: 
 STATUSES = [
     (400, "bad_request"), (401, "auth"), (402, "quota"), (403, "forbidden"), (404, "not_found"), (405, "not_found"),
     (407, "forbidden"), (408, "timeout"), (409, "server_error"), (410, "not_found"), (413, "context_too_long"),
-    (418, "bad_request"), (422, "bad_request"), (425, "server_error"), (429, "rate_limited"), (451, "forbidden"),
+    (418, "bad_request"), (422, "bad_request"), (425, "server_error"), (429, "rate_limited"), (451, "region"),
     (500, "server_error"), (502, "server_error"), (503, "overloaded"), (504, "timeout"), (520, "server_error"),
     (524, "timeout"), (529, "overloaded"),
 ]  # fmt: skip
@@ -116,7 +119,7 @@ async def test_bare_status(server: FaultServer, status: int, kind: str) -> None:
 
 BODIES: list[tuple[str, int, Any, str]] = [
     ("openai key", 401, bodies.OPENAI_401, "auth"),
-    ("openai region", 403, bodies.OPENAI_403_REGION, "forbidden"),
+    ("openai region", 403, bodies.OPENAI_403_REGION, "region"),
     ("openai model", 404, bodies.OPENAI_404_MODEL, "model_not_found"),
     ("openai context", 400, bodies.OPENAI_400_CONTEXT, "context_too_long"),
     ("openai filter", 400, bodies.OPENAI_400_FILTER, "content_filter"),
@@ -161,7 +164,7 @@ BODIES: list[tuple[str, int, Any, str]] = [
      "context_too_long"),
     ("lm studio no model", 404, bodies.LMSTUDIO_404_NO_MODEL, "model_not_found"),
     ("lm studio context", 400, bodies.LMSTUDIO_400_CONTEXT, "context_too_long"),
-    ("lm studio load", 400, {"error": {"message": 'Failed to load model "x". Error: not enough memory'}}, "model_not_found"),
+    ("lm studio load", 400, {"error": {"message": 'Failed to load model "x". Error: not enough memory'}}, "server_memory"),
     ("moonshot concurrency", 429, bodies.MOONSHOT_429, "rate_limited"),
     ("moonshot model", 404, {"error": {"message": "Not found the model moonshot-x or Permission denied",
                                        "type": "resource_not_found_error"}}, "model_not_found"),
@@ -186,7 +189,7 @@ BODIES: list[tuple[str, int, Any, str]] = [
     ("llama.cpp context", 400, {"error": {"code": 400, "type": "exceed_context_size_error",
                                           "message": "the request exceeds the available context size. try increasing it"}},
      "context_too_long"),
-    ("llama.cpp loading", 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, "overloaded"),
+    ("llama.cpp loading", 503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, "loading"),
     ("llama.cpp tools", 500, {"error": {"code": 500, "message": "tools param requires --jinja flag"}}, "no_tools"),
     ("siliconflow tools", 400, {"code": 20037, "message": "Function call is not supported for this model.", "data": None},
      "no_tools"),
@@ -204,7 +207,7 @@ BODIES: list[tuple[str, int, Any, str]] = [
     ("one-api token", 401, {"error": {"message": "无效的令牌", "type": "new_api_error"}}, "auth"),
     ("nginx", 502, bodies.NGINX_502, "server_error"),
     ("cloudflare", 524, bodies.CLOUDFLARE_524, "timeout"),
-    ("cloudflare forbids", 403, b"<!DOCTYPE html><html><title>Attention Required</title></html>", "forbidden"),
+    ("cloudflare forbids", 403, b"<!DOCTYPE html><html><title>Attention Required</title></html>", "protected"),
     ("plain to tls", 400, b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>", "tls"),
 ]  # fmt: skip
 

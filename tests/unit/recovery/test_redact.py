@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import pytest
 
-from backend.error_handling import Redactor, explain, redact, redact_value, secret_name
 from backend.recovery import advice_en, advice_zh
+from backend.recovery.advice import explain
 from backend.recovery.classify import Classifier
-from backend.recovery.redact import _PLACEHOLDERS, MARK
+from backend.recovery.redact import _PLACEHOLDERS, MARK, Redactor, redact, redact_value, secret_name
 from tests.support.clock import FakeClock
 
 pytest.importorskip("hypothesis")

@@ -1,23 +1,19 @@
-"""How long is waited before a broken call is made again, and the helper that does it."""
+"""How long is waited before a broken call is made again."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
-from backend.error_handling import Classifier, RetryInfo, RetryPolicy, retry
+from backend.recovery.retry import RetryPolicy
 from backend.settings import Settings
-from tests.support.clock import FakeClock
 
 pytest.importorskip("hypothesis")
 
 from hypothesis import given
 from hypothesis import strategies as st
-
-classify = Classifier().classify
 
 
 def most() -> float:
@@ -37,9 +33,28 @@ def test_waits_double_up_to_the_cap() -> None:
     assert [0.5, 1, 2, 4, 8, 10, 10, 10] == [pytest.approx(policy.next_delay(i)) for i in range(1, 9)]
 
 
-def test_jitter_is_full() -> None:
-    """A wait may be nothing at all, so that chats which failed together do not come back together."""
-    assert 0.0 == RetryPolicy(rng=least).next_delay(3)
+def test_jitter_leaves_half_of_each_wait() -> None:
+    """Chats which failed together do not come back together, and no wait is trivial."""
+    assert [0.25, 0.5, 1.0] == [RetryPolicy(rng=least).next_delay(attempt) for attempt in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("rng", [least, most])
+def test_patient_waits_use_the_whole_budget(rng: Callable[[], float]) -> None:
+    """A model that is being loaded for 12 s, or for 25, is there before the last attempt."""
+    policy = RetryPolicy(rng=rng)
+    waited = 0.0
+    for attempt in (1, 2, 3):
+        waited += policy.next_delay(attempt, waited, patient=True) or 0.0
+
+    assert 26.9 < waited <= 30.0
+    assert policy.next_delay(4, waited, patient=True) is None
+
+
+def test_a_short_time_named_twice_is_not_believed() -> None:
+    """A server that says "1 s" again and again is asked at growing intervals."""
+    policy = RetryPolicy(base=2, rng=most)
+
+    assert [2.0, 4.0, 8.0] == [pytest.approx(policy.next_delay(i, 0.0, t)) for i, t in ((1, 1.0), (2, 1.0), (3, 1.0))]
 
 
 def test_gives_up_after_the_last_retry_and_before_the_first() -> None:
@@ -110,119 +125,3 @@ def test_policy_of_settings() -> None:
     policy = RetryPolicy.of(Settings(max_retries=5, retry_base=1, retry_max=7, retry_budget=9))
 
     assert RetryPolicy(5, 1, 7, 9) == policy
-
-
-def failing(*errors: BaseException, result: str = "done") -> tuple[Callable[[], Awaitable[str]], list[int]]:
-    """A call that fails with each error in turn and then returns; and the list of its calls."""
-    left = list(errors)
-    calls: list[int] = []
-
-    async def call() -> str:
-        calls.append(len(calls) + 1)
-        if left:
-            raise left.pop(0)
-        return result
-
-    return call, calls
-
-
-async def test_retry_until_it_works(clock: FakeClock) -> None:
-    """Two failures, two waits, one result."""
-    call, calls = failing(ConnectionResetError(), TimeoutError())
-    policy = RetryPolicy(rng=most)
-
-    assert "done" == await retry(call, policy=policy, classify=classify, sleep=clock.sleep, clock=clock)
-    assert [1, 2, 3] == calls
-    assert [pytest.approx(0.5), pytest.approx(1.0)] == clock.slept
-
-
-async def test_retry_lets_the_last_error_through(clock: FakeClock) -> None:
-    """After four calls the error itself is raised, not a wrapper."""
-    errors = [TimeoutError(str(i)) for i in range(4)]
-    call, calls = failing(*errors)
-
-    with pytest.raises(TimeoutError, match="3") as caught:
-        await retry(call, policy=RetryPolicy(), classify=classify, sleep=clock.sleep)
-
-    assert caught.value is errors[3]
-    assert [1, 2, 3, 4] == calls
-
-
-async def test_retry_does_not_repeat_what_cannot_heal(clock: FakeClock) -> None:
-    """A HIGH error is raised at once."""
-    call, calls = failing(ValueError("x"))
-
-    with pytest.raises(ValueError, match="x"):
-        await retry(call, policy=RetryPolicy(), classify=classify, sleep=clock.sleep)
-
-    assert ([1], []) == (calls, clock.slept)
-
-
-async def test_retry_tells_of_each_wait_before_it(clock: FakeClock) -> None:
-    """The hook gets number, wait, waited so far, time since the start and the cause."""
-    call, _ = failing(ConnectionResetError("a"), TimeoutError("b"))
-    told: list[RetryInfo] = []
-    await retry(
-        call, policy=RetryPolicy(rng=most), classify=classify, sleep=clock.sleep, clock=clock, on_retry=told.append
-    )  # fmt: skip
-
-    first, second = told
-    assert (1, 0.0, 0.0, "connection") == (
-        first.attempt,
-        first.waited,
-        first.elapsed,
-        first.classification.kind,
-    )
-    assert (2, first.wait, "timeout") == (second.attempt, second.waited, second.classification.kind)
-    assert pytest.approx(first.wait) == second.elapsed
-
-
-async def test_hook_that_raises_ends_the_retries(clock: FakeClock) -> None:
-    """Nothing is hidden: the hook's own error comes out, with the failure as its context."""
-    call, calls = failing(TimeoutError())
-
-    def hook(_info: RetryInfo) -> None:
-        raise RuntimeError("hook")
-
-    with pytest.raises(RuntimeError, match="hook"):
-        await retry(call, policy=RetryPolicy(), classify=classify, sleep=clock.sleep, on_retry=hook)
-
-    assert [1] == calls
-
-
-async def test_cancel_during_the_call() -> None:
-    """A cancelled call is not made again."""
-    began = asyncio.Event()
-    calls = 0
-
-    async def call() -> None:
-        nonlocal calls
-        calls += 1
-        began.set()
-        await asyncio.Event().wait()
-
-    task = asyncio.ensure_future(retry(call, policy=RetryPolicy(), classify=classify))
-    await began.wait()
-    task.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert 1 == calls
-
-
-async def test_cancel_during_the_wait() -> None:
-    """A cancel ends the back-off at once; the call is not made again."""
-    waiting = asyncio.Event()
-
-    async def sleep(_seconds: float) -> None:
-        waiting.set()
-        await asyncio.Event().wait()
-
-    call, calls = failing(TimeoutError())
-    task = asyncio.ensure_future(retry(call, policy=RetryPolicy(), classify=classify, sleep=sleep))
-    await waiting.wait()
-    task.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert [1] == calls

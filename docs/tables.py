@@ -1,0 +1,311 @@
+"""`python -m docs.tables` writes the tables of settings, errors and events into docs/, from the code.
+
+With `--check` it writes nothing and ends with status 1 if a page is out of date; a test does the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from backend.events import EVENTS
+from backend.recovery import advice_en
+from backend.recovery.breaker import BreakerLimits
+from backend.recovery.kinds import KINDS, Severity
+from backend.recovery.lazy import LazyPattern
+from backend.recovery.retry import RetryPolicy
+from backend.recovery.rules import FALLBACK, RULES, Rule
+from backend.settings import describe
+
+ROOT: Final = Path(__file__).parents[1]
+BEGIN: Final = "<!-- made by `python -m docs.tables` -->"
+END: Final = "<!-- end of the table -->"
+_CLASSES: Final = {
+    Severity.LOW: "Not an error: clean up and let it through; counted as cancelled.",
+    Severity.MEDIUM: "The model call is made again where the table says so; else the user is told.",
+    Severity.HIGH: "No retry: the user is told what to change.",
+    Severity.CRITICAL: "The chat stops at once and frees its memory; health fails until it has passed.",
+}
+
+
+def pages() -> dict[str, str]:
+    """Each page, by its path below the repository's root, as it should be. ValueError if one has lost its markers."""
+    return {
+        "docs/errors.md": errors(),
+        "docs/events.md": _renewed("docs/events.md", events()),
+        "docs/settings.md": _renewed("docs/settings.md", settings("en")),
+        "docs/settings.zh.md": _renewed("docs/settings.zh.md", settings("zh")),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write what has changed and say so; with `--check` only say so."""
+    check = "--check" in arguments
+    stale = [name for name, text in pages().items() if (ROOT / name).read_text("utf-8") != text]
+    for name in stale:
+        if not check:
+            (ROOT / name).write_text(pages()[name], "utf-8", newline="\n")
+        sys.stdout.write(f"{name} {'is out of date' if check else 'is up to date now'}\n")
+    return 1 if check and stale else 0
+
+
+def _renewed(name: str, table: str) -> str:
+    before, begin, rest = (ROOT / name).read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{name} has no place for the table")
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+
+
+# Events
+
+
+def events() -> str:
+    """The table of event types."""
+    rows = ["| event | when | data |", "|---|---|---|"]
+    for type_, spec in EVENTS.items():
+        keys = ", ".join(f"`{name}`" for name in spec.data.__annotations__)
+        more = "" if spec.essential else " May be dropped by a full mailbox."
+        more += " Holds text of the chat." if spec.text else ""
+        rows.append(f"| `{type_}` | {spec.doc}{more} | {keys} |")
+    return "\n".join(rows)
+
+
+# Settings
+
+
+_HEADS: Final[Mapping[str, str]] = {
+    "en": "| variable | default | allowed | meaning |",
+    "zh": "| 变量 | 默认值 | 允许值 | 含义 |",
+}
+CHINESE: Final[Mapping[str, str]] = {
+    "enabled": "关闭后不接管 Copilot 的任何部分。",
+    "queue_size": "队列或订阅者的消息队列能容纳的项目数。",
+    "put_timeout": "队列满时，生产者最多等待多久。",
+    "updates_per_second": "侧边栏每秒最多收到的更新次数。",
+    "update_bytes_per_second": "每秒最多发送的累计文本字节数。",
+    "first_token_timeout": "首个 token 的最长等待时间，随提示词变长而增加。0：不限。",
+    "first_token_per_1000_chars": "提示词每 1,000 个字符，首个 token 的最长等待时间增加多少秒。",
+    "stall_timeout": "回答中途没有任何数据时的最长等待时间。0：不限。",
+    "max_retries": "中断的模型调用最多重试几次。",
+    "retry_base": "第一次等待的上限，之后每次加倍。",
+    "retry_max": "单次等待的上限（Retry-After 除外）。",
+    "retry_budget": "一次模型调用的所有等待加起来的上限。",
+    "breaker_share": "失败调用达到这个比例时断路器打开。",
+    "breaker_min_calls": "窗口内至少有这么多次调用，断路器才会打开。",
+    "breaker_window": "断路器的统计窗口。",
+    "breaker_open": "断路器打开多久后开始探测。",
+    "breaker_probes": "半开时同时放行的探测次数。",
+    "mcp_timeout": "MCP 服务器连接的时限。",
+    "mcp_retry": "失联的 MCP 服务器多久之后再试。",
+    "mcp_tool_timeout": "MCP 工具的时限。0：由 Copilot 决定。",
+    "loop_stall": "事件循环被阻塞超过这个时间就报告。",
+    "panel_refresh": "面板两次更新之间的秒数。",
+    "resume_grace": "没有页面在读、但可以回来续读时，对话还保留多久。0：立即停止。",
+    "stream_keep": "已完成的回答保留多久可读。",
+    "stream_keep_bytes": "所有已完成的回答合计占用的内存。",
+    "expose_text": "允许带有对话文字的事件离开本进程。",
+    "redis_url": "多台机器共用的 Redis，形如 redis://user:password@host:6379/0，TLS 用 rediss://…。留空：关闭。",
+    "redis_prefix": "Redis 中所有键的前缀。",
+    "instance": "本机在集群中的名字。留空：主机名。",
+    "redis_events": "发往集群的事件类型；前面带 ! 的除外。",
+    "redis_outbox": "Redis 不可用时保留的事件数。",
+    "redis_pace": "两次写入之间的最短时间。",
+    "redis_read_pace": "从多台机器读取事件时，两次读取之间的最短时间。",
+    "redis_timeout": "Redis 应答的时限。",
+    "redis_keep_bytes": "Redis 为每台机器保留的最新事件。",
+    "redis_tail_bytes": "本机保留的最新事件，Redis 丢失时重发。",
+    "redis_answers": "回答可以在任何一台机器上续读。对话文字会存入 Redis。",
+    "redis_claim_idle": "共享任务超过这个时间没有完成，就转给另一台机器。",
+}
+
+
+def settings(language: str) -> str:
+    """The table of all settings in `language`. KeyError if one has no Chinese text."""
+    rows = [_HEADS[language], "|---|---|---|---|"]
+    for setting in describe():
+        meaning = setting["doc"] if language == "en" else CHINESE[setting["name"]]
+        default, allowed = _value(setting, setting["default"]), _allowed(setting)
+        rows.append(f"| `{setting['env']}` | {default} | {allowed} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _value(setting: Mapping[str, Any], value: Any) -> str:
+    if setting["type"] == "boolean":
+        return "on" if value else "off"
+    if setting["type"] in ("text", "secret"):
+        return f"`{value}`" if value else "–"
+    unit = setting["unit"]
+    if unit and not unit.startswith("/"):
+        unit = f" {unit}"
+    return f"{value:,g}{unit}" if isinstance(value, float) else f"{value:,}{unit}"
+
+
+def _allowed(setting: Mapping[str, Any]) -> str:
+    if setting["type"] == "boolean":
+        return "on, off"
+    if setting["type"] in ("text", "secret"):
+        return f"≤ {setting['high']:,}"
+    return f"{setting['low']:,} – {setting['high']:,}"
+
+
+# Errors
+
+
+def errors() -> str:
+    """The whole of docs/errors.md."""
+    return "\n".join([*_head(), *_classes(), *_kinds(), *_rules(), *_recorded(), *_waiting()]) + "\n"
+
+
+def _prose(text: str) -> list[str]:
+    return [*textwrap.wrap(" ".join(text.split()), 110, break_on_hyphens=False, break_long_words=False), ""]
+
+
+def _head() -> list[str]:
+    return [
+        "# Errors",
+        "",
+        *_prose(
+            """What Pulse does about each failure. This page is written from the code by `python -m
+            docs.tables`; a test fails if the two differ."""
+        ),
+    ]
+
+
+def _classes() -> list[str]:
+    rows = [f"| {severity.value.upper()} | {text} |" for severity, text in _CLASSES.items()]
+    return ["## Classes", "", "| class | what is done |", "|---|---|", *rows, ""]
+
+
+def _kinds() -> list[str]:
+    lines = [
+        "## Kinds",
+        "",
+        *_prose(
+            """*Retried*: the broken model call is made again. *Breaker*: the failure counts against the
+            server's circuit breaker. *Patiently*: the retries spread over the whole budget of waits. The advice is what the user reads; pieces in braces are filled in,
+            and a Chinese chat reads it in Chinese."""
+        ),
+        "| kind | class | retried | breaker | meaning | advice |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, kind in KINDS.items():
+        what, do = advice_en.TEXTS[name]
+        cells = [
+            f"`{name}`",
+            kind.severity.value.upper(),
+            "patiently" if kind.patient else "yes" if kind.retryable else "",
+            "yes" if kind.upstream else "",
+            kind.doc,
+            f"{what} {do}".strip(),
+        ]
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return [*lines, ""]
+
+
+def _rules() -> list[str]:
+    lines = [
+        "## How a kind is found",
+        "",
+        *_prose(
+            """The first row that matches decides. All that a row names must be true; *body* means that the
+            server answered. After the numbered rows up to *then your own rules* come those that were
+            registered with `register_rule()`, and then the general ones. A *carrier* only carries another
+            error: if a rule knows that one, it decides. Causes and members of exception groups are looked
+            through in the same way."""
+        ),
+        "| | kind | when | types | status | codes and words |",
+        "|---|---|---|---|---|---|",
+    ]
+    for number, rule in enumerate(RULES, start=1):
+        lines.append(_rule_row(str(number), rule))
+    lines.append("| | | *then your own rules* | | | |")
+    for number, rule in enumerate(FALLBACK, start=len(RULES) + 1):
+        lines.append(_rule_row(str(number), rule))
+    lines.append("| | `unknown` | *everything else* | | | |")
+    return [*lines, ""]
+
+
+def _rule_row(number: str, rule: Rule) -> str:
+    types = ", ".join(f"`{t if isinstance(t, str) else t.__name__}`" for t in rule.types)
+    status = ", ".join(f"{s.start}–{s.stop - 1}" if isinstance(s, range) else str(s) for s in rule.status)
+    if not status and rule.spoken:
+        status = "*body*"
+    told = []
+    if rule.codes:
+        told.append(", ".join(f"`{code}`" for code in sorted(rule.codes)))
+    if rule.words is not None:
+        count = _alternatives(rule.words)
+        told.append(f"{count} phrase{'s' if count > 1 else ''}")
+    doc = rule.doc + (" (*carrier*)" if rule.wrapper else "")
+    return "| " + " | ".join(_cell(c) for c in (number, f"`{rule.kind}`", doc, types, status, "; ".join(told))) + " |"
+
+
+def _alternatives(pattern: LazyPattern) -> int:
+    """How many phrases a pattern of words.py lists, by its top-level bars."""
+    depth, bars = 0, 0
+    for at, char in enumerate(pattern.pattern):
+        escaped = at > 0 and pattern.pattern[at - 1] == "\\"
+        if not escaped:
+            depth += (char in "([") - (char in ")]")
+            bars += char == "|" and depth == 0
+    return bars + 1
+
+
+def _recorded() -> list[str]:
+    return [
+        "## What is recorded",
+        "",
+        *_prose(
+            """An `error` event, a row of `/api/metrics` and the sentence of `/api/health` hold at most 500
+            characters of what the server said. Keys are replaced by `[redacted]`. What the user has written in
+            this chat is replaced by `[prompt]`: every stretch of 16 letters (6 of Chinese, Japanese or Korean)
+            that also stands in a message of the user, as it is or escaped as in JSON. Where a server sends the
+            request itself back, its message ends before that; of an answer that is no JSON the first 80
+            characters are kept."""
+        ),
+    ]
+
+
+def _waiting() -> list[str]:
+    policy, limits = RetryPolicy(), BreakerLimits()
+    return [
+        "## Waiting",
+        "",
+        *_prose(
+            f"""A broken model call is made again at most {policy.max_retries} times. Wait *k* is random
+            between a half of `min({policy.cap:g}, {policy.base:g} * 2**(k-1))` seconds and all of it. What
+            takes its time to heal is waited for patiently: the waits grow so that all of them together use
+            the budget of {policy.budget:g} s."""
+        ),
+        *_prose(
+            f"""A time that the server names is waited out in full, with up to a hundredth more. It is read
+            wherever it stands: `Retry-After` and `retry-after-ms` (seconds, `1m20s`, a date), the
+            `x-ratelimit-reset-*` headers and their like, a field of the body (`resets_in_seconds`, `retryDelay`,
+            `estimated_time`...), or the words ("try again in 6s", "will reset at 2026-08-25 07:41:44"). All
+            waits of one call together stay within {policy.budget:g} s; a server that asks for more is told to
+            the user at once, with its time."""
+        ),
+        "## Circuit breaker",
+        "",
+        *_prose(
+            f"""One for each model of a server. It opens when at least {limits.min_calls} calls of
+            the last {limits.window:g} s have ended and {limits.share:.0%} of them failed. Open, it
+            refuses at once and tells the seconds left; after {limits.open_for:g} s it lets
+            {limits.probes} call through as a probe, whose success closes it. Cancelled calls count as
+            neither, and results of calls that began before the last change of state are ignored. An open
+            one that nobody has called for another {limits.window:g} s closes by itself."""
+        ),
+        "All these numbers are settings.",
+    ]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
