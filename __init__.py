@@ -8,19 +8,58 @@ the event bus whatever our folder is called, and whichever of us loads first:
 
 from __future__ import annotations
 
+import importlib.abc as _abc
+import importlib.machinery as _machinery
 import sys as _sys
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+from typing import Any as _Any
 
+from .backend.backpressure import BoundedQueue
 from .backend.event_bus import Event, EventBus, get_event_bus
 
-__all__ = ["NODE_CLASS_MAPPINGS", "Event", "EventBus", "get_event_bus"]
+__all__ = ["NODE_CLASS_MAPPINGS", "BoundedQueue", "Event", "EventBus", "get_event_bus"]
 
 # No nodes, but ComfyUI reports a failed import without it.
 NODE_CLASS_MAPPINGS: dict[str, type] = {}
 
+
+class _PublicName(_abc.MetaPathFinder, _abc.Loader):
+    """Makes `copilot_pulse.<any module>` another name of our own module.
+
+    Without it, Python would load that file a second time, and the other custom node would get a second event bus
+    on which nothing ever happens.
+    """
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> _machinery.ModuleSpec | None:
+        """Only for what is below `copilot_pulse`, as long as that is us."""
+        ours = fullname.startswith("copilot_pulse.") and _sys.modules.get("copilot_pulse") is _sys.modules.get(__name__)
+        return _machinery.ModuleSpec(fullname, self) if ours else None
+
+    def create_module(self, spec: _machinery.ModuleSpec) -> _ModuleType:
+        """The module under its real name; the import system is about to give it the wrong `__spec__`."""
+        real = __name__ + spec.name[len("copilot_pulse") :]
+        try:
+            module = _import_module(real)
+        except ModuleNotFoundError as error:
+            if error.name == real:
+                raise ModuleNotFoundError(f"No module named {spec.name!r}", name=spec.name) from None
+            raise
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: _Any) -> None:
+        """It ran when it was imported under its real name. Only its `__spec__` is put back."""
+        module.__spec__ = module.__spec__.loader_state
+
+
 # Of two copies the first one attaches, so the name stays with it.
 _first = _sys.modules.get("copilot_pulse")
 if _first is None or _sys.modules.get(_first.__name__) is not _first:
+    for _name in [_name for _name in _sys.modules if _name.startswith("copilot_pulse.")]:
+        del _sys.modules[_name]  # of a copy that could not be loaded to its end
     _sys.modules["copilot_pulse"] = _sys.modules[__name__]
+    _sys.meta_path.insert(0, _PublicName())
 
 
 def _install() -> object | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from backend.backpressure import BoundedQueue
 from backend.event_bus import Event, EventBus
 from tests.support.manual_time import turns
 
@@ -31,7 +32,12 @@ async def test_the_examples_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     """One after the other, as a reader would type them, with the plugin under its public name."""
     bus = EventBus()
     plugin: Any = types.ModuleType("copilot_pulse")
-    plugin.Event, plugin.EventBus, plugin.get_event_bus = Event, EventBus, lambda: bus
+    plugin.Event, plugin.EventBus, plugin.BoundedQueue, plugin.get_event_bus = (
+        Event,
+        EventBus,
+        BoundedQueue,
+        lambda: bus,
+    )
     monkeypatch.setitem(sys.modules, "copilot_pulse", plugin)
     got: list[str] = []
     finished = {"chat_id": "7", "outcome": "completed", "seconds": 2.5}
