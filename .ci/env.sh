@@ -10,6 +10,7 @@
 #   comfyui         the real ComfyUI (about 6 GB: torch), without anything that our plugin needs
 #   comfyui-plugin  the same plus what a user's install of the plugin and of Copilot brings
 #   manager         the same ComfyUI plus ComfyUI Manager, without what our plugin needs
+#   redis           the same as dev on the oldest redis that the extra allows (5.0.1)
 #   tools           comfy-cli, for the registry's own checks
 #
 # An environment lives in ${XDG_CACHE_HOME:-~/.cache}/copilot-pulse-ci/NAME-HASH, where HASH is of all that
@@ -97,6 +98,10 @@ install() { # NAME DIR: fill a new environment
       "$python" -m venv "$dir"
       pip_install "$target" -r "$repo/requirements-dev.txt" -r "$repo/.ci/requirements-old.txt"
       ;;
+    redis)
+      "$python" -m venv "$dir"
+      pip_install "$target" -r "$repo/requirements-dev.txt" -r "$repo/.ci/requirements-redis.txt"
+      ;;
     py3.*)
       "$(interpreter "${name#py}")" -m venv "$dir"
       pip_install "$target" -r "$repo/requirements-dev.txt"
@@ -140,6 +145,7 @@ fingerprint() { # NAME: a hash of all that decides the environment's content
     case $1 in
       dev) cat "$repo"/requirements*.txt "$repo/.ci/requirements-dev.txt" ;;
       old) cat "$repo"/requirements*.txt "$repo/.ci/requirements-old.txt" ;;
+      redis) cat "$repo"/requirements*.txt "$repo/.ci/requirements-redis.txt" ;;
       py3.*) cat "$repo"/requirements*.txt ;;
       tools) cat "$repo/.ci/requirements-tools.txt" ;;
       comfyui) echo "$torch $comfyui_wheel $frontend" ;;

@@ -192,6 +192,31 @@ class StreamEvent(TypedDict):
     after: int
 
 
+class FleetGap(TypedDict):
+    """Events of an instance that no longer can be read. `reason`: unsent (it could not keep them while Redis was
+    away), trimmed (Redis no longer had them), lost (Redis lost them), gone (it vanished with them), unreadable."""
+
+    instance: str
+    lost: int
+    reason: Literal["unsent", "trimmed", "lost", "gone", "unreadable"]
+
+
+class FleetInstance(TypedDict):
+    """`gone`: it vanished without a word."""
+
+    instance: str
+    state: Literal["up", "gone", "left"]
+
+
+class FleetDead(TypedDict):
+    """`key` is that of the event that no handler of the group could take; it lies in the dead-letter stream."""
+
+    group: str
+    key: str
+    type: str
+    deliveries: int
+
+
 class EventSpec(NamedTuple):
     """One row of the event table.
 
@@ -225,6 +250,9 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
     "pulse.started": EventSpec(PulseStarted, "The plugin attached its seams."),
     "stream.opened": EventSpec(StreamEvent, "A reader opened a chat's stream."),
     "stream.closed": EventSpec(StreamEvent, "A reader left a chat's stream."),
+    "fleet.instance": EventSpec(FleetInstance, "Another machine came, vanished or left (on the fleet's bus)."),
+    "fleet.gap": EventSpec(FleetGap, "Events of another machine were lost (on the fleet's bus)."),
+    "fleet.dead": EventSpec(FleetDead, "Shared work was given up (on the fleet's bus)."),
 }
 
 

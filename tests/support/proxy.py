@@ -200,8 +200,9 @@ class FaultProxy:
                     await asyncio.sleep(fault.delay)
                 await self._flow.wait()
                 if not data:
-                    if writer.can_write_eof():
-                        writer.write_eof()
+                    with contextlib.suppress(OSError):  # the other side may be gone already
+                        if writer.can_write_eof():
+                            writer.write_eof()
                     return
                 writer.write(data)
                 await writer.drain()

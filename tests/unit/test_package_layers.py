@@ -64,7 +64,8 @@ HOST_MODULES = {"server", "folder_paths", "nodes", "comfy", "execution", "app"}
 HOST_UNITS = {"plugin"}
 RUN_TIME = {"aiohttp", "psutil", "prometheus_client", "typing_extensions"}
 # An optional extra is known to one room, which imports it when it is switched on.
-EXTRAS = {"redis": ("fleet_redis", "redis_link")}
+# redis brings async_timeout where asyncio has no timeout() yet.
+EXTRAS = dict.fromkeys(("redis", "async_timeout"), ("fleet_redis", "redis_link"))
 AIOHTTP_UNITS = {"origin", "streams", "api", "copilot", "standalone", "plugin"}
 WITHOUT_AIOHTTP = {("streams", "relay"), ("streams", "store"), ("streams", "wire")}
 MOST_NAMES = 12

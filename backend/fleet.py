@@ -1,0 +1,298 @@
+"""Several machines as one: events of all instances, over Redis Streams. Off until COPILOT_PULSE_REDIS_URL is set.
+
+    fleet = get_fleet()
+    fleet.bus.subscribe("chat.finished", lambda event: print(event.instance or "here", event.data["outcome"]))
+
+The local bus keeps its meaning: what happens here. `fleet.bus` has the events of all instances, this one included
+(with `instance` ""), each in its order. Whatever was lost on the way is told by `fleet.gap`, with its number. Redis
+that is away, slow, full or wrong delays no chat, never holds the loop and costs bounded memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from .event_bus import Event, EventBus, get_event_bus
+from .fleet_redis.layout import FleetEvent, Keys, new_boot
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .fleet_redis.outbox import Outbox
+    from .fleet_redis.reader import Reader
+    from .fleet_redis.redis_link import Link, LinkError
+    from .fleet_redis.registry import Instance, Registry
+    from .fleet_redis.writer import Writer
+
+__all__ = ["Fleet", "FleetEvent", "get_fleet"]
+
+log = logging.getLogger("copilot_pulse.fleet")
+
+DRAIN: Final = 1.0
+KEPT_EVENTS: Final = 200
+
+
+def _nothing() -> Mapping[str, Any]:
+    return {}
+
+
+class Fleet:
+    """This process's part in the fleet. For the loop's thread.
+
+    Made once and inert: no import of redis, no task, no connection until `start()` finds a Redis URL in the settings.
+    """
+
+    def __init__(self, local: EventBus) -> None:
+        self.boot = new_boot()
+        self.local = local
+        self.closed = False
+        self._bus: EventBus | None = None
+        self._bridge: int | None = None
+        self._settings = Settings()
+        self._parts: _Parts | None = None
+        self._problem: LinkError | None = None
+        self._recent: deque[tuple[int, FleetEvent]] = deque(maxlen=KEPT_EVENTS)
+        self._seq = 0
+
+    @property
+    def bus(self) -> EventBus:
+        """The events of all instances, as `FleetEvent`s. Without a fleet it has those of this process alone.
+
+        `chat.delta`, `http.request` and whatever COPILOT_PULSE_REDIS_EVENTS leaves out are not on it.
+        """
+        bus = self._fleet_bus()
+        if self._bridge is None and not self.closed:
+            from .fleet_redis.outbox import Patterns
+
+            self._wanted = Patterns(self._settings.redis_events).match
+            self._bridge = self.local.subscribe("*", self._mirror, name="fleet bus")
+        return bus
+
+    @property
+    def on(self) -> bool:
+        """Whether a Redis URL is set and usable."""
+        return self._parts is not None
+
+    def start(
+        self, settings: Settings, *, version: str = "", status: Callable[[], Mapping[str, Any]] = _nothing
+    ) -> None:
+        """Join the fleet, on the running loop, if the settings name a Redis. Twice is fine. Nothing is waited for.
+
+        `status()` is asked every few seconds for what other instances may know of this one: plain data, no text of
+        chats. Whatever is wrong with the URL or Redis is told by `figures()`; it raises nothing.
+        """
+        self._settings = settings
+        if self._parts is not None or self.closed or not settings.redis_url:
+            return
+        from .fleet_redis.redis_link import LinkError, Target
+
+        try:
+            target = Target(settings.redis_url.reveal())
+        except LinkError as error:
+            self._problem = error
+            log.warning("fleet: %s", error)
+            return
+        if not target.tls and not target.is_local:
+            log.warning("fleet: the connection to Redis at %s is not encrypted; rediss:// would be", target)
+        self._parts = _Parts(self, target, settings, version, status)
+
+    async def aclose(self) -> None:
+        """Leave the fleet: write what waits for at most 1 s, tell the others, end all tasks. Twice is fine.
+
+        A cancel leaves the tasks cancelled and the rest unwritten.
+        """
+        self.closed = True
+        if self._bridge is not None:
+            self.local.unsubscribe("*", self._bridge)
+            self._bridge = None
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            await parts.aclose()
+        if self._bus is not None:
+            await self._bus.aclose()
+
+    # -- what can be asked -----------------------------------------------------------------------------
+
+    def instances(self) -> list[dict[str, Any]]:
+        """A row for each instance that is known, this one first. Empty without a fleet."""
+        parts = self._parts
+        if parts is None:
+            return []
+        return parts.rows()
+
+    def figures(self) -> dict[str, Any] | None:
+        """What metrics and health tell, as plain data; None if no Redis is set."""
+        if self._parts is not None:
+            return self._parts.figures()
+        if self._problem is None:
+            return None
+        problem = {"kind": self._problem.kind, "text": str(self._problem), "since": None}
+        return {"links": {"writer": {"up": False, "down_seconds": None, "problem": problem}}, "target": ""}
+
+    def events_since(self, seq: int) -> tuple[int, list[FleetEvent]]:
+        """(number of the newest, the events of other instances after number `seq`), at most the last 200."""
+        return self._seq, [event for number, event in self._recent if number > seq]
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _fleet_bus(self) -> EventBus:
+        if self._bus is None:
+            settings = self._settings
+            self._bus = EventBus(capacity=settings.queue_size, put_timeout=settings.put_timeout)
+        return self._bus
+
+    def _mirror(self, event: Event) -> None:
+        """Give a local event to the fleet bus, if somebody there wants it."""
+        type_ = event.type
+        bus = self._bus
+        if bus is not None and bus.has_subscribers(type_) and self._wanted(type_):
+            bus.publish_nowait(FleetEvent(type_, event.data, event.source, event.session, wall=event.wall))
+
+    def _see(self, event: FleetEvent) -> None:
+        """Remember an event of another instance, for the panel's log."""
+        self._seq += 1
+        self._recent.append((self._seq, event))
+
+
+class _Parts:
+    """What runs while the fleet is on."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        target: Any,
+        settings: Settings,
+        version: str,
+        status: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        from .fleet_redis.layout import Encoder
+        from .fleet_redis.outbox import Outbox, Patterns
+        from .fleet_redis.reader import Reader
+        from .fleet_redis.redis_link import Link
+        from .fleet_redis.registry import Registry
+        from .fleet_redis.writer import Writer
+
+        self.fleet = fleet
+        self.target = target
+        self.keys = keys = Keys(settings.redis_prefix)
+        label = settings.instance or socket.gethostname() or fleet.boot
+        self.outbox: Outbox = Outbox(
+            settings.redis_outbox, Patterns(settings.redis_events).match, Encoder(settings.expose_text)
+        )
+        self.writer: Writer = Writer(
+            self.outbox, Link(target, "writer", settings.redis_timeout), keys, fleet.boot,
+            pace=settings.redis_pace, keep_bytes=settings.redis_keep_bytes, tail_bytes=settings.redis_tail_bytes,
+        )  # fmt: skip
+        self.reader: Reader = Reader(
+            fleet._fleet_bus(), Link(target, "reader", settings.redis_timeout), keys, fleet.boot,
+            pace=settings.redis_read_pace, poke=self._poke,
+        )  # fmt: skip
+        self.reader.seen = fleet._see
+        self.reader.on_inbox = self._on_inbox
+        self.registry: Registry = Registry(
+            keys, fleet.boot, label, version, writer=self.writer, reader=self.reader, outbox=self.outbox,
+            status=status, changed=self._changed,
+        )  # fmt: skip
+        self._subscription = fleet.local.subscribe("*", self.outbox.offer, name="fleet")
+        loops: dict[str, Coroutine[Any, Any, None]] = {
+            "writer": self.writer.run(), "reader": self.reader.run(), "registry": self.registry.run(),
+        }  # fmt: skip
+        loop = asyncio.get_running_loop()
+        self.tasks = [loop.create_task(run, name=f"copilot-pulse fleet {name}") for name, run in loops.items()]
+
+    async def aclose(self) -> None:
+        """Write what waits, say goodbye, end the tasks."""
+        self.fleet.local.unsubscribe("*", self._subscription)
+        end = time.monotonic() + DRAIN
+        try:
+            while self.writer.link.up and not self.writer.empty and time.monotonic() < end:
+                await asyncio.sleep(0.005)
+            if self.writer.link.up:
+                leaving = asyncio.ensure_future(self.registry.leave())
+                await asyncio.wait({leaving}, timeout=max(0.05, end - time.monotonic()))
+                leaving.cancel()
+        finally:
+            for task in self.tasks:
+                task.cancel()
+        await asyncio.wait(self.tasks)
+
+    async def _poke(self) -> None:
+        await self.writer.errand(*self.registry.tell(self.fleet.boot, "poke"))
+
+    def _on_inbox(self, fields: dict[str, bytes]) -> None:
+        if fields.get("k") in (b"look", b"bye"):
+            self.registry.look_soon()
+
+    async def _changed(self, name: str, state: str) -> None:
+        data = {"instance": name, "state": state}
+        event = FleetEvent("fleet.instance", data, "copilot-pulse", instance=name, wall=time.time())
+        self.fleet._see(event)
+        await self.fleet._fleet_bus().publish(event)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each instance."""
+        registry, now = self.registry, time.monotonic()
+        own = {
+            "boot": registry.boot, "name": registry.label, "here": True, "state": "up", "seconds": None,
+            "version": registry.version, "started": registry.started, "behind": 0, "status": dict(registry._status()),
+        }  # fmt: skip
+        return [own, *(self._row(one, now) for one in registry.instances.values())]
+
+    def _row(self, one: Instance, now: float) -> dict[str, Any]:
+        source = self.reader.sources.get(one.boot)
+        return {
+            "boot": one.boot, "name": one.name, "here": False, "state": one.state,
+            "seconds": round(now - one.since, 1), "version": one.version, "started": one.started,
+            "behind": source.lag if source is not None else 0, "status": dict(one.status),
+        }  # fmt: skip
+
+    def figures(self) -> dict[str, Any]:
+        """See `Fleet.figures()`."""
+        now = time.monotonic()
+        outbox, writer, reader, registry = self.outbox, self.writer, self.reader, self.registry
+        states = [one.state for one in registry.instances.values()]
+        return {
+            "target": repr(self.target),
+            "links": {link.role: _link_row(link, now) for link in (writer.link, reader.link)},
+            "outbox": {
+                "size": len(outbox), "capacity": outbox.capacity, "peak": max(outbox.peak, len(outbox)),
+                "dropped": outbox.dropped,
+            },
+            "sent_events": writer.sent_events, "sent_batches": writer.sent_batches,
+            "healed_events": writer.healed, "received_events": reader.received, "bad_entries": reader.bad,
+            "gaps": dict(reader.gaps), "lag": max((one.lag for one in reader.sources.values()), default=0),
+            "gap_seconds": None if reader.last_gap is None else now - reader.last_gap,
+            "instances": {"up": 1 + states.count("up"), "gone": states.count("gone")},
+            "gone_seconds": None if registry.last_gone is None else now - registry.last_gone,
+            "gone": [one.name for one in registry.instances.values() if one.state == "gone"],
+        }  # fmt: skip
+
+
+def _link_row(link: Link, now: float) -> dict[str, Any]:
+    problem = link.problem
+    return {
+        "up": link.up,
+        "down_seconds": None if link.down_since is None else now - link.down_since,
+        "problem": None if problem is None else {"kind": problem.kind, "text": str(problem)},
+        "reconnects": dict(link.reconnects),
+        "errors": dict(link.errors),
+    }
+
+
+_default: Fleet | None = None
+_lock: Final = threading.Lock()
+
+
+def get_fleet() -> Fleet:
+    """The process's part in the fleet, made on first use. From any thread. A closed one is replaced by a new one."""
+    global _default
+    with _lock:
+        if _default is None or _default.closed:
+            _default = Fleet(get_event_bus())
+        return _default

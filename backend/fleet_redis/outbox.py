@@ -1,0 +1,152 @@
+"""What waits to be written to Redis: bounded, in order, numbered.
+
+`offer()` is a plain handler of the local bus: it must cost next to nothing and never wait. Every event that is meant
+for the fleet gets a number; one that has to be dropped keeps it, so that whoever reads the rest sees what is missing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ..event_bus import Event
+from ..events import EVENTS
+from .layout import OURS, Batch, Encoder, Row, weigh
+
+MOST_EVENTS: Final = 256
+MOST_BYTES: Final = 32_000
+LARGEST: Final = 1_000_000
+"""Bytes of one event as JSON; a larger one is dropped and told as lost."""
+MAX_TYPES: Final = 1_000
+_SKIP, _SPARE, _ESSENTIAL = 0, 1, 2
+
+
+class Patterns:
+    """Which types of events go to the fleet: `chat.*,!chat.delta` is a list of patterns, `!` leaves out."""
+
+    def __init__(self, text: str) -> None:
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        self._wanted = [word for word in words if not word.startswith("!")]
+        self._unwanted = [word[1:] for word in words if word.startswith("!")]
+
+    def match(self, type_: str) -> bool:
+        """Whether events of this type go to the fleet."""
+        return any(matches(one, type_) for one in self._wanted) and not any(
+            matches(one, type_) for one in self._unwanted
+        )
+
+
+def matches(pattern: str, type_: str) -> bool:
+    """Whether a pattern of the event bus is for this type."""
+    return pattern == "*" or pattern == type_ or (pattern.endswith(".*") and type_.startswith(pattern[:-1]))
+
+
+class Outbox:
+    """Events that wait, at most `capacity`. For the loop's thread.
+
+    `wake()` is called when an event comes while `asleep` is set, and clears it. `last` is the newest number given.
+    """
+
+    def __init__(
+        self, capacity: int, wanted: Callable[[str], bool], encoder: Encoder, *, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.capacity = capacity
+        self.last = 0
+        self.peak = 0
+        self.dropped = 0
+        self.asleep = False
+        self.wake: Callable[[], None] = lambda: None
+        self.wall_offset = 0.0  # of Redis' clock against ours
+        self._wanted = wanted
+        self._encoder = encoder
+        self._wall = wall
+        self._ranks: dict[str, int] = {}
+        self._waiting: OrderedDict[int, Event] = OrderedDict()
+        self._spare: deque[int] = deque()  # the numbers of those that may be dropped for others
+        self._taken = 0  # the newest number that a batch holds
+        self._sent = 0  # how many events batches held so far
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def offer(self, event: Event) -> None:
+        """Take an event of the local bus, if its type is wanted. Never waits."""
+        rank = self._ranks.get(event.type)
+        if rank is None:
+            rank = self._rank(event.type)
+        if not rank:
+            return
+        number = self.last = self.last + 1
+        self._waiting[number] = event
+        if rank == _SPARE:
+            self._spare.append(number)
+        if len(self._waiting) > self.capacity:
+            self._make_room()
+        if self.asleep:
+            self.asleep = False
+            self.wake()
+
+    def _rank(self, type_: str) -> int:
+        spec = EVENTS.get(type_)
+        rank = _ESSENTIAL if spec is not None and spec.essential else _SPARE
+        if type_.startswith(OURS) or not self._wanted(type_):
+            rank = _SKIP
+        if len(self._ranks) >= MAX_TYPES:
+            self._ranks.clear()
+        self._ranks[type_] = rank
+        return rank
+
+    def _make_room(self) -> None:
+        """Drop the oldest that is not essential, else the oldest."""
+        self.dropped += 1
+        while self._spare:
+            number = self._spare.popleft()
+            if self._waiting.pop(number, None) is not None:
+                return
+        self._waiting.popitem(last=False)
+
+    def take(self) -> tuple[list[Row], int]:
+        """The oldest events as rows, and about how many bytes they are as JSON; both 0 if nothing waits.
+
+        At most MOST_EVENTS and about MOST_BYTES. Whoever takes them has to make the batch with `batch()`.
+        """
+        waiting, weight = self._waiting, 0
+        rows: list[Row] = []
+        self.peak = max(self.peak, len(waiting))
+        offset = self._wall() - time.monotonic() + self.wall_offset
+        while waiting and len(rows) < MOST_EVENTS and weight < MOST_BYTES:
+            number, event = waiting.popitem(last=False)
+            self._taken = number
+            data: Mapping[str, object] = self._encoder.data_of(event)
+            size = 60 + weigh(data)
+            if size > LARGEST:
+                self.dropped += 1
+                continue
+            weight += size
+            wall = round(event.time + offset, 4)
+            rows.append(Row(number, event.type, wall, str(event.source), event.session, data))
+        while self._spare and self._spare[0] <= self._taken:
+            self._spare.popleft()
+        return rows, weight
+
+    def batch(self, rows: list[Row], payload: bytes) -> Batch:
+        """The batch of what `take()` gave, in the same order of calls."""
+        last = rows[-1].number
+        self._sent += len(rows)
+        return Batch(last, len(rows), last - self._sent, payload)
+
+    @property
+    def unsent(self) -> int:
+        """Events that have a number and never will be in a batch, as far as `settled()` goes."""
+        return (self._taken if self._waiting else self.last) - self._sent
+
+    def encode(self, rows: list[Row]) -> bytes:
+        """The rows as JSON. May be called in a thread if they are large."""
+        return self._encoder.encode(rows)
+
+    @property
+    def replaced(self) -> int:
+        """Values that JSON has no word for."""
+        return self._encoder.replaced

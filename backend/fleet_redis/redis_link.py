@@ -1,0 +1,373 @@
+"""One connection to Redis, what can go wrong with it, and when it is tried again. The only file that imports redis.
+
+A `Link` is owned by one task. It uses the library for the protocol alone: no pool, no retry, RESP2, deadlines of our
+own. It is thrown away at the first error, because a connection that heals by itself would hide that Redis was
+restarted, and an answer that came too late would be taken for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import ssl
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout as _deadline
+else:  # redis brings it there
+    from async_timeout import timeout as _deadline
+
+log = logging.getLogger("copilot_pulse.fleet")
+
+Command = tuple[Any, ...]
+
+_LIBRARY: Final = "redis.asyncio.connection"
+FIRST_WAIT: Final = 0.05
+LONGEST_WAIT: Final = 2.0
+PERMANENT_WAIT: Final = 30.0
+"""Seconds between two tries where only a person can help: a wrong password is not hammered."""
+
+WORDS: Final = {
+    "url": "The Redis URL is not usable: {detail}.",
+    "library": 'The Python package redis is missing. Install it with: pip install "redis>=5.0.1".',
+    "address": "Redis cannot be reached at {target}: {detail}. Check the address, and that the server runs.",
+    "password": "Redis at {target} refuses the user or the password ({detail}).",
+    "rights": "The user of Redis at {target} lacks a right ({detail}). docs/fleet.md has the ACL line.",
+    "tls": "TLS with Redis at {target} fails: {detail}. Check rediss:// against redis://, and the CA.",
+    "version": "Redis at {target} lacks what the fleet needs ({detail}). It takes Redis 6.2 or newer, or Valkey.",
+    "keys": "A key at {target} belongs to something else ({detail}). Set another COPILOT_PULSE_REDIS_PREFIX.",
+    "full": "Redis at {target} is out of memory.",
+    "loading": "Redis at {target} is starting ({detail}).",
+    "readonly": "Redis at {target} is a replica that takes no writes.",
+    "timeout": "Redis at {target} does not answer in time ({detail}).",
+    "lost": "The connection to Redis at {target} was lost.",
+    "refused": "Redis at {target} refuses a command ({detail}).",
+}
+"""What is wrong, by kind. The text of Redis' own errors is not told, for it may quote what was sent."""
+PERMANENT: Final = frozenset({"url", "library", "password", "rights", "tls", "version", "keys", "refused"})
+
+# The first word of an error reply -> its kind.
+_REPLIES: Final = {
+    "WRONGPASS": "password", "NOAUTH": "password", "NOPERM": "rights", "WRONGTYPE": "keys", "OOM": "full",
+    "LOADING": "loading", "MASTERDOWN": "loading", "CLUSTERDOWN": "loading", "TRYAGAIN": "loading",
+    "READONLY": "readonly", "MOVED": "version", "ASK": "version", "NOREPLICAS": "readonly", "MISCONF": "full",
+}  # fmt: skip
+_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
+
+
+class LinkError(Exception):
+    """Something is wrong with Redis: `kind` is a key of WORDS, the text is fit for a user and holds no secret."""
+
+    def __init__(self, kind: str, target: str = "", detail: str = "") -> None:
+        super().__init__(WORDS[kind].format(target=target or "the given address", detail=detail or "no reason given"))
+        self.kind = kind
+        self.detail = detail
+        self.is_old_id = False  # an entry with this id, or a newer one, is there already
+
+    @property
+    def permanent(self) -> bool:
+        """Whether only a person can help."""
+        return self.kind in PERMANENT
+
+
+class Target:
+    """Where Redis is and how to log in. Shows host and port only."""
+
+    def __init__(self, url: str) -> None:
+        """Raises LinkError ("url") for what is not supported, in words that do not quote the URL."""
+        if "," in url.rpartition("@")[2] or url.lower().startswith(("redis+", "rediss+", "redis-", "sentinel")):
+            raise LinkError(
+                "url", detail="Sentinel and cluster are not supported; give the one address of a server or a proxy"
+            )
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:  # its text quotes the URL
+            raise LinkError("url", detail="special characters of a password have to be percent-encoded") from None
+        scheme = parts.scheme.lower()
+        if scheme not in ("redis", "rediss"):
+            raise LinkError("url", detail="it has to begin with redis:// or rediss://")
+        if not host:
+            raise LinkError("url", detail="it names no host")
+        query = dict(parse_qsl(parts.query))
+        self.database = _whole(query.pop("db", "") or parts.path.strip("/") or "0")
+        unknown = sorted(set(query) - _OPTIONS)
+        if unknown or (query and scheme == "redis"):
+            raise LinkError("url", detail=f"known options are {', '.join(sorted(_OPTIONS))}, with rediss:// only")
+        self.host, self.port, self.tls = host, port or 6379, scheme == "rediss"
+        self.options = query
+        self.user = unquote(parts.username) if parts.username else None
+        self.password = unquote(parts.password) if parts.password else None
+        self._tls: Any = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether what is sent stays on this machine."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    async def open(self) -> Any:
+        """A new connection of the library, logged in; `prepare()` comes first. Raises what the library raises."""
+        library = sys.modules[_LIBRARY]
+        common: dict[str, Any] = {
+            "host": self.host, "port": self.port, "db": self.database, "username": self.user,
+            "password": self.password, "protocol": 2, "socket_timeout": None, "socket_connect_timeout": None,
+            "socket_keepalive": True,
+        }  # fmt: skip
+        if self.tls:
+            connection: Any = library.SSLConnection(**common, ssl_check_hostname=True, **self.options)
+            if self._tls is None:
+                # Reading the certificates takes 20 ms, too long for the loop, and at each reconnect.
+                await asyncio.to_thread(connection.ssl_context.get)
+                self._tls = connection.ssl_context
+            connection.ssl_context = self._tls
+        else:
+            connection = library.Connection(**common)
+        try:
+            await connection.connect()
+        except BaseException:
+            abort(connection)
+            raise
+        return connection
+
+    async def prepare(self) -> None:
+        """Import the library, beside the loop, for it takes 0.1 s and more. Raises LinkError if it is missing."""
+        try:
+            if _LIBRARY not in sys.modules:
+                await asyncio.to_thread(import_module, _LIBRARY)
+        except ImportError:
+            raise LinkError("library") from None
+
+    def __repr__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise LinkError("url", detail="the database has to be a number")
+    return int(text)
+
+
+class Backoff:
+    """How long to wait before the next try: doubling with jitter, long where only a person can help."""
+
+    def __init__(self, draw: Callable[[], float] = random.random) -> None:
+        self._draw = draw
+        self._next = FIRST_WAIT
+
+    def wait(self, error: LinkError) -> float:
+        """Seconds to wait after `error`."""
+        if error.permanent:
+            return PERMANENT_WAIT * (0.9 + 0.2 * self._draw())
+        wait, self._next = self._next, min(2 * self._next, LONGEST_WAIT)
+        return wait * (0.5 + 0.5 * self._draw())
+
+    def reset(self) -> None:
+        """Redis has done what we need it for."""
+        self._next = FIRST_WAIT
+
+
+class Link:
+    """The connection of one role (writer, reader, groups). For the loop's thread and one task.
+
+    `problem` is what is wrong now, or None; `down_since` is when it began (monotonic), or None.
+    """
+
+    def __init__(self, target: Target, role: str, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.role = role
+        self.target = target
+        self.problem: LinkError | None = None
+        self.down_since: float | None = clock()
+        self.reconnects: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self._timeout = timeout
+        self._clock = clock
+        self._backoff = Backoff()
+        self._connection: Any = None
+        self._told = ""
+
+    @property
+    def up(self) -> bool:
+        """Whether Redis does what this role needs."""
+        return self.down_since is None
+
+    async def keep(self, serve: Callable[[], Awaitable[object]]) -> None:
+        """Connect, run `serve()` until it raises LinkError, wait, again, until cancelled; nothing is left then."""
+        while True:
+            try:
+                await self._connect()
+                await serve()
+                error = LinkError("lost", str(self.target))
+            except LinkError as caught:
+                error = caught
+            finally:
+                self.drop()
+            await asyncio.sleep(self._failed(error))
+
+    def proved(self) -> None:
+        """Redis did what this role needs it for; connecting alone proves nothing."""
+        if self.down_since is not None:
+            if self._told:
+                log.info("fleet: Redis at %s works again (%s)", self.target, self.role)
+            self.down_since = self.problem = None
+            self._told = ""
+        self._backoff.reset()
+
+    def complain(self, error: LinkError) -> None:
+        """Redis did not do what this role needs; the connection may still be good."""
+        if self.down_since is None:
+            self.down_since = self._clock()
+        self.problem = error
+        self.errors[error.kind] += 1
+        if self._told != error.kind:
+            self._told = error.kind
+            log.warning("fleet: %s Chats are not affected. (%s)", error, self.role)
+
+    def _failed(self, error: LinkError) -> float:
+        """Note what happened; returns how long to leave Redis alone."""
+        self.complain(error)
+        self.reconnects[error.kind] += 1
+        return self._backoff.wait(error)
+
+    async def _connect(self) -> None:
+        await self.target.prepare()
+        try:
+            async with _deadline(self._timeout):
+                self._connection = await self.target.open()
+        except LinkError:
+            raise
+        except Exception as error:
+            raise explain(error, self.target, connecting=True) from None
+
+    async def call(self, *commands: Command, wait: float = 0.0) -> list[Any]:
+        """Send all commands at once and return their replies, a LinkError in place of one that was refused.
+
+        `wait`: seconds that a command may block on top of the usual limit. Raises LinkError if the connection is
+        gone or too slow; it is thrown away then, as it is by a cancel, and what was sent may have been done.
+        """
+        connection = self._connection
+        if connection is None:
+            raise LinkError("lost", str(self.target))
+        try:
+            async with _deadline(self._timeout + wait):
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                return [await self._reply(connection) for _ in commands]
+        except LinkError:
+            self.drop()
+            raise
+        except Exception as error:
+            self.drop()
+            raise explain(error, self.target) from None
+        except BaseException:
+            self.drop()
+            raise
+
+    async def ask(self, *command: Any, wait: float = 0.0) -> Any:
+        """One command's reply. Raises LinkError, also if Redis refused it."""
+        (reply,) = await self.call(command, wait=wait)
+        if isinstance(reply, LinkError):
+            raise reply
+        return reply
+
+    async def _reply(self, connection: Any) -> Any:
+        try:
+            return await connection.read_response()
+        except Exception as error:
+            if type(error).__module__ == "redis.exceptions" and _is_reply(error):
+                told = explain(error, self.target)
+                if told.kind not in ("loading", "readonly", "password"):
+                    return told
+                raise told from None
+            raise
+
+    def drop(self) -> None:
+        """Throw the connection away, at once."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            abort(connection)
+
+
+def abort(connection: Any) -> None:
+    """Close a connection of the library without a farewell: nobody waits for it."""
+    writer = getattr(connection, "_writer", None)
+    if writer is not None:
+        connection._writer = connection._reader = None
+        writer.transport.abort()
+
+
+def _is_reply(error: BaseException) -> bool:
+    return any(base.__name__ == "ResponseError" for base in type(error).__mro__)
+
+
+def explain(error: BaseException, target: Target, *, connecting: bool = False) -> LinkError:
+    """What an error of the library, of TLS or of the network means to a user."""
+    name = str(target)
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and len(chain) < 8:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    for one in chain:
+        if isinstance(one, ssl.SSLError):
+            reason = getattr(one, "verify_message", "") or getattr(one, "reason", "") or "handshake failed"
+            return LinkError("tls", name, str(reason))
+        if isinstance(one, FileNotFoundError) and target.tls:
+            return LinkError("tls", name, "a file named in the URL is missing")
+    kind = type(error).__name__
+    word = str(error).split(" ", 1)[0].rstrip(":,.")
+    if kind in ("AuthenticationError", "AuthenticationWrongNumberOfArgsError"):
+        return LinkError("password", name, word if word in _REPLIES else kind)
+    if kind in ("NoPermissionError", "AuthorizationError"):
+        return LinkError("rights", name, "NOPERM")
+    if type(error).__module__ == "redis.exceptions" and (_is_reply(error) or kind == "BusyLoadingError"):
+        return _explain_reply(kind, word, str(error), name)
+    if any(
+        isinstance(one, (asyncio.TimeoutError, TimeoutError)) or type(one).__name__ == "TimeoutError" for one in chain
+    ):
+        silent = connecting and target.tls
+        return LinkError("timeout", name, "one without TLS is silent too" if silent else "COPILOT_PULSE_REDIS_TIMEOUT")
+    if connecting:
+        return _explain_refusal(chain, name, target)
+    return LinkError("lost", name)
+
+
+def _explain_reply(kind: str, word: str, text: str, target: str) -> LinkError:
+    if kind == "ReadOnlyError":
+        return LinkError("readonly", target)
+    if kind == "OutOfMemoryError":
+        return LinkError("full", target)
+    if kind == "BusyLoadingError":
+        return LinkError("loading", target, "LOADING")
+    if kind == "NoScriptError" or "unknown command" in text:
+        command = text.partition("command ")[2].strip("`' ").split(" ")[0].strip("`',")
+        return LinkError(
+            "version", target, f"unknown command {command[:20]}" if command.isalpha() else "unknown command"
+        )
+    if "equal or smaller" in text:
+        error = LinkError("refused", target, "old id")
+        error.is_old_id = True
+        return error
+    if word in ("syntax", "wrong"):
+        return LinkError("version", target, "syntax error")
+    return LinkError(_REPLIES.get(word, "refused"), target, word[:30] if word.isupper() else kind)
+
+
+def _explain_refusal(chain: list[BaseException], name: str, target: Target) -> LinkError:
+    """Why a connection did not come about."""
+    for one in chain:
+        if isinstance(one, OSError) and one.errno:
+            known = one.errno > 0 and not isinstance(one, socket.gaierror)
+            return LinkError("address", name, os.strerror(one.errno).lower() if known else "the name is not known")
+    # The library says that the server hung up: at the first bytes, that is TLS on one side only, as a rule.
+    if target.tls:
+        return LinkError("tls", name, "the server hung up, as one without TLS does")
+    return LinkError("address", name, "the server hung up, as one that expects TLS (rediss://) does")

@@ -1,0 +1,253 @@
+"""Who is there: every instance tells by a heartbeat that it lives, and reads those of the others.
+
+A heartbeat is a key with a time to live, which is Redis' own, so the clocks of the machines do not matter. It holds
+figures, no text of a chat. Who comes or goes also tells the others' inboxes, so that they need not wait for the beat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal
+
+from ..aio import wait_set
+from .layout import FORM, Keys, dumps, is_boot, loads
+from .outbox import Outbox
+from .reader import Reader
+from .redis_link import LinkError
+from .writer import STREAM_LIFE, Writer
+
+BEAT: Final = 3.0
+ALIVE: Final = 10.0
+"""A heartbeat lives so long: whoever vanishes is noticed within ALIVE + BEAT seconds."""
+HURRY: Final = 0.2
+"""Seconds at least between two looks, however many come at once."""
+READ_ON: Final = 60.0
+"""Seconds for which the stream of an instance that has gone is still read."""
+REMEMBERED: Final = 3600.0
+MOST_MEMBERS: Final = 500
+MAX_BEAT: Final = 64_000
+INBOX_LENGTH: Final = 100
+
+State = Literal["up", "gone", "left"]
+Changed = Callable[[str, State], Awaitable[None]]
+
+
+class Instance:
+    """One process start of the fleet, as its heartbeat tells it."""
+
+    def __init__(self, boot: str, name: str) -> None:
+        self.boot = boot
+        self.name = name
+        self.state: State = "up"
+        self.since = 0.0  # of the state, monotonic
+        self.version = ""
+        self.started = 0.0
+        self.status: Mapping[str, Any] = {}
+
+    def take(self, beat: Mapping[str, Any]) -> None:
+        """What a heartbeat says."""
+        status = beat.get("status")
+        self.status = status if isinstance(status, dict) else {}
+        self.version = str(beat.get("version", ""))[:40]
+        started = beat.get("started")
+        self.started = float(started) if isinstance(started, (int, float)) else 0.0
+
+
+class Registry:
+    """One task, `run()`. For the loop's thread.
+
+    `status()` is asked at each beat for what the others may know of this instance, as plain data without text of
+    chats. `changed(name, state)` is awaited when another one comes, vanishes or leaves.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        boot: str,
+        label: str,
+        version: str,
+        *,
+        writer: Writer,
+        reader: Reader,
+        outbox: Outbox,
+        status: Callable[[], Mapping[str, Any]],
+        changed: Changed,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.boot = boot
+        self.label = label
+        self.version = version
+        self.started = wall()
+        self.instances: dict[str, Instance] = {}  # the others
+        self.last_gone: float | None = None
+        self._keys = keys
+        self._writer = writer
+        self._reader = reader
+        self._outbox = outbox
+        self._status = status
+        self._changed = changed
+        self._clock = clock
+        self._wall = wall
+        self._hurry = asyncio.Event()
+        self._looked = False
+        self._greeted = False
+        writer.on_connected = self._hurry.set
+
+    async def run(self) -> None:
+        """Beat and look until cancelled."""
+        while True:
+            try:
+                await self._beat()
+                await self._look()
+            except LinkError:
+                pass  # the link tells, and says when it is back
+            began = self._clock()
+            if await wait_set(self._hurry, BEAT * (0.9 + 0.2 * random.random())):
+                await asyncio.sleep(max(0.0, HURRY - (self._clock() - began)))
+                self._hurry.clear()
+
+    def look_soon(self) -> None:
+        """Somebody came, or may have: look again at once."""
+        self._hurry.set()
+
+    def alive(self, boot: str) -> bool:
+        """Whether this start lives, as far as is known here."""
+        found = self.instances.get(boot)
+        return boot == self.boot or (found is not None and found.state == "up")
+
+    async def leave(self) -> None:
+        """Tell the others that this instance stops in good order."""
+        try:
+            await self._writer.errand(
+                ("DEL", self._keys.beat(self.boot)),
+                ("SREM", self._keys.members, self.boot),
+                ("DEL", self._keys.inbox(self.boot)),
+                ("PEXPIRE", self._keys.events(self.boot), int(STREAM_LIFE * 1000)),
+                *self._to_others("bye"),
+            )
+        except LinkError:
+            return  # they notice by the heartbeat that is missing
+
+    def tell(self, boot: str, kind: str, **more: Any) -> tuple[tuple[Any, ...], ...]:
+        """The commands that put a message into an instance's inbox."""
+        inbox = self._keys.inbox(boot)
+        fields = [part for item in more.items() for part in item]
+        return (
+            ("XADD", inbox, "MAXLEN", "~", INBOX_LENGTH, "*", "k", kind, "f", self.boot, *fields),
+            ("PEXPIRE", inbox, int(STREAM_LIFE * 1000)),
+        )
+
+    def _to_others(self, kind: str) -> list[tuple[Any, ...]]:
+        return [one for boot in self.instances if self.alive(boot) for one in self.tell(boot, kind)]
+
+    # -- the beat --------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        beat = {
+            "v": FORM, "label": self.label, "version": self.version, "started": self.started,
+            "n": self._writer.settled, "d": self._outbox.unsent, "status": self._status(),
+        }  # fmt: skip
+        stream = self._keys.events(self.boot)
+        began = self._clock()
+        life = int(STREAM_LIFE * 1000)
+        _, told, kept, _, _, moment = await self._writer.errand(
+            ("SADD", self._keys.members, self.boot),
+            ("SET", self._keys.beat(self.boot), dumps(beat), "PX", int(ALIVE * 1000)),
+            ("PEXPIRE", stream, life),
+            ("PEXPIRE", self._keys.inbox(self.boot), life),
+            ("PEXPIRE", self._keys.members, life),
+            ("TIME",),
+        )
+        if isinstance(told, LinkError):
+            self._writer.link.complain(told)
+            return
+        self._writer.link.proved()
+        if kept == 0 and self._writer.acked:
+            self._writer.heal()
+        self._set_clock(moment, self._clock() - began)
+
+    def _set_clock(self, moment: Any, took: float) -> None:
+        """Note how far Redis' clock is from ours, so that the `wall` of all instances can be compared."""
+        if isinstance(moment, LinkError) or took > 0.1:
+            return
+        offset = int(moment[0]) + int(moment[1]) / 1e6 - (self._wall() - took / 2)
+        if abs(offset - self._outbox.wall_offset) > 0.1:
+            self._outbox.wall_offset = self._reader.wall_offset = offset
+
+    async def _look(self) -> None:
+        (members,) = await self._writer.errand(("SMEMBERS", self._keys.members))
+        if isinstance(members, LinkError):
+            raise members
+        names = {bytes(raw).decode("ascii", "replace") for raw in members}
+        boots = sorted(name for name in names if is_boot(name) and name != self.boot)[:MOST_MEMBERS]
+        beats: Any = []
+        if boots:
+            (beats,) = await self._writer.errand(("MGET", *(self._keys.beat(boot) for boot in boots)))
+            if isinstance(beats, LinkError):
+                raise beats
+        found = {
+            boot: beat for boot, raw in zip(boots, beats, strict=True) if isinstance(beat := loads(raw, MAX_BEAT), dict)
+        }
+        for boot, beat in found.items():
+            await self._is_up(boot, beat)
+        for boot in [boot for boot in self.instances if boot not in found]:
+            await self._is_missing(boot, left=boot not in names)
+        await self._sweep([boot for boot in boots if boot not in found])
+        self._looked = True
+        if not self._greeted:
+            self._greeted = True
+            await self._writer.errand(*(self._to_others("look") or [("TIME",)]))
+
+    async def _is_up(self, boot: str, beat: Mapping[str, Any]) -> None:
+        number, unsent = _natural(beat.get("n")), _natural(beat.get("d"))
+        known = self.instances.get(boot)
+        begin, news = (number, unsent), known is None or known.state != "up"
+        if known is None:
+            known = self.instances[boot] = Instance(boot, self._name_for(beat, boot))
+            if self._looked:
+                begin = (0, 0)
+        known.take(beat)
+        if news:
+            known.state, known.since = "up", self._clock()
+        if boot not in self._reader.sources:
+            # What lies there from before we came is not news to us; who came later is read from its beginning.
+            self._reader.add(boot, known.name, last=begin[0], unsent=begin[1])
+        self._reader.promise(boot, number, unsent)
+        if news:
+            await self._changed(known.name, "up")
+
+    def _name_for(self, beat: Mapping[str, Any], boot: str) -> str:
+        """Its label, made different from those that are in use: three servers on one machine share its name."""
+        label = str(beat.get("label", ""))[:64] or boot
+        used = {one.name for one in self.instances.values() if one.state == "up"} | {self.label}
+        return f"{label} ({boot[:4]})" if label in used else label
+
+    async def _is_missing(self, boot: str, *, left: bool) -> None:
+        known = self.instances[boot]
+        now = self._clock()
+        if known.state == "up":
+            known.state, known.since = ("left" if left else "gone"), now
+            if not left:
+                self.last_gone = now
+            await self._changed(known.name, known.state)
+        elif now - known.since > READ_ON and boot in self._reader.sources:
+            await self._reader.remove(boot)
+        if now - known.since > REMEMBERED:
+            del self.instances[boot]
+
+    async def _sweep(self, missing: list[str]) -> None:
+        """Take from the set whoever has neither a heartbeat nor a stream; it adds itself again if it lives."""
+        if not missing:
+            return
+        there = await self._writer.errand(*(("EXISTS", self._keys.events(boot)) for boot in missing))
+        over = [boot for boot, exists in zip(missing, there, strict=True) if exists == 0]
+        if over:
+            await self._writer.errand(("SREM", self._keys.members, *over))
+
+
+def _natural(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63 else 0

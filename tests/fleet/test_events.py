@@ -1,0 +1,370 @@
+"""Events of a fleet, on the real redis-server: what is offered arrives once and in order, or is told as lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from backend.event_bus import Event
+from tests.bench import fleet_chaos
+from tests.support.fleet_nodes import Node, nodes, wait_for
+from tests.support.leaks import no_leaks
+from tests.support.proxy import FaultProxy
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[RedisServer]:
+    """A server without persistence."""
+    async with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def proxy(redis: RedisServer) -> AsyncIterator[FaultProxy]:
+    """The network before it."""
+    async with FaultProxy(redis.port) as between:
+        yield between
+
+
+def url_of(proxy: FaultProxy) -> str:
+    return f"redis://127.0.0.1:{proxy.port}/0"
+
+
+async def settle(reader: Node, writer: Node) -> dict[str, Any]:
+    """Wait until the reader knows what became of everything, and hold that against what was offered."""
+    await wait_for(lambda: reader.settled(writer), 40)
+    row = reader.account(writer)
+    assert (row["arrived"] + row["told"], row["twice"], row["in_order"]) == (row["offered"], 0, True), row
+    return row
+
+
+async def test_events_of_all_instances_are_on_one_bus(redis: RedisServer) -> None:
+    """Each with its type, data, session and origin; those from here too, and each bus hears it once."""
+    async with nodes(redis.url) as (one, other):
+        heard: list[Any] = []
+        for node in (one, other):
+            node.fleet.bus.subscribe("chat.*", heard.append)
+        event = Event("chat.started", {"chat_id": "7", "kind": "chat", "messages": 2}, "copilot-pulse", "session")
+        one.local.publish_nowait(event)
+        assert await wait_for(lambda: len(heard) == 2, 20)
+
+        here, there = heard
+        assert (here.instance, there.instance) == ("", "a")
+        assert here.data == there.data == event.data
+        assert (there.type, there.source, there.session) == (event.type, event.source, event.session)
+        assert abs(there.wall - event.wall) < 5
+        assert there.key == f"{one.fleet.boot}-1"
+
+
+async def test_the_local_bus_keeps_its_meaning(redis: RedisServer) -> None:
+    """What happens elsewhere is not on the local bus, so metrics and plugins do not count it as their own."""
+    async with nodes(redis.url) as (one, other):
+        local: list[Event] = []
+        other.local.subscribe("*", local.append)
+        one.offer(3)
+        await settle(other, one)
+
+        assert local == []
+
+
+@pytest.mark.parametrize("expose", [False, True])
+async def test_text_leaves_the_process_only_if_it_may(redis: RedisServer, expose: bool) -> None:
+    """Without COPILOT_PULSE_EXPOSE_TEXT neither the reader nor Redis itself has a word of a chat."""
+    async with nodes(redis.url, expose_text=expose) as (one, other):
+        heard: list[Any] = []
+        other.fleet.bus.subscribe("chat.finished", heard.append)
+        one.local.publish_nowait(Event("chat.finished", {"chat_id": "7", "notice": "hush"}, "test"))
+        assert await wait_for(lambda: heard, 20)
+
+        stored = str(await redis.command("XRANGE", f"{{copilot-pulse}}:i:{one.fleet.boot}", "-", "+"))
+        assert ("hush" in str(heard[0].data), "hush" in stored) == (expose, expose)
+        assert heard[0].data.get("notice_length", 4) == 4
+
+
+async def test_deltas_and_what_the_patterns_leave_out_stay_here(redis: RedisServer) -> None:
+    """Tokens by the thousand are not for the fan-out; the rest is chosen by COPILOT_PULSE_REDIS_EVENTS."""
+    async with nodes(redis.url, redis_events="*,!chat.*,!http.request") as (one, other):
+        heard: list[str] = []
+        other.fleet.bus.subscribe("*", lambda event: heard.append(event.type))
+        for type_ in ("chat.delta", "chat.started", "http.request", "fleet.gap", "error", "chaos"):
+            one.local.publish_nowait(Event(type_, {"i": 1}, "test"))
+        assert await wait_for(lambda: "chaos" in heard, 20)
+
+        assert heard == ["error", "chaos"]
+
+
+@pytest.mark.parametrize("kind", [*fleet_chaos.FAULTS, "kill with persistence"])
+async def test_a_fault_loses_nothing_untold(kind: str) -> None:
+    """Offered before, during and after: all of it arrives, in order, nothing twice; the publisher never waits."""
+    async with (
+        RedisServer(appendonly="persistence" in kind) as redis,
+        FaultProxy(redis.port) as proxy,
+        nodes(url_of(proxy)) as (one, other),
+    ):
+        stop = asyncio.Event()
+
+        async def offer() -> None:
+            while not stop.is_set():
+                one.offer(5)
+                await asyncio.sleep(0.005)
+
+        offering = asyncio.ensure_future(offer())
+        await wait_for(lambda: len(other.got.get("a", ())) > 20, 20)
+        await fleet_chaos.strike(kind.split(" ", 1)[0], redis, proxy, random.Random(kind))
+        stop.set()
+        await offering
+        one.offer(1)
+        row = await settle(other, one)
+
+        assert row["told"] == 0
+
+
+async def test_a_restart_while_nothing_happens_is_noticed(redis: RedisServer) -> None:
+    """Redis comes back empty: the newest events are there again for whoever has not had them, and so is the member."""
+    async with nodes(redis.url) as (one, other):
+        one.offer(50)
+        await settle(other, one)
+        redis.kill()
+        await redis.start()
+        stream = f"{{copilot-pulse}}:i:{one.fleet.boot}"
+        for _ in range(2_000):
+            if await redis.command("EXISTS", stream, f"{{copilot-pulse}}:h:{one.fleet.boot}") == 2:
+                break
+            await asyncio.sleep(0.01)
+
+        rows = await redis.command("XRANGE", stream, "-", "+")
+        assert sum(int(id_.split(b"-")[1]) for id_, _ in rows) == 50
+        one.offer(1)
+        await settle(other, one)
+
+
+async def test_a_wipe_while_nothing_happens_is_healed(redis: RedisServer) -> None:
+    """FLUSHALL breaks no connection; the next heartbeat finds that the stream is gone."""
+    async with nodes(redis.url) as (one, other):
+        one.offer(50)
+        await settle(other, one)
+        await redis.command("FLUSHALL")
+        figures = one.fleet.figures
+        assert await wait_for(lambda: (figures() or {})["healed_events"] == 50, 30)
+
+
+async def test_a_full_outbox_tells_how_much_it_dropped(redis: RedisServer) -> None:
+    """While Redis is away the oldest that are not essential go first; the reader learns their number."""
+    async with nodes(redis.url, redis_outbox=100) as (one, other):
+        heard: list[str] = []
+        other.fleet.bus.subscribe("error", lambda event: heard.append(event.data["i"]))
+        redis.kill()
+        assert await wait_for(lambda: not (one.fleet.figures() or {})["links"]["writer"]["up"], 20)
+        one.local.publish_nowait(Event("error", {"i": "essential"}, "test"))
+        one.offered += 1
+        one.offer(400)
+        await redis.start()
+        assert await wait_for(lambda: heard and other.told.get("a"), 40)
+
+        assert await wait_for(lambda: len(other.got["a"]) + other.told["a"] + len(heard) == one.offered, 20)
+        assert heard == ["essential"]
+        assert other.got["a"][-1] == one.offered
+        assert (one.fleet.figures() or {})["outbox"]["dropped"] == other.told["a"] == 301
+
+
+async def test_a_reader_that_stays_away_is_told_what_redis_no_longer_has(redis: RedisServer) -> None:
+    """A slow handler slows the reading; beyond what Redis keeps, the numbers tell the gap."""
+    async with nodes(redis.url, redis_keep_bytes=20_000) as (one, other):
+        gate = asyncio.Event()
+
+        async def slow(event: Any) -> None:
+            await gate.wait()
+
+        other.fleet.bus.subscribe("chaos", slow, capacity=10)
+        other.fleet.bus.configure(put_timeout=60, essential=lambda event: True)
+        for _ in range(100):
+            one.offer(30)
+            await asyncio.sleep(0.005)
+        assert await wait_for(lambda: one.fleet._parts is not None and one.fleet._parts.writer.empty, 20)
+        gate.set()
+        row = await settle(other, one)
+
+        assert row["told"] > 0
+        assert set((other.fleet.figures() or {})["gaps"]) == {"trimmed"}
+
+
+async def test_what_redis_lost_beyond_the_tail_is_told(redis: RedisServer) -> None:
+    """Redis comes back empty and the writer has only its newest kilobytes: the rest is a number."""
+    async with nodes(redis.url, redis_tail_bytes=2_000, redis_read_pace=0.0) as (one, other):
+        one.offer(10)
+        await settle(other, one)
+        gate = asyncio.Event()
+
+        async def slow(event: Any) -> None:
+            await gate.wait()
+
+        other.fleet.bus.subscribe("chaos", slow, capacity=10)
+        other.fleet.bus.configure(put_timeout=60, essential=lambda event: True)
+        for _ in range(40):
+            one.offer(30)
+            await asyncio.sleep(0.005)
+        assert await wait_for(lambda: one.fleet._parts is not None and one.fleet._parts.writer.empty, 20)
+        redis.kill()
+        await redis.start()
+        gate.set()
+        row = await settle(other, one)  # although nothing more is offered
+
+        assert row["told"] > 0
+
+
+async def test_readers_do_not_depend_on_redis_clock(redis: RedisServer) -> None:
+    """Ids of Redis' own that lie in the future, as after a restart with the clock behind, leave nobody deaf."""
+    async with nodes(redis.url) as (one, other):
+        inbox = f"{{copilot-pulse}}:c:{other.fleet.boot}"
+        ahead = f"{int(time.time() * 1000) + 3_600_000}-0"
+        await redis.command("XADD", inbox, ahead, "k", "poke")
+        reader = other._reader
+        assert await wait_for(lambda: reader._inbox_cursor == ahead, 20)
+        redis.kill()
+        await redis.start()
+        assert await wait_for(lambda: reader.link.up and reader._inbox_cursor != ahead, 20)
+        one.offer(5)
+        await settle(other, one)
+        async with nodes(redis.url, "c") as (late,):
+            late.offer(5)
+            assert await wait_for(lambda: other.knows("c"), 20)
+            await settle(other, late)
+
+
+async def test_a_failover_to_a_lagging_replica_is_healed(redis: RedisServer, proxy: FaultProxy) -> None:
+    """The replica has not had the newest writes: the writer sends them again, readers skip what they had."""
+    async with (
+        RedisServer("--replicaof", "127.0.0.1", str(redis.port)) as replica,
+        nodes(url_of(proxy)) as (one, other),
+    ):
+        one.offer(300)
+        await settle(other, one)
+        stream = f"{{copilot-pulse}}:i:{one.fleet.boot}"
+        for _ in range(1_000):
+            if await replica.command("XLEN", stream) == await redis.command("XLEN", stream):
+                break
+            await asyncio.sleep(0.01)
+        replica.pause()  # it lags
+        one.offer(300)
+        await settle(other, one)
+        redis.kill()
+        replica.resume()
+        await replica.command("REPLICAOF", "NO", "ONE")
+        await replica.command("CLIENT", "KILL", "TYPE", "master")
+        proxy.target_port = replica.port
+        one.offer(300)
+        row = await settle(other, one)
+
+        assert row["told"] == 0
+
+
+async def test_who_writes_rubbish_into_the_stream_harms_nobody(redis: RedisServer) -> None:
+    """What is no event is counted, told as lost and passed over; the events after it arrive."""
+    async with nodes(redis.url) as (one, other):
+        one.offer(3)
+        await settle(other, one)
+        stream = f"{{copilot-pulse}}:i:{one.fleet.boot}"
+        deep = "[" * 100_000 + "]" * 100_000
+        rubbish: list[Any] = [
+            "no json", "{}", "[1]", deep, '[[4,"x"]]', '[[4,5,6,7,8,9]]', '[["4","t",1,"s",null,{}]]',
+            '[[4,"fleet.gap",1,"s",null,{"instance":"a","lost":1000,"reason":"gone"}]]',
+            '[[99,"t",1,"s",null,{}]]', json.dumps([[4, "t" * 300, 1, "s", None, {}]]),
+        ]  # fmt: skip
+        for number, payload in enumerate(rubbish):
+            await redis.command("XADD", stream, f"{4 + number}-1", "v", 1, "d", 0, "b", payload)
+        await redis.command("XADD", stream, "20-7", "v", 9, "b", "[]")
+        await redis.command("XADD", stream, "21-1", "nothing", "at all")
+        await redis.command("XADD", stream, "22-1", "v", "1", "b", json.dumps([[22, "chaos", 1, "s", None, {"i": 22}]]))
+        assert await wait_for(lambda: other.got["a"][-1] == 22, 20)
+
+        assert other.told["a"] == 22 - 4
+        assert (other.fleet.figures() or {})["bad_entries"] == len(rubbish) + 2
+
+
+async def test_a_member_that_vanishes_is_noticed_and_one_that_leaves_at_once(redis: RedisServer) -> None:
+    """The panel has to know within 15 s; a server that is stopped in good order says so itself."""
+    async with nodes(redis.url, "abc") as (one, other, third):
+        heard: list[tuple[str, str]] = []
+        one.fleet.bus.subscribe("fleet.instance", lambda event: heard.append(tuple(event.data.values())))
+        await third.fleet.aclose()
+        assert await wait_for(lambda: ("c", "left") in heard, 20)
+        parts = other.fleet._parts
+        assert parts is not None
+        for task in parts.tasks:
+            task.cancel()
+        assert await wait_for(lambda: ("b", "gone") in heard, 30)
+
+        assert [row["state"] for row in one.fleet.instances()] == ["up", "gone", "left"]
+        assert (one.fleet.figures() or {})["gone"] == ["b"]
+
+
+async def test_servers_on_one_machine_have_names_of_their_own(redis: RedisServer) -> None:
+    """Three ComfyUI on one host share its name; the fleet tells them apart."""
+    async with nodes(redis.url, "a") as (one,):
+        twins = [Node("a", redis.url) for _ in range(2)]
+        try:
+            for twin in twins:
+                twin.start()
+            assert await wait_for(lambda: len(one.fleet.instances()) == 3, 30)
+            names = [row["name"] for row in one.fleet.instances()]
+            assert len(set(names)) == 3
+        finally:
+            for twin in twins:
+                await twin.fleet.aclose()
+
+
+async def test_nothing_stays_in_redis_for_ever(redis: RedisServer) -> None:
+    """Twelve servers come and go: every key that is left has a time to live."""
+    async with nodes(redis.url, "abcdefghijkl") as many:
+        for node in many:
+            node.offer(1)
+        await wait_for(lambda: many[0].settled(many[1]), 20)
+    for key in await redis.command("KEYS", "*"):
+        assert 0 < await redis.command("PTTL", key) <= 3_600_000, key
+
+
+async def test_closing_leaves_no_task_and_no_connection(redis: RedisServer, proxy: FaultProxy) -> None:
+    """At any moment: at once, while connecting, while Redis is silent, in the middle of events."""
+    for wait in (0.0, 0.01, 0.1, 0.5):
+        async with no_leaks():
+            node = Node("a", url_of(proxy))
+            node.start()
+            node.offer(100)
+            await asyncio.sleep(wait)
+            node.offer(100)
+            if wait == 0.1:
+                proxy.pause()
+            await node.fleet.aclose()
+            await node.fleet.aclose()
+            proxy.resume()
+            await node.local.aclose()
+
+
+async def test_a_random_chaos_loses_nothing_untold() -> None:
+    """Twenty seconds of all faults in a row, by a seed that the failure shows."""
+    seed = int(time.time()) % 10_000
+    result = await fleet_chaos.run(20, seed)
+
+    assert fleet_chaos.is_well(result), result
+
+
+def test_without_a_redis_url_nothing_is_imported() -> None:
+    """Off means off: neither redis nor the rooms of the wing that need it."""
+    import subprocess
+
+    code = (
+        "import sys; from backend.fleet import get_fleet; from backend.settings import Settings;"
+        "get_fleet().start(Settings()); print([m for m in sys.modules if 'redis' in m])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "['backend.fleet_redis', 'backend.fleet_redis.layout']"

@@ -1,0 +1,80 @@
+"""Where Redis is, how it is waited for, and that no URL is ever quoted."""
+
+from __future__ import annotations
+
+import pytest
+
+from backend.fleet_redis.redis_link import PERMANENT_WAIT, WORDS, Backoff, LinkError, Target
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "database", "tls"),
+    [
+        ("redis://host", "host:6379", 0, False),
+        ("redis://user:p%40ss@host:7000/3", "host:7000", 3, False),
+        ("REDISS://:pw@[::1]:7000", "[::1]:7000", 0, True),
+        ("rediss://host/?db=2&ssl_ca_certs=/ca.pem", "host:6379", 2, True),
+    ],
+)
+def test_a_url_is_read(url: str, shown: str, database: int, tls: bool) -> None:
+    """Host and port are all that is shown of it."""
+    target = Target(url)
+
+    assert (repr(target), target.database, target.tls) == (shown, database, tls)
+
+
+def test_a_password_is_decoded() -> None:
+    """Special characters are written percent-encoded."""
+    target = Target("redis://us%3Aer:p%40s%2Fs@host")
+
+    assert (target.user, target.password) == ("us:er", "p@s/s")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis+sentinel://:hush@host", "Sentinel"),
+        ("redis+cluster://:hush@host", "cluster"),
+        ("redis://:hush@one:1,two:2", "Sentinel and cluster"),
+        ("http://:hush@host", "redis:// or rediss://"),
+        ("unix:///tmp/hush.sock", "redis:// or rediss://"),
+        ("redis://", "no host"),
+        ("redis://:hush/x@host", "percent-encoded"),
+        ("redis://:hush@host/zero", "number"),
+        ("redis://:hush@host?protocol=3", "known options"),
+        ("rediss://:hush@host?hush=1", "known options"),
+    ],
+)
+def test_what_is_not_supported_is_refused_in_words(url: str, said: str) -> None:
+    """The words say what to change, and quote nothing of the URL."""
+    with pytest.raises(LinkError) as caught:
+        Target(url)
+
+    assert (caught.value.kind, caught.value.permanent) == ("url", True)
+    assert said in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_waits_double_to_two_seconds_and_begin_anew() -> None:
+    """With jitter of half; after a write has worked the first wait is short again."""
+    backoff = Backoff(lambda: 1.0)
+    lost = LinkError("lost")
+
+    assert [round(backoff.wait(lost), 2) for _ in range(8)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    backoff.reset()
+    assert backoff.wait(lost) == 0.05
+    assert Backoff(lambda: 0.0).wait(lost) == 0.025
+
+
+@pytest.mark.parametrize("kind", ["password", "rights", "tls", "version", "keys", "library"])
+def test_what_only_a_person_can_mend_is_left_alone_for_long(kind: str) -> None:
+    """A wrong password is not hammered."""
+    assert Backoff(lambda: 0.5).wait(LinkError(kind)) == PERMANENT_WAIT
+
+
+def test_every_kind_has_its_words() -> None:
+    """Each is a sentence with nothing left to fill in."""
+    for kind in WORDS:
+        text = str(LinkError(kind, "host:6379", "detail"))
+        assert text.endswith(".")
+        assert "{" not in text
