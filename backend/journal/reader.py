@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from .faults import Fault, fault_of
 from .rows import Stored, dumps, read_row
-from .segments import SCHEMA, Segment, list_segments, open_readonly, schema_of
+from .segments import SCHEMA, Segment, list_segments, mend, open_readonly, schema_of
 
 PAGE_ROWS: Final = 500
 MAX_PAGE: Final = 2_000
@@ -306,6 +306,8 @@ class _OneFile:
         """Behind `seen`, in order. What is damaged is left out and told."""
         connection: sqlite3.Connection | None = None
         try:
+            if Path(f"{self._segment.path}-journal").exists():
+                mend(self._segment)
             connection = open_readonly(self._segment.path)
             if self._deadline is not None:
                 connection.set_progress_handler(self._too_late, _STEPS)
@@ -330,7 +332,9 @@ class _OneFile:
                 return  # let go while we looked
             if fault_of(error) is Fault.LOCKED:
                 raise
-            self._damaged.append(f"{self._segment.path.name}: {error}")
+            half = fault_of(error) is Fault.UNWRITABLE and Path(f"{self._segment.path}-journal").exists()
+            words = "the program was killed while it changed this file; its next start mends it" if half else error
+            self._damaged.append(f"{self._segment.path.name}: {words}")
         finally:
             if connection is not None:
                 connection.close()

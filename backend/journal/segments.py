@@ -94,9 +94,44 @@ def remove(segment: Segment) -> bool:
 
 def open_readonly(path: Path, timeout: float = LOCK_SECONDS) -> sqlite3.Connection:
     """A connection that can only read. Raises sqlite3.Error."""
+    mode = "mode=ro"
+    if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids) and not _size(Path(f"{path}-wal")):
+        mode += "&immutable=1"  # SQLite would want to make files beside it, and nobody can write to it here
     return sqlite3.connect(
-        f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=timeout, check_same_thread=False
+        f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None, timeout=timeout, check_same_thread=False
     )
+
+
+def roll_back(segments: list[Segment]) -> None:
+    """Take back what a kill left half done in files of ours (while one was sealed, or forgot a session).
+
+    Who only reads cannot do that, and cannot read them before. Raises sqlite3.Error.
+    """
+    for segment in segments:
+        if _size(Path(f"{segment.path}-journal")):
+            connection = sqlite3.connect(str(segment.path), isolation_level=None, timeout=LOCK_SECONDS)
+            try:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            finally:
+                connection.close()
+
+
+def mend(segment: Segment) -> bool:
+    """Roll a file back whose program was killed, before it is read; whether that was possible. Never raises.
+
+    Not while a program has the slot: it is at work there, or has rolled back at its start.
+    """
+    try:
+        lock = SlotLock.take(segment.path.parent, segment.slot)
+        if lock is None:
+            return False
+        try:
+            roll_back([segment])
+        finally:
+            lock.release()
+    except (OSError, sqlite3.Error):
+        return False
+    return True
 
 
 def schema_of(connection: sqlite3.Connection) -> int:

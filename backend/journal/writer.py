@@ -33,6 +33,7 @@ from .segments import (
     list_segments,
     open_readonly,
     remove,
+    roll_back,
     schema_of,
     set_aside,
     take_slot,
@@ -466,6 +467,8 @@ class Writer:
             if slot != self._slot:
                 self._next_id, self._slot = 0, slot
             self.figures.slot = slot
+            with free_slots(self._folder, slot) as slots:
+                roll_back([one for one in list_segments(self._folder) if one.slot in slots and not one.damaged])
         active = self._open()
         self._active = active
         self.figures.last_id = active.last_id
