@@ -151,6 +151,23 @@ class Settings:
         60.0, "Shared work that nobody finishes goes to another machine after this.", unit="s", low=1, high=3600,
         panel=False,
     )  # fmt: skip
+    store: bool = _setting(True, "Events are kept on disk, through restarts and crashes.", panel=False)
+    store_dir: str = _setting(
+        "", "Folder of the event store. Empty: in ComfyUI's user folder.", high=1_000, panel=False
+    )
+    store_days: float = _setting(7.0, "How many days of events are kept.", unit="d", low=1, high=365, panel=False)
+    store_bytes: int = _setting(
+        64_000_000, "What all files of events may take.", unit="B", low=1_000_000, high=10_000_000_000, panel=False
+    )
+    store_flush: float = _setting(
+        0.25, "How much of the newest events a crash may cost.", unit="s", low=0.01, high=60, panel=False
+    )
+    store_sync: str = _setting(
+        "normal", "`full`: every commit waits for the disk, for power cuts.", high=6, panel=False, form="normal|full"
+    )
+    store_text: bool = _setting(
+        False, "The text of chats is written to the event store, too. Keys are taken out all the same.", panel=False
+    )
 
 
 class Problem(NamedTuple):

@@ -21,7 +21,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from .event_bus import Event
 from .journal.export import FORMATS, lines
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
 from .journal.replay import Projection, Upcaster, Upcasters, replay
-from .journal.rows import Cleaner, Redaction, Stored
+from .journal.rows import Cleaner, Redaction, Stored, dumps
 from .journal.segments import Limits
 from .journal.stories import CHAT_ENDS, STEPS, TOTALS, Chats, ChatStory, Totals
 from .journal.writer import CHUNK, MAX_WAITING, Batch, Command, Config, Loss, NotStored, Stop, Writer
@@ -491,7 +491,7 @@ class EventStore:
 
         Raises ValueError for another format. Each step blocks: take it in a thread.
         """
-        cleaner = Cleaner(self._redaction)
+        cleaner = Cleaner(self._redaction, bounded=False)
 
         def clean(row: dict[str, Any]) -> dict[str, Any]:
             cleaner.refresh()
@@ -507,9 +507,19 @@ class EventStore:
             number += 1
         return number
 
-    def clean(self, event: Stored) -> dict[str, Any]:
-        """An event as plain data that may leave the process: redacted with what is known by now."""
-        return Cleaner(self._redaction).data(event.as_dict())
+    def plain(self, events: Iterable[Stored]) -> list[dict[str, Any]]:
+        """Events as plain data that may leave the process: redacted with what is known by now."""
+        cleaner = Cleaner(self._redaction, bounded=False)
+        return [cleaner.data(event.as_dict()) for event in events]
+
+    def clean(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """A story or another answer, redacted with what is known by now."""
+        return Cleaner(self._redaction, bounded=False).data(data)
+
+    @staticmethod
+    def to_json(data: Any) -> str:
+        """JSON that every program reads, whatever text an event holds."""
+        return dumps(data)
 
     def check(self) -> list[dict[str, Any]]:
         """Read every file and say what is in it and what is wrong; see `journal/reader.py`. Blocks."""

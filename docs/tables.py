@@ -120,6 +120,13 @@ CHINESE: Final[Mapping[str, str]] = {
     "redis_tail_bytes": "本机保留的最新事件，Redis 丢失时重发。",
     "redis_answers": "回答可以在任何一台机器上续读。对话文字会存入 Redis。",
     "redis_claim_idle": "共享任务超过这个时间没有完成，就转给另一台机器。",
+    "store": "事件保存在磁盘上，重启和崩溃后仍在。",
+    "store_dir": "事件存储的文件夹。留空：ComfyUI 的用户文件夹内。",
+    "store_days": "事件保留的天数。",
+    "store_bytes": "所有事件文件合计的上限。",
+    "store_flush": "崩溃时最多丢失多长时间的最新事件。",
+    "store_sync": "`full`：每次提交都等磁盘写完，防断电。",
+    "store_text": "对话文字也写入事件存储。密钥仍会去掉。",
 }
 
 

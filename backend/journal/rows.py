@@ -70,11 +70,14 @@ class Redaction(NamedTuple):
 class Cleaner:
     """Plain data without secrets: the same as `redact_value`, with a memory of short strings. For one thread.
 
-    The memory is what makes it cheap: most strings of events are names that come again and again.
+    The memory is what makes it cheap: most strings of events are names that come again and again. `bounded`: what
+    is too long or too much is cut or refused, as it is for a row.
     """
 
-    def __init__(self, redaction: Redaction) -> None:
+    def __init__(self, redaction: Redaction, *, bounded: bool = True) -> None:
         self._redaction = redaction
+        self._longest = MAX_TEXT if bounded else 1 << 60
+        self._most = MAX_NODES if bounded else 1 << 60
         self._version = redaction.version()
         self._texts: dict[str, str] = {}
         self._secret: dict[str, bool] = {}
@@ -89,22 +92,23 @@ class Cleaner:
             self._secret.clear()
 
     def text(self, text: str) -> str:
-        """A string without secrets, of at most 2,000 characters."""
+        """A string without secrets."""
         known = self._texts.get(text)
         if known is not None:
             return known
         # Cut behind the redaction: half a key is not recognised as one. What is far too long is cut before
         # as well, so that its length does not decide how long this takes.
-        clean = self._redaction.text(text if len(text) <= 4 * MAX_TEXT else text[: 4 * MAX_TEXT])
-        if len(clean) > MAX_TEXT or len(text) > 4 * MAX_TEXT:
-            clean = f"{clean[:MAX_TEXT]}… ({len(text)} characters)"
+        longest = self._longest
+        clean = self._redaction.text(text if len(text) <= 4 * longest else text[: 4 * longest])
+        if len(clean) > longest or len(text) > 4 * longest:
+            clean = f"{clean[:longest]}… ({len(text)} characters)"
         if len(text) <= _MEMO_LENGTH:
             self._texts[text] = clean
         return clean
 
     def data(self, data: Mapping[Any, Any]) -> dict[str, Any]:
         """The data of an event. Raises TooLarge if it has too many values."""
-        self._left = MAX_NODES
+        self._left = self._most
         return self._mapping(data, 0)
 
     def _mapping(self, data: Mapping[Any, Any], depth: int) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def remove(segment: Segment) -> bool:
 def open_readonly(path: Path, timeout: float = LOCK_SECONDS) -> sqlite3.Connection:
     """A connection that can only read. Raises sqlite3.Error."""
     mode = "mode=ro"
-    if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids) and not _size(Path(f"{path}-wal")):
+    if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids) and not _size(
+        Path(f"{path}-wal")
+    ):
         mode += "&immutable=1"  # SQLite would want to make files beside it, and nobody can write to it here
     return sqlite3.connect(
         f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None, timeout=timeout, check_same_thread=False

@@ -114,7 +114,8 @@ class Redactor:
     """`redact()` that also knows concrete secrets, by value and by any prefix of eight characters or more.
 
     The last 256 are kept, each for a day after it was last seen. `add()` and `redact()` may be called from
-    any thread, wait for nothing and never raise.
+    any thread, wait for nothing and never raise. `version` rises when what is known changes: who remembers
+    results of `redact()` asks again then.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, keep: float = 86_400.0) -> None:
@@ -123,6 +124,7 @@ class Redactor:
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
         self._known: tuple[str, ...] = ()
+        self.version = 0
 
     def __repr__(self) -> str:
         return f"<Redactor {len(self._known)} secrets>"
@@ -147,7 +149,10 @@ class Redactor:
             while len(self._seen) > MAX_SECRETS or (self._seen and now - next(iter(self._seen.values())) > self._keep):
                 self._seen.popitem(last=False)
             # Longest first, so that a secret that contains another is taken out whole.
-            self._known = tuple(sorted(self._seen, key=len, reverse=True))
+            known = tuple(sorted(self._seen, key=len, reverse=True))
+            if set(known) != set(self._known):
+                self._known = known
+                self.version += 1
 
     def redact(self, text: str) -> str:
         """`text` without the known secrets and without what looks like one."""
