@@ -31,7 +31,6 @@ __all__ = [
     "BoundedQueue",
     "OnZone",
     "QueueClosed",
-    "QueueEmpty",
     "QueueFull",
     "QueueStatistics",
     "ThrottlePlan",
@@ -55,13 +54,6 @@ class QueueFull(asyncio.QueueFull):
 
     def __init__(self, name: str, capacity: int) -> None:
         super().__init__(f"the queue {name!r} holds {capacity} items, which is all it may")
-
-
-class QueueEmpty(asyncio.QueueEmpty):
-    """Raised when an item is taken without waiting and none is to spare for it."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"the queue {name!r} has no item")
 
 
 class QueueClosed(RuntimeError):
@@ -143,7 +135,7 @@ class BoundedQueue(Generic[T]):
         self.settle_by = float("-inf")  # when the owner has to settle() at the latest, by the clock
         self.limit = 0
         if self._conflate_always:
-            self.room.wake_up()
+            self.room.build_index()
         self._settle()
 
     # -- putting ---------------------------------------------------------------------------------------
@@ -222,14 +214,6 @@ class BoundedQueue(Generic[T]):
                     ticket.use()
                     if self.items:
                         break
-        return self._take()
-
-    def get_nowait(self) -> T:
-        """The oldest item. Raises QueueEmpty if there is none to spare, QueueClosed if closed and empty."""
-        if not self._available():
-            if self.closed and not self.items:
-                raise QueueClosed(self.name)
-            raise QueueEmpty(self.name)
         return self._take()
 
     def __aiter__(self) -> BoundedQueue[T]:
@@ -420,7 +404,7 @@ class BoundedQueue(Generic[T]):
                 if not future.done():
                     future.set_result(None)
         if room.active and throttle.zone is not Zone.DEGRADED and not self._conflate_always:
-            room.rest()
+            room.drop_index()
         waiting = bool(producers.tickets) or producers.reserved > 0
         self.attention = waiting or room.active or throttle.zone is not Zone.GREEN or bool(self._joiners)
         if self.attention:

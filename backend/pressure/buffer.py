@@ -70,7 +70,7 @@ class RoomMaker(Generic[T]):
 
     While `active`, it keeps an index of the keys, so that neither step has to look through the buffer each
     time; then every appended entry must be reported to `added()`. It is built when first needed and thrown
-    away by `rest()`. Both steps cost amortised constant time while it is active.
+    away by `drop_index()`. Both steps cost amortised constant time while it is active.
 
     Position in the buffer = serial number - `buffer.removed`. Dropping an item from behind essential ones
     moves only these (they are not in the index), so the serial numbers of all later items stay right.
@@ -115,16 +115,16 @@ class RoomMaker(Generic[T]):
             entry = entry.item
         return self._key(entry) if self._key is not None else None
 
-    def wake_up(self) -> None:
-        """Build the index, in one pass over the buffer."""
+    def build_index(self) -> None:
+        """In one pass over the buffer."""
         if not self.active:
             self.active = True
             self._searched = first = self._buffer.removed
             for serial, entry in enumerate(self._buffer.items, first):
                 self._note(entry, serial)
 
-    def rest(self) -> None:
-        """Throw the index away: the buffer has room again."""
+    def drop_index(self) -> None:
+        """Throw it away: the buffer has room again."""
         self.active = False
         self._index = {}
 
@@ -140,7 +140,7 @@ class RoomMaker(Generic[T]):
         key = self.key_of(entry)
         if key is None:
             return False
-        self.wake_up()
+        self.build_index()
         serial = self._index.get(key)
         if serial is None:
             return False
@@ -156,7 +156,7 @@ class RoomMaker(Generic[T]):
 
     def drop_oldest(self) -> bool:
         """Drop the oldest item that is not essential. False if all are."""
-        self.wake_up()
+        self.build_index()
         items, removed = self._buffer.items, self._buffer.removed
         start = max(0, self._searched - removed)
         for position, entry in enumerate(islice(items, start, None), start):

@@ -12,12 +12,12 @@ from backend.backpressure import (
     UNTHROTTLED,
     BoundedQueue,
     QueueClosed,
-    QueueEmpty,
     QueueFull,
     Zone,
 )
 from backend.pressure.buffer import Marked
 from tests.support.manual_time import ManualTime, turns
+from tests.support.queues import take
 
 
 def queue_of(capacity: int, time: ManualTime | None = None, **kwargs: Any) -> BoundedQueue[Any]:
@@ -57,16 +57,14 @@ async def test_items_come_out_in_the_order_they_went_in() -> None:
 
 
 async def test_a_full_queue_refuses_who_does_not_wait() -> None:
-    """And an empty one has nothing for those; both errors are also the ones of asyncio."""
+    """The error is also the one of asyncio."""
     queue = queue_of(1)
-    with pytest.raises(QueueEmpty, match="no item"):
-        queue.get_nowait()
     queue.put_nowait("a")
 
     with pytest.raises(asyncio.QueueFull, match="1 items"):
         queue.put_nowait("b")
     assert issubclass(QueueFull, asyncio.QueueFull)
-    assert "a" == queue.get_nowait()
+    assert "a" == take(queue)
 
 
 async def test_a_producer_gets_in_as_soon_as_there_is_room() -> None:
@@ -77,7 +75,7 @@ async def test_a_producer_gets_in_as_soon_as_there_is_room() -> None:
     await turns()
     assert 1 == queue.statistics().waiting_producers
 
-    assert "a" == queue.get_nowait()
+    assert "a" == take(queue)
     with pytest.raises(QueueFull):
         queue.put_nowait("pushing in")
     await task
@@ -91,8 +89,8 @@ async def test_a_consumer_gets_what_was_promised_to_it() -> None:
     await turns()
     queue.put_nowait("a")
 
-    with pytest.raises(QueueEmpty):
-        queue.get_nowait()
+    with pytest.raises(LookupError):
+        take(queue)
     assert "a" == await task
 
 
@@ -106,7 +104,7 @@ async def test_a_cancelled_put_has_not_put(run_before: bool) -> None:
     if run_before:
         tasks[0].cancel()
         await turns()
-    queue.get_nowait()
+    take(queue)
     tasks[0].cancel()
     await turns()
 
@@ -232,7 +230,7 @@ async def test_a_put_cancelled_while_it_waits_for_room_has_not_put(seconds: floa
 
     assert task.cancelled()
     assert 0 == time.sleepers
-    assert "a" == queue.get_nowait()
+    assert "a" == take(queue)
     assert [] == waiting(queue)
     queue.put_nowait("c")
 
@@ -258,7 +256,7 @@ async def test_always_conflating_after_a_wait() -> None:
     queue.put_nowait("x")
     tasks = [asyncio.create_task(queue.put(item, key="k")) for item in ("old", "new")]
     await turns()
-    assert "x" == queue.get_nowait()
+    assert "x" == take(queue)
     await time.advance(5)
     await asyncio.gather(*tasks)
 
@@ -278,7 +276,7 @@ async def test_an_older_item_never_replaces_a_newer_one(mode: Any, wait: str) ->
     await turns()
     assert not task.done()
     if wait == "granted":
-        queue.get_nowait()
+        take(queue)
     assert queue.offer("new", key="k")
     await time.advance(5)
     await task
@@ -300,7 +298,7 @@ async def test_an_older_item_does_not_come_after_a_newer_one_that_was_taken() ->
     assert queue.offer("new", key="k")
     await turns()
     assert all(task.done() for task in tasks), "there is nothing to wait for any more"
-    assert "new" == queue.get_nowait()
+    assert "new" == take(queue)
     await asyncio.gather(*tasks)
 
     assert [] == waiting(queue)
@@ -337,8 +335,8 @@ async def test_a_granted_place_that_conflation_makes_needless_goes_to_the_next()
     queue.put_nowait("y")
     tasks = [asyncio.create_task(queue.put(item, key=item[0])) for item in ("k1", "k2", "z")]
     await turns()
-    queue.get_nowait()
-    queue.get_nowait()
+    take(queue)
+    take(queue)
     await turns()
 
     assert ["k2", "z"] == waiting(queue)
@@ -365,7 +363,7 @@ async def test_an_essential_offer_is_let_in_beyond_the_capacity() -> None:
     assert [True] * 4 + [False] == taken
     figures = queue.statistics()
     assert (4, 2, 1, "degraded") == (figures.size, figures.overflow, figures.refused, figures.zone)
-    assert [0, 1, 2, 3] == [queue.get_nowait() for _ in range(4)]
+    assert [0, 1, 2, 3] == [take(queue) for _ in range(4)]
     assert "green" == queue.statistics().zone
 
 
@@ -398,11 +396,11 @@ async def test_the_throttle_lets_go_when_the_queue_empties() -> None:
     await turns()
     assert not task.done()
     while len(queue):
-        queue.get_nowait()
+        take(queue)
     await turns()
 
     assert task.done()
-    assert "late" == queue.get_nowait()
+    assert "late" == take(queue)
     assert time.now == 1000.0
 
 
@@ -422,7 +420,7 @@ async def test_the_throttle_does_not_oscillate(per_second: int) -> None:
     for _ in range(4 * per_second):
         await time.advance(1 / per_second)
         if len(queue):
-            queue.get_nowait()
+            take(queue)
     task.cancel()
 
     late = [change for change in changes if change[1] > 1002.0]
@@ -477,7 +475,7 @@ async def test_a_closed_queue_gives_out_what_it_has() -> None:
     assert not queue.offer("b")
     assert ["a"] == [item async for item in queue]
     with pytest.raises(QueueClosed):
-        queue.get_nowait()
+        take(queue)
 
 
 async def test_discarding_drops_what_is_there() -> None:
@@ -536,7 +534,7 @@ async def test_join_waits_until_the_queue_is_empty() -> None:
     await turns()
     assert not tasks[1].done()
 
-    queue.get_nowait()
+    take(queue)
     await tasks[1]
     assert tasks[0].cancelled()
 
@@ -620,7 +618,7 @@ async def test_the_fast_lane_keeps_within_its_limit() -> None:
     for number in range(8):
         queue.offer(number)
     while len(queue):
-        queue.get_nowait()
+        take(queue)
 
     added = 0
     while len(queue.items) < queue.limit:

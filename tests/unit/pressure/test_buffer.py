@@ -29,7 +29,7 @@ def test_a_newer_item_takes_the_place_of_the_newest_with_its_key() -> None:
 def test_a_key_that_was_taken_is_not_found() -> None:
     """What has left the buffer cannot be replaced any more."""
     buffer, room = full(["a1", "b1"], key=lambda item: item[0])
-    room.wake_up()
+    room.build_index()
     buffer.take()
 
     assert not room.conflate("a2")
@@ -99,7 +99,7 @@ def test_making_room_agrees_with_a_list(steps: list[tuple[str, str]]) -> None:
             if at is not None:
                 del model[at]
         elif step == "rest":
-            room.rest()
+            room.drop_index()
         assert model == list(buffer.items)
 
 
@@ -107,7 +107,7 @@ def test_the_index_of_keys_does_not_grow_for_ever() -> None:
     """A stream of ever new keys, each taken at once, leaves a bounded index."""
     buffer: Buffer[int] = Buffer(10)
     room: RoomMaker[int] = RoomMaker(buffer, key=lambda item: item)
-    room.wake_up()
+    room.build_index()
     for item in range(1000):
         buffer.items.append(item)
         room.added(item)

@@ -14,12 +14,12 @@ from backend.backpressure import (
     UNTHROTTLED,
     BoundedQueue,
     QueueClosed,
-    QueueEmpty,
     QueueFull,
     ThrottlePlan,
 )
 from backend.pressure.buffer import Marked, RoomMaker
 from tests.support.manual_time import ManualTime, turns
+from tests.support.queues import take
 
 Item = tuple[str, int]
 
@@ -94,7 +94,7 @@ class QueueMachine(RuleBasedStateMachine):
         )
         self.queue.room = WatchedRoom(self.queue, always=always, **hooks)
         if always:
-            self.queue.room.wake_up()
+            self.queue.room.build_index()
 
     def new_item(self, letter: str) -> Item:
         self.number += 1
@@ -164,8 +164,8 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def get_nowait(self) -> None:
         self.collect()
-        with contextlib.suppress(QueueEmpty, QueueClosed):
-            self.got.append(self.queue.get_nowait())
+        with contextlib.suppress(LookupError, QueueClosed):
+            self.got.append(take(self.queue))
 
     @rule(which=st.integers(0, 10))
     def cancel_put(self, which: int) -> None:
