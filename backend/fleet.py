@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .event_bus import Event, EventBus, get_event_bus
+from .events import without_text
 from .fleet_redis.layout import FleetEvent, Keys, new_boot
 from .settings import Settings
 
@@ -132,12 +133,22 @@ class Fleet:
             return self._parts.figures()
         if self._problem is None:
             return None
-        problem = {"kind": self._problem.kind, "text": str(self._problem), "since": None}
+        problem = {"kind": self._problem.kind, "text": str(self._problem)}
         return {"links": {"writer": {"up": False, "down_seconds": None, "problem": problem}}, "target": ""}
 
-    def events_since(self, seq: int) -> tuple[int, list[FleetEvent]]:
-        """(number of the newest, the events of other instances after number `seq`), at most the last 200."""
-        return self._seq, [event for number, event in self._recent if number > seq]
+    def events_since(self, seq: int) -> tuple[int, list[dict[str, Any]]]:
+        """(number of the newest, the events of other instances after number `seq`), at most the last 200.
+
+        As plain data, without text of a chat.
+        """
+        rows = [
+            {
+                "instance": event.instance, "key": event.key, "type": event.type, "time": round(event.wall, 3),
+                "source": event.source, "session": event.session, "data": without_text(event.type, event.data),
+            }
+            for number, event in self._recent if number > seq
+        ]  # fmt: skip
+        return self._seq, rows
 
     # -- inside ----------------------------------------------------------------------------------------
 
@@ -240,7 +251,7 @@ class _Parts:
         registry, now = self.registry, time.monotonic()
         own = {
             "boot": registry.boot, "name": registry.label, "here": True, "state": "up", "seconds": None,
-            "version": registry.version, "started": registry.started, "behind": 0, "status": dict(registry._status()),
+            "version": registry.version, "started": registry.started, "behind": 0, "status": dict(registry.status()),
         }  # fmt: skip
         return [own, *(self._row(one, now) for one in registry.instances.values())]
 
@@ -265,6 +276,8 @@ class _Parts:
                 "dropped": outbox.dropped,
             },
             "sent_events": writer.sent_events, "sent_batches": writer.sent_batches,
+            "write_seconds": writer.write_seconds.snapshot(),
+            "delivery_seconds": reader.delivery_seconds.snapshot(),
             "healed_events": writer.healed, "received_events": reader.received, "bad_entries": reader.bad,
             "gaps": dict(reader.gaps), "lag": max((one.lag for one in reader.sources.values()), default=0),
             "gap_seconds": None if reader.last_gap is None else now - reader.last_gap,
@@ -293,6 +306,7 @@ def get_fleet() -> Fleet:
     """The process's part in the fleet, made on first use. From any thread. A closed one is replaced by a new one."""
     global _default
     with _lock:
-        if _default is None or _default.closed:
-            _default = Fleet(get_event_bus())
+        local = get_event_bus()
+        if _default is None or _default.closed or _default.local is not local:
+            _default = Fleet(local)
         return _default

@@ -17,6 +17,7 @@ from .chats import Chat, ChatRegistry
 from .error_handling import RecoveryManager
 from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS
+from .fleet import Fleet, get_fleet
 from .monitoring import Monitor, SourceNames
 from .settings import LiveSettings, from_environment
 from .streams.store import StreamStore
@@ -61,9 +62,11 @@ class SeamRegistry:
 class Pulse:
     """The parts of a running plugin: settings, bus, monitor, recovery, chats, seams."""
 
-    def __init__(self, settings: LiveSettings, bus: EventBus) -> None:
+    def __init__(self, settings: LiveSettings, bus: EventBus, fleet: Fleet | None = None) -> None:
+        """`fleet`: this process's part in a fleet of machines; one of its own by default."""
         self.settings = settings
         self.bus = bus
+        self.fleet = fleet or Fleet(bus)
         self.monitor = Monitor(
             publish=self.publish,
             stall_limit=lambda: settings.current.loop_stall,
@@ -86,7 +89,7 @@ class Pulse:
     def create(cls, environ: Mapping[str, str] = os.environ) -> Pulse:
         """The plugin with the settings that `environ` asks for, on the process's event bus."""
         settings, problems = from_environment(environ)
-        return cls(LiveSettings(settings, problems), get_event_bus())
+        return cls(LiveSettings(settings, problems), get_event_bus(), get_fleet())
 
     def publish(self, type_: str, data: Mapping[str, Any], chat: Chat | None = None) -> None:
         """Publish an event of ours, or one of a chat's, from the loop, without waiting."""
@@ -112,7 +115,30 @@ class Pulse:
         monitor.add_source(SourceNames.CHATS, self.chats.snapshot)
         monitor.add_source(SourceNames.BREAKERS, self.recovery.breakers.snapshot)
         monitor.add_source(SourceNames.SEAMS, self.seams.snapshot)
+        monitor.add_source(SourceNames.FLEET, self.fleet.figures)
+        self.fleet.start(self.settings.current, version=VERSION, status=self._fleet_status)
         monitor.start()
+
+    def _fleet_status(self) -> dict[str, Any]:
+        """What the other machines may know of this one: figures, running chats, problems; no text of a chat."""
+        now = self.monitor.snapshot()
+        shown = ("chat_id", "state", "model", "seconds", "tokens", "retries", "first_token")
+        return {
+            "health": now["health"]["status"],
+            "impact": now["health"]["impact"],
+            "summary": now["health"]["summary"],
+            "problems": [
+                {name: problem[name] for name in ("check", "status", "code", "output", "impact")}
+                for problem in now["health"]["problems"][:10]
+            ],
+            "chats": now["chat"]["active"],
+            "done": now["chat"]["completed"],
+            "failed": now["chat"]["failed"],
+            "first_token": now["chat"]["first_token_seconds"]["p50"],
+            "errors": now["errors"]["total"],
+            "lag": now["system"]["loop_lag_seconds"]["p99"],
+            "current": [{name: row.get(name) for name in shown} for row in now["chat"]["current"][:10]],
+        }
 
     def _configure_bus(self, names: Collection[str]) -> None:
         """Tell the bus of those settings, and of no other: it has other owners, too."""
@@ -126,9 +152,10 @@ class Pulse:
         self.publish("queue.zone", {"queue": name, "zone": zone.value, "was": was.value, "fill": fill})
 
     async def aclose(self) -> None:
-        """Stop all chats and the monitor and take the plugin's handlers off the bus. The bus stays open."""
+        """Stop all chats, the fleet and the monitor and take the plugin's handlers off the bus. The bus stays open."""
         await self.chats.aclose()
         self.streams.close()
+        await self.fleet.aclose()
         await self.monitor.aclose()
         while self._undo:
             self._undo.pop()()

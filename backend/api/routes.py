@@ -17,10 +17,12 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from aiohttp import web
 
+from ..fleet import Fleet
 from ..monitoring import Finding, Monitor, SourceNames
 from ..origin import Handler, Refused, answer_refusals, check_reader, read_json, serve
 from ..settings import LiveSettings, Secret, describe
 from .diagnostics import diagnostics, versions
+from .fleet import view
 from .negotiation import JSON, OFFERS, OPENMETRICS, TEXT, Offer, choose
 from .panel import PanelFeed, Send
 
@@ -63,6 +65,8 @@ class Services(Protocol):
     def chats(self) -> Chats: ...
     @property
     def recovery(self) -> Recovery: ...
+    @property
+    def fleet(self) -> Fleet: ...
     @property
     def probe_mcp(self) -> Callable[[str], Awaitable[bool]] | None:
         """Asks an MCP server now: whether it is up. Raises KeyError for one that is not known."""
@@ -206,6 +210,7 @@ class _Api:
             OWN + "/health": {"GET": self.health},
             "/health": {"GET": self.health},
             OWN + "/history": {"GET": self.history},
+            OWN + "/fleet": {"GET": self.fleet},
             OWN + "/settings": {"GET": self.settings, "POST": self.change_settings},
             OWN + "/diagnostics": {"GET": self.diagnostics},
             OWN + "/panel": {"POST": self.panel},
@@ -251,6 +256,14 @@ class _Api:
         if name not in monitor.history.ranges:
             raise Refused(400, "range has to be one of " + ", ".join(monitor.history.ranges))
         return _json(monitor.read_history(name))
+
+    async def fleet(self, request: web.Request) -> web.StreamResponse:
+        """Every instance of the fleet, and the events of the others after number `?since=`."""
+        check_reader(request)
+        since = request.query.get("since", "0")
+        if not since.isdecimal() or len(since) > 15:
+            raise Refused(400, "since has to be a number")
+        return _json(view(self._services.fleet, int(since)))
 
     async def settings(self, request: web.Request) -> web.StreamResponse:
         """Every setting with its text, range, variable and present value."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -56,6 +57,26 @@ class FleetEvent(Event):
     def wall(self) -> float:
         """When it was made, as seconds since the epoch, by this machine's clock."""
         return self._made or super().wall
+
+
+class Seconds:
+    """Counts of durations under fixed bounds, as Prometheus wants them."""
+
+    BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(self.BOUNDS) + 1)
+        self.sum = 0.0
+
+    def record(self, seconds: float) -> None:
+        """Count one; what is no number of seconds counts as none."""
+        if 0.0 <= seconds < 86_400:
+            self.counts[bisect_left(self.BOUNDS, seconds)] += 1
+            self.sum += seconds
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data: the bounds, the counts (the last one is of those above all bounds), the sum."""
+        return {"bounds": list(self.BOUNDS), "counts": list(self.counts), "sum": self.sum}
 
 
 def new_boot() -> str:

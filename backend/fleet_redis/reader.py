@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ..event_bus import DONE, EventBus
-from .layout import FORM, FleetEvent, Keys, checked, decode, parse_fields, parse_id
+from .layout import FORM, FleetEvent, Keys, Seconds, checked, decode, parse_fields, parse_id
 from .redis_link import Link, LinkError
 
 log = logging.getLogger("copilot_pulse.fleet")
@@ -74,7 +74,7 @@ class Reader:
         self.last_gap: float | None = None
         self.seen: Callable[[FleetEvent], None] = lambda event: None
         self.on_inbox: Callable[[dict[str, bytes]], None] = lambda fields: None
-        self.delivery: Callable[[float], None] = lambda seconds: None
+        self.delivery_seconds = Seconds()
         self.wall_offset = 0.0  # of Redis' clock against ours
         self._bus = bus
         self._keys = keys
@@ -246,7 +246,7 @@ class Reader:
         shift = self.wall_offset
         self.received += len(rows)
         if rows:
-            self.delivery(max(0.0, self._wall() - (rows[-1][2] - shift)))
+            self.delivery_seconds.record(max(0.0, self._wall() - (rows[-1][2] - shift)))
         since = self._clock()
         for number, type_, wall, origin, session, data in rows:
             event = FleetEvent(

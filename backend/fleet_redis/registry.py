@@ -88,7 +88,7 @@ class Registry:
         self._writer = writer
         self._reader = reader
         self._outbox = outbox
-        self._status = status
+        self.status = status
         self._changed = changed
         self._clock = clock
         self._wall = wall
@@ -149,7 +149,7 @@ class Registry:
     async def _beat(self) -> None:
         beat = {
             "v": FORM, "label": self.label, "version": self.version, "started": self.started,
-            "n": self._writer.settled, "d": self._outbox.unsent, "status": self._status(),
+            "n": self._writer.settled, "d": self._outbox.unsent, "status": self.status(),
         }  # fmt: skip
         stream = self._keys.events(self.boot)
         began = self._clock()

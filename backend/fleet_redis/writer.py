@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .layout import Batch, Keys, parse_id
+from .layout import Batch, Keys, Seconds, parse_id
 from .outbox import MOST_EVENTS, Outbox
 from .redis_link import Command, Link, LinkError
 
@@ -52,7 +52,7 @@ class Writer:
         self.link = link
         self.acked = 0
         self.sent_events = self.sent_batches = self.healed = 0
-        self.took: Callable[[float], None] = lambda seconds: None
+        self.write_seconds = Seconds()
         self._stream = keys.events(boot)
         self._pace = pace
         self._keep_bytes = keep_bytes
@@ -142,7 +142,7 @@ class Writer:
         began = self._clock()
         replies = await self.link.call(*commands)
         if batch is not None:
-            self.took(self._clock() - began)
+            self.write_seconds.record(self._clock() - began)
             self._settle(batch, replies.pop(0))
             if not self._mortal:
                 self._mortal = not isinstance(replies.pop(0), LinkError)

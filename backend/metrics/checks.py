@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from .health import Check, Finding, Level
 from .histogram import quantiles
+from .layers import fleet
 from .layers.chat import ChatLayer
 from .layers.error import ErrorLayer
 from .layers.event import EventLayer
@@ -68,6 +69,7 @@ def builtin(monitor: Watched) -> dict[str, tuple[Check, str]]:
         "loop:lag": (_lag(monitor), "system"),
         "loop:stall": (_stall(monitor), "system"),
         "system:memory": (_memory(monitor), "system"),
+        **fleet.checks(lambda: monitor.value("fleet")),
     }
 
 

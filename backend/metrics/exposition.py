@@ -23,6 +23,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as encode_o
 from prometheus_client.registry import Collector
 
 from .counters import clean
+from .exposition_fleet import families
 from .histogram import Buckets
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class PulseCollector(Collector):
         yield from self._http()
         yield from self._system()
         yield from self._states()
+        figures = self._monitor.value("fleet")
+        if figures is not None:
+            yield from families(PREFIX, figures)
 
     def _about(self) -> Iterator[Metric]:
         yield InfoMetricFamily(PREFIX + "build", "Copilot Pulse.", {"version": self._monitor.version})

@@ -15,6 +15,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from backend.api.routes import RoutesReport, _Kept, add_routes
+from backend.event_bus import EventBus
+from backend.fleet import Fleet
 from backend.monitoring import Monitor
 from backend.origin import MAX_BODY, same_origin
 from backend.settings import LiveSettings, Secret, Settings
@@ -42,6 +44,7 @@ class Parts:
         self.settings = LiveSettings()
         self.chats = self
         self.recovery = self
+        self.fleet = Fleet(EventBus())
         self.breakers = self
         self.redactor = self
         self.breaker = Breaker()
