@@ -11,15 +11,17 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from .chats import Chat, ChatRegistry
-from .error_handling import RecoveryManager
+from .error_handling import RecoveryManager, Redactor, secret_name
 from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS
 from .fleet import Fleet, get_fleet
 from .monitoring import Monitor, SourceNames
-from .settings import LiveSettings, from_environment
+from .settings import LiveSettings, Settings, from_environment
+from .store import EventStore, Redaction
 from .streams.store import StreamStore
 
 log = logging.getLogger("copilot_pulse")
@@ -32,6 +34,22 @@ _MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ != "chat.delta")
 def _is_essential(event: Event) -> bool:
     spec = EVENTS.get(event.type)
     return spec is not None and spec.essential
+
+
+def new_store(folder: Path, settings: Settings, redactor: Redactor | None = None, **opened: Any) -> EventStore:
+    """The event store of a folder; nothing is opened. `redactor` knows the keys in use, if there are any; `opened` is
+    what the store's first row says of the program."""
+    redactor = redactor or Redactor()
+    return EventStore(
+        folder,
+        redaction=Redaction(redactor.redact, secret_name, lambda: redactor.version),
+        keep_days=settings.store_days,
+        keep_bytes=settings.store_bytes,
+        flush_seconds=settings.store_flush,
+        full_sync=settings.store_sync == "full",
+        with_text=settings.store_text,
+        opened=opened,
+    )
 
 
 class SeamState(NamedTuple):

@@ -33,7 +33,7 @@ from .journal.export import FORMATS, lines
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
 from .journal.replay import Projection, Upcaster, Upcasters, replay
 from .journal.rows import Cleaner, Redaction, Stored, dumps
-from .journal.segments import Limits
+from .journal.segments import Limits, free_slots, list_segments
 from .journal.stories import CHAT_ENDS, STEPS, TOTALS, Chats, ChatStory, Totals
 from .journal.writer import CHUNK, MAX_WAITING, Batch, Command, Config, Loss, NotStored, Stop, Writer
 
@@ -520,6 +520,14 @@ class EventStore:
     def to_json(data: Any) -> str:
         """JSON that every program reads, whatever text an event holds."""
         return dumps(data)
+
+    def in_use(self) -> bool:
+        """Whether a program writes here now, this one included. Raises OSError where no lock can be made. Blocks."""
+        slots = {segment.slot for segment in list_segments(self.folder)}
+        if not slots:
+            return False
+        with free_slots(self.folder, None) as free:
+            return not slots <= free
 
     def check(self) -> list[dict[str, Any]]:
         """Read every file and say what is in it and what is wrong; see `journal/reader.py`. Blocks."""

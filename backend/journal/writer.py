@@ -567,13 +567,24 @@ class Writer:
         room = limits.room(self._folder, total)
         oldest = self._wall() - limits.days * 86_400
         in_use = self._active.path if self._active is not None else None
-        for newest, one in sorted((_age(one), one) for one in segments if one.path != in_use):
-            if newest >= oldest and total <= room:
+        slots: dict[int, list[Segment]] = {}
+        for one in reversed(segments):  # the oldest of a slot stands last, and is taken off there
+            if one.path != in_use:
+                slots.setdefault(one.slot, []).append(one)
+        ages = {slot: _age(files[-1]) for slot, files in slots.items()}
+        while ages:
+            slot = min(ages, key=ages.__getitem__)
+            if ages[slot] >= oldest and total <= room:
                 break
+            one = slots[slot].pop()
             if remove(one):
                 total -= sizes[one.path]
             else:
                 self._next_retain = self._clock() + 60.0  # Windows, while somebody reads it
+            if slots[slot]:
+                ages[slot] = _age(slots[slot][-1])
+            else:
+                del ages[slot]
 
     # What is asked for
 

@@ -24,8 +24,13 @@ FAILED: Final = 2
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run the program; returns the exit code: 0 after Ctrl-C, 2 if it could not start."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["events"]:
+        from .events_cli import main as events
+
+        return events(arguments[1:], environ)
     try:
-        options = parse(sys.argv[1:] if arguments is None else arguments, environ)
+        options = parse(arguments, environ)
     except UsageError as error:
         return _fail(str(error))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

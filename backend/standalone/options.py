@@ -49,7 +49,8 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     parser = _Parser(
         prog="python -m backend",
         description="Copilot Pulse without ComfyUI and Copilot: a page to chat on, and its live panel. "
-        "A scripted model answers unless --llm names a real one.",
+        "A scripted model answers unless --llm names a real one. "
+        "`python -m backend events --help`: the events of former runs, on disk.",
         allow_abbrev=False,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
