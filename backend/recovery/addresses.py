@@ -47,6 +47,23 @@ _PROVIDERS: Final[tuple[tuple[str, str], ...]] = (
     ("volces.com", "https://ark.cn-beijing.volces.com/api/v3"),
     ("volcengine.com", "https://ark.cn-beijing.volces.com/api/v3"),
 )
+# Hosts whose error numbers are known, by the end of the host's name.
+_NUMBERED: Final[tuple[tuple[str, str], ...]] = (
+    ("bigmodel.cn", "zhipu"),
+    ("z.ai", "zhipu"),
+    ("minimax.chat", "minimax"),
+    ("minimaxi.com", "minimax"),
+    ("minimax.io", "minimax"),
+    ("aliyuncs.com", "dashscope"),
+    ("siliconflow.cn", "siliconflow"),
+    ("siliconflow.com", "siliconflow"),
+    ("moonshot.cn", "moonshot"),
+    ("moonshot.ai", "moonshot"),
+    ("volces.com", "volcengine"),
+    ("baidubce.com", "qianfan"),
+    ("mistral.ai", "mistral"),
+    ("cloudflare.com", "cloudflare"),
+)
 _EXAMPLE: Final = "https://api.openai.com/v1"
 _EXAMPLE_LOCAL: Final = "http://127.0.0.1:1234/v1"
 
@@ -89,6 +106,12 @@ def provider_base(host: str | None) -> str | None:
     """The base URL of the provider that this host, or its website, belongs to."""
     name = host_name(host or "").lower()
     return next((base for end, base in _PROVIDERS if name == end or name.endswith("." + end)), None)
+
+
+def provider_of(host: str | None) -> str:
+    """Whose numbers the error codes of this host are; "" if they mean nothing to us."""
+    name = host_name(host or "").lower()
+    return next((whose for end, whose in _NUMBERED if name == end or name.endswith("." + end)), "")
 
 
 def base_of(called: str | None) -> str:

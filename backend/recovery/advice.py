@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from . import addresses, advice_en, advice_zh
 from .lazy import LazyPattern
 from .redact import redact
+from .words import OPTION
 
 if TYPE_CHECKING:
     from .classify import Classification
@@ -17,12 +18,25 @@ _QUOTE_LENGTH: Final = 240
 _QUOTED: Final = frozenset(
     ("bad_request", "forbidden", "content_filter", "server_error", "quota", "rate_limited", "not_found")
     + ("model_not_found", "context_too_long", "no_tools", "overloaded", "loading", "crashed")
-    + ("not_activated", "no_provider", "server_memory", "region", "redirected", "no_images", "auth", "timeout")
+    + (
+        "not_activated",
+        "no_provider",
+        "server_memory",
+        "region",
+        "redirected",
+        "no_images",
+        "auth",
+        "timeout",
+        "malformed",
+    )
 )
 # Kinds of which the error's own text helps: it is no sentence of a server.
 _DETAILED: Final = frozenset(
     ("unknown", "internal", "model_behavior", "user_error", "tls", "system", "unknown_tool", "mcp") + ("stopped_early",)
 )
+# Pieces that are told of a local server only, and those that have another form there.
+_LOCAL_ONLY: Final = frozenset(("local", "context", "serve", "loading", "crashed", "vision", "template"))
+_EITHER: Final = frozenset(("slow", "refused"))
 _SPACE_AT_WIDE: Final = LazyPattern(
     r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09“。])|(?<=[\uff0c\uff1a\uff1b\uff08\uff09”。]) +"
 )
@@ -59,10 +73,9 @@ def explain(
     p = spoken.PHRASES
     base = addresses.clean_url(base_url)
     host = addresses.host_of(host) or addresses.clean_url(host) or addresses.host_of(base) or addresses.host_of(c.url)
-    fields = _fields(c, p, host=host, model=model, base=base, where_set=where_set)
     words = _quotable(c.message)
     quoted = bool(words) and c.spoken and c.kind in _QUOTED
-    fields["own_words"] = p["own_words"] if quoted else ""
+    fields = _Pieces(c, p, host=host, model=model, base=base, where_set=where_set, quoted=quoted)
     kind = "bad_url" if c.kind == "dns" and base and not addresses.host_of(base) else c.kind
     what, do = spoken.TEXTS.get(kind, spoken.TEXTS["unknown"])
     what = _special(c, p) or what
@@ -73,6 +86,8 @@ def explain(
         parts.append(p["quote"].format(words=words))
     elif words and (kind in _DETAILED or kind not in spoken.TEXTS):
         parts.append(p["details"].format(words=words))
+    if c.redirected_to and kind not in ("html_body", "redirected") and fields["target"] != host:
+        parts.append(_fill(p["led"], fields))
     if attempts > 1:
         waiting = p["waiting"].format(seconds=_seconds(waited, p)) if waited >= 0.5 else ""
         parts.append(p["tried"].format(attempts=attempts, waiting=waiting))
@@ -84,56 +99,166 @@ def explain(
     return redact(_SPACE_AT_WIDE.sub("", text) if zh else text)
 
 
-def _fields(
-    c: Classification, p: Mapping[str, str], *, host: str, model: str | None, base: str, where_set: str | None
-) -> dict[str, str]:
-    local = addresses.is_local(host)
-    name = " ".join((model or "").split())[:100]
-    server = host or p["server"]
-    model_words = p["model_named"].format(name=name) if name else p["model"]
-    called = addresses.clean_url(c.url) or (base.rstrip("/") + "/chat/completions" if base else server)
-    example = addresses.example(host)
-    if example.rstrip("/") == base.rstrip("/"):
-        example = addresses.example(None)  # that very address answered with the page
-    f = {
-        "server": server,
-        "Server": server if host else _capital(server),
-        "model": model_words,
-        "Model": model_words if name else _capital(model_words),
-        "the_model": p["model_there"].format(name=name) if name else p["model_chosen"],
-        "at": p["at"].format(host=host) if host else "",
-        "hostname": addresses.host_name(host) or server,
-        "address": host or server,
-        "base": p["base"].format(base=base) if base else "",
-        "status": p["status"].format(status=c.status) if c.status else "",
-        "called": called,
-        "try_url": addresses.with_version(base or c.url or (f"http://{host}" if host else None)),
-        "example": example,
-        "type": c.type.rpartition(".")[2],
-        "seconds": _seconds(c.retry_after or 0.0, p, at_least=1.0),
-        "picker": _picker(p, where_set),
-        "where_model": _where_model(p, where_set),
-        "local": p["local"] if local else "",
-        "context": p["context_local"] if local else "",
-        "serve": p["serve_vllm"] if local else "",
-        "redirect": "",
-        "pull": "",
-        "target": addresses.host_of(c.redirected_to) or server,
-        "try_target": addresses.with_version(c.redirected_to),
-        **{key: p[key] if local else "" for key in ("loading", "crashed", "vision")},
-        "parse": p["parse"],
-    }
-    f["wait"] = p["wait"].format(seconds=f["seconds"]) if c.retry_after else ""
-    f["limit"] = p["limit"].format(seconds=f["seconds"]) if c.retry_after else p["limit_unknown"]
-    f["slow"] = _fill(p["slow_local"] if local else p["slow"], f)
-    f["refused"] = _fill(p["refused_local"] if local else p["refused"], f)
-    f["scheme"] = _scheme(c, p, base)
-    if c.redirected_to:
-        f["redirect"] = p["redirect"].format(host=addresses.host_of(c.redirected_to) or server)
-    if local and name:
-        f["pull"] = p["pull"].format(name=name) if host.endswith(":11434") else ""
-        f["pull"] = p["load"] if host.endswith(":1234") else f["pull"]
-    return f
+class _Pieces(Mapping[str, str]):
+    """What fills the braces of a text, each piece made when it is asked for: `{base}` is what `_base()` returns."""
+
+    def __init__(
+        self,
+        c: Classification,
+        phrases: Mapping[str, str],
+        *,
+        host: str,
+        model: str | None,
+        base: str,
+        where_set: str | None,
+        quoted: bool,
+    ) -> None:
+        self._c = c
+        self._p = phrases
+        self._host = host
+        self._name = " ".join((model or "").split())[:100]
+        self._url = base
+        self._where_set = where_set
+        self._quoted = quoted
+        self._is_local = addresses.is_local(host)
+
+    def __getitem__(self, name: str) -> str:
+        if name in _LOCAL_ONLY:
+            return self._p[name] if self._is_local else ""
+        if name in _EITHER:
+            return _fill(self._p[f"{name}_local" if self._is_local else name], self)
+        made: str = getattr(self, f"_{name}")()
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    # The server and the model
+
+    def _server(self) -> str:
+        return self._host or self._p["server"]
+
+    def _Server(self) -> str:
+        return self._host or _capital(self._p["server"])
+
+    def _model(self) -> str:
+        return self._p["model_named"].format(name=self._name) if self._name else self._p["model"]
+
+    def _Model(self) -> str:
+        return self._model() if self._name else _capital(self._model())
+
+    def _the_model(self) -> str:
+        return self._p["model_there"].format(name=self._name) if self._name else self._p["model_chosen"]
+
+    def _at(self) -> str:
+        return self._p["at"].format(host=self._host) if self._host else ""
+
+    def _hostname(self) -> str:
+        return addresses.host_name(self._host) or self._server()
+
+    def _address(self) -> str:
+        return self._server()
+
+    # Addresses
+
+    def _base(self) -> str:
+        return self._p["base"].format(base=self._url) if self._url else ""
+
+    def _called(self) -> str:
+        asked = self._url.rstrip("/") + "/chat/completions" if self._url else self._server()
+        return addresses.clean_url(self._c.url) or asked
+
+    def _try_url(self) -> str:
+        return addresses.with_version(self._url or self._c.url or (f"http://{self._host}" if self._host else None))
+
+    def _example(self) -> str:
+        example = addresses.example(self._host)
+        # That very address may be the one that answered with the page.
+        return addresses.example(None) if example.rstrip("/") == self._url.rstrip("/") else example
+
+    def _target(self) -> str:
+        return addresses.host_of(self._c.redirected_to) or self._server()
+
+    def _try_target(self) -> str:
+        return addresses.base_of(self._c.redirected_to) or self._server()
+
+    def _redirect(self) -> str:
+        return self._p["redirect"].format(host=self._target()) if self._c.redirected_to else ""
+
+    def _scheme(self) -> str:
+        url = self._url or addresses.base_of(self._c.url)
+        plain = url.startswith("http://") or self._c.status is not None
+        turned = url.replace("http://", "https://", 1) if plain else url.replace("https://", "http://", 1)
+        suggest = self._p["suggest"].format(url=turned) if url else ""
+        return self._p["scheme_http" if plain else "scheme_https"].format(suggest=suggest)
+
+    # What happened
+
+    def _status(self) -> str:
+        return self._p["status"].format(status=self._c.status) if self._c.status else ""
+
+    def _type(self) -> str:
+        return self._c.type.rpartition(".")[2]
+
+    def _seconds(self) -> str:
+        return _seconds(self._c.retry_after or 0.0, self._p, at_least=1.0)
+
+    def _wait(self) -> str:
+        return self._p["wait"].format(seconds=self._seconds()) if self._c.retry_after else ""
+
+    def _limit(self) -> str:
+        return self._when("limit", "limit_until", "limit_unknown")
+
+    def _again(self) -> str:
+        return self._when("again", "again_until", "again_never")
+
+    def _when(self, in_a_time: str, at_a_date: str, unknown: str) -> str:
+        if self._c.retry_after is not None:
+            return self._p[in_a_time].format(seconds=self._seconds())
+        return self._p[at_a_date].format(until=self._c.until) if self._c.until else self._p[unknown]
+
+    # What to do
+
+    def _own_words(self) -> str:
+        return self._p["own_words"] if self._quoted else ""
+
+    def _why_refused(self) -> str:
+        if OPTION.search(self._c.message.lower()):
+            return _fill(self._p["option"], self)
+        return _fill(self._p["own_words" if self._quoted else "no_words"], self)
+
+    def _why_forbidden(self) -> str:
+        return _fill(self._p["own_words" if self._quoted else "no_right"], self)
+
+    def _no_stream(self) -> str:
+        return _fill(self._p["no_interface" if self._c.type == "UnexpectedBody" else "damaged"], self)
+
+    def _picker(self) -> str:
+        if self._where_set in (None, "", "chat"):
+            return self._p["picker"]
+        if self._where_set == "workflow":
+            return self._p["picker_workflow"]
+        return self._p["picker_other"].format(where=self._where_set)
+
+    def _where_model(self) -> str:
+        if not self._where_set:
+            return self._p["where_model"]
+        if self._where_set in ("chat", "workflow"):
+            return self._p[f"where_model_{self._where_set}"]
+        return self._p["where_model_other"].format(where=self._where_set)
+
+    def _pull(self) -> str:
+        if not (self._is_local and self._name):
+            return ""
+        if self._host.endswith(":1234"):
+            return self._p["load"]
+        return self._p["pull"].format(name=self._name) if self._host.endswith(":11434") else ""
+
+    def _parse(self) -> str:
+        return self._p["parse"]
 
 
 def _special(c: Classification, p: Mapping[str, str]) -> str:
@@ -143,28 +268,6 @@ def _special(c: Classification, p: Mapping[str, str]) -> str:
     if c.type == "openai.OpenAIError":
         return p["no_key"]
     return p["bad_key"] if "header value" in c.message or "codec can't encode" in c.message else ""
-
-
-def _scheme(c: Classification, p: Mapping[str, str], base: str) -> str:
-    url = base or addresses.base_of(c.url)
-    plain = url.startswith("http://") or c.status is not None
-    turned = url.replace("http://", "https://", 1) if plain else url.replace("https://", "http://", 1)
-    suggest = p["suggest"].format(url=turned) if url else ""
-    return p["scheme_http" if plain else "scheme_https"].format(suggest=suggest)
-
-
-def _picker(p: Mapping[str, str], where_set: str | None) -> str:
-    if where_set in (None, "", "chat"):
-        return p["picker"]
-    return p["picker_workflow"] if where_set == "workflow" else p["picker_other"].format(where=where_set)
-
-
-def _where_model(p: Mapping[str, str], where_set: str | None) -> str:
-    if not where_set:
-        return p["where_model"]
-    if where_set in ("chat", "workflow"):
-        return p[f"where_model_{where_set}"]
-    return p["where_model_other"].format(where=where_set)
 
 
 def _seconds(seconds: float, p: Mapping[str, str], at_least: float = 0.0) -> str:

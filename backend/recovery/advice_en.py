@@ -24,8 +24,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "empty_answer": (
         "{Model}{at} finished without writing a word.",
-        "Send the message again, or choose another model{picker}. Local models do this when their chat "
-        "template does not fit, or when the prompt fills their whole context.",
+        "Send the message again, or choose another model{picker}.{template}",
     ),
     "reasoning_only": (
         "{Model}{at} only thought: it sent its reasoning and no answer.",
@@ -34,7 +33,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "malformed": (
         "{Server} sent something that is no valid answer of a model.",
-        "Send the message again. If it stays, check that the base URL{base} belongs to an OpenAI-compatible interface.",
+        "Send the message again. If it stays, {no_stream}",
     ),
     "connection": (
         "The connection to {server} broke or could not be made.",
@@ -80,8 +79,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "quota": (
         "The credit or quota of the account{at} is used up{status}.",
-        "Add credit or check the plan at the provider, or use another key or provider in Copilot's API "
-        "settings. Asking again does not help.",
+        "{again} Add credit or check the plan at the provider, or use another key or provider in Copilot's API "
+        "settings.",
     ),
     "auth": (
         "{Server} refused the API key{status}.",
@@ -90,10 +89,13 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "forbidden": (
         "{Server} does not allow this request{status}.",
-        "The key may lack the right to use {model}, or the provider does not serve this region. Check the "
-        "account at the provider, or choose another model{picker}.",
+        "{why_forbidden}Check the account at the provider, or choose another model{picker}.",
     ),
     "model_not_found": ("{Server} does not have {the_model}{status}.", "{where_model}{pull}"),
+    "bad_http": (
+        "{Server}'s answer breaks the rules of HTTP, so it cannot be read.",
+        "The fault is in the server, or in a proxy in front of it: update it, or choose another.{crashed}",
+    ),
     "not_activated": (
         "{Server} has {model}, but the account has not activated it{status}.",
         "Activate the model for the account on the provider's website, or choose another model{picker}.",
@@ -144,7 +146,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "bad_request": (
         "{Server} refused the request for {model}{status}.",
-        "{own_words}Often the model does not support an option that Copilot uses: choose another model{picker}.",
+        "{why_refused}If you cannot change that, choose another model{picker}.",
     ),
     "no_tools": (
         "{Model}{at} cannot call tools, which Copilot needs.",
@@ -218,6 +220,15 @@ PHRASES: Final[Mapping[str, str]] = {
     "model_chosen": "the chosen model",
     "quote": 'The server says: "{words}"',
     "own_words": "Its own words above tell what it dislikes. ",
+    "no_words": "It does not say why; its own log may. ",
+    "option": "The model or the server does not know an option that Copilot uses. ",
+    "no_right": "The key may lack the right to use {model}, or the provider does not serve this network. ",
+    "no_interface": "check that the base URL{base} belongs to an OpenAI-compatible interface.",
+    "damaged": "the server, or a proxy in front of it, damages its answers: update it, or choose another.",
+    "template": (
+        " Local models do this when their chat template does not fit, or when the prompt fills their whole context."
+    ),
+    "led": "The request was led on to {target}.",
     "asked": "The model asked was {name}.",
     "tried": "Tried {attempts} times{waiting}.",
     "waiting": ", with {seconds} of waiting",
@@ -229,6 +240,10 @@ PHRASES: Final[Mapping[str, str]] = {
     "long": "more than a month",
     "wait": " ({seconds})",
     "limit": "Send the message again in {seconds}.",
+    "limit_until": "The server names {until} as the end of the limit: send the message again then.",
+    "again": "The server says that requests are possible again in {seconds}.",
+    "again_until": "The server names {until} as the time from which requests are possible again.",
+    "again_never": "Asking again does not help.",
     "limit_unknown": "Wait a minute and send the message again.",
     "picker": " in the chat's model list",
     "picker_workflow": " in Copilot's workflow LLM setting (WORKFLOW_LLM_MODEL)",
@@ -276,11 +291,11 @@ PHRASES: Final[Mapping[str, str]] = {
         "LM Studio and Ollama: a model that they list as trained for tools."
     ),
     "redirect": " (the request was led to {host}, probably to log in)",
-    "context_local": (
+    "context": (
         " A local server can be given a larger context length (LM Studio: when loading the model; Ollama: "
-        "OLLAMA_CONTEXT_LENGTH)."
+        "OLLAMA_CONTEXT_LENGTH; llama.cpp: --ctx-size; vLLM: --max-model-len)."
     ),
-    "serve_vllm": " vLLM needs --enable-auto-tool-choice and --tool-call-parser, llama.cpp --jinja.",
+    "serve": " vLLM needs --enable-auto-tool-choice and --tool-call-parser, llama.cpp --jinja.",
     "no_key": "No API key was sent to {server}.",
     "bad_key": "The API key cannot be sent: it holds a line break, a space or a character that no key has.",
 }

@@ -21,7 +21,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "length_limit": ("{Model}{at}达到了输出长度上限，回答到此中断。", "可以让它继续，或要求更短的回答。"),
     "empty_answer": (
         "{Model}{at}没有写出任何内容就结束了。",
-        "请重新发送，或换一个模型{picker}。本地模型在对话模板不匹配、或提示词占满上下文时会这样。",
+        "请重新发送，或换一个模型{picker}。{template}",
     ),
     "reasoning_only": (
         "{Model}{at}只输出了思考过程，没有给出回答。",
@@ -29,7 +29,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "malformed": (
         "{Server}返回的内容不是有效的模型回答。",
-        "请重新发送。若仍然如此，请检查 Base URL{base}是否属于 OpenAI 兼容接口。",
+        "请重新发送。若仍然如此，{no_stream}",
     ),
     "connection": (
         "与{server}的连接中断或无法建立。",
@@ -71,7 +71,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "quota": (
         "账户{at}的余额或配额已用完{status}。",
-        "请在服务商处充值或检查套餐，或在 Copilot 的 API 设置中换用其他密钥或服务商。再次发送没有用。",
+        "{again}请在服务商处充值或检查套餐，或在 Copilot 的 API 设置中换用其他密钥或服务商。",
     ),
     "auth": (
         "{Server}拒绝了 API 密钥{status}。",
@@ -79,9 +79,13 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "forbidden": (
         "{Server}不允许此请求{status}。",
-        "该密钥可能无权使用{model}，或服务商不支持所在地区。请在服务商处检查账户，或换一个模型{picker}。",
+        "{why_forbidden}请在服务商处检查账户，或换一个模型{picker}。",
     ),
     "model_not_found": ("{Server}没有{the_model}{status}。", "{where_model}{pull}"),
+    "bad_http": (
+        "{Server}的应答不符合 HTTP 规范，无法读取。",
+        "问题出在服务端或它前面的代理：请更新它，或换用其他服务。{crashed}",
+    ),
     "not_activated": (
         "{Server}有{model}，但账户尚未开通它{status}。",
         "请在服务商的网站上为账户开通该模型，或换一个模型{picker}。",
@@ -131,7 +135,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "bad_request": (
         "{Server}拒绝了对{model}的请求{status}。",
-        "{own_words}常见的是模型不支持 Copilot 使用的某个选项：请换一个模型{picker}。",
+        "{why_refused}若无法更改，请换一个模型{picker}。",
     ),
     "no_tools": (
         "{Model}{at}不支持工具调用，而 Copilot 需要它。",
@@ -200,6 +204,13 @@ PHRASES: Final[Mapping[str, str]] = {
     "model_chosen": "所选的模型",
     "quote": "服务端的原话：“{words}”",
     "own_words": "原因见上面服务端的原话。",
+    "no_words": "它没有说明原因，其自身的日志或许有。",
+    "option": "模型或服务不支持 Copilot 使用的某个选项。",
+    "no_right": "该密钥可能无权使用{model}，或服务商不接受来自此网络的请求。",
+    "no_interface": "请检查 Base URL{base}是否属于 OpenAI 兼容接口。",
+    "damaged": "说明该服务或它前面的代理损坏了应答：请更新它，或换用其他服务。",
+    "template": "本地模型在对话模板不匹配、或提示词占满上下文时会这样。",
+    "led": "请求被转到了 {target}。",
     "asked": "所用模型：{name}。",
     "tried": "已尝试 {attempts} 次{waiting}。",
     "waiting": "，共等待 {seconds}",
@@ -211,6 +222,10 @@ PHRASES: Final[Mapping[str, str]] = {
     "long": "一个多月",
     "wait": "（{seconds}）",
     "limit": "请在{seconds}后重新发送。",
+    "limit_until": "服务端给出的恢复时间是 {until}：请届时重新发送。",
+    "again": "服务端说{seconds}后可以再次请求。",
+    "again_until": "服务端给出的恢复时间是 {until}。",
+    "again_never": "再次发送没有用。",
     "limit_unknown": "请等一分钟后重新发送。",
     "picker": "（在对话的模型列表中）",
     "picker_workflow": "（在 Copilot 的工作流 LLM 设置 WORKFLOW_LLM_MODEL 中）",
@@ -249,8 +264,11 @@ PHRASES: Final[Mapping[str, str]] = {
         "LM Studio 和 Ollama：选用标明支持工具的模型。"
     ),
     "redirect": "（请求被转到 {host}，多半是要登录）",
-    "context_local": ("本地服务可以设置更大的上下文（LM Studio：加载模型时设置；Ollama：OLLAMA_CONTEXT_LENGTH）。"),
-    "serve_vllm": "vLLM 需要 --enable-auto-tool-choice 和 --tool-call-parser，llama.cpp 需要 --jinja。",
+    "context": (
+        "本地服务可以设置更大的上下文（LM Studio：加载模型时设置；Ollama：OLLAMA_CONTEXT_LENGTH；"
+        "llama.cpp：--ctx-size；vLLM：--max-model-len）。"
+    ),
+    "serve": "vLLM 需要 --enable-auto-tool-choice 和 --tool-call-parser，llama.cpp 需要 --jinja。",
     "no_key": "没有向{server}发送 API 密钥。",
     "bad_key": "API 密钥无法发送：其中含有换行、空格或密钥里不会有的字符。",
 }

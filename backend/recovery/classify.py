@@ -11,6 +11,7 @@ from .kinds import KINDS, Severity
 from .prompts import without_prompt
 from .redact import redact
 from .rules import FALLBACK, RULES, Rule
+from .times import NOTHING
 
 MESSAGE_LENGTH: Final = 500
 _MAX_DEPTH: Final = 12
@@ -21,7 +22,8 @@ Predicate = Callable[[BaseException], bool]
 
 class Classification(NamedTuple):
     """What an error is. `message` is at most 500 characters, without secrets and without the chat's prompt (see
-    prompts.py); `retry_after` is seconds.
+    prompts.py); `retry_after` is seconds, and `until` the date that it comes from, as the server wrote it. A date that
+    makes no sense by the clock of this computer leaves `retry_after` None.
 
     `type` is the error's qualified name, `status` the HTTP status, `code` the provider's code. `url` is the
     address that was asked and `redirected_to` where it led, both without credentials and query. `spoken` tells
@@ -39,6 +41,7 @@ class Classification(NamedTuple):
     url: str | None = None
     redirected_to: str | None = None
     spoken: bool = False
+    until: str = ""
 
     @property
     def patient(self) -> bool:
@@ -119,7 +122,7 @@ class Classifier:
         members = children(error)
         if members and depth < _MAX_DEPTH:
             return self._judge_group(members, depth)
-        facts = gather(error)
+        facts = gather(error, self._wall)
         for custom in self._first:
             if _holds(custom, error):
                 return self._custom(custom, facts), True
@@ -160,19 +163,23 @@ class Classifier:
         return self._fill(facts, rule.kind, rule.severity, rule.retryable)
 
     def _fill(self, facts: Facts, kind: str, severity: Severity, retryable: bool) -> Classification:
-        waits = severity is Severity.MEDIUM or kind in ("quota", "circuit_open")
+        told = NOTHING
+        if severity is Severity.MEDIUM or kind in ("quota", "circuit_open"):
+            told = retry_after(facts, limited=kind == "rate_limited", wall=self._wall)
         return Classification(
             severity=severity,
             kind=kind,
-            retryable=retryable,
+            # A limit until a date that nobody can wait for by this clock is no limit of a short time.
+            retryable=retryable and not (kind == "rate_limited" and told.until and told.seconds is None),
             type=facts.name,
             message=self._words(facts.message),
             status=facts.status,
             code=self._redact(facts.code) if facts.code else None,
-            retry_after=retry_after(facts, wall=self._wall) if waits else None,
+            retry_after=told.seconds,
             url=facts.url,
             redirected_to=facts.redirected_to,
             spoken=facts.spoken,
+            until=told.until[:40],
         )
 
     def _words(self, text: str) -> str:

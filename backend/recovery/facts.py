@@ -6,14 +6,15 @@ of a library look the same. Attributes are read with care: a foreign property ma
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from . import words as w
+from . import times
+from .addresses import host_of, provider_of
 from .bodies import html_title, is_html
 from .errors import PulseError
 
@@ -21,6 +22,36 @@ _MAX_TEXT: Final = 4_000
 _REST: Final = 300
 _PLAIN: Final = 80
 _OURS: Final = PulseError.__module__
+_MAX_DEPTH: Final = 4
+_MAX_JSON: Final = 262_144
+_CHINA: Final = 8.0
+"""Hours ahead of UTC of the dates of Chinese providers, which name no zone."""
+_CHINESE: Final = frozenset(("zhipu", "minimax", "dashscope", "siliconflow", "moonshot", "volcengine", "qianfan"))
+# Where an object keeps the one that tells of the error, its code, its type and its words; the first found counts.
+_INSIDE: Final = (
+    "error",
+    "errors",
+    "Error",
+    "base_resp",
+    "baseResp",
+    "ResponseMetadata",
+    "Response",
+    "header",
+    "choices",
+) + ("detail", "message", "data", "body", "response")
+_CODES: Final = ("code", "Code", "error_code", "errorCode", "status", "status_code", "statusCode", "errcode")
+_TYPES: Final = ("type", "error_type", "errorType", "__type", "object_type")
+_MESSAGES: Final = (
+    "message",
+    "msg",
+    "Message",
+    "error_msg",
+    "errorMessage",
+    "error_message",
+    "status_msg",
+    "detail",
+    "details",
+) + ("error_description", "errmsg", "description", "reason", "title")
 _PACKAGES: Final = {"httpx2": "httpx", "httpcore2": "httpcore", "builtins": "", "exceptiongroup": ""}
 
 
@@ -46,6 +77,10 @@ class Facts(NamedTuple):
     """The message is what the server itself said."""
     page: str = ""
     """The web page that came, in lower case; "" if none did."""
+    provider: str = ""
+    """Whose numbers the codes are; "" if nobody knows."""
+    told: times.Told = times.NOTHING
+    """When to come back, by the words and the body; the headers are read by `retry_after()`."""
 
     @property
     def path(self) -> str:
@@ -82,20 +117,24 @@ def beneath(error: BaseException, *, carrier: bool, known: bool) -> BaseExceptio
     return None
 
 
-def gather(error: BaseException) -> Facts:
-    """The facts of one error. Never raises."""
+def gather(error: BaseException, wall: Callable[[], float] = time.time) -> Facts:
+    """The facts of one error; `wall` is the clock that dates are held against where the server sends no date of its
+    own. Never raises."""
     names = type_names(error)
     response = safe(error, "response")
     body = safe(error, "body")
     request = safe(error, "request") or safe(response, "request")
     headers = _headers(safe(response, "headers") or safe(error, "headers"))
+    clock = times.server_clock(headers, wall)
     if body is None and response is not None:
         body = _response_text(response)
+    body = _whole(response) or _parsed(body)
     raw = _text(error)
-    said, code, kind = _body_facts(body)
+    told_of = _body_facts(body)
+    said, code, kind = told_of.words, told_of.code, told_of.kind
     code = code or _word(safe(error, "code"))
     status = _status(error, response)
-    if status is None and code is not None and code.isdigit() and 400 <= int(code) <= 599:
+    if (status is None or status < 400) and code is not None and code.isdigit() and 400 <= int(code) <= 599:
         status = int(code)  # an error object inside the stream that carries the status as its code
     html = isinstance(body, str) and is_html(body)
     url = _url(safe(error, "url")) or _url(safe(request, "url"))
@@ -104,48 +143,51 @@ def gather(error: BaseException) -> Facts:
         message = said = f"web page: {title}" if title else "a web page"
     else:
         message = (_beginning(said) if _plain(error, response, body) else said) or _own_words(error, raw, body)
+    url = _asked(response) or url
+    provider = "minimax" if isinstance(body, Mapping) and "base_resp" in body else provider_of(host_of(url))
     # The raw text of an API error repeats its body, which may repeat the prompt: words in it prove nothing.
     rest = _limits(body) if said else raw[:_REST] if body else raw
+    text = " ".join(part for part in (said or message, code, kind, rest) if part)[:_MAX_TEXT].lower()
+    zone = _CHINA if provider in _CHINESE else 0.0
+    told = times.in_body(body, clock, zone) if not isinstance(body, str) else times.NOTHING
     return Facts(
         error=error,
         name=_short(type(error)),
         names=names,
         message=message,
-        text=" ".join(part for part in (said or message, code, kind, rest) if part)[:_MAX_TEXT].lower(),
+        text=text,
         status=status,
         code=code or kind,
         html=html,
         page=str(body)[:_MAX_TEXT].lower() if html else "",
-        url=_asked(response) or url,
+        url=url,
         redirected_to=_url(safe(error, "redirected_to")) or _redirected(response, url),
         headers=headers,
-        codes=frozenset(word.lower() for word in (code, kind) if word),
+        codes=told_of.codes | ({code.lower()} if code else set()),
         body=bool(body),
         spoken=bool(said) and bool(message),
+        provider=provider,
+        told=told if told.any else times.in_words(text, clock, zone),
     )
 
 
-def retry_after(facts: Facts, *, wall: Callable[[], float] = time.time) -> float | None:
-    """Seconds that the server asks to wait: from its headers, else from its words. None: it did not say."""
-    for header, scale in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = facts.headers.get(header, "").strip()
-        if not value:
-            continue
-        try:
-            seconds = float(value) * scale
-        except ValueError:
-            if scale != 1.0:
-                continue
-            try:
-                seconds = parsedate_to_datetime(value).timestamp() - wall()
-            except (TypeError, ValueError, OverflowError):
-                continue
-        if seconds == seconds and abs(seconds) != float("inf"):
-            return max(0.0, seconds)
+def retry_after(facts: Facts, *, limited: bool, wall: Callable[[], float] = time.time) -> times.Told:
+    """When the server asks to come back: by its headers, else by its body, else by its words.
+
+    `limited` tells that a rate limit was hit: then the headers of the limits themselves count too. In any other
+    answer they tell of limits that are not used up.
+    """
+    zone = _CHINA if facts.provider in _CHINESE else 0.0
     own = safe(facts.error, "retry_in")
     if isinstance(own, (int, float)) and not isinstance(own, bool):
-        return max(0.0, float(own))
-    return asked_wait(facts.text)
+        return times.Told(max(0.0, float(own)))
+    wall = times.server_clock(facts.headers, wall)
+    told = times.in_headers(facts.headers, wall, zone)
+    if not told.any:
+        told = facts.told
+    if not told.any and limited:
+        told = times.of_rate_limits(facts.headers, wall, zone)
+    return told
 
 
 def safe(thing: Any, name: str) -> Any:
@@ -225,38 +267,82 @@ def _redirected(response: Any, url: str | None) -> str | None:
     return _url(safe(response, "url")) or url
 
 
-def _body_facts(body: Any) -> tuple[str, str | None, str | None]:
-    """Message, code and type out of the error bodies of the providers: nested, flat, in a list, FastAPI's."""
+def _whole(response: Any) -> Any:
+    """The object of JSON that was sent; a client keeps only what stands under its "error". None if there is none."""
+    text = safe(response, "text")
+    parsed = _parsed(text) if isinstance(text, str) and len(text) <= _MAX_JSON else None
+    return None if isinstance(parsed, str) else parsed
+
+
+def _parsed(body: Any) -> Any:
+    """A text that holds an object of JSON, as the object."""
+    if isinstance(body, str) and body.lstrip()[:1] in ("{", "["):
+        try:
+            parsed = json.loads(body)
+        except ValueError:
+            return body
+        return parsed if isinstance(parsed, (dict, list)) and parsed else body
+    return body
+
+
+class _Said(NamedTuple):
+    """What a body says: its words, its code and type, and all codes and types on the way to them."""
+
+    words: str = ""
+    code: str | None = None
+    kind: str | None = None
+    codes: frozenset[str] = frozenset()
+
+
+def _body_facts(body: Any, depth: int = 0) -> _Said:
+    """What the error bodies of the providers say: nested, flat, in a list, FastAPI's, a choice's."""
     if isinstance(body, (list, tuple)) and body:
         body = body[0]
     if isinstance(body, str):
-        return (body.strip()[:500], None, None) if len(body) <= _MAX_TEXT else (body[:500], None, None)
-    if not isinstance(body, Mapping):
-        return "", None, None
+        return _Said(body.strip()[:500])
+    if not isinstance(body, Mapping) or depth > _MAX_DEPTH:
+        return _Said()
+    code = _first(body, _CODES)
+    kind = _first(body, _TYPES)
+    here = frozenset(word.lower() for name in (*_CODES, *_TYPES) if (word := _word(body.get(name))) is not None)
+    for key in _INSIDE:
+        inner = body.get(key)
+        if isinstance(inner, (list, tuple)) and key not in ("detail", "details"):
+            inner = inner[0] if inner else None
+        if isinstance(inner, Mapping):
+            found = _body_facts(inner, depth + 1)
+            if found.words or found.code:
+                return _Said(found.words or _words_of(body), found.code or code, found.kind or kind, found.codes | here)
+    said = _words_of(body)
+    metadata = body.get("metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):  # a router quotes its provider
+        raw = _body_facts(_parsed(metadata["raw"]), depth + 1)
+        said = f"{said}: {(raw.words or metadata['raw'])[:300]}"
+        here |= raw.codes
+    return _Said(said.strip(": "), code, kind, here)
+
+
+def _words_of(body: Mapping[Any, Any]) -> str:
+    """What an object says: its "error", if that is a text, and its message."""
     inner = body.get("error")
-    if isinstance(inner, Mapping):
-        message, code, kind = _body_facts(inner)
-        return message, code or _word(body.get("code")), kind
-    said = inner if isinstance(inner, str) else None
-    for key in ("message", "msg", "error_msg", "errorMessage", "detail", "error_description"):
+    said = [inner] if isinstance(inner, str) and inner.strip() else []
+    for key in _MESSAGES:
         value = body.get(key)
-        if isinstance(value, Mapping):
-            message, code, kind = _body_facts(value)
-            if message:
-                return message, code, kind
         if isinstance(value, str) and value.strip():
-            said = f"{value}" if said is None else f"{said}: {value}"
+            if key == "message" and value.lstrip()[:1] == "{":  # a relay that quotes an object
+                value = _body_facts(_parsed(value), 1).words or value
+            said.append(value)
             break
         if isinstance(value, (list, tuple)):  # FastAPI's details repeat the input; its messages do not
             told = [str(d.get("msg")) for d in value if isinstance(d, Mapping) and d.get("msg")]
             if told:
-                said = "; ".join(told[:5])
+                said.append("; ".join(told[:5]))
                 break
-    code = _word(body.get("code")) or _word(body.get("status")) or _word(body.get("error_code"))
-    metadata = body.get("metadata")
-    if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):  # a router quotes its provider
-        said = f"{said or ''}: {metadata['raw'][:300]}"
-    return (said or "").strip(), code, _word(body.get("type"))
+    return ": ".join(dict.fromkeys(said))
+
+
+def _first(body: Mapping[Any, Any], names: tuple[str, ...]) -> str | None:
+    return next((word for name in names if (word := _word(body.get(name))) is not None), None)
 
 
 def _limits(body: Any) -> str:
@@ -301,15 +387,3 @@ def _own_words(error: BaseException, raw: str, body: Any) -> str:
     if type(error).__name__ == "ModelBehaviorError":
         return raw.partition(" when parsing")[0]  # what follows quotes the answer
     return raw
-
-
-def asked_wait(text: str) -> float | None:
-    """Seconds that a server's words (in lower case) ask to wait; None if they name no time."""
-    found = w.WAIT.search(text)
-    if found is None:
-        return None
-    units = {"h": 3600.0, "小": 3600.0, "m": 60.0, "分": 60.0, "s": 1.0, "秒": 1.0}
-    total = 0.0
-    for number, unit in w.WAIT_PART.compiled.findall(found[1] or found[2]):
-        total += float(number) * (0.001 if unit in ("ms", "milli") else units[unit[0]])
-    return total

@@ -77,6 +77,7 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     "quota": _high("The account's credit or quota is used up."),
     "auth": _high("The API key is missing, wrong or expired."),
     "forbidden": _high("The key is valid but may not do this."),
+    "bad_http": _high("The server's answer breaks the rules of HTTP."),
     "model_not_found": _high("The server has no model of this name."),
     "not_activated": _high("The model is there, and the account has not activated it."),
     "no_provider": _high("The router has no provider for the model that fits the account's settings or the request."),

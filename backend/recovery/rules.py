@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 from . import errors
 from . import words as w
 from .addresses import host_of
-from .facts import Facts, asked_wait
+from .facts import Facts
 from .lazy import LazyPattern
 
 _HAS_VERSION: Final = LazyPattern(r"/(?:v\d|openai|compatible-mode)")
 _SOON: Final = 120.0
+_TERSE: Final = 24
 _TWICE: Final = LazyPattern(r"/(chat/completions|completions|responses|messages)/.{0,40}chat/completions")
 
 
@@ -124,16 +125,55 @@ def _address_may_be_wrong(facts: Facts) -> bool:
 def _heals_soon(facts: Facts) -> bool:
     """A limit for a short time, whatever else is said of quotas. No wait helps a request larger than the limit,
     nor an account whose limit is none."""
-    if "too large" in facts.text or w.NO_LIMIT.search(facts.text) or w.PER_DAY.search(facts.text):
+    if w.CONTEXT_SURELY.search(facts.text) or w.NO_LIMIT.search(facts.text) or w.PER_DAY.search(facts.text):
         return False
     if w.PER_MINUTE.search(facts.text):
         return True
-    wait = asked_wait(facts.text)
+    wait = facts.told.seconds
     return wait is not None and wait <= _SOON and not facts.codes & w.QUOTA_CODES
 
 
+def _limited_soon(facts: Facts) -> bool:
+    """The same without the status: what is told inside a stream, or with another number."""
+    limited = facts.codes & w.RATE_CODES or w.RATE.search(facts.text) is not None
+    return facts.status != 429 and _says_why(facts) and bool(limited) and _heals_soon(facts)
+
+
 def _names_no_time(facts: Facts) -> bool:
-    return asked_wait(facts.text) is None
+    return not facts.told.any
+
+
+def _ends_sometime(facts: Facts) -> bool:
+    """A limit whose end is told. A day's limit does not end in a minute, whatever a server adds of when to retry."""
+    if facts.codes & w.QUOTA_CODES or any(
+        pattern.search(facts.text) for pattern in (w.CREDIT, w.CONTEXT_SURELY, w.NO_LIMIT)
+    ):
+        return False
+    seconds = facts.told.seconds
+    of_a_day = seconds is not None and seconds <= _SOON and w.PER_DAY.search(facts.text) is not None
+    return facts.told.any and not of_a_day
+
+
+def _of_the_context(facts: Facts) -> bool:
+    """The words are about the conversation, and about this request rather than a limit of a time."""
+    if w.NOT_CONTEXT.search(facts.text):
+        return False
+    limited = facts.status == 429 or w.PER_MINUTE.search(facts.text) is not None
+    return not limited or w.CONTEXT_SURELY.search(facts.text) is not None
+
+
+def _numbered(kind: str) -> Callable[[Facts], bool]:
+    return lambda facts: w.number_kind(facts.provider, facts.codes) == kind
+
+
+def _talks_of_else(facts: Facts) -> bool:
+    return (
+        facts.spoken
+        and not facts.html
+        and not _lacks_version(facts)
+        and len(facts.message) > _TERSE
+        and (not _names_no_route(facts))
+    )
 
 
 _GONE = (
@@ -270,11 +310,20 @@ RULES: Final[tuple[Rule, ...]] = (
         status=(429,),
         when=_heals_soon,
     ),
+    Rule("rate_limited", "A limit per minute, or with a short wait, told otherwise", spoken=True, when=_limited_soon),
     Rule("quota", "402", status=(402,)),
-    Rule("quota", "429 with a limit for hours or a day", status=(429,), words=w.PER_DAY, when=_names_no_time),
+    Rule("quota", "429 with a limit for hours or days", status=(429,), words=w.PER_DAY, when=_names_no_time),
+    Rule("rate_limited", "429 that tells when it ends, and not of credit", status=(429,), when=_ends_sometime),
     Rule("quota", "Credit or quota used up", spoken=True, codes=w.QUOTA_CODES, words=w.QUOTA),
     Rule("bad_request", "An image is too large", status=(400, 413, 422), words=w.IMAGE_TOO_LARGE),
-    Rule("context_too_long", "Context exceeded", spoken=True, codes=w.CONTEXT_CODES, words=w.CONTEXT),
+    Rule(
+        "context_too_long",
+        "Context exceeded",
+        spoken=True,
+        codes=w.CONTEXT_CODES,
+        words=w.CONTEXT,
+        when=_of_the_context,
+    ),
     Rule("server_memory", "Too little memory for the model", spoken=True, words=w.SERVER_MEMORY, when=_of_the_model),
     Rule("crashed", "The model crashed", spoken=True, words=w.CRASHED, when=_of_the_model),
     Rule("region", "A country or region that is not served", spoken=True, codes=w.REGION_CODES, words=w.REGION),
@@ -297,12 +346,18 @@ RULES: Final[tuple[Rule, ...]] = (
         codes=w.OVERLOAD_CODES,
         words=w.OVERLOAD,
     ),
-    Rule("rate_limited", "429", status=(429,)),
     Rule("rate_limited", "Too many requests", codes=w.RATE_CODES, words=w.RATE, spoken=True, when=_says_why),
+    Rule("rate_limited", "Too many requests, told as 5xx", status=(range(500, 600),), words=w.RATE),
+    *(
+        Rule(kind, "A provider's own number, by its host", spoken=True, when=_numbered(kind))
+        for kind in w.NUMBERED_KINDS
+    ),
+    Rule("rate_limited", "429", status=(429,)),
     Rule("forbidden", "403, 407", status=(403, 407)),
     Rule("forbidden", "Permission denied", codes=w.FORBIDDEN_CODES, spoken=True, when=_says_why),
     Rule("timeout", "408, 504, 522, 524", status=(408, 504, 522, 524)),
     Rule("context_too_long", "413", status=(413,)),
+    Rule("bad_request", "404 with words of something else than the address", status=(404,), when=_talks_of_else),
     Rule("not_found", "404, 405, 410", status=(404, 405, 410)),
     Rule("overloaded", "498, 503, 529", status=(498, 503, 529)),
     Rule("server_error", "409, 425 and all other 5xx", status=(409, 425, range(500, 600))),
@@ -342,6 +397,12 @@ RULES: Final[tuple[Rule, ...]] = (
         "connection",
         "The network or the host is out of reach",
         when=_errno(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.ETIMEDOUT),
+    ),
+    Rule(
+        "bad_http",
+        "An answer that breaks the rules of HTTP",
+        types=("httpx.RemoteProtocolError", "httpcore.RemoteProtocolError", "h11.RemoteProtocolError"),
+        words=w.BAD_HTTP,
     ),
     Rule("connection", "What a client library calls a connection error", types=_CARRIERS, wrapper=True),
     Rule("server_error", "An error object inside the stream", types=("openai.APIError", errors.StreamError)),

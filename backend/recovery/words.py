@@ -7,6 +7,7 @@ Studio. Runs of unknown text are bounded, so that a long message cannot make a s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from .lazy import LazyPattern
@@ -51,11 +52,12 @@ _TOOL = (
     r"|tool[_ -](?:use|calls?|calling)|function[_ -]?call(?:s|ing)?)|工具调用|函数调用)"
 )
 _NOT = r"(?:not support|n't support|unsupported|not enabled|not available|no support|不支持|未开启)"
-NO_TOOLS_CODES: Final = _codes("tools_not_supported 20037")
+NO_TOOLS_CODES: Final = _codes("tools_not_supported")
 NO_TOOLS: Final = _any(
     rf"{_NOT}[^.\n]{{0,40}}{_TOOL}",
     rf"{_TOOL}[^.\n]{{0,60}}{_NOT}",
     r"support tool use",
+    r"(?:unrecognized|unknown|unexpected|extra)[^.\n]{0,40}\b(?:tools|functions)\b",
     r"requires? --(?:enable-auto-tool-choice|jinja|tool-call-parser)",
 )
 
@@ -64,26 +66,82 @@ IMAGE_TOO_LARGE: Final = _any(r"images?\b[^.\n]{0,20}(?:is |are )?too (?:large|b
 TOOL_CALL_CODES: Final = _codes("tool_use_failed")
 CONTEXT_CODES: Final = _codes(
     "context_length_exceeded context_window_exceeded exceed_context_size_error string_above_max_length "
-    "max_tokens_exceeded request_too_large tokens_limit_reached model_max_prompt_tokens_exceeded 1261 2013"
+    "max_tokens_exceeded request_too_large tokens_limit_reached model_max_prompt_tokens_exceeded "
+    "input_too_long prompt_too_long context_too_long inputtoolong contextlengthexceeded"
+)
+# What is too long, that it is, and by which measure: each server has its own sentence of these three.
+_LONG = (
+    r"(?:prompts?|inputs?|messages?|conversation|history|context|sequence|requests?|contents?|(?<!max_)(?<!max_new_)"
+    r"(?<!output )(?<!completion )(?<!generated )tokens?|token (?:count|length|number)|tokens? count)"
+)
+_OVER = (
+    r"(?:exceed(?:s|ed|ing)?|over(?:flow(?:s|ed|ing)?|run)|surpass(?:es|ed)?|(?:is |are |was |were )?(?:too |much too )"
+    r"(?:long|large|big|many)|(?:longer|larger|greater|more|bigger|higher) than|must (?:be |have )?(?:at most|no more|"
+    r"less|fewer|smaller|shorter|within|below|<=?)|(?:should|can(?:not|'t)?|may not|must not) (?:be )?(?:exceed|less|"
+    r"fewer|more|in \[|within|<=?)|above the|beyond the|reached the|does(?: not|n't) fit|out of range|> ?\d)"
+)
+_MEASURE = (
+    r"(?:tokens?\b|context|window|max_seq_len|max_model_len|max_input|n_ctx|max(?:imum)? (?:\w{1,12} )?(?:length|size|"
+    r"input|prompt|tokens?|sequence)|(?:model|input|prompt|sequence|length|token)s?'? ?limit|limit of \d)"
 )
 CONTEXT: Final = _any(
-    r"maximum (?:\w{1,12} )?context",
-    r"context[ _-]?(?:length|window|size)[^\n]{0,60}(?:exceed|overflow|too |limit|reached|only)",
-    r"(?:exceed(?:s|ed|ing)?|reached|available|overflows?|than)[^.\n]{0,24} context",
+    rf"{_LONG}\b[^\n]{{0,80}}?{_OVER}[^\n]{{0,80}}?{_MEASURE}",
+    rf"(?:exceed(?:s|ed|ing)?|overflow(?:s|ed|ing)?|(?:longer|larger|greater|more) than|above the|"
+    rf"beyond the)[^.\n]{{0,24}}?"
+    rf"(?:context|{_MEASURE})",
+    r"max(?:imum)? (?:\w{1,12} ){0,2}context",
+    r"maximum (?:prompt|input|sequence) length",
+    r"context[ _-]?(?:length|window|size|limit)[^\n]{0,60}(?:exceed|overflow|too |limit|reached|only|of \d)",
     r"context (?:the )?overflows",
-    r"too many (?:input |prompt )?tokens",
-    r"(?:input|prompt|messages?)\b[^.\n]{0,30}(?:is |are )?too (?:long|large)",
-    r"exceed(?:s|ed)?[^.\n]{0,40}(?:token limit|max[^.\n]{0,30} tokens?\b|maximum number of tokens)",
+    r"context shift is (?:disabled|not)",
+    r"too many (?:input |prompt |context )tokens",
+    r"too many tokens\b(?![^\n]{0,40}(?:wait|retry|again|per|minute))",
+    r"(?:input|prompt|messages?|conversation|request body|request)\b[^.\n]{0,30}(?:is |are |was )?too (?:long|large)",
     r"range of input length",
-    r"reduce (?:the|your) (?:length|prompt|messages|input)",
+    r"reduce (?:the|your) (?:length|prompt|messages|input|context|number of)",
+    r"(?:shorten|truncate) (?:the|your) (?:prompt|input|messages|conversation)",
+    r"too large for (?:\w{1,12} )?model",
+    r"cannot truncate prompt",
+    r"tokens to keep from the initial prompt",
+    r"`?inputs`? (?:tokens )?(?:\+|must)",
+    r"(?:kv|key-value) cache[^\n]{0,60}(?:full|exceed|larger than|not enough|exhausted|no space)",
+    r"上下文[^。\n]{0,16}(?:超|过长|限制|太长)",
+    r"(?:超出|超过|超)[^。\n]{0,16}(?:长度|上下文|token|最大|限制)",
+    r"(?:输入|提示词?|prompt|文本|消息|对话|内容)[^。\n]{0,16}(?:过长|超长|太长|超限|超过)",
+    r"token[^。\n]{0,10}(?:超|过多|过长)",
+)
+# The same words of a name, a picture or the answer's length are not about the conversation.
+NOT_CONTEXT: Final = _any(
+    r"(?:name|description|tool_call_id|\bid|title|user|metadata|\bkey)['\"`]?:?\s[^\n]{0,60}"
+    r"(?:too long|max(?:imum)? length)",
+    r"(?:function|tools?)\[?[\w.\[\]]{0,40}(?:name|description)",
+    r"^(?![^\n]{0,300}(?:context|prompt|inputs?\b))[^\n]{0,60}\bmax_(?:completion_|output_|new_)?tokens\b[^\n]{0,40}"
+    r"(?:too large|must be|less than|exceeds|between)",
+    r"^(?![^\n]{0,300}(?:token|context))[^\n]{0,60}(?:images?|audio|video|files?|attachments?|pdf)\b[^.\n]{0,60}"
+    r"(?:too (?:large|big|long)|exceed|maximum|larger|size)",
+    r"headers?\b[^.\n]{0,30}too (?:large|big|long)",
+)
+# A 429 is a limit of a time, unless it says that this one request is beyond it for ever.
+CONTEXT_SURELY: Final = _any(
     r"request too large for",
-    r"too large for model",
-    r"上下文[^。\n]{0,16}(?:超|过长|限制)",
-    r"(?:超出|超过)[^。\n]{0,16}(?:长度|上下文|token|最大)",
-    r"(?:输入|提示词?|prompt|文本)[^。\n]{0,10}(?:过长|超长|太长)",
+    r"too large for (?:\w{1,12} )?model",
+    r"maximum (?:\w{1,12} )?context",
+    r"context[ _-](?:length|window)",
+    r"(?:reduce|shorten) (?:the|your) (?:length|prompt|messages|input)",
+    r"上下文",
+    r"prompt is too long",
 )
 
-PER_DAY: Final = _any(r"per[ _-]?day", r"/ ?day\b", r"每[天日]", r"\d ?小时的?使用上限")
+PER_DAY: Final = _any(
+    r"per[ _-]?(?:day|week|month)",
+    r"/ ?(?:day|week|month)\b",
+    r"\b(?:daily|weekly|monthly|rpd|tpd)\b",
+    r"(?:usage|session|message) limit[^.\n]{0,40}\b(?:hours?|days?|weeks?|months?)\b",
+    r"\b\d{1,3}[ -]?(?:hours?|h|days?) (?:usage |rolling |message |window |session )?(?:limit|quota|window)",
+    r"每[天日周月]",
+    r"\d ?小时的?(?:使用)?(?:上限|限额|额度)",
+    r"[当本][天日周月][^。\n]{0,12}(?:上限|限额|用完)",
+)
 NO_LIMIT: Final = _any(r"\blimit: 0\b")
 PER_MINUTE: Final = _any(
     r"per[ _-]?(?:minute|second|hour|min\b|sec\b)",
@@ -95,32 +153,54 @@ PER_MINUTE: Final = _any(
 QUOTA_CODES: Final = _codes(
     "insufficient_quota exceeded_current_quota_error insufficient_balance insufficient_credits arrearage "
     "billing_hard_limit_reached billing_not_active accountoverdueerror allocationquota.freetieronly "
-    "insufficient_user_quota quota_exceeded 1113 30001 1008 payment_required billing_error"
+    "insufficient_user_quota quota_exceeded payment_required billing_error budget_exceeded "
+    "pre_consume_token_quota_failed insufficient_funds credit_exhausted out_of_credits spend_limit_reached "
+    "quotaexceeded commodity.not.purchased postpaidbilloverdue prepaidbilloverdue"
+)
+_CREDIT = r"(?:quota|balance|credits?|funds?|tokens? quota)"
+# Of money, and of nothing that comes back by itself.
+CREDIT: Final = _any(
+    r"insufficient[_ ](?:\w{1,12} )?(?:balance|credit|fund)",
+    r"billing (?:hard limit|issue|not)",
+    r"credit|top up|recharge|payment",
+    r"余额|欠费|充值",
 )
 QUOTA: Final = _any(
-    r"insufficient[_ ](?:\w{1,12} )?(?:quota|balance|credit|fund)",
-    r"exceeded your (?:current )?quota",
-    r"billing (?:hard limit|details|is not)",
-    r"out of credits?",
-    r"(?:credit|account) balance (?:is )?(?:too low|insufficient)",
-    r"balance is (?:insufficient|too low)",
-    r"not enough (?:credits?|balance)",
+    rf"\b(?:insufficient|not enough|no|low|negative|zero|lack of|exhausted|depleted|out of|"
+    rf"used (?:up )?(?:all )?(?:of )?your|"
+    rf"any)[_ -](?:\w{{1,14}}[_ -]){{0,3}}{_CREDIT}\b",
+    rf"{_CREDIT}\b[^.\n]{{0,30}}(?:too low|insufficient|exhausted|depleted|used up|is not enough|run out|"
+    rf"ran out|is negative|"
+    rf"expired|has been reached|is over|is 0)",
+    r"(?:run|ran) out of (?:\w{1,12} )?(?:credits?|funds?|balance|quota)",
+    r"exceeded (?:your|the) (?:current |monthly |daily |included |total |\w{1,12} )*(?:quota|credits?|"
+    r"budget|spend|plan)",
+    r"billing (?:hard limit|details|is not|issue|error|not)",
+    r"(?:can|could) only afford",
     r"requires? more credits",
-    r"(?:add|purchase) (?:more )?credits",
-    r"free (?:tier|quota)[^.\n]{0,40}(?:exhausted|exceeded|used up)",
-    r"account (?:is |has )?(?:overdue|in arrears)",
+    r"(?:add|purchase|buy|top up|recharge)[^.\n]{0,20}(?:credits?|balance|funds?)",
+    r"(?:usage|spend(?:ing)?|budget|billing|cost|key|credit) limits?\b[^.\n]{0,30}(?:reached|exceeded|hit)",
+    r"(?:reached|exceeded|hit)[^.\n]{0,40}(?:usage|spend(?:ing)?|budget|billing|cost|credit) limit",
+    r"budget (?:has been |was |is )?exceeded|exceeded[^.\n]{0,20} budget",
+    r"key limit exceeded",
+    r"free (?:tier|quota|trial|usage|plan)[^.\n]{0,40}(?:exhausted|exceeded|used up|expired|ended|over)",
+    r"(?:trial|subscription|plan|package)\b[^.\n]{0,30}(?:has )?(?:expired|ended|lapsed|inactive|not active)",
+    r"payment (?:is )?(?:required|method|failed|overdue)",
+    r"account (?:is |has )?(?:overdue|in arrears|not active, please check your billing)",
     r"account is in good standing",
-    r"overdue balance",
+    r"overdue (?:balance|payment|bill)",
     r"quota (?:has been |is )?(?:exhausted|used up)",
+    r"quota limit exceeded",
     r"余额",
     r"欠费",
     r"充值",
-    r"(?:额度|配额)(?:已|不足|用)",
+    r"(?:额度|配额|点数|积分|次数|流量|资源包|套餐)[^。\n]{0,6}(?:已|不足|用|耗尽|过期|到期)",
 )
-
 FILTER_CODES: Final = _codes(
-    "content_filter content_policy_violation data_inspection_failed datainspectionfailed 1301 1026 1027 "
-    "moderation_blocked sensitivecontentdetected prompt_blocked content_filter_error"
+    "content_filter content_policy_violation data_inspection_failed datainspectionfailed "
+    "moderation_blocked sensitivecontentdetected prompt_blocked content_filter_error content_filtered "
+    "inputtextsensitivecontentdetected outputtextsensitivecontentdetected responsibleaipolicyviolation "
+    "content_safety invalid_prompt blocklist prohibited_content"
 )
 FILTER: Final = _any(
     r"content management policy",
@@ -140,8 +220,8 @@ FILTER: Final = _any(
 
 MODEL_CODES: Final = _codes(
     "model_not_found model_not_exist modelnotfound model_decommissioned model_not_available "
-    "invalid_model deploymentnotfound 20012 1211 "
-    "invalidendpointormodel.notfound model_not_found_error unknown_model no_model_loaded"
+    "invalid_model deploymentnotfound "
+    "invalidendpointormodel.notfound model_not_found_error unknown_model no_model_loaded model_not_supported"
 )
 # Words that tell a missing model even when the status blames the server.
 _SURE_MODEL: Final = (
@@ -172,51 +252,63 @@ MODEL: Final = _any(
 )
 OVERLOAD_CODES: Final = _codes(
     "overloaded_error overloaded engine_overloaded_error server_overloaded service_unavailable "
-    "server_busy unavailable "
-    "serveroverloaded model_overloaded 1305 1312 service_unavailable_error"
+    "server_busy unavailable capacity_exceeded flex_unavailable no_capacity insufficient_system_resource "
+    "serveroverloaded model_overloaded service_unavailable_error serviceunavailable modelbusy"
 )
 # Told before a model answers at all: it is waited for.
 LOADING: Final = _any(
     r"\bloading (?:the )?model\b",
-    r"\bmodel\b[^.\n]{0,80}\b(?:is|are) (?:\w{1,12} )?(?:loading|being loaded|starting|warming up)",
-    r"\bmodel (?:is )?not (?:yet )?(?:ready|loaded yet)",
-    r"\b(?:server|model|engine|instance|container|endpoint|replica)s?\b[^.\n]{0,40}\b(?:starting up|warming up|"
-    r"initiali[sz]ing|cold[ -]start|not ready yet|still loading|scal(?:ing|ed) (?:up|to zero))",
+    r"\bmodel\b[^\n]{0,100}\b(?:is|are) (?:\w{1,12} )?(?:loading|being loaded|starting|warming up|initiali[sz]ing)",
+    r"\bmodel (?:is )?not (?:yet )?ready",
     r"\bmodel loading\b",
-    r"模型[^。\n]{0,20}(?:加载中|启动中|预热)",
-    r"(?:正在|尚在)(?:加载|启动)[^。\n]{0,12}",
+    r"\b(?:server|model|engine|instance|container|endpoint|replica|deployment|machine)s?\b[^\n]{0,60}\b(?:starting up|"
+    r"is starting|warming up|initiali[sz]ing|cold[ -]start|not (?:yet )?ready|still loading|scaling up|scaled to zero|"
+    r"waking up|booting|spinning up)",
+    r"模型[^。\n]{0,20}(?:加载中|启动中|预热|未就绪)",
+    r"(?:正在|尚在)(?:加载|启动)",
 )
 OVERLOAD: Final = _any(
-    r"overloaded",
-    r"(?:server|service|system|model|engine) (?:is )?(?:currently |too |temporarily )?(?:"
-    r"busy|unavailable|at capacity)",
-    r"high demand",
-    r"(?:系统|服务器?|模型)(?:当前)?(?:繁忙|过载|不可用)",
+    r"overload(?:ed|ing)?\b",
+    r"(?:servers?|service|system|model|engine|backend|upstream|cluster|gpus?|workers?)\b[^.\n]{0,24}(?:is |are )?"
+    r"(?:currently |too |temporarily |very |all )*(?:busy|unavailable|at (?:full )?capacity|"
+    r"under heavy load|saturated)",
+    r"high (?:demand|load|traffic|concurrency)",
+    r"capacity (?:exceeded|reached|constraints?|limit|is (?:full|limited|exhausted))",
+    r"(?:exceeded|out of|no|insufficient|at|over|lack of)[^.\n]{0,20} capacity\b",
+    r"no (?:healthy|available|ready) (?:upstreams?|backends?|instances?|workers?|servers?|slots?|"
+    r"replicas?|nodes?|endpoint)",
+    r"(?:queue|slots?) (?:is |are )?(?:full|unavailable|exhausted)",
+    r"(?:系统|服务器?|模型|当前|节点)[^。\n]{0,6}(?:繁忙|过载|不可用|拥挤|爆满)",
     r"负载(?:已)?(?:过高|饱和)",
+    r"(?:访问|请求)量(?:过大|过高)",
 )
-
 RATE_CODES: Final = _codes(
-    "rate_limit_exceeded rate_limit_error rate_limit rate_limited rate_limit_reached_error "
-    "too_many_requests 429 "
+    "rate_limit_exceeded rate_limit_error rate_limit rate_limited rate_limit_reached_error ratelimit "
+    "too_many_requests toomanyrequests 429 usage_limit_reached throttlingexception ratelimiterror "
     "resource_exhausted throttling throttling.ratequota throttling.allocationquota limit_requests "
-    "limit_burst_rate "
-    "1302 1303 ratelimitexceeded"
+    "limit_burst_rate tokens_usage_based requests_usage_based ratelimitexceeded modelrateerror "
+    "rpmlimitexceeded tpmlimitexceeded requestburstexceeded"
 )
 RATE: Final = _any(
-    r"rate[_ -]?limit",
-    r"too many requests",
+    r"\brate[_ -]?limit",
+    r"\b(?:request|token|usage|message|concurren(?:t|cy)|qps|[rt]p[mds])s?[ _-](?:\w{1,12} )?(?:limit|quota)s?\b",
+    r"\blimit(?:s|ed)?\b[^.\n]{0,24}\b(?:reached|exceeded|hit)\b",
+    r"(?:reached|exceeded|hit)\b[^.\n]{0,40}\blimits?\b",
+    r"too many (?:\w{1,12} )?(?:requests|concurrent|messages|calls|connections|attempts)",
+    r"too many tokens\b[^\n]{0,40}(?:wait|retry|again|per|minute)",
+    r"too (?:frequent|fast|often)",
+    r"\bslow(?:ing)? down\b",
+    r"(?:please )?wait (?:a (?:moment|minute|bit|while) )?before (?:trying|retrying|sending|making)",
     r"throttl(?:ed|ing)",
     r"限流",
-    r"速率限制",
-    r"(?:请求|访问|调用)[^。\n]{0,8}(?:频繁|频率|过快)",
+    r"(?:速率|频率|并发|请求数?|调用|流量)[^。\n]{0,8}(?:限制|上限|超限|受限)",
+    r"(?:请求|访问|调用|操作|发送)[^。\n]{0,8}(?:频繁|频率|过快|太快|过多)",
     r"并发数?(?:超|过高)",
 )
-
 AUTH_CODES: Final = _codes(
     "invalid_api_key authentication_error invalid_authentication_error incorrect_api_key_error unauthorized "
     "unauthenticated invalidapikey missing_api_key no_api_key 401 invalid_token expired_api_key "
-    "api_key_invalid "
-    "1000 1001 1002 1004"
+    "api_key_invalid invalid_key authenticationerror invalidaccesskeyid token_expired"
 )
 _KEY = r"(?:api[ _-]?key|access token|credentials?|authentication|authorization)"
 AUTH: Final = _any(
@@ -236,60 +328,117 @@ FORBIDDEN_CODES: Final = _codes(
 )
 REQUEST_CODES: Final = _codes(
     "invalid_request_error invalid_request bad_request invalid_argument invalidparameter invalid_parameter "
-    "badrequesterror invalid_parameter_error unprocessable_entity failed_precondition"
+    "badrequesterror invalid_parameter_error unprocessable_entity failed_precondition validation "
+    "validation_error validationexception invalidrequesterror badrequest"
 )
-
-NOT_ACTIVATED_CODES: Final = _codes("modelnotopen model_not_open model_not_activated")
+NOT_ACTIVATED_CODES: Final = _codes(
+    "modelnotopen model_not_open model_not_activated model_terms_required no_access model_access_denied "
+    "modelaccessdenied model.accessdenied invalidendpointormodel.modelnotopen"
+)
 NOT_ACTIVATED: Final = _any(
-    r"has not activated",
-    r"not (?:been )?(?:activated|enabled|opened|subscribed)[^.\n]{0,40}\bmodel",
-    r"\bmodel\b[^.\n]{0,80}\bnot (?:been )?(?:activated|opened|subscribed)",
-    r"(?:don't|do not) have access to (?:the )?model with the specified model id",
-    r"(?:model|模型)[^。\n]{0,40}(?:未开通|没有开通|未激活|尚未开通)",
+    r"\b(?:has|have) not (?:been )?(?:activated|enabled|opened|subscribed|purchased)",
+    r"\bmodel\b[^\n]{0,80}\bnot (?:been |yet )*(?:activated|opened|subscribed|purchased|enabled for)",
+    r"not (?:have |has )?(?:been )?(?:granted |given )?access to (?:the |this )?(?:requested )?model\b",
+    r"(?<!or )(?:(?:does|do|did) not|doesn't|don't|no) (?:currently )?(?:have )?access to (?:the |"
+    r"this )?(?:\w{1,12} )?model\b",
+    r"access to (?:the )?model\b[^.\n]{0,60}(?:denied|not granted)",
+    r"(?:subscription|plan|tier|package)\b[^.\n]{0,60}(?:does not|doesn't|do not|not)[^.\n]{0,24}"
+    r"(?:include|support|allow|have|cover|contain)",
+    r"(?:not (?:available|included|accessible|supported)|unavailable) (?:on|in|for|with|under|"
+    r"by) (?:your |the |this |a )?"
+    r"(?:current |free |basic )*(?:\w{1,12} )?(?:plan|tier|subscription|account)",
+    r"must be verified to use",
+    r"(?:requires?|accept(?:ing)?)[^.\n]{0,30}(?:terms|license|eula|agreement)",
+    r"non-?serverless model",
+    r"not found for account",
+    r"(?:model|模型)[^。\n]{0,40}(?:未开通|没有开通|未激活|尚未开通|未订阅|未购买)",
+    r"(?:未开通|没有开通|尚未开通|未激活)[^。\n]{0,12}(?:模型|服务|权限)",
+    r"(?:订阅|套餐)[^。\n]{0,16}(?:未开放|不包含|不支持|暂未)",
 )
 NO_PROVIDER: Final = _any(
-    r"no (?:\w{1,12} )?(?:endpoints?|providers?)\b[^\n]{0,60}(?:data policy|privacy|guardrail|settings|allowed|"
-    r"requested parameters|handle|routing|match)",
+    r"no (?:\w{1,12} )?(?:endpoints?|providers?)\b[^\n]{0,80}(?:data policy|privacy|guardrail|settings|allowed|"
+    r"requested (?:parameters|providers?)|handle|routing|match|selected model|available for)",
     r"all providers have been ignored",
+    r"not supported by any (?:\w{1,12} )?providers?",
+    r"(?:data policy|guardrails?|privacy settings)[^.\n]{0,60}(?:restrict|prevent|exclude|block|"
+    r"no (?:endpoint|provider))",
 )
 NO_IMAGES: Final = _any(
-    r"no endpoints found that support image",
-    r"(?:image|vision|multi-?modal)(?:[ _-]?(?:url|input|content|data))?s?\b[^\n]{0,60}(?:not support|n't support|"
-    r"unsupported|not enabled|not available|not allowed|not permitted|only supported by)",
-    r"(?:not support|n't support|unsupported|cannot (?:process|read|handle|accept)|no support)[^.\n]{0,40}"
-    r"(?:image|vision|multi-?modal)",
+    r"no endpoints found that support (?:image|vision|input)",
+    r"(?:image|vision|multi-?modal|picture)(?:[ _-]?(?:url|input|content|data|part)s?)?s?\b[^\n]{0,60}(?:not support|"
+    r"n't support|unsupported|not enabled|not available|not allowed|not permitted|only supported by|not accepted)",
+    r"(?:not support|n't support|unsupported|cannot (?:process|read|handle|accept|see)|no support|"
+    r"not accept)[^.\n]{0,40}"
+    r"(?:image|vision|multi-?modal|picture)",
     r"not a (?:multi-?modal|vision)",
-    r"missing mmproj|\bmmproj\b",
+    r"unknown variant [`'\"]?image",
+    r"missing data required for image",
+    r"\bmmproj\b",
     r"(?:at most|up to|maximum of) 0 images?",
+    r"(?:only (?:accepts?|supports?)|is an?) text(?:-only| input| only)",
+    r"\bcontent\b[^.\n]{0,24}must be a (?:string|str)\b",
     r"不支持[^。\n]{0,10}(?:图片|图像|视觉|多模态)",
+    r"(?:图片|图像|多模态)[^。\n]{0,10}(?:不支持|未开启)",
 )
 SERVER_MEMORY: Final = _any(
-    r"requires more (?:system |gpu |video )?memory",
-    r"\bout of memory\b",
-    r"\boutofmemory",
-    r"insufficient (?:system |gpu |video )?(?:memory|v?ram)\b",
-    r"not enough (?:system |gpu |video )?(?:memory|v?ram)\b",
-    r"(?:unable|failed) to allocate",
+    r"requires? more (?:\w{1,12} )?memory",
+    r"\bout of (?:\w{1,12} )?(?:memory|v?ram)\b",
+    r"outofmemory|\boom\b",
+    r"(?:insufficient|not enough|lack of|low on) (?:\w{1,12} )?(?:memory|v?ram)\b",
+    r"(?:unable|failed|cannot|could not) (?:to )?allocate",
     r"insufficient system resources",
-    r"(?:内存|显存)不足",
+    r"memory (?:is )?(?:insufficient|exhausted)",
+    r"(?:内存|显存)(?:不足|不够|溢出)",
 )
 CRASHED: Final = _any(
-    r"(?:model|engine|runner|server|process|worker)\b[^.\n]{0,40}\b(?:has |have )?(?:crashed|unexpectedly stopped|"
-    r"terminated unexpectedly|exited unexpectedly|died)",
-    r"runner (?:process )?(?:has )?(?:terminated|no longer running)",
+    r"(?:model|engine|runner|server|process|worker|backend)\b[^.\n]{0,40}\b(?:has |have )?(?:crashed|"
+    r"unexpectedly stopped|"
+    r"terminated|exited|died|stopped unexpectedly|no longer running)",
     r"engine ?core[^\n]{0,20}(?:dead|died|encountered)",
-    r"\benginedeaderror",
-    r"(?:channel|model unloaded|model has been unloaded)\b[^.\n]{0,20}(?:error|unloaded)",
+    r"enginedead|asyncenginedead|engine is dead",
+    r"\bmodel (?:was |has been |is )?unloaded\b",
+    r"channel error",
+    r"exit (?:code|status):? ?\d",
+    r"segmentation fault|core dumped|signal: \w+|unexpected eof|post predict",
+    r"\bcuda error\b|illegal memory access|device-side assert",
+    r"模型[^。\n]{0,8}崩溃",
 )
-REGION_CODES: Final = _codes("unsupported_country_region_territory unsupported_country request_forbidden_region")
+REGION_CODES: Final = _codes(
+    "unsupported_country_region_territory unsupported_country unsupported_location region_not_supported"
+)
 REGION: Final = _any(
-    r"(?:country|region|territory|location)\b[^.\n]{0,60}(?:not (?:currently )?(?:supported|available|allowed)|"
-    r"unsupported|restricted|prohibited|blocked)",
-    r"(?:not (?:currently )?(?:supported|available|allowed)|unsupported|unavailable|restricted)[^.\n]{0,40} "
-    r"(?:in |for )?(?:your |this |the )?(?:country|region|territory|location)\b",
-    r"(?:地区|国家|区域)[^。\n]{0,12}(?:不支持|不可用|受限)",
-    r"不支持[^。\n]{0,8}(?:地区|国家|区域)",
+    r"(?:country|countries|region|territory|location)\b[^.\n]{0,60}(?:not (?:currently |"
+    r"yet )?(?:supported|available|allowed|"
+    r"served)|unsupported|restricted|prohibited|blocked|is not)",
+    r"(?:not (?:currently |yet )?(?:supported|available|allowed|offered|accessible)|unsupported|"
+    r"unavailable|restricted|blocked)"
+    r"[^.\n]{0,40} (?:in|for|from) (?:your |this |the |certain )?(?:current )?(?:country|region|territory|"
+    r"location|area)\b",
+    r"unsupported (?:country|region|territory|location)",
+    r"geo(?:graphic(?:al)?)?[- ]?(?:block|restrict|location)",
+    r"(?:地区|国家|区域|地域)[^。\n]{0,12}(?:不支持|不可用|受限|限制)",
+    r"不支持[^。\n]{0,12}(?:地区|国家|区域|地域)",
 )
+# An option of the request that the server or the model does not know, or that has a value it cannot take.
+OPTION: Final = _any(
+    r"(?:unsupported|unknown|unrecognized|unexpected|invalid|extra|additional)[ _-](?:\w{1,12}[ _-])?"
+    r"(?:parameter|argument|value|option|field|input|keyword|propert)",
+    r"(?:parameter|argument|option|field)\b[^.\n]{0,60}(?:not support|n't support|unsupported|invalid|"
+    r"not allowed|unknown)",
+    r"['`\"][a-z_]{3,40}['`\"][^.\n]{0,30}(?:not supported|unsupported|not permitted|not allowed)",
+    r"not permitted",
+    r"参数[^。\n]{0,12}(?:不支持|无效|非法|有误)",
+)
+# What breaks the rules of HTTP itself: the same with each answer.
+BAD_HTTP: Final = _any(
+    r"transfer-encoding",
+    r"content-length",
+    r"illegal (?:header|status|http|request)",
+    r"(?:invalid|bad|malformed|unexpected) (?:http|header|status|chunk)",
+    r"(?:header|status) (?:line|name|value)",
+    r"expected http/",
+)
+
 # The title of a page that keeps robots out, and what stands inside of one.
 PROTECTED: Final = _any(
     r"just a moment",
@@ -310,6 +459,53 @@ PROTECTED_PAGE: Final = _any(
     r"verify(?:ing)? you are (?:a )?human",
 )
 
+# What a provider's bare numbers mean. Elsewhere the same number is somebody else's, and says nothing.
+_NUMBERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "zhipu": {
+        "auth": "1000 1001 1002 1003 1004",
+        "quota": "1113",
+        "forbidden": "1110 1111 1112 1220 1121",
+        "model_not_found": "1211 1222",
+        "not_activated": "1311",
+        "context_too_long": "1261",
+        "content_filter": "1301",
+        "rate_limited": "1302 1303 1304 1308 1309 1310",
+        "overloaded": "1305 1312",
+        "server_error": "1230 1234 500",
+    },
+    "minimax": {
+        "auth": "1004 2049",
+        "quota": "1008 2056",
+        "rate_limited": "1002 1039 1041 2045",
+        "content_filter": "1026 1027",
+        "timeout": "1001",
+        "server_error": "1000 1013 1024 1033",
+        "not_activated": "2061",
+    },
+    "siliconflow": {"no_tools": "20037", "model_not_found": "20012", "quota": "30001", "context_too_long": "20015"},
+    "qianfan": {
+        "auth": "110 111 13 14 336404",
+        "quota": "17 19",
+        "rate_limited": "4 18 336501 336502",
+        "model_not_found": "3 6",
+        "context_too_long": "336007 336103",
+        "content_filter": "336104",
+        "overloaded": "336100",
+    },
+    "mistral": {"overloaded": "3505", "rate_limited": "1300", "model_not_found": "1500"},
+    "cloudflare": {"model_not_found": "5007 7000", "not_activated": "5018 5016", "quota": "4006", "overloaded": "3040"},
+}
+
+
+NUMBERED_KINDS: Final = tuple(sorted({kind for meanings in _NUMBERS.values() for kind in meanings}))
+
+
+def number_kind(provider: str, codes: frozenset[str]) -> str | None:
+    """The kind of failure that a number among `codes` means at this provider."""
+    meanings = _NUMBERS.get(provider, {})
+    return next((kind for kind, numbers in meanings.items() if codes & _codes(numbers)), None)
+
+
 NO_KEY: Final = _any(r"api_key client option", r"api key must be set", r"missing credentials")
 BAD_PORT: Final = _any(r"port must be")
 BAD_HEADER: Final = _any(r"header")
@@ -329,12 +525,3 @@ TLS: Final = _any(
 )
 UNKNOWN_TOOL: Final = _any(r"tool[^\n]{0,200}not found", r"unknown tool", r"not found in agent")
 NO_FINAL: Final = _any(r"did not produce", r"no final response", r"without (?:a )?(?:final )?response")
-
-# "try again in 1m20.5s", "retry in 342ms", "请在 20 秒后重试"
-WAIT: Final = _any(
-    r"(?:again|retry|wait|resets?|available)\b[^\d\n]{0,40}?((?:\d{1,7}(?:\.\d{1,9})?\s?(?:"
-    r"ms|[hms]\b|[hm](?=\d)|"
-    r"(?:milli)?sec(?:ond)?s?\b|min(?:ute)?s?\b|hours?\b)\s?){1,4})",
-    r"((?:\d{1,7}\s?(?:小时|分钟|秒)){1,3})(?:钟|之)?后",
-)
-WAIT_PART: Final = _any(r"(\d{1,7}(?:\.\d{1,9})?)\s?(ms|milli|h|m(?!s)|s|小时|分钟|秒)")

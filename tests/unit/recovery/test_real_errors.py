@@ -234,7 +234,7 @@ BODIES += [
     ("openai quota with a wait", 429, {"error": {"message": "You exceeded your current quota. Retry in 20s", "code": "insufficient_quota"}}, "quota"),
     ("openrouter free day", 429, {"error": {"message": "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 requests per day", "code": 429}}, "quota"),
     ("openai day", 429, {"error": {"message": "Rate limit reached on requests per day (RPD): Limit 200. Please try again in 7m12s.", "code": "rate_limit_exceeded"}}, "rate_limited"),
-    ("zhipu 5 hours", 429, {"error": {"message": "已达到 5 小时的使用上限。您的限额将在 2026-11-22 20:00:00 重置。", "code": "1308"}}, "quota"),
+    ("zhipu 5 hours", 429, {"error": {"message": "已达到 5 小时的使用上限。您的限额将在 2026-11-22 20:00:00 重置。", "code": "1308"}}, "rate_limited"),
     ("option parallel_tool_calls", 400, {"error": {"message": "Unsupported parameter: 'parallel_tool_calls' is not supported with this model."}}, "bad_request"),
     ("option parallel_tool_calls in backticks", 400, {"error": {"message": "`parallel_tool_calls` is not supported"}}, "bad_request"),
     ("option tool_choice", 400, {"error": {"message": "Unsupported value: 'tool_choice' does not support 'required' with this model."}}, "bad_request"),
