@@ -22,9 +22,11 @@ log = logging.getLogger("copilot_pulse.streams")
 
 PATHS: Final = frozenset({"/api/chat/invoke", "/api/debug-agent"})
 MAX_ERROR_BODY: Final = 64 * 1024
-# What Copilot's page sends. Nothing else is carried: what a proxy takes out of a request it cannot take out of a frame.
+# What Copilot's page sends (also a header that belongs into answers only, but says nothing in a question). Nothing else
+# is carried: what a proxy takes out of a request it cannot take out of a frame.
 _CARRIED: Final = re.compile(
-    r"accept|accept-language|authorization|content-type|trace-id|(encrypted-)?openai-[a-z0-9-]+|workflow-llm-[a-z0-9-]+",
+    r"accept|accept-language|access-control-allow-origin|authorization|content-type|trace-id|"
+    r"(encrypted-)?openai-[a-z0-9-]+|workflow-llm-[a-z0-9-]+",
     re.IGNORECASE,
 )
 # An answer with one of these is about the question; any other that does not come from the chat's handler is about who

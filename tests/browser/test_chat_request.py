@@ -1,7 +1,8 @@
-"""What our script adds to Copilot's chat requests in the page, and that it touches nothing else."""
+"""What our hand on `fetch` adds to Copilot's requests in the page, and that it touches nothing else."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -14,16 +15,22 @@ from .fake_pulse import FakePulse
 PREPARE = """async () => {
     window.seen = [];
     window.fetch = async (input, init) => {
-        const headers = Object.fromEntries(new Headers(init?.headers).entries());
-        window.seen.push({ url: String(input), method: init?.method ?? "GET", headers, body: init?.body ?? null });
+        const headers = Object.fromEntries(new Headers(init?.headers ?? input.headers).entries());
+        const body = init?.body ?? (input instanceof Request ? await input.text() : null);
+        const method = init?.method ?? input.method ?? "GET";
+        window.seen.push({ url: input.url ?? String(input), method, headers, body });
         return new Response("{}");
     };
     window.noted = window.fetch;
-    const module = await import("/web/streams/request.js");
-    window.undo = module.completeChatRequests(window);
+    const { wrapFetch } = await import("/web/streams/fetch.js");
+    window.folder = "";
+    const kept = { remember() {}, forget() {} };
+    window.undo = wrapFetch(window, { transport: () => "http", kept, folder: () => window.folder });
     localStorage.setItem("openaiBaseUrl", " http://127.0.0.1:1234/v1 ");
 }"""
+OURS = {"x-copilot-pulse", "x-copilot-pulse-stream", "x-copilot-pulse-mode"}
 CHAT: dict[str, Any] = {"method": "POST", "headers": {"Openai-Api-Key": "k", "trace-id": "t"}, "body": "{}"}
+RESUMABLE = {**CHAT, "body": json.dumps({"session_id": "s", "messages": [], "ext": []})}
 
 
 @pytest.fixture
@@ -42,31 +49,83 @@ def sent(page: Page, url: str, init: dict[str, Any] | None) -> dict[str, Any]:
     return seen[-1]
 
 
-def test_a_chat_gets_the_users_base_url(page: Page) -> None:
-    """Copilot's page leaves it out since its hosted service is gone; the rest of the request stays as it is."""
-    request = sent(page, "/api/chat/invoke", CHAT)
+@pytest.mark.parametrize("path", ["/api/chat/invoke", "/api/debug-agent"])
+@pytest.mark.parametrize(
+    "key", [{"Openai-Api-Key": "k"}, {"Openai-Api-Key": ""}, {}], ids=["key", "empty-key", "no-key"]
+)
+def test_a_chat_gets_the_users_base_url(page: Page, path: str, key: dict[str, str]) -> None:
+    """Copilot's page leaves it out without a key, and since its hosted service is gone; the rest stays as it is."""
+    request = sent(page, path, {**CHAT, "headers": {**key, "trace-id": "t"}})
 
-    headers = {"openai-api-key": "k", "trace-id": "t", "openai-base-url": "http://127.0.0.1:1234/v1"}
-    assert {"url": "/api/chat/invoke", "method": "POST", "headers": headers, "body": "{}"} == request
+    headers = {**{k.lower(): v for k, v in key.items()}, "trace-id": "t", "openai-base-url": "http://127.0.0.1:1234/v1"}
+    assert {"method": "POST", "headers": headers, "body": "{}"} == {
+        k: request[k] for k in ("method", "headers", "body")
+    }
+    assert request["url"].endswith(path)
+
+
+def test_without_a_base_url_the_hosted_model_is_meant(page: Page) -> None:
+    """Who has entered none gets what Copilot does by itself."""
+    page.evaluate("localStorage.removeItem('openaiBaseUrl')")
+
+    assert sent(page, "/api/chat/invoke", CHAT)["headers"] == {"openai-api-key": "k", "trace-id": "t"}
 
 
 @pytest.mark.parametrize(
     ("url", "init"),
     [
         ("/api/chat/invoke", {**CHAT, "headers": {"Openai-Api-Key": "k", "Openai-Base-Url": "http://own/v1"}}),
-        ("/api/chat/invoke", {**CHAT, "headers": {"trace-id": "hosted"}}),
         ("/api/chat/invoke", None),
+        ("/api/model_config", {"method": "GET", "headers": {"Openai-Api-Key": "k"}}),
         ("/api/prompt", CHAT),
         ("https://elsewhere.invalid/api/chat/invoke", CHAT),
     ],
-    ids=["has-one", "no-key", "not-a-post", "another-path", "another-host"],
+    ids=["has-one", "not-a-post", "model-list", "another-path", "another-host"],
 )
 def test_other_requests_pass_as_they_are(page: Page, url: str, init: dict[str, Any] | None) -> None:
-    """A base URL that is there, the hosted model, and every other request are not touched."""
+    """A base URL that is there, and every other request, are not touched."""
     request = sent(page, url, init)
 
     expected = {name.lower(): value for name, value in (init or {}).get("headers", {}).items()}
-    assert expected == request["headers"]
+    assert (url, expected) == (request["url"], request["headers"])
+
+
+def test_a_request_object_of_another_plugin(page: Page) -> None:
+    """A plugin that wraps fetch hands on a Request: it is completed and can be come back to all the same."""
+    request = page.evaluate(
+        """async (init) => {
+            await fetch(new Request("/api/chat/invoke", init)).catch(() => undefined);
+            return seen.find(({ method }) => method === "POST");
+        }""",
+        RESUMABLE,
+    )
+
+    assert request["headers"]["openai-base-url"] == "http://127.0.0.1:1234/v1"
+    assert request["headers"].keys() >= OURS
+    assert json.loads(request["body"])["session_id"] == "s"
+
+
+def test_a_request_object_that_is_not_ours(page: Page) -> None:
+    """It reaches the browser unread."""
+    request = page.evaluate(
+        "async (init) => { await fetch(new Request('/api/prompt', init)); return seen[0]; }", RESUMABLE
+    )
+
+    assert (request["body"], OURS & request["headers"].keys()) == (RESUMABLE["body"], set())
+
+
+@pytest.mark.parametrize("path", ["/api/chat/invoke", "/api/model_config", "/api/download-progress/7"])
+def test_comfyui_in_a_folder(page: Page, path: str) -> None:
+    """Behind a proxy with a path of its own Copilot asks at the root, where ComfyUI is not."""
+    page.evaluate("window.folder = '/proxy/8188'")
+
+    method = "POST" if path.endswith("invoke") else "GET"
+    request = sent(page, f"{path}?a=1", {"method": method, **({"body": "{}"} if method == "POST" else {})})
+    again = sent(page, f"/proxy/8188{path}", {"method": "GET"})
+
+    assert request["url"].endswith(f"/proxy/8188{path}?a=1")
+    assert again["url"].endswith(f"/proxy/8188{path}")
+    assert again["url"].count("/proxy/8188") == 1
 
 
 def test_it_can_be_taken_off(page: Page) -> None:

@@ -34,8 +34,8 @@ PREPARE = """async () => {
         remember({ id }) { this.names.push(id); },
         forget(id) { this.names = this.names.filter((name) => name !== id); },
     };
-    const { upgradeChats } = await import('/web/streams/upgrade.js');
-    window.undo = upgradeChats(window, { transport: () => window.transport ?? 'auto', kept: window.kept });
+    const { wrapFetch } = await import('/web/streams/fetch.js');
+    window.undo = wrapFetch(window, { transport: () => window.transport ?? 'auto', kept: window.kept });
     window.BODY = JSON.stringify({ session_id: 's', messages: [], ext: [] });
     window.CHAT = { method: 'POST', headers: { 'trace-id': 't' }, body: window.BODY };
     window.frames = (list, { cut = false, status = 200, asked = true } = {}) => new Response(new ReadableStream({
@@ -94,7 +94,7 @@ def run(page: Page, script: str, *, seconds: int = 0, init: str = "CHAT", ends: 
 UNTOUCHED = """async () => {
     const post = CHAT;
     const cases = [
-        [new Request('/api/chat/invoke', post)], ['https://elsewhere.invalid/api/chat/invoke', post],
+        [new Request('/api/chat/invoke')], ['https://elsewhere.invalid/api/chat/invoke', post],
         ['/api/chat/invoke?x=1', post], ['/api/chat/invoke', { method: 'GET' }], ['/api/chat/invoke'],
         ['/api/chat/invoke', { ...post, body: new Blob([BODY]) }], ['/api/chat/invoke/', post],
         ['/api/chat/invoke', { ...post, body: '{' }], ['/api/chat/invoke', { ...post, body: '{"session_id":1}' }],
@@ -134,7 +134,7 @@ def test_a_chat_is_upgraded(page: Page, call: str) -> None:
         return [seen.length, Object.keys(seen[0][1].headers), response.url.endsWith('/api/chat/invoke')];
     }}""")
 
-    assert [1, ["trace-id", "X-Copilot-Pulse-Stream", "X-Copilot-Pulse-Mode"], True] == headers
+    assert [1, ["trace-id", "X-Copilot-Pulse-Stream", "X-Copilot-Pulse-Mode", "X-Copilot-Pulse"], True] == headers
 
 
 def test_it_can_be_taken_off(page: Page) -> None:
@@ -389,8 +389,8 @@ def test_cut_anywhere_copilot_reads_the_same(fake: FakePulse, open_page: OpenPag
     opened.route("**/copilot-pulse/streams/**", answer)
     got = opened.evaluate("""async () => {
         Math.random = () => 0;
-        const { upgradeChats } = await import('/web/streams/upgrade.js');
-        upgradeChats(window, { transport: () => 'http', kept: { remember() {}, forget() {} } });
+        const { wrapFetch } = await import('/web/streams/fetch.js');
+        wrapFetch(window, { transport: () => 'http', kept: { remember() {}, forget() {} } });
         const body = JSON.stringify({ session_id: 's', messages: [], ext: [] });
         return await (await fetch('/api/chat/invoke', { method: 'POST', body })).text();
     }""")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,16 +118,20 @@ class CopilotPage:
         await self.close()
 
     def headers(self, language: str = "en", llm: str | None = None) -> dict[str, str]:
-        """The headers that the page sends."""
+        """The headers that the page sends with a chat, in its order (see copilot_page.json)."""
+        base_url = self.llm if llm is None else llm
         return {
+            "Content-Type": "application/json",
             "accept": "application/json",
+            "Access-Control-Allow-Origin": "*",
             "Authorization": f"Bearer {COPILOT_KEY}",
+            "trace-id": str(uuid.uuid4()),
             "Accept-Language": language,
-            "Openai-Api-Key": self.api_key,
-            "Openai-Base-Url": self.llm if llm is None else llm,
+            "Openai-Base-Url": base_url,
+            "Workflow-LLM-Base-Url": base_url,
             "Workflow-LLM-Api-Key": self.api_key,
-            "Workflow-LLM-Base-Url": self.llm if llm is None else llm,
             "Workflow-LLM-Model": self.model,
+            "Openai-Api-Key": self.api_key,
         }
 
     async def begin(

@@ -218,3 +218,16 @@ def test_no_path_of_a_developers_machine() -> None:
     ]
 
     assert wrong == []
+
+
+def test_the_pages_lines_fit() -> None:
+    """120 columns, also where prettier leaves a comment or a string as it is."""
+    wrong = [
+        f"{file.relative_to(ROOT)}:{number}"
+        for file in our_files(".js", ".css", ".ts", ".html")
+        if file.is_relative_to(ROOT / "web") or file.is_relative_to(ROOT / "backend")
+        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1)
+        if len(line) > 120
+    ]
+
+    assert wrong == []

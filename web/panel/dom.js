@@ -31,12 +31,21 @@ export function svg(tag, attributes = {}) {
   return element;
 }
 
-/** Change the text only when it differs: an equal write still costs a layout. @param {Node} node @param {string} text */
+/**
+ * Change the text only when it differs: an equal write still costs a layout.
+ * @param {Node} node
+ * @param {string} text
+ */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Change an attribute only when it differs; null takes it away. @param {Element} element @param {string} name @param {string | number | null} value */
+/**
+ * Change an attribute only when it differs; null takes it away.
+ * @param {Element} element
+ * @param {string} name
+ * @param {string | number | null} value
+ */
 export function setAttr(element, name, value) {
   if (value === null) {
     if (element.hasAttribute(name)) element.removeAttribute(name);

@@ -75,7 +75,7 @@ export function createFormat(locale) {
     percent: (share) => {
       if (!known(share)) return NONE;
       const value = share * 100;
-      return `${value > 0 && value < 9.95 && !Number.isInteger(value) ? fixed[1].format(value) : fixed[0].format(value)}%`;
+      return `${fixed[value > 0 && value < 9.95 && !Number.isInteger(value) ? 1 : 0].format(value)}%`;
     },
     bytes: (value) => {
       if (!known(value)) return NONE;

@@ -26,7 +26,7 @@ import { createFoot, createTiles, createVerdict } from "./view-top.js";
  * @property {string} locale  for numbers and times
  * @property {import("./strings.js").Names} [names]  what the page calls what it shows; without them plain words
  * @property {boolean} [heading]  a line with the panel's name at the top, as a sidebar's own tabs have
- * @property {import("../streams/kept.js").KeptStreams} [kept]  answers from before a reload; without it none are offered
+ * @property {import("../streams/kept.js").KeptStreams} [kept]  answers from before a reload; without it there are none
  * @property {() => void} [openSettings]  shows a settings button that calls this
  * @property {(text: string) => Promise<boolean>} [copyText]  whether the text reached the clipboard
  */

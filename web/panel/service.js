@@ -138,7 +138,10 @@ export class PulseService extends EventTarget {
     if (!enough) void this._loadHistory();
   }
 
-  /** Event ids and totals begin anew with each run of the server: what is known of an earlier run goes. @param {Snapshot} snapshot */
+  /**
+   * Event ids and totals begin anew with each run of the server: what is known of an earlier run goes.
+   * @param {Snapshot} snapshot
+   */
   _adopt(snapshot) {
     const before = this.snapshot;
     this.snapshot = snapshot;
@@ -171,7 +174,10 @@ export class PulseService extends EventTarget {
     this._changed("events");
   }
 
-  /** Errors that the server remembers from before this panel was open become the log's beginning. @param {Snapshot} snapshot */
+  /**
+   * Errors that the server remembers from before this panel was open become the log's beginning.
+   * @param {Snapshot} snapshot
+   */
   _seedLog(snapshot) {
     if (this.log.length) return;
     const rows = [...(snapshot.errors.recent ?? [])].sort((a, b) => a.time - b.time);

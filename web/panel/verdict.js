@@ -37,7 +37,13 @@ export function verdict({ snapshot, connection }, t, format) {
   return { ...told, more: [t("verdict.lastKnown", { time: format.clock(snapshot.time, true), title: last.title })] };
 }
 
-/** @param {Translate} t @param {Verdict["status"]} status @param {string} key @param {Params} [params] @returns {Verdict} */
+/**
+ * @param {Translate} t
+ * @param {Verdict["status"]} status
+ * @param {string} key
+ * @param {Params} [params]
+ * @returns {Verdict}
+ */
 function plain(t, status, key, params) {
   return {
     status,
@@ -47,7 +53,13 @@ function plain(t, status, key, params) {
   };
 }
 
-/** What the server itself said last. @param {Snapshot} snapshot @param {Translate} t @param {Format} format @returns {Verdict} */
+/**
+ * What the server itself said last.
+ * @param {Snapshot} snapshot
+ * @param {Translate} t
+ * @param {Format} format
+ * @returns {Verdict}
+ */
 function ofServer(snapshot, t, format) {
   const { health, chat } = snapshot;
   const problems = health.problems ?? [];
@@ -98,7 +110,11 @@ export function problemText(problem, snapshot, t, format) {
   return { title: problem.output || problem.check, advice: problem.advice ?? "" };
 }
 
-/** The values of a check as text: times with their unit, names without their scheme. @param {Record<string, unknown>} values @param {Format} format */
+/**
+ * The values of a check as text: times with their unit, names without their scheme.
+ * @param {Record<string, unknown>} values
+ * @param {Format} format
+ */
 function healthParams(values, format) {
   /** @type {Params} */
   const params = {};
@@ -134,7 +150,11 @@ export function kindText(row, t) {
   return known(t, `kinds.${row.kind}`, errorParams(row)) || t("kinds.unknown", errorParams(row));
 }
 
-/** What to do about it; empty if we know nothing better than the error itself. @param {ErrorRow} row @param {Translate} t */
+/**
+ * What to do about it; empty if we know nothing better than the error itself.
+ * @param {ErrorRow} row
+ * @param {Translate} t
+ */
 export function kindAdvice(row, t) {
   return known(t, `kindAdvice.${row.kind}`, errorParams(row));
 }
@@ -144,13 +164,22 @@ function errorParams(row) {
   return { host: row.host || row.where || "–", model: row.model || "–", type: row.type };
 }
 
-/** The text of a key, or nothing when no language has it. @param {Translate} t @param {string} key @param {Params} [params] */
+/**
+ * The text of a key, or nothing when no language has it.
+ * @param {Translate} t
+ * @param {string} key
+ * @param {Params} [params]
+ */
 export function known(t, key, params) {
   const text = t(key, params);
   return text === key ? "" : text;
 }
 
-/** The host, and the model if there is one, in a breaker's name (`llm:host:port model`) or a URL; any other name as it is. @param {string} name */
+/**
+ * The host, and the model if there is one, in a breaker's name (`llm:host:port model`) or a URL; any other name as it
+ * is.
+ * @param {string} name
+ */
 export function shortName(name) {
   const [place, ...model] = name.replace(/^(llm|mcp):/, "").split(" ");
   const host = place.replace(/^\w+:\/\//, "").replace(/\/.*$/, "") || place;

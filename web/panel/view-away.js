@@ -34,7 +34,11 @@ export function createAway(context, { kept, copyText }) {
   return { element, update };
 }
 
-/** @param {AwayAnswer} first @param {ViewContext} context @param {{ kept: KeptStreams, copyText: (text: string) => Promise<boolean> }} options */
+/**
+ * @param {AwayAnswer} first
+ * @param {ViewContext} context
+ * @param {{ kept: KeptStreams, copyText: (text: string) => Promise<boolean> }} options
+ */
 function createRow(first, { t, format, signal }, { kept, copyText }) {
   const { id } = first;
   let text = first.text;

@@ -8,7 +8,18 @@ import { RANGES } from "./history.js";
 /** @typedef {import("../types").ViewContext} ViewContext */
 /** @typedef {import("../types").RangeName} RangeName */
 /** @typedef {import("../types").SeriesName} SeriesName */
-/** @typedef {{ name: string, lines: [SeriesName, string, 1 | 2 | 3][], unit: "number" | "percent" | "share" | "seconds" | "bytes", kind?: "bars", sparse?: boolean, thresholds?: number[], ceiling?: number, fromZero?: boolean, whole?: boolean }} ChartSpec */
+/**
+ * @typedef {object} ChartSpec
+ * @property {string} name
+ * @property {[SeriesName, string, 1 | 2 | 3][]} lines
+ * @property {"number" | "percent" | "share" | "seconds" | "bytes"} unit
+ * @property {"bars"} [kind]
+ * @property {boolean} [sparse]
+ * @property {number[]} [thresholds]
+ * @property {number} [ceiling]
+ * @property {boolean} [fromZero]
+ * @property {boolean} [whole]
+ */
 
 /** @type {{ name: string, charts: ChartSpec[] }[]} */
 export const GROUPS = [
@@ -143,7 +154,11 @@ export function createCharts(context) {
   };
 }
 
-/** @param {ChartSpec["unit"]} unit @param {import("../types").Format} format @returns {(value: number | null | undefined) => string} */
+/**
+ * @param {ChartSpec["unit"]} unit
+ * @param {import("../types").Format} format
+ * @returns {(value: number | null | undefined) => string}
+ */
 function formatOf(unit, format) {
   if (unit === "percent") return (value) => format.percent(typeof value === "number" ? value / 100 : null);
   if (unit === "share") return format.percent;

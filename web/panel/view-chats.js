@@ -133,7 +133,10 @@ function createRow(first, { t, format, service, signal }) {
   return { element, update };
 }
 
-/** Without a port that the system picked at random: it says nothing and is another one each time. @param {string} host */
+/**
+ * Without a port that the system picked at random: it says nothing and is another one each time.
+ * @param {string} host
+ */
 function plainHost(host) {
   const [, name, port] = /^(127\.0\.0\.1|localhost|\[::1\]):(\d+)$/.exec(host) ?? [];
   return Number(port) >= RANDOM_PORTS ? name : host;
@@ -173,7 +176,12 @@ function createPace() {
   };
 }
 
-/** @param {ChatRow} row @param {number | null} speed @param {import("../types").Translate} t @param {import("../types").Format} format */
+/**
+ * @param {ChatRow} row
+ * @param {number | null} speed
+ * @param {import("../types").Translate} t
+ * @param {import("../types").Format} format
+ */
 function figuresText(row, speed, t, format) {
   const parts = [format.seconds(row.seconds ?? 0)];
   if (row.tokens) {

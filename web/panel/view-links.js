@@ -152,7 +152,12 @@ function breakerRow(row, { t, format, service }) {
   };
 }
 
-/** What is attached in one line, and one line for each place that is not. @param {import("../types").SeamRow[]} seams @param {ViewContext} context @returns {LinkRow[]} */
+/**
+ * What is attached in one line, and one line for each place that is not.
+ * @param {import("../types").SeamRow[]} seams
+ * @param {ViewContext} context
+ * @returns {LinkRow[]}
+ */
 function seamRows(seams, { t }) {
   const attached = seams.filter((seam) => seam.attached);
   const missing = seams.filter((seam) => !seam.attached);

@@ -35,7 +35,11 @@ export class Answer {
     else if (frame.type === "end") this.outcome = String(frame.outcome);
   }
 
-  /** The short form of a delta that only appends: its last elements are the step and the text. @param {unknown[]} wire @returns {Frame} */
+  /**
+   * The short form of a delta that only appends: its last elements are the step and the text.
+   * @param {unknown[]} wire
+   * @returns {Frame}
+   */
   _long(wire) {
     return { type: "delta", seq: this.seq + Number(wire.at(-2)), at: this.text.length, text: String(wire.at(-1)) };
   }

@@ -11,6 +11,8 @@ import { Answer, framesOf } from "./frames.js";
 export const PROTOCOL = "copilot-pulse.v1";
 export const STREAM = "X-Copilot-Pulse-Stream";
 export const MODE = "X-Copilot-Pulse-Mode";
+/** Marks what our page sends: no page of another origin can send it without asking the server first. */
+export const MARK = "X-Copilot-Pulse";
 const OPEN_MS = 3_000;
 const SILENCE_MS = 25_000;
 const PING_MS = 10_000;
@@ -121,7 +123,7 @@ export class StreamReader extends EventTarget {
   async _cancel() {
     const { fetch, session } = this.options;
     const body = JSON.stringify({ session });
-    const headers = { "Content-Type": "application/json" };
+    const headers = { "Content-Type": "application/json", [MARK]: "1" };
     for (let tries = 0; tries < CANCEL_TRIES; tries += 1) {
       try {
         const { status } = await fetch(`${this._url}/cancel`, { method: "POST", headers, body, keepalive: true });
@@ -195,7 +197,7 @@ export class StreamReader extends EventTarget {
     const { question, id, fetch } = this.options;
     if (!question) return;
     this.asked = true;
-    const headers = { ...question.headers, [STREAM]: id, [MODE]: "frames" };
+    const headers = { ...question.headers, [STREAM]: id, [MODE]: "frames", [MARK]: "1" };
     const watch = this._watch();
     // A question may be long in sending, so silence says nothing before the answer begins. But if the server has the
     // question, it is read beside, and this request may be a dead one.
@@ -267,7 +269,10 @@ export class StreamReader extends EventTarget {
     }
   }
 
-  /** Aborts a request after a silence that is no longer normal: a dead connection does not say so. Starts with `alive`. */
+  /**
+   * Aborts a request after a silence that is no longer normal: a dead connection does not say so. Starts with
+   * `alive`.
+   */
   _watch() {
     const dead = new AbortController();
     const abort = () => dead.abort();
@@ -353,9 +358,10 @@ export class StreamReader extends EventTarget {
           hear();
           this.bytes += encoder.encode(event.data).length;
           const frame = JSON.parse(event.data);
-          if (frame.type === "state" && frame.state === "refused")
-            avoid(); // the next one would be, too
-          else if (frame.type === "state" && frame.state !== "running" && frame.state !== "finished")
+          if (frame.type === "state" && frame.state === "refused") {
+            this.asked = this.options.question === null; // nothing was done under this name: HTTP asks
+            avoid(); // the next one would be refused, too
+          } else if (frame.type === "state" && frame.state !== "running" && frame.state !== "finished")
             done(); // HTTP says why
           else if (Array.isArray(frame) || frame.stream === id || frame.type === "pong") this._take(frame);
           if (this._over) done();

@@ -12,7 +12,10 @@ import { say } from "./words.js";
 /** A silence up to this is not worth a word. */
 const SILENCE_MS = 1_500;
 const ENDED = new Set(["done", "failed", "cancelled"]);
-/** Ends about which the user has to know more than the figures. @type {Partial<Record<Facts["outcome"], import("./words.js").Word>>} */
+/**
+ * Ends about which the user has to know more than the figures.
+ * @type {Partial<Record<Facts["outcome"], import("./words.js").Word>>}
+ */
 const ENDS = {
   cancelled: "stopped",
   stopped: "stopped",

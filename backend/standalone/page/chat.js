@@ -16,7 +16,15 @@ import { examples, say } from "./words.js";
  * @typedef {import("./transcript.js").Pending} Pending
  * @typedef {"repaired" | "told" | "plain"} Group
  * @typedef {{ name: string, doc: Record<Locale, string>, group: Group }} Command
- * @typedef {{ version: string, model: string, host: string, scripted: boolean, streams: boolean, commands: Command[] }} Info
+ * @typedef {object} Info
+ * @property {string} version
+ * @property {string} model
+ * @property {string} host
+ * @property {boolean} scripted
+ * @property {boolean} streams
+ * @property {Command[]} commands
+ */
+/**
  * @typedef {import("../../../web/types").Update} Update
  */
 
@@ -235,7 +243,11 @@ export function createChat({ root, info, locale }) {
     setText(live, text ? `${t("answer")}: ${text.slice(0, 200)}` : told(facts, locale));
   }
 
-  /** Let the user send a question again that got no answer. @param {Entry | undefined} entry @param {Element[]} shown */
+  /**
+   * Let the user send a question again that got no answer.
+   * @param {Entry | undefined} entry
+   * @param {Element[]} shown
+   */
   function giveBack(entry, shown) {
     if (!entry || !shown.length || input.value) return;
     input.value = entry.content;

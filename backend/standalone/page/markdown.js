@@ -13,8 +13,20 @@ const NOTICE = "\u2063";
 const QUOTE = /^[\s\u2063]*>\s?/;
 const TASK = /^\[([ xX])\]\s+/;
 const TABLE_RULE = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
-const INLINE =
-  /(`+)(.+?)\1(?!`)|\*\*(.+?)\*\*|__(.+?)__|~~(.+?)~~|\*([^\s*](?:.*?[^\s*])?)\*|(?<!\w)_([^\s_](?:.*?[^\s_])?)_(?!\w)|!?\[([^\]]*)\]\(\s*(\S+?)(?:\s+"[^"]*")?\s*\)/g;
+const INLINE = new RegExp(
+  [
+    /(`+)(.+?)\1(?!`)/,
+    /\*\*(.+?)\*\*/,
+    /__(.+?)__/,
+    /~~(.+?)~~/,
+    /\*([^\s*](?:.*?[^\s*])?)\*/,
+    /(?<!\w)_([^\s_](?:.*?[^\s_])?)_(?!\w)/,
+    /!?\[([^\]]*)\]\(\s*(\S+?)(?:\s+"[^"]*")?\s*\)/,
+  ]
+    .map((each) => each.source)
+    .join("|"),
+  "g",
+);
 // Matching takes time in the square of a line's length, and a model may send one line without an end.
 const LONGEST_LINE = 2000;
 

@@ -22,7 +22,8 @@ import { StreamReader } from "../../../web/streams/reader.js";
  * `completed`, `failed`, `cancelled` (by somebody else): the server's word. `stopped`: by us. `refused`: no chat, for
  * a `reason`. `unreachable`: nothing was heard at all. `forgotten`: the server has nothing more of it. `broken`: the
  * connection ended too early, and there is no way back.
- * @typedef {"completed" | "failed" | "cancelled" | "stopped" | "refused" | "unreachable" | "forgotten" | "broken"} Outcome
+ * @typedef {"completed" | "failed" | "cancelled" | "stopped" | "refused" | "unreachable" | "forgotten" | "broken"}
+ *   Outcome
  */
 
 const CHAT = "/api/chat/invoke";

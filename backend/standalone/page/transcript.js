@@ -15,7 +15,10 @@
  * @property {boolean} returned  whether the page had to come back for it
  */
 /** @typedef {{ role: "user" | "assistant", content: string, facts?: Facts }} Entry */
-/** An answer that has not ended: its stream, and when it was asked for (ms). @typedef {{ id: string, began: number }} Pending */
+/**
+ * An answer that has not ended: its stream, and when it was asked for (ms).
+ * @typedef {{ id: string, began: number }} Pending
+ */
 
 const KEY = "copilot-pulse.chat";
 const KEPT = 60;

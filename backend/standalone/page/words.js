@@ -24,7 +24,9 @@ const WORDS = {
     plain: "No fault",
     welcomeTitle: "Watch an answer survive",
     welcome:
-      "Say hello, or press a button below: the model on the other side will drop the connection, fall silent or refuse. What can be repaired is repaired before your eyes; the rest ends in a sentence that says what to do. The monitor shows how.",
+      "Say hello, or press a button below: the model on the other side will drop the connection, fall silent or " +
+      "refuse. What can be repaired is repaired before your eyes; the rest ends in a sentence that says what to do. " +
+      "The monitor shows how.",
     welcomeReal: "Your messages go to {model} at {host}. The monitor shows what happens on the way.",
     waiting: "Waiting for the model",
     waitingFor: "Waiting for the model, {seconds} s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,10 @@ from aiohttp import web
 
 from backend.streams.loopback import Loopback, NotAsked, headers_for, not_carried
 from backend.streams.store import StreamStore
+from tests.support.page import CopilotPage
+from tests.support.stream_client import chat_body
 
+CAPTURE = Path(__file__).parents[2] / "support" / "copilot_page.json"
 ID = "A" * 22
 HANDSHAKE = {"Host": "gpu:8188", "Origin": "http://gpu:8188", "Cookie": "login=1", "Sec-WebSocket-Key": "k"}
 
@@ -54,6 +58,21 @@ def test_what_copilot_sends_is_carried() -> None:
     ]  # fmt: skip
 
     assert not_carried(dict.fromkeys(names, "v")) is None
+
+
+@pytest.mark.parametrize("kind", ["chat", "debug"])
+def test_a_capture_of_copilot_s_page_is_carried(kind: str) -> None:
+    """What the real page sends goes over a WebSocket, and the tests' page sends nothing else, in that order."""
+    capture = json.loads(CAPTURE.read_text("utf-8"))[kind]
+    names = [name.lstrip("?") for name in capture["headers"]]
+    page = CopilotPage.__new__(CopilotPage)
+    page.llm, page.model, page.api_key = "http://127.0.0.1:1234/v1", "m", ""
+
+    assert not_carried(dict.fromkeys(names, "v")) is None
+    assert set(page.headers()) == set(names)
+    if kind == "chat":
+        assert list(page.headers()) == names
+        assert list(chat_body("s")) == capture["body"]
 
 
 def test_the_browser_s_password_goes_on() -> None:

@@ -12,17 +12,23 @@ function configured(name, fallback) {
 }
 
 async function* lines(prompt, signal) {
+  // In the original's order, and as there: the base URL only with a key and the hosted service's public key.
+  const headers = {
+    "Content-Type": "application/json",
+    accept: "application/json",
+    "Access-Control-Allow-Origin": "*",
+    Authorization: `Bearer ${configured("chatApiKey", "")}`,
+    "trace-id": crypto.randomUUID?.() ?? "00000000-0000-4000-8000-000000000000",
+    "Accept-Language": app.extensionManager.setting.get("Comfy.Locale") || "en",
+  };
+  if (configured("openaiApiKey", "").trim() && configured("rsaPublicKey", ""))
+    headers["Openai-Base-Url"] = configured("openaiBaseUrl", "");
+  for (const [name, key] of [["Base-Url", "workflowLLMBaseUrl"], ["Api-Key", "workflowLLMApiKey"], ["Model", "workflowLLMModel"]])
+    if (configured(key, "")) headers[`Workflow-LLM-${name}`] = configured(key, "");
+  headers["Openai-Api-Key"] = configured("openaiApiKey", "");
   const response = await fetch("/api/chat/invoke", {
     method: "POST",
-    signal,
-    headers: {
-      "Content-Type": "application/json",
-      accept: "application/json",
-      Authorization: `Bearer ${configured("chatApiKey", "")}`,
-      "Accept-Language": app.extensionManager.setting.get("Comfy.Locale") || "en",
-      "Openai-Api-Key": configured("openaiApiKey", ""),
-      "Openai-Base-Url": configured("openaiBaseUrl", ""),
-    },
+    headers,
     body: JSON.stringify({
       session_id: configured("sessionId", "standin-session"),
       prompt,
@@ -33,6 +39,7 @@ async function* lines(prompt, signal) {
       images: [],
       workflow_checkpoint_id: null,
     }),
+    signal,
   });
   const decoder = new TextDecoder();
   const reader = response.body.getReader();

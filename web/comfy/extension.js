@@ -1,0 +1,297 @@
+// @ts-check
+/** What we are in ComfyUI's page: a sidebar tab, settings, commands and a key, and a hand on Copilot's chats. */
+
+import { copyToClipboard } from "../panel/panel.js";
+import { createTranslate } from "../panel/strings.js";
+import { harmless } from "../panel/verdict.js";
+import { wrapFetch } from "../streams/fetch.js";
+import { KeptStreams } from "../streams/kept.js";
+import { MARK } from "../streams/reader.js";
+import { comfySettings } from "./settings.js";
+import { PulseTab, TAB_ID } from "./tab.js";
+import { TRANSPORT, transportSetting } from "./transport.js";
+
+/** @typedef {import("@comfyorg/comfyui-frontend-types").ComfyApi} ComfyApi */
+/** @typedef {import("@comfyorg/comfyui-frontend-types").ComfyApp} ComfyApp */
+/** @typedef {import("../types").Transport} Transport */
+
+const UPDATE = "copilot-pulse.update";
+const STATUS = "copilot-pulse.status";
+const LOCALE = "Comfy.Locale";
+const JSON_HEADERS = { "Content-Type": "application/json" };
+/** What the icon shows; nothing while all is well. @type {Record<string, string | null>} */
+const BADGES = { pass: null, warn: "!", fail: "!!" };
+const ASK_EVERY_MS = 30_000;
+
+/**
+ * ComfyUI's own socket and its own way to make requests, which knows the folder that ComfyUI lies in.
+ * @implements {Transport}
+ */
+class ComfyTransport extends EventTarget {
+  /** @param {ComfyApi} api */
+  constructor(api) {
+    super();
+    this._api = api;
+  }
+
+  get clientId() {
+    return this._api.clientId ?? "";
+  }
+
+  get connected() {
+    return this._api.socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** @param {string} path @param {RequestInit} [init] */
+  fetch(path, init) {
+    const headers = new Headers(init?.headers);
+    headers.set(MARK, "1");
+    return this._api.fetchApi(path, { ...init, headers });
+  }
+}
+
+export class PulseExtension {
+  /** Wraps nothing and asks nobody yet. @param {ComfyApi} api @param {ComfyApp} app */
+  constructor(api, app) {
+    this._api = api;
+    this._app = app;
+    this._transport = new ComfyTransport(api);
+    this._kept = new KeptStreams();
+    /** Our texts, as ComfyUI hands them out: by language. @type {Record<string, any>} */
+    this._texts = {};
+    this._locale = "en";
+    this._t = createTranslate(this._texts, this._locale);
+    this._askedAt = 0;
+    this._tab = new PulseTab(() => ({
+      transport: this._transport,
+      t: this._t,
+      locale: this._locale,
+      kept: this._kept,
+      openSettings: () => void this._openSettings(),
+      copyText: copyToClipboard,
+    }));
+  }
+
+  /** Wrap `fetch` and register with ComfyUI; call it once. Waits for our texts and settings. */
+  async start() {
+    const { _api: api, _app: app, _kept: kept } = this;
+    // Copilot looks fetch up when it sends, so the order in which we load does not matter.
+    wrapFetch(window, {
+      transport: () => app.extensionManager.setting.get(TRANSPORT),
+      kept,
+      folder: () => api.api_base,
+    });
+    this._listen();
+    const [texts, settingRows] = await Promise.all([
+      api.getCustomNodesI18n().catch(() => ({})),
+      this._serverSettings(),
+    ]);
+    this._texts = texts;
+    this._locale = String(app.extensionManager.setting.get(LOCALE) ?? "en");
+    this._t = createTranslate(texts, this._locale);
+    kept.addEventListener("ended", () => {
+      const [summary, detail] = [this._t("title"), this._t("away.toast")];
+      app.extensionManager.toast.add({ severity: "info", summary, detail, life: 12_000 });
+    });
+    kept.resume();
+    app.registerExtension(this._registration(settingRows));
+  }
+
+  /** Listen at once: a message for which nobody listens is reported as an error in the console. */
+  _listen() {
+    // The frontend's types know only its own messages.
+    const messages = /** @type {EventTarget} */ (/** @type {unknown} */ (this._api));
+    const transport = this._transport;
+    messages.addEventListener(UPDATE, (event) => {
+      transport.dispatchEvent(new CustomEvent("update", { detail: /** @type {CustomEvent} */ (event).detail }));
+    });
+    messages.addEventListener(STATUS, (event) => this._showStatus(/** @type {CustomEvent} */ (event).detail));
+    messages.addEventListener("reconnecting", () => transport.dispatchEvent(new Event("close")));
+    messages.addEventListener("reconnected", () => {
+      transport.dispatchEvent(new Event("open"));
+      void this._askStatus();
+    });
+    transport.addEventListener("update", (event) =>
+      this._showStatus(/** @type {CustomEvent} */ (event).detail?.snapshot?.health),
+    );
+  }
+
+  /** What ComfyUI's `registerExtension` wants. @param {import("./settings.js").SettingRow[]} settingRows */
+  _registration(settingRows) {
+    return {
+      name: "CopilotPulse",
+      settings: this._settings(settingRows),
+      commands: [
+        this._command("TogglePanel", "pi pi-wave-pulse", () => this._togglePanel()),
+        this._command("CopyDiagnostics", "pi pi-copy", () => this._copyDiagnostics()),
+      ],
+      menuCommands: [
+        { path: ["Copilot Pulse"], commands: ["CopilotPulse.TogglePanel", "CopilotPulse.CopyDiagnostics"] },
+      ],
+      keybindings: [{ combo: { key: "p", alt: true, shift: true }, commandId: "CopilotPulse.TogglePanel" }],
+      setup: () => this._setup(),
+    };
+  }
+
+  /** @param {import("./settings.js").SettingRow[]} rows @returns {any} */
+  _settings(rows) {
+    const { extensionManager: manager } = this._app;
+    /** @type {import("../types").Translate} of the language of that moment */
+    const t = (key, params) => this._t(key, params);
+    const host = {
+      t,
+      text: (/** @type {string} */ key) => this._hostText("settings", key),
+      post: (/** @type {string} */ name, /** @type {unknown} */ value) =>
+        this._transport.fetch("/copilot-pulse/settings", {
+          method: "POST",
+          headers: JSON_HEADERS,
+          body: JSON.stringify({ [name]: value }),
+        }),
+      set: (/** @type {string} */ id, /** @type {any} */ value) => manager.setting.set(id, value),
+      warn: (/** @type {string} */ summary, /** @type {string} */ detail) =>
+        manager.toast.add({ severity: "warn", summary, detail, life: 8000 }),
+    };
+    const transport = transportSetting(t, this._hostText("settings", TRANSPORT.replaceAll(".", "_")));
+    return [...comfySettings(rows, host), transport];
+  }
+
+  _setup() {
+    const { extensionManager: manager, ui } = this._app;
+    manager.registerSidebarTab({
+      id: TAB_ID,
+      icon: "pi pi-wave-pulse",
+      title: "copilotPulse.tab",
+      label: "copilotPulse.tab",
+      tooltip: this._t("tooltip"),
+      type: "custom",
+      render: (/** @type {HTMLElement} */ element) => this._tab.render(element),
+      destroy: () => this._tab.destroy(),
+    });
+    ui.settings.addEventListener(`${LOCALE}.change`, (/** @type {Event} */ event) =>
+      this._setLocale(/** @type {CustomEvent} */ (event).detail?.value),
+    );
+    document.addEventListener("visibilitychange", () => void this._askStatus());
+    void this._askStatus();
+  }
+
+  /** Our server's settings; none where it has no server part, and then there is nothing to set. */
+  async _serverSettings() {
+    try {
+      const { settings } = await (await this._transport.fetch("/copilot-pulse/settings")).json();
+      return /** @type {import("./settings.js").SettingRow[]} */ (settings ?? []);
+    } catch {
+      return [];
+    }
+  }
+
+  get _registeredTab() {
+    // The registered tab is a reactive proxy; the object that we registered is not.
+    return this._app.extensionManager.getSidebarTabs().find((one) => one.id === TAB_ID);
+  }
+
+  /**
+   * Show the server's verdict on the tab's icon; what stops no chat is no news there.
+   * @param {{ status?: string, impact?: string } | undefined} health
+   */
+  _showStatus(health) {
+    if (!health) return;
+    const badge = harmless(health) ? null : BADGES[String(health.status)];
+    const shown = this._registeredTab;
+    if (shown && badge !== undefined && (shown.iconBadge ?? null) !== badge)
+      shown.iconBadge = /** @type {string} */ (badge);
+  }
+
+  /** Ask once how Copilot is; not while the page is hidden, and no more often than every 30 s. */
+  async _askStatus() {
+    const now = Date.now();
+    if (document.visibilityState === "hidden" || now - this._askedAt < ASK_EVERY_MS) return;
+    this._askedAt = now;
+    try {
+      const headers = { Accept: "application/json" };
+      const response = await this._transport.fetch("/copilot-pulse/metrics", { headers });
+      this._showStatus((await response.json()).health);
+    } catch {
+      // Without an answer the icon keeps what it showed; the panel itself says when the server is away.
+    }
+  }
+
+  /** Show our page of the settings. The frontend can open its dialog only at the first page; ours is one click on. */
+  async _openSettings() {
+    await this._app.extensionManager.command.execute("Comfy.ShowSettingsDialog");
+    for (let frames = 0; frames < 60; frames += 1) {
+      const entries = /** @type {HTMLElement[]} */ ([
+        ...document.querySelectorAll("[role=dialog] :is([role=option], [role=button], button)"),
+      ]);
+      const ours = entries.find((entry) => entry.textContent?.trim() === "Copilot Pulse");
+      if (ours) return ours.click();
+      await new Promise((done) => requestAnimationFrame(done));
+    }
+  }
+
+  _togglePanel() {
+    void this._app.extensionManager.command.execute(`Workspace.ToggleSidebarTab.${TAB_ID}`);
+  }
+
+  async _copyDiagnostics() {
+    const { toast } = this._app.extensionManager;
+    const summary = this._t("title");
+    try {
+      const response = await this._transport.fetch("/copilot-pulse/diagnostics");
+      if (!response.ok) throw new Error(String(response.status));
+      const copied = await copyToClipboard(JSON.stringify(await response.json(), null, 2));
+      const detail = this._t(copied ? "foot.copied" : "foot.failed");
+      toast.add({ severity: copied ? "success" : "warn", summary, detail, life: 4000 });
+    } catch {
+      toast.add({ severity: "error", summary, detail: this._t("foot.failed"), life: 6000 });
+    }
+  }
+
+  /**
+   * One entry of a language's `settings.json` or `commands.json`.
+   * @param {"settings" | "commands"} file
+   * @param {string} key
+   */
+  _hostText(file, key) {
+    const [all, locale] = [this._texts, this._locale];
+    return all[locale]?.[file]?.[key] ?? all[locale.split("-")[0]]?.[file]?.[key] ?? all.en?.[file]?.[key];
+  }
+
+  /** @param {string} name @param {string} icon @param {() => void | Promise<void>} run */
+  _command(name, icon, run) {
+    const id = `CopilotPulse.${name}`;
+    return { id, label: this._hostText("commands", id.replaceAll(".", "_"))?.label ?? id, icon, function: run };
+  }
+
+  /** The frontend does not tell a tab that the language changed. @param {unknown} value */
+  _setLocale(value) {
+    if (typeof value !== "string" || value === this._locale) return;
+    this._locale = value;
+    this._t = createTranslate(this._texts, value);
+    this._tab.panel?.setLocale(this._t, value);
+    const shown = this._registeredTab;
+    if (shown) shown.tooltip = this._t("tooltip");
+  }
+}
+
+/**
+ * Two copies of this plugin are installed, and this is the second: say so, and do nothing else.
+ * @param {ComfyApp} app
+ * @param {string} running  the address of the copy that runs
+ * @param {string} idle  this one's
+ */
+export function tellOfSecondCopy(app, running, idle) {
+  const detail =
+    `Copilot Pulse is installed twice. ${folderOf(running)} is used, ${folderOf(idle)} does nothing: ` +
+    "remove one of the two from custom_nodes and restart ComfyUI.";
+  console.warn(detail);
+  app.registerExtension({
+    name: "CopilotPulse.SecondCopy",
+    setup: () => app.extensionManager.toast.add({ severity: "warn", summary: "Copilot Pulse", detail, life: 20_000 }),
+  });
+}
+
+/** The folder in custom_nodes from which ComfyUI serves an address. @param {string} address */
+function folderOf(address) {
+  const { pathname } = new URL(address);
+  return decodeURIComponent(pathname.split("/extensions/").pop()?.split("/")[0] ?? pathname);
+}
