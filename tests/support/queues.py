@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from backend.backpressure import BoundedQueue
+from backend.backpressure import UNTHROTTLED, BoundedQueue
+from backend.pressure.buffer import Marked
+from tests.support.manual_time import ManualTime
 
 T = TypeVar("T")
 
@@ -20,3 +22,16 @@ def take(queue: BoundedQueue[T]) -> T:
     except StopIteration as done:
         item: T = done.value
         return item
+
+
+def queue_of(capacity: int, time: ManualTime | None = None, **kwargs: Any) -> BoundedQueue[Any]:
+    """A queue in which only the layers 1 to 3 make anybody wait, unless `throttle` is given."""
+    kwargs.setdefault("throttle", UNTHROTTLED)
+    if time is not None:
+        kwargs.update(clock=time, sleep=time.sleep)
+    return BoundedQueue(capacity, **kwargs)
+
+
+def waiting(queue: BoundedQueue[Any]) -> list[Any]:
+    """The items that lie in the queue."""
+    return [entry.item if isinstance(entry, Marked) else entry for entry in queue.items]

@@ -10,27 +10,13 @@ import pytest
 import backend.backpressure as module
 from backend.backpressure import (
     UNTHROTTLED,
-    BoundedQueue,
     QueueClosed,
     QueueFull,
     Zone,
+    put_in_all,
 )
-from backend.pressure.buffer import Marked
 from tests.support.manual_time import ManualTime, turns
-from tests.support.queues import take
-
-
-def queue_of(capacity: int, time: ManualTime | None = None, **kwargs: Any) -> BoundedQueue[Any]:
-    """A queue in which only the layers 1 to 3 make anybody wait, unless `throttle` is given."""
-    kwargs.setdefault("throttle", UNTHROTTLED)
-    if time is not None:
-        kwargs.update(clock=time, sleep=time.sleep)
-    return BoundedQueue(capacity, **kwargs)
-
-
-def waiting(queue: BoundedQueue[Any]) -> list[Any]:
-    """The items that lie in the queue."""
-    return [entry.item if isinstance(entry, Marked) else entry for entry in queue.items]
+from tests.support.queues import queue_of, take, waiting
 
 
 def test_all_is_what_the_module_defines() -> None:
@@ -249,100 +235,6 @@ async def test_always_conflating_leaves_the_newest_of_each_key() -> None:
     assert "a5" == waiting(queue)[-1]
 
 
-async def test_always_conflating_after_a_wait() -> None:
-    """Of two producers with one key that had to wait for room, the second replaces the first."""
-    time = ManualTime()
-    queue = queue_of(1, time, conflate="always")
-    queue.put_nowait("x")
-    tasks = [asyncio.create_task(queue.put(item, key="k")) for item in ("old", "new")]
-    await turns()
-    assert "x" == take(queue)
-    await time.advance(5)
-    await asyncio.gather(*tasks)
-
-    assert ["new"] == waiting(queue)
-
-
-@pytest.mark.parametrize("mode", ["full", "always"])
-@pytest.mark.parametrize("wait", ["for room", "in the throttle", "granted"])
-async def test_an_older_item_never_replaces_a_newer_one(mode: Any, wait: str) -> None:
-    """While a producer waits with the old state, the new one gets in: the reader finds the new one, and only that."""
-    time = ManualTime()
-    queue = queue_of(2, time, conflate=mode, throttle=None if wait == "in the throttle" else UNTHROTTLED)
-    queue.put_nowait("first")
-    if wait != "in the throttle":
-        queue.put_nowait("second")
-    task = asyncio.create_task(queue.put("old", key="k"))
-    await turns()
-    assert not task.done()
-    if wait == "granted":
-        take(queue)
-    assert queue.offer("new", key="k")
-    await time.advance(5)
-    await task
-
-    assert "new" in waiting(queue)
-    assert "old" not in waiting(queue)
-    figures = queue.statistics()
-    assert 1 == figures.conflated
-    assert figures.put == figures.size + figures.taken + figures.dropped + figures.conflated
-    assert not queue.arrivals
-
-
-async def test_an_older_item_does_not_come_after_a_newer_one_that_was_taken() -> None:
-    """What was read last is the newest, also if the old item's producer was waiting all that time."""
-    queue = queue_of(1)
-    queue.put_nowait("x")
-    tasks = [asyncio.create_task(queue.put(item, key="k")) for item in ("old", "older than new")]
-    await turns()
-    assert queue.offer("new", key="k")
-    await turns()
-    assert all(task.done() for task in tasks), "there is nothing to wait for any more"
-    assert "new" == take(queue)
-    await asyncio.gather(*tasks)
-
-    assert [] == waiting(queue)
-    assert 2 == queue.statistics().conflated
-
-
-async def test_an_essential_item_is_not_replaced_while_it_waits() -> None:
-    """A newer one with its key gets in before it; it comes after that, but is not lost."""
-    queue = queue_of(1)
-    queue.put_nowait("x")
-    task = asyncio.create_task(queue.put("end", key="k", essential=True))
-    await turns()
-    assert queue.offer("new", key="k")
-    assert "new" == await queue.get()
-    assert "end" == await queue.get()
-    await task
-
-
-async def test_producers_that_wait_with_one_key_get_in_in_their_order() -> None:
-    """The first one in does not make the second one old."""
-    queue = queue_of(1)
-    queue.put_nowait("x")
-    tasks = [asyncio.create_task(queue.put(item, key="k")) for item in ("a", "b")]
-    await turns()
-
-    assert ["x", "a", "b"] == [await queue.get() for _ in range(3)]
-    await asyncio.gather(*tasks)
-
-
-async def test_a_granted_place_that_conflation_makes_needless_goes_to_the_next() -> None:
-    """Three wait; the second finds its key waiting, and its place is the third's."""
-    queue = queue_of(2, conflate="always")
-    queue.put_nowait("x")
-    queue.put_nowait("y")
-    tasks = [asyncio.create_task(queue.put(item, key=item[0])) for item in ("k1", "k2", "z")]
-    await turns()
-    take(queue)
-    take(queue)
-    await turns()
-
-    assert ["k2", "z"] == waiting(queue)
-    await asyncio.gather(*tasks)
-
-
 async def test_an_offer_makes_room_at_once() -> None:
     """It never waits: conflates, or drops the oldest, or is lost itself if nothing may be dropped for it."""
     queue = queue_of(2, key=lambda item: item[0] if item[0] == "k" else None)
@@ -365,6 +257,49 @@ async def test_an_essential_offer_is_let_in_beyond_the_capacity() -> None:
     assert (4, 2, 1, "degraded") == (figures.size, figures.overflow, figures.refused, figures.zone)
     assert [0, 1, 2, 3] == [take(queue) for _ in range(4)]
     assert "green" == queue.statistics().zone
+
+
+# -- one item into several queues -------------------------------------------------------------------
+
+
+async def test_an_item_for_several_queues_waits_for_the_full_ones_only() -> None:
+    """Who has room has it at once, a closed one gets nothing, and each full one gets it as soon as it has room."""
+    time = ManualTime()
+    open_, full, fuller, closed = (queue_of(1, time) for _ in range(4))
+    full.put_nowait("a")
+    fuller.put_nowait("a")
+    closed.close()
+    putting = put_in_all((open_, full, fuller, closed), "b", 5.0)
+    assert putting is not None
+    task = asyncio.create_task(putting)
+    await turns()
+    assert ["b"] == waiting(open_)
+
+    assert "a" == take(full)
+    await turns()
+    assert (["b"], ["a"]) == (waiting(full), waiting(fuller))
+    await time.advance(5)
+    await task
+    assert ["b"] == waiting(fuller)
+    assert (0, 0, 1, 0) == tuple(queue.statistics().dropped for queue in (open_, full, fuller, closed))
+    assert put_in_all((closed,), "c", 5.0) is None
+
+
+async def test_an_item_for_several_queues_that_is_cancelled_stays_where_it_is() -> None:
+    """Those that had room keep it, those that had none do not get it later, and nobody is left in line."""
+    open_, full = queue_of(1), queue_of(1)
+    full.put_nowait("a")
+    putting = put_in_all((open_, full), "b", 5.0)
+    assert putting is not None
+    task = asyncio.create_task(putting)
+    await turns()
+    task.cancel()
+    await turns()
+
+    assert "a" == take(full)
+    assert (["b"], []) == (waiting(open_), waiting(full))
+    assert 0 == full.statistics().waiting_producers
+    full.put_nowait("c")
 
 
 # -- layer 4 ----------------------------------------------------------------------------------------
