@@ -416,8 +416,8 @@ class BoundedQueue(Generic[T]):
             self.limit = 0
         else:
             # A level that would be a new peak or enter another zone takes the slow path, and is seen there; in a
-            # large queue also now and then, to see that the loop gets its turn. One less, for the item in hand.
-            self.limit = min(throttle.ceiling, self.peak, self.capacity, level + FAST_LANE) - 1
+            # large queue also now and then, to see that the loop gets its turn.
+            self.limit = min(throttle.ceiling, self.peak, self.capacity, level + FAST_LANE) - self.in_hand
         if was is not None and self.on_zone is not None:
             self._report_zone(was, level)
 

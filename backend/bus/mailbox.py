@@ -224,6 +224,7 @@ class Mailbox:
         """The next event is popped right after this: it stays part of the level."""
         queue = self.queue
         queue.in_hand = 1
+        queue.limit -= 1
         queue.settle_by = min(self._slice_end, now + ATTENTION_SECONDS) if queue.attention else self._slice_end
 
     async def _settle(self) -> None:
