@@ -49,7 +49,7 @@ ENDED_STATES: Final = frozenset({"done", "failed", "cancelled"})
 class SourceNames:
     """The sources that the monitor knows what to do with; any other name appears under `extra`."""
 
-    BUS: Final = "bus"  # the bus's statistics: a mapping or an object
+    BUS: Final = "bus"  # what `EventBus.statistics()` says
     LATENCY: Final = "latency"  # drains samples of publish-to-delivery, seconds
     CHATS: Final = "chats"  # rows of the chat registry
     BREAKERS: Final = "breakers"  # rows {name, state, failures, calls, retry_in}
@@ -124,7 +124,6 @@ class Monitor:
         self._seq = 0
         self._task: asyncio.Task[None] | None = None
         self._on: dict[str, Callable[[Any], None]] = {
-            "chat.started": lambda event: self.chat.on_started(event.data),
             "chat.first_token": lambda event: self.chat.on_first_token(event.data, self.clock()),
             "chat.retrying": lambda event: self.chat.on_retrying(),
             "chat.tool_called": lambda event: self.chat.on_tool(event.data),
@@ -255,10 +254,8 @@ class Monitor:
     # What goes out
 
     def active(self) -> int:
-        """Chats that run now, by the registry if it is a source, else by their events."""
-        if SourceNames.CHATS in self._values:
-            return sum(row.get("state") not in ENDED_STATES for row in self.rows(SourceNames.CHATS))
-        return self.chat.open
+        """Chats that run now, by the registry's rows."""
+        return sum(row.get("state") not in ENDED_STATES for row in self.rows(SourceNames.CHATS))
 
     def connections(self) -> dict[str, int]:
         """Open connections by kind."""
@@ -327,8 +324,8 @@ class Monitor:
         prometheus-client takes 0.1 s to import: that is done in a thread too, when somebody scrapes for the first time.
         """
         module = await asyncio.to_thread(import_module, ".metrics.exposition", __package__)
-        look = module.Look(self)
-        body: bytes = await asyncio.to_thread(getattr(look, format_))
+        reading = module.Reading(self)
+        body: bytes = await asyncio.to_thread(getattr(reading, format_))
         return body
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from .http import HttpSeam
 from .log import LogSeam
 from .mcp.seam import McpSeam
 from .memory import MemorySeam, user_texts
+from .model import watch as stream_watch
 from .model.seam import ModelSeam
 from .run import RunSeam
 from .seam import CopilotModules, Seam, SeamMissing, find_copilots
@@ -54,6 +55,7 @@ class Attachment:
         pulse.chat_notices.append(self._missing_tools)
         pulse.probe_mcp = self.mcp.probe
         pulse.monitor.add_source(SourceNames.MCP, self.mcp.snapshot)
+        pulse.monitor.watch.look_past(stream_watch.__file__)
 
     def attach(self) -> bool:
         """Attach to every Copilot that has been imported. False if there is none. Never raises.

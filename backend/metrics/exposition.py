@@ -8,7 +8,7 @@ conventions; label sets are bounded where the figures are counted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -22,12 +22,12 @@ from prometheus_client.exposition import generate_latest as encode_text
 from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
 from prometheus_client.registry import Collector
 
+from .checks import Watched
 from .counters import clean
 from .exposition_fleet import families
+from .health import HealthBoard
 from .histogram import Buckets
-
-if TYPE_CHECKING:
-    from ..monitoring import Monitor
+from .layers.http import HttpLayer
 
 PREFIX: Final = "copilot_pulse_"
 _BREAKER_STATES: Final = ("closed", "open", "half_open")
@@ -35,10 +35,25 @@ MAX_ROWS: Final = 50
 _STATUSES: Final = ("pass", "warn", "fail")
 
 
-class PulseCollector(Collector):
-    """Reads one monitor; every `collect()` is a fresh look. For the loop's thread."""
+class Figures(Watched, Protocol):
+    """What is read of the monitor: its layers, its board, and what its sources say."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    http: HttpLayer
+    board: HealthBoard
+    version: str
+    started_wall: float
+
+    def active(self) -> int:
+        """Chats that run now."""
+
+    def connections(self) -> dict[str, int]:
+        """Open connections by kind."""
+
+
+class PulseCollector(Collector):
+    """Reads one monitor; every `collect()` reads it anew. For the loop's thread."""
+
+    def __init__(self, monitor: Figures) -> None:
         self._monitor = monitor
 
     def collect(self) -> Iterator[Metric]:
@@ -184,13 +199,13 @@ class PulseCollector(Collector):
         yield from (breaker, up, tools, seam, health)
 
 
-class Look:
+class Reading:
     """What the collector saw at one moment, in a registry of its own: it may be encoded in any thread.
 
     With every label set full that takes 10 ms and more, too long for the event loop.
     """
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Figures) -> None:
         families = list(PulseCollector(monitor).collect())
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Seen(families))

@@ -1,4 +1,4 @@
-"""The event loop's lag, and who holds it.
+"""The event loop's lag, and who holds it: which code a stack belongs to, and how it is named where anybody may read.
 
 A heartbeat on the loop measures how late each beat comes. A daemon thread looks at the heartbeat a few
 times a second; only when it is overdue does the thread sample the stack of the loop's thread, and when the
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, Final
-
-from .frames import Place, blame, is_idle, is_waiting, read_stack
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Final, NamedTuple
 
 log = logging.getLogger("copilot_pulse.monitoring")
 
@@ -29,6 +29,93 @@ FROZEN: Final = 5.0
 PAUSED: Final = "the whole process: paused, swapped out or starved"
 ELSEWHERE: Final = "another thread, which held Python's lock"
 THREAD: Final = " (in another thread, which held Python's lock)"
+
+DEPTH: Final = 40
+_MARKERS: Final = ("site-packages", "dist-packages", "custom_nodes")
+_HERE: Final = os.path.dirname(os.path.abspath(__file__)).replace("\\", "/") + "/"
+_STDLIB: Final = os.path.dirname(os.__file__).replace("\\", "/") + "/"
+_WAITING_FILES: Final = frozenset({"threading.py", "queue.py", "selectors.py", "socket.py", "ssl.py"})
+_WAITING: Final = frozenset(
+    {
+        ("concurrent/futures/thread.py", "_worker"),
+        ("multiprocessing/connection.py", "_recv"),
+        ("multiprocessing/connection.py", "wait"),
+        ("subprocess.py", "_try_wait"),
+    }
+)
+
+
+class Place(NamedTuple):
+    """One frame: a short file name (never the path to somebody's home), the line, the function.
+
+    `library` frames are not blamed if there are others; a frame that `watches` is ours and never blamed.
+    """
+
+    file: str
+    line: int
+    function: str
+    library: bool
+    watches: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} {self.function}"
+
+
+def place(filename: str, line: int, function: str, onlookers: tuple[str, ...] = (_HERE,)) -> Place:
+    """Name a frame. `onlookers` are the beginnings of paths of our own code that looks on while others work: it holds
+    nothing up. Library is what lies in site-packages or belongs to Python.
+
+    What lies in `custom_nodes` is a plugin's, even if ComfyUI itself is installed in site-packages; what
+    lies in a plugin's own site-packages is a library: the innermost of these folders decides.
+    """
+    path = filename.replace("\\", "/")
+    parts = path.split("/")
+    if path.startswith(onlookers):
+        return Place("/".join(parts[-2:]), line, function, True, True)
+    for index in range(len(parts) - 2, -1, -1):
+        if parts[index] in _MARKERS:
+            return Place("/".join(parts[index + 1 :]), line, function, parts[index] != "custom_nodes")
+    if path.startswith("<"):
+        return Place(path, line, function, True)
+    if path.startswith(_STDLIB):
+        return Place(path[len(_STDLIB) :], line, function, True)
+    return Place("/".join(parts[-3:]), line, function, False)
+
+
+def read_stack(frame: FrameType | None, onlookers: tuple[str, ...] = (_HERE,)) -> list[Place]:
+    """The innermost 40 frames, innermost first. Safe from another thread than the frames' own."""
+    stack: list[Place] = []
+    while frame is not None and len(stack) < DEPTH:
+        stack.append(place(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, onlookers))
+        frame = frame.f_back
+    return stack
+
+
+def is_idle(stack: Sequence[Place]) -> bool:
+    """Whether the stack is that of an event loop that waits for something to happen."""
+    return bool(stack) and (
+        (stack[0].file == "selectors.py" and stack[0].function == "select")
+        or (stack[0].file == "asyncio/windows_events.py" and stack[0].function == "_poll")
+        or (stack[0].file.startswith("asyncio/") and stack[0].function in ("_run_once", "run_forever"))
+    )
+
+
+def is_waiting(stack: Sequence[Place]) -> bool:
+    """Whether a thread only waits: for a lock, a queue, a socket, the clock, or as a worker for work."""
+    return not stack or any((here.file, here.function) in _WAITING or here.file in _WAITING_FILES for here in stack[:2])
+
+
+def blame(stack: Sequence[Place]) -> str:
+    """The innermost frame that is somebody's own code and the library call it is in.
+
+    `plugin/llm_api.py:63 list_models, in requests/api.py:73 get`; with no code but a library's, the
+    innermost frame.
+    """
+    for index, here in enumerate(stack):
+        if not here.library:
+            called = next((below for below in reversed(stack[:index]) if not below.watches), None)
+            return f"{here}, in {called}" if called is not None else str(here)
+    return str(stack[0]) if stack else "unknown"
 
 
 class _Stall:
@@ -92,6 +179,11 @@ class LoopWatch:
         self._lock = threading.Lock()
         self._stall: _Stall | None = None
         self._loop_was_off = False
+        self._onlookers: tuple[str, ...] = (_HERE,)
+
+    def look_past(self, *paths: str) -> None:
+        """Never blame the code in these files or folders: it stands on every stack because it looks on."""
+        self._onlookers = (*self._onlookers, *(path.replace("\\", "/") for path in paths))
 
     @property
     def running(self) -> bool:
@@ -179,7 +271,7 @@ class LoopWatch:
     def _read(self) -> tuple[list[Place], str]:
         """The stack to blame and a note on it: the loop's, or, if the loop itself only waits for Python's
         lock, that of a busy thread."""
-        stack = read_stack(sys._current_frames().get(self._loop_thread))
+        stack = read_stack(sys._current_frames().get(self._loop_thread), self._onlookers)
         if not is_idle(stack):
             return stack, ""
         return _busy_thread({self._loop_thread, threading.get_ident()}), THREAD

@@ -19,9 +19,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from backend.metrics.exposition import Look
+from backend.metrics.exposition import Reading
 from backend.metrics.histogram import LogHistogram, WindowedHistogram
 from backend.monitoring import Monitor
+from tests.support.figures import bus_figures
 
 ROUNDS = 7
 
@@ -72,7 +73,7 @@ def filled() -> Monitor:
     monitor = Monitor(clock=lambda: now[0])
     queues = [{"name": f"q{n}", "size": n, "capacity": 100, "dropped": n} for n in range(20)]
     chats = [{"chat_id": str(n), "state": "streaming", "model": "m", "tokens": 5} for n in range(50)]
-    monitor.add_source("bus", lambda: {"published_by_type": {"chat.delta": 10**6}, "queues": queues})
+    monitor.add_source("bus", lambda: bus_figures(*queues, published={"chat.delta": 10**6}))
     monitor.add_source("chats", lambda: chats)
     monitor.add_source("mcp", lambda: [{"server": "a", "host": "a", "state": "up", "tools": 3}] * 2)
     monitor.add_source("seams", lambda: [{"name": f"s{n}", "attached": True} for n in range(7)])
@@ -106,9 +107,9 @@ def costs() -> dict[str, float]:
         "snapshot as JSON us": 1e6 * median(lambda: json.dumps(monitor.snapshot()), 20),
         "JSON bytes": len(json.dumps(monitor.snapshot())),
         "health us": 1e6 * median(monitor.health, 50),
-        "look (on the loop) us": 1e6 * median(lambda: Look(monitor), 5),
-        "text (in a thread) us": 1e6 * median(Look(monitor).text, 5),
-        "openmetrics (in a thread) us": 1e6 * median(Look(monitor).openmetrics, 5),
+        "look (on the loop) us": 1e6 * median(lambda: Reading(monitor), 5),
+        "text (in a thread) us": 1e6 * median(Reading(monitor).text, 5),
+        "openmetrics (in a thread) us": 1e6 * median(Reading(monitor).openmetrics, 5),
         "history 24h us": 1e6 * median(lambda: json.dumps(monitor.read_history("24h")), 5),
     }
     return found

@@ -21,6 +21,7 @@ from aiohttp import ClientConnectionError, ClientSession, ContentTypeError, web
 from backend.api.routes import add_routes
 from backend.monitoring import Monitor
 from backend.settings import LiveSettings
+from tests.support.figures import bus_figures
 from tests.support.net import closed_port
 
 PATIENCE = 30.0
@@ -93,7 +94,7 @@ class App:
 
     def _bus(self) -> dict[str, Any]:
         queue = {"name": "panel", "size": 30, "capacity": 100, "dropped": self._n, "conflated": self._n}
-        return {"published_by_type": {"chat.delta": 100 * self._n}, "queues": [queue]}
+        return bus_figures(queue, published={"chat.delta": 100 * self._n})
 
     def live(self) -> None:
         """A chat with a retry, one that failed, a model list, some latency."""

@@ -197,16 +197,6 @@ def test_text_goes_out_only_if_the_user_wants_it(clock: FakeClock, on: bool, dat
     assert monitor.events_since(0)[1][0]["data"] == data
 
 
-def test_active_chats_without_a_registry(monitor: Monitor) -> None:
-    """With nobody to ask, the events of the chats are counted."""
-    monitor.on_event(Happened("chat.started", chat_id="1"))
-    monitor.on_event(Happened("chat.started", chat_id="2"))
-    monitor.on_event(Happened("chat.finished", chat_id="1", outcome="completed"))
-
-    assert monitor.active() == 1
-    assert "1 chats active" in repr(monitor)
-
-
 def test_a_tick_a_second_makes_history(monitor: Monitor, clock: FakeClock) -> None:
     """What happened in a second stands in that second's place."""
     for second in range(3):

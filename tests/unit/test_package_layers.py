@@ -76,13 +76,11 @@ MOST_FILES = 14
 DEBTS = {
     "bus/table > pressure/statistics",
     "bus/threads > pressure/statistics",
-    "metrics/exposition > monitoring",
 }
 CIRCLES = {
-    "backend: metrics, monitoring",
     "backend/pressure: arrival, queue",
 }
-WIDE_DOORS = {"backpressure", "error_handling"}
+WIDE_DOORS = {"backpressure"}
 
 
 def is_debt(found: Import) -> bool:

@@ -11,7 +11,6 @@ from ..histogram import Buckets, LogHistogram, WindowedHistogram, quantiles
 
 WINDOW: Final = 3600.0
 MAX_MODELS: Final = 20
-MAX_OPEN: Final = 1000
 KEPT_ENDS: Final = 200
 FIRST_TOKEN_BOUNDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 DURATION_BOUNDS: Final = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -52,16 +51,8 @@ class ChatLayer:
         self.length_buckets = Buckets(LENGTH_BOUNDS)
         # (time, outcome) of the last chats, for health.
         self.ends: deque[tuple[float, str]] = deque(maxlen=KEPT_ENDS)
-        self._open: dict[str, None] = {}
         self._second_first = LogHistogram(1e-3, 1e4)
         self._second_rate = LogHistogram(1e-2, 1e6)
-
-    def on_started(self, data: Mapping[str, Any]) -> None:
-        """A chat began."""
-        if len(self._open) >= MAX_OPEN:
-            # Its end was never told; counting it as running for ever would be worse than forgetting it.
-            del self._open[next(iter(self._open))]
-        self._open[str(data.get("chat_id", ""))] = None
 
     def on_first_token(self, data: Mapping[str, Any], now: float) -> None:
         """The first token of a chat came `seconds` after it began."""
@@ -82,7 +73,6 @@ class ChatLayer:
 
     def on_finished(self, data: Mapping[str, Any], now: float) -> None:
         """A chat ended; the event carries its figures."""
-        self._open.pop(str(data.get("chat_id", "")), None)
         outcome = str(data.get("outcome", "completed"))
         self.outcomes.add(str(data.get("kind", "chat")), outcome)
         self.ends.append((now, outcome))
@@ -112,11 +102,6 @@ class ChatLayer:
     def count(self, outcome: str) -> int:
         """Chats (of all kinds) that ended with `outcome` since the start."""
         return sum(n for labels, n in self.outcomes.items() if labels[1] == outcome)
-
-    @property
-    def open(self) -> int:
-        """Chats that began and have not been told to have ended."""
-        return len(self._open)
 
     def ended_within(self, window: float, now: float) -> list[str]:
         """The outcomes of the chats of the last `window` seconds, oldest first."""

@@ -1,7 +1,6 @@
 """The events layer: how many events, how fast they reach their handlers, how full the queues are.
 
-The bus is asked, not wrapped: its statistics come in as plain data (or an object with the same names), so
-that this layer works with any bus, and with none.
+The bus is asked, not wrapped: its statistics come in as plain data.
 """
 
 from __future__ import annotations
@@ -9,24 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ..counters import BoundedCounter
+from ..counters import BoundedCounter, SlidingRate
 from ..histogram import Buckets, LogHistogram, WindowedHistogram, quantiles
-from ..rates import SlidingRate
 
 LATENCY_WINDOW: Final = 60.0
 MAX_TYPES: Final = 100
 MAX_QUEUES: Final = 50
-
-
-def field(source: Any, *names: str, default: Any = None) -> Any:
-    """The first of `names` that `source`, a mapping or an object, has."""
-    for name in names:
-        if isinstance(source, Mapping):
-            if name in source:
-                return source[name]
-        elif hasattr(source, name):
-            return getattr(source, name)
-    return default
+_SHOWN: Final = ("name", "size", "capacity", "zone", "peak", "dropped", "conflated")
 
 
 class EventLayer:
@@ -39,11 +27,8 @@ class EventLayer:
         self._second = LogHistogram()
         self._rate = SlidingRate()
         self._bus_types: dict[str, int] = {}
-        self._bus_lost: dict[str, int] = {}
+        self._lost = {"dropped": 0, "conflated": 0}
         self.queues: list[dict[str, Any]] = []
-        # What queues that are gone had dropped and conflated; totals must not fall when a reader leaves.
-        self._gone = {"dropped": 0, "conflated": 0}
-        self._last = {"dropped": dict[str, int](), "conflated": dict[str, int]()}
 
     def on_event(self, type_: str) -> None:
         """Count one event that was seen here; the bus's own count of its type wins if it is higher."""
@@ -59,50 +44,17 @@ class EventLayer:
             self.latency.add(batch, now)
             self._second.add(batch)
 
-    def on_bus(self, statistics: Any) -> None:
-        """Take the bus's statistics: counts by type, and a row for each mailbox or queue."""
-        published = field(statistics, "published_by_type", "by_type", "types", "published", default={})
-        if isinstance(published, Mapping):
-            self._bus_types = {str(name): int(n) for name, n in published.items()}
-        for what in self._gone:
-            total = field(statistics, f"{what}_total")
-            if isinstance(total, int):
-                self._bus_lost[what] = total
-        rows = field(statistics, "queues", "subscribers", "mailboxes", default=())
-        if isinstance(rows, Mapping):
-            rows = [{"name": name, **row} if isinstance(row, Mapping) else row for name, row in rows.items()]
-        self.queues = self._digest(rows)
-
-    def _digest(self, rows: Iterable[Any]) -> list[dict[str, Any]]:
+    def on_bus(self, statistics: Mapping[str, Any]) -> None:
+        """Take what `EventBus.statistics()` says: counts by type, a row for each mailbox, and what was lost."""
+        self._bus_types = dict(statistics["published"])
+        self._lost = {what: statistics[f"{what}_total"] for what in self._lost}
         queues: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            # A plain handler is called inline: it has no mailbox and nothing to show.
-            box = field(row, "mailbox", "queue", default=row)
-            capacity = field(box, "capacity", "maxsize", "max_size")
-            if not capacity:
-                continue
-            name = str(field(row, "name", "subscriber", "handler", "id", default="queue"))
-            size = int(field(box, "size", "current", "length", default=0))
-            zone = field(box, "zone", default=None)
-            fill = size / capacity
-            queue = {
-                "name": name,
-                "size": size,
-                "capacity": int(capacity),
-                "fill": round(fill, 4),
-                "zone": str(getattr(zone, "value", zone) or zone_of(fill)),
-                "peak": int(field(box, "peak", "peak_size", "max_used", default=size)),
-                "dropped": _number(field(box, "dropped", "dropped_total", default=0)),
-                "conflated": _number(field(box, "conflated", "conflated_total", default=0)),
-            }
-            known = queues.get(name)
-            queues[name] = queue if known is None else _merge(known, queue)
-        for what, last in self._last.items():
-            now = {name: queue[what] for name, queue in queues.items()}
-            self._gone[what] += sum(max(0, n - now.get(name, 0)) for name, n in last.items())
-            self._last[what] = now
+        for row in statistics["queues"]:
+            queue = {key: row[key] for key in _SHOWN} | {"fill": round(row["fill"], 4)}
+            known = queues.get(row["name"])
+            queues[row["name"]] = queue if known is None else _merge(known, queue)
         fullest = sorted(queues.values(), key=lambda queue: -queue["fill"])
-        return fullest[:MAX_QUEUES]
+        self.queues = fullest[:MAX_QUEUES]
 
     def counts(self) -> dict[str, int]:
         """Events published by type: the bus's count where it has one, else what was seen here."""
@@ -117,10 +69,8 @@ class EventLayer:
         return counts
 
     def lost(self, what: str) -> int:
-        """Events `dropped` or `conflated` since the start, queues that are gone included: by the bus's own
-        total if it has one, else by what its queues have shown."""
-        told = self._bus_lost.get(what)
-        return told if told is not None else self._gone[what] + sum(self._last[what].values())
+        """Events `dropped` or `conflated` since the start, those of readers that are gone included."""
+        return self._lost[what]
 
     @property
     def worst_fill(self) -> float:
@@ -160,16 +110,6 @@ class EventLayer:
             "dropped_total": self.lost("dropped"),
             "conflated_total": self.lost("conflated"),
         }  # fmt: skip
-
-
-def zone_of(fill: float) -> str:
-    """The zone of a fill from 0 to 1, for a queue that does not tell its own."""
-    return "green" if fill < 0.3 else "yellow" if fill < 0.7 else "red" if fill < 0.9 else "degraded"
-
-
-def _number(value: Any) -> int:
-    """A count that comes as a number, or by type as a mapping."""
-    return int(sum(value.values()) if isinstance(value, Mapping) else value)
 
 
 def _merge(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from backend.fleet import Fleet
 from backend.monitoring import Monitor
 from backend.origin import MAX_BODY, same_origin
 from backend.settings import LiveSettings, Secret, Settings
+from tests.support.figures import bus_figures
 from tests.support.net import until
 
 SECRET = "sk-proj-Zx81qPwLm0aVt5yHn3Ke9RbUc7Dg"  # no key of anybody
@@ -186,7 +187,7 @@ def busy(parts: Parts) -> None:
         monitor.on_event(event)
     monitor.on_latency([0.001])
     monitor.system.on_lag(0.002, monitor.clock())
-    monitor.add_source("bus", lambda: {"queues": [{"name": evil, "size": 1, "capacity": 9}]})
+    monitor.add_source("bus", lambda: bus_figures({"name": evil, "size": 1, "capacity": 9}))
     monitor.add_source("mcp", lambda: [{"server": evil, "state": "up", "tools": 3}])
     monitor.add_source("seams", lambda: [{"name": "chat", "attached": True}])
     monitor.add_source("breakers", parts.snapshot)
@@ -292,7 +293,7 @@ async def test_health_is_503_only_when_it_fails(client: Client) -> None:
     found = Finding()
     client.parts.monitor.add_check("test:x", lambda: found)
     assert (await client.get("/health"))[0] == 200
-    found = Finding("warn", output="Hm.", advice="Look.")
+    found = Finding("warn", output="Hm.", advice="Reading.")
     assert (await client.get("/health"))[0] == 200
     found = Finding("fail", output="Ow.", advice="Act.")
     status, kind, body = await client.get("/health")

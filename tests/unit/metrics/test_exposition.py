@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from backend.metrics.exposition import PREFIX, Look, PulseCollector
+from backend.metrics.exposition import PREFIX, PulseCollector, Reading
 from backend.monitoring import Monitor
 from tests.prometheus.metrics_table import MARKS, TARGET, Sample, text
+from tests.support.figures import bus_figures
 
 UNITS = ("seconds", "bytes", "ratio", "characters", "info")
 
@@ -57,9 +58,9 @@ def test_series_stay_bounded_whatever_is_named(monitor: Monitor) -> None:
         rows = [{**row, "name": f"q{n}", "host": f"h{n}"} for n in range(total)]
         for source in ("mcp", "breakers"):
             monitor.add_source(source, lambda rows=rows: rows)  # type: ignore[misc]
-        monitor.add_source("bus", lambda rows=rows: {"queues": rows})  # type: ignore[misc]
+        monitor.add_source("bus", lambda rows=rows: bus_figures(*rows))  # type: ignore[misc]
         monitor.tick()
-        sizes.append(len(Look(monitor).text().splitlines()))
+        sizes.append(len(Reading(monitor).text().splitlines()))
 
     assert sizes[0] == sizes[1]
     assert sizes[0] < 2_500
@@ -67,13 +68,13 @@ def test_series_stay_bounded_whatever_is_named(monitor: Monitor) -> None:
 
 def test_a_look_does_not_change(monitor: Monitor) -> None:
     """What was seen on the loop is what a thread encodes, whatever happens meanwhile."""
-    look = Look(monitor)
+    look = Reading(monitor)
     before = look.text()
     monitor.on_event(Happened("error", 1))
     monitor.tick()
 
     assert before == look.text()
-    assert before != Look(monitor).text()
+    assert before != Reading(monitor).text()
 
 
 def test_servers_of_one_host_are_series_of_their_own(monitor: Monitor) -> None:
@@ -81,7 +82,7 @@ def test_servers_of_one_host_are_series_of_their_own(monitor: Monitor) -> None:
     rows = [{"server": name, "host": "h:1", "state": "up", "tools": 1} for name in ("h:1", "h:1 (2)")]
     monitor.add_source("mcp", lambda: rows)
     monitor.tick()
-    text = Look(monitor).text().decode()
+    text = Reading(monitor).text().decode()
 
     assert 'copilot_pulse_mcp_server_up{server="h:1"} 1.0' in text
     assert 'copilot_pulse_mcp_server_up{server="h:1 (2)"} 1.0' in text
@@ -91,7 +92,7 @@ def test_nothing_is_registered_process_wide(monitor: Monitor) -> None:
     """Another plugin that uses prometheus-client has its registry for itself."""
     from prometheus_client import REGISTRY
 
-    Look(monitor).openmetrics()
+    Reading(monitor).openmetrics()
 
     assert not [family for family in REGISTRY.collect() if family.name.startswith(PREFIX)]
 

@@ -11,6 +11,7 @@ from backend.metrics.health import HOLD, Finding, HealthBoard, Level, Status
 from backend.metrics.loop_watch import PAUSED
 from backend.monitoring import Monitor
 from tests.support.clock import FakeClock
+from tests.support.figures import bus_figures
 
 BAD = Finding("warn", 9, "items", 5, "Too many items.", "Remove some.", "too_many", {"n": 9})
 
@@ -373,7 +374,7 @@ def test_a_silent_mcp_server_does_not_come_and_go(case: Case) -> None:
 
 def test_a_full_queue_names_itself(case: Case) -> None:
     """Which queue, how full, and what happens next."""
-    case.monitor.add_source("bus", lambda: {"queues": [{"name": "panel", "size": 80, "capacity": 100}]})
+    case.monitor.add_source("bus", lambda: bus_figures({"name": "panel", "size": 80, "capacity": 100}))
 
     assert "panel is 80% full" in case.output("events:queueFill")
 
@@ -381,7 +382,7 @@ def test_a_full_queue_names_itself(case: Case) -> None:
 def test_dropped_events_are_news_for_a_minute(case: Case) -> None:
     """A drop is told while it is fresh."""
     dropped = [0]
-    case.monitor.add_source("bus", lambda: {"queues": [{"name": "q", "size": 0, "capacity": 9, "dropped": dropped[0]}]})
+    case.monitor.add_source("bus", lambda: bus_figures({"name": "q", "size": 0, "capacity": 9, "dropped": dropped[0]}))
     assert case.status("events:dropped") == "pass"
     dropped[0] = 3
     assert case.status("events:dropped") == "warn"
@@ -452,7 +453,7 @@ def test_every_problem_says_what_to_do(case: Case) -> None:
     case.monitor.add_source("mcp", lambda: [{"server": "a", "state": "down"}])
     case.monitor.add_source("breakers", lambda: [{"name": "b", "state": "half_open"}])
     queue = {"name": "q", "size": 9, "capacity": 9, "dropped": 1}
-    case.monitor.add_source("bus", lambda: {"queues": [queue]})
+    case.monitor.add_source("bus", lambda: bus_figures(queue))
     case.monitor.on_latency([1.0])
     case.monitor._on_stall({"seconds": 2.0, "frame": "f", "stack": []})
     case.monitor.tick()

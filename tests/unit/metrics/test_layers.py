@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from backend.metrics.layers.chat import MAX_MODELS, MAX_OPEN, ChatLayer
+from backend.metrics.layers.chat import MAX_MODELS, ChatLayer
 from backend.metrics.layers.error import KEPT, SHOWN, ErrorLayer
-from backend.metrics.layers.event import EventLayer, zone_of
+from backend.metrics.layers.event import EventLayer
 from backend.metrics.layers.http import HttpLayer
 from backend.metrics.layers.system import ProcessSampler, SystemLayer
+from tests.support.figures import bus_figures
 
 NOW = 1000.0
 
@@ -22,18 +22,15 @@ def failure(outcome: str, **data: Any) -> dict[str, Any]:
 
 
 def test_bus_statistics_become_queues_and_counts() -> None:
-    """Mailboxes are shown fullest first, plain handlers are not, and the bus's counts win over ours."""
+    """Mailboxes are shown fullest first, and the bus's counts win over ours."""
     layer = EventLayer()
     layer.on_event("chat.finished")
     layer.on_bus(
-        {
-            "published_by_type": {"chat.delta": 2000, "chat.finished": 1},
-            "queues": [
-                {"name": "panel", "size": 1, "capacity": 10, "zone": "green", "peak": 4, "dropped": 2},
-                {"name": "slow", "size": 8, "capacity": 10, "peak": 9, "conflated": {"chat.delta": 5}},
-                {"name": "inline", "capacity": 0},
-            ],
-        }
+        bus_figures(
+            {"name": "panel", "size": 1, "capacity": 10, "peak": 4, "dropped": 2},
+            {"name": "slow", "size": 8, "capacity": 10, "peak": 9, "conflated": 5},
+            published={"chat.delta": 2000, "chat.finished": 1},
+        )
     )
     shown = layer.snapshot(NOW)
 
@@ -44,44 +41,6 @@ def test_bus_statistics_become_queues_and_counts() -> None:
     assert shown["by_type"] == {"chat.finished": 1, "chat.delta": 2000}
     assert shown["published_total"] == 2001
     assert layer.worst_fill == 0.8
-
-
-def test_statistics_may_be_objects() -> None:
-    """A bus that hands out dataclasses instead of mappings is read the same way."""
-
-    @dataclass
-    class Box:
-        name: str
-        size: int
-        capacity: int
-        dropped: int
-
-    @dataclass
-    class Statistics:
-        published: dict[str, int]
-        subscribers: list[Box]
-
-    layer = EventLayer()
-    layer.on_bus(Statistics({"a": 3}, [Box("b", 1, 4, 1)]))
-
-    assert layer.counts() == {"a": 3}
-    assert layer.queues[0]["fill"] == 0.25
-
-
-def test_losses_do_not_shrink_when_a_queue_goes() -> None:
-    """A counter that falls breaks Prometheus' rates; a reader that leaves keeps its losses counted."""
-    layer = EventLayer()
-    layer.on_bus({"queues": [{"name": "a", "size": 0, "capacity": 5, "dropped": 3}]})
-    layer.on_bus({"queues": []})
-    layer.on_bus({"queues": [{"name": "a", "size": 0, "capacity": 5, "dropped": 1}]})
-
-    assert layer.lost("dropped") == 4
-
-
-@pytest.mark.parametrize(("fill", "zone"), [(0, "green"), (0.3, "yellow"), (0.7, "red"), (0.9, "degraded")])
-def test_zones_follow_the_design(fill: float, zone: str) -> None:
-    """30, 70 and 90 % are the lines that the panel draws."""
-    assert zone == zone_of(fill)
 
 
 def test_latency_has_quantiles_and_a_peak() -> None:
@@ -185,8 +144,6 @@ def test_a_chat_from_start_to_end() -> None:
     """Counts, first token, tokens per second and bytes come from the events of the chat."""
     layer = ChatLayer()
     who = {"chat_id": "1", "model": "qwen3", "host": "127.0.0.1:1234"}
-    layer.on_started(who)
-    assert layer.open == 1
     layer.on_first_token({**who, "seconds": 0.5}, NOW)
     layer.on_finished(
         {**who, "kind": "chat", "outcome": "completed", "seconds": 9.5, "first_token": 0.5, "tokens": 131,
@@ -194,7 +151,6 @@ def test_a_chat_from_start_to_end() -> None:
     )  # fmt: skip
     shown = layer.snapshot(NOW, [], 0)
 
-    assert layer.open == 0
     assert (shown["completed"], shown["failed"], shown["cancelled"]) == (1, 0, 0)
     assert shown["first_token_seconds"]["p50"] == pytest.approx(0.5, rel=0.03)
     assert shown["tokens_per_second"]["p50"] == pytest.approx(50, rel=0.03)
@@ -226,15 +182,6 @@ def test_models_are_bounded() -> None:
 
     assert len(layer.models) == MAX_MODELS + 1
     assert layer.snapshot(NOW, [], 0)["models"][-1]["model"] == "other"
-
-
-def test_chats_whose_end_was_never_told_are_forgotten_at_last() -> None:
-    """The number of running chats cannot grow without bound."""
-    layer = ChatLayer()
-    for n in range(MAX_OPEN + 50):
-        layer.on_started({"chat_id": str(n)})
-
-    assert layer.open == MAX_OPEN
 
 
 def test_routes_are_timed_and_failures_counted() -> None:

@@ -304,8 +304,7 @@ async def test_a_loop_that_may_never_turn_again_is_logged(
 )
 def test_what_a_stall_is_put_down_to(seen: Seen, samples: int, burnt: float, frame: str, cause: str) -> None:
     """A process that was stopped burns no time and is seen by nobody: no code is blamed for it."""
-    from backend.metrics.frames import Place
-    from backend.metrics.loop_watch import _Stall
+    from backend.metrics.loop_watch import Place, _Stall
 
     stall = _Stall()
     for _ in range(samples):

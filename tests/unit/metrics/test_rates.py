@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.metrics.rates import SlidingRate
+from backend.metrics.counters import SlidingRate
 
 
 def test_rates_over_three_windows() -> None:

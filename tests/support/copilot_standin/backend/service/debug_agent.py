@@ -29,7 +29,7 @@ def run_workflow() -> str:
 
 
 async def debug_workflow_errors(workflow_data: Any) -> AsyncIterator[tuple[str, dict[str, Any] | None]]:
-    """Look at the workflow and repair it: (all the text so far, None), now and then with ext, then the end.
+    """Reading at the workflow and repair it: (all the text so far, None), now and then with ext, then the end.
 
     Any error replaces all the text by a raw message, and its ext has no data (both are flaws).
     """

@@ -1,4 +1,4 @@
-"""Frames: what is blamed for a stall, and how it is named."""
+"""Stacks: what is blamed for a stall, and how it is named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backend import metrics
-from backend.metrics.frames import Place, blame, is_idle, is_waiting, place, read_stack
+from backend.metrics.loop_watch import Place, blame, is_idle, is_waiting, place, read_stack
 
 STDLIB = sysconfig.get_path("stdlib")
 
@@ -57,7 +57,8 @@ def test_blame_of_code_that_is_in_no_library_call() -> None:
 def test_code_of_ours_that_looks_on_is_not_blamed() -> None:
     """The watches stand on every stack; what they look at is what is named, and what it was in."""
     root = Path(metrics.__file__).parents[1]
-    watch = place(str(root / "copilot" / "model" / "watch.py"), 110, "__anext__")
+    onlookers = (str(root / "copilot" / "model" / "watch.py"),)
+    watch = place(str(root / "copilot" / "model" / "watch.py"), 110, "__anext__", onlookers)
     beat = place(str(root / "metrics" / "loop_watch.py"), 1, "_on_beat")
     stack = [Place("json/decoder.py", 9, "decode", True), watch, beat, Place("p/a.py", 3, "spin", False)]
 
