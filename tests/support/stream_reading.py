@@ -28,12 +28,16 @@ class Page:
         """Whether each frame came once, and in order."""
         return all(a < b for a, b in zip(self.seqs, self.seqs[1:], strict=False))
 
+    def _long(self, wire: Any) -> dict[str, Any]:
+        if not isinstance(wire, list):
+            frame: dict[str, Any] = wire
+            return frame
+        at = len(self.text.encode("utf-16-le", "surrogatepass")) // 2
+        return {"type": "delta", "seq": self.seq + wire[-2], "at": at, "text": wire[-1]}
+
     def take(self, wire: Any) -> None:
         """One frame, in its long or its short form."""
-        frame: dict[str, Any] = wire
-        if isinstance(wire, list):
-            at = len(self.text.encode("utf-16-le", "surrogatepass")) // 2
-            frame = {"type": "delta", "seq": self.seq + wire[-2], "at": at, "text": wire[-1]}
+        frame = self._long(wire)
         if "seq" in frame and frame["type"] != "state":
             self.seqs.append(frame["seq"])
         if "at" in frame:
@@ -49,11 +53,8 @@ class Page:
                 self._line = line = {**line, "text": self.text}
             self.lines.append(line)
         elif kind == "delta":
-            plain = {**self._line}
-            for name, value in (("ext", None), ("finished", False)):
-                if name in plain:
-                    plain[name] = value
-            self.lines.append({**plain, "text": self.text})
+            plain = {name: value for name, value in (("ext", None), ("finished", False)) if name in self._line}
+            self.lines.append({**self._line, **plain, "text": self.text})
         elif kind == "body":
             self.text = frame["data"]
         elif kind == "gap":

@@ -100,6 +100,114 @@ def _final_ext(results: dict[str, dict[str, Any]], live: list[Any] | None) -> di
     return {"data": [*(live or []), *items] or None, "finished": called != ["recall_workflow"]}
 
 
+class _Answer:
+    """What one chat has written so far, over all its runs."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.shown = 0
+        self.results: dict[str, dict[str, Any]] = {}
+        self.live: list[Any] | None = None
+        self._waiting: list[str] = []
+        self._switched = False
+
+    async def read(self, stream: Any) -> AsyncIterator[Item]:
+        try:
+            async for event in stream.stream_events():
+                if self._grew(event):
+                    self.shown = len(self.text)
+                    yield self.text, None
+        except Exception as error:
+            log.error(f"stream: {error}")
+            raise
+
+    def _grew(self, event: Any) -> bool:
+        """Take one event; whether the page has something new to show."""
+        if event.type == "raw_response_event":
+            if isinstance(event.data, ResponseTextDeltaEvent) and event.data.delta:
+                self.text += event.data.delta
+                return len(self.text) > self.shown
+        elif event.type == "agent_updated_stream_event":
+            first, self._switched = not self._switched, True
+            if not first:  # the first one only says who starts
+                self.text += f"\n> **Now: {event.new_agent.name}**\n\n"
+                return True
+        elif event.item.type == "tool_call_item":
+            self._waiting.append(getattr(event.item.raw_item, "name", "unknown"))
+        elif event.item.type == "tool_call_output_item":
+            self._took_output(event.item.output)
+        return False
+
+    def _took_output(self, output: Any) -> None:
+        tool = self._waiting.pop(0) if self._waiting else "unknown"
+        try:
+            result, items = _read_output(output)
+            self.live = items or self.live
+            if result:
+                self.results[tool] = result
+        except (json.JSONDecodeError, TypeError) as error:
+            log.error(f"output of {tool} is no JSON: {error}")
+            self.results[tool] = {"data": None, "ext": None}
+
+
+def _agent(servers: list[Any], config: dict[str, Any]) -> Any:
+    async def on_handoff(_context: RunContextWrapper[Any], wish: RewriteIntent) -> None:
+        get_rewrite_context().rewrite_intent = wish.latest_rewrite_intent
+        log.info(f"handed over: {wish.latest_rewrite_intent}")
+
+    def only_the_call(data: HandoffInputData) -> HandoffInputData:
+        log.info(f"history dropped for: {get_rewrite_context().rewrite_intent}")
+        return HandoffInputData(input_history=(), pre_handoff_items=(), new_items=tuple(data.new_items))
+
+    return create_agent(
+        name="ComfyUI-Copilot",
+        instructions="You help with workflows. Hand over when the canvas is to be changed.",
+        mcp_servers=servers,
+        handoffs=[
+            handoff(
+                agent=create_workflow_rewrite_agent(),
+                input_type=RewriteIntent,
+                input_filter=only_the_call,
+                on_handoff=on_handoff,
+            )
+        ],
+        tools=[get_current_workflow, count_up, raise_error, crash_run, take_time],
+        config=config,
+    )
+
+
+async def _run(agent: Any, messages: list[dict[str, Any]], answer: _Answer) -> AsyncIterator[Item]:
+    """Run the agent; a stream that looks broken is run again from the start (a flaw: its text stays)."""
+    from agents import Runner, set_default_openai_api, set_tracing_disabled
+
+    set_tracing_disabled(False)
+    set_default_openai_api("chat_completions")
+    run = Runner.run_streamed(agent, input=messages, max_turns=30)  # type: ignore[arg-type]
+    attempts = 0
+    while attempts <= MAX_RETRIES:
+        try:
+            async for item in answer.read(run):
+                yield item
+            return
+        except (AttributeError, TypeError, ConnectionError, OSError, APIError) as error:
+            attempts += 1
+            if not _looks_broken(error) or attempts > MAX_RETRIES:
+                log.error(f"given up: {error}")
+                if isinstance(error, RateLimitError):
+                    raise
+                return
+            if answer.text:
+                yield answer.text, None
+            await asyncio.sleep(min(2 ** (attempts - 1), 10))
+            run = Runner.run_streamed(agent, input=messages)  # type: ignore[arg-type]
+        except Exception as error:
+            attempts += 1
+            log.error(f"unexpected ({attempts} of {MAX_RETRIES}): {error}")
+            if attempts > MAX_RETRIES:
+                return
+            await asyncio.sleep(1)
+
+
 async def comfyui_agent_invoke(messages: list[dict[str, Any]], images: Any = None) -> AsyncIterator[Item]:
     """Answer the newest message: (all text so far, None) as it grows, then (text, {"data", "finished"})."""
     try:
@@ -113,104 +221,15 @@ async def comfyui_agent_invoke(messages: list[dict[str, Any]], images: Any = Non
         tools_server = _mcp_server(BACKEND_BASE_URL + "/mcp-server/mcp", session_id)
         search_server = _mcp_server(SEARCH_MCP_URL, session_id)
         async with tools_server, search_server:
-
-            async def on_handoff(_context: RunContextWrapper[Any], wish: RewriteIntent) -> None:
-                get_rewrite_context().rewrite_intent = wish.latest_rewrite_intent
-                log.info(f"handed over: {wish.latest_rewrite_intent}")
-
-            def only_the_call(data: HandoffInputData) -> HandoffInputData:
-                log.info(f"history dropped for: {get_rewrite_context().rewrite_intent}")
-                return HandoffInputData(input_history=(), pre_handoff_items=(), new_items=tuple(data.new_items))
-
-            agent = create_agent(
-                name="ComfyUI-Copilot",
-                instructions="You help with workflows. Hand over when the canvas is to be changed.",
-                mcp_servers=[tools_server, search_server],
-                handoffs=[
-                    handoff(
-                        agent=create_workflow_rewrite_agent(),
-                        input_type=RewriteIntent,
-                        input_filter=only_the_call,
-                        on_handoff=on_handoff,
-                    )
-                ],
-                tools=[get_current_workflow, count_up, raise_error, crash_run, take_time],
-                config=config,
-            )
-
-            from agents import Runner, set_default_openai_api, set_tracing_disabled
-
-            set_tracing_disabled(False)
-            set_default_openai_api("chat_completions")
-            run = Runner.run_streamed(agent, input=messages, max_turns=30)  # type: ignore[arg-type]
-
-            text = ""
-            shown = 0
-            results: dict[str, dict[str, Any]] = {}
-            waiting: list[str] = []
-            live: list[Any] | None = None
-            switched = False
-
-            async def process_stream_events(stream: Any) -> AsyncIterator[Item]:
-                nonlocal text, shown, live, switched
-                try:
-                    async for event in stream.stream_events():
-                        if event.type == "raw_response_event":
-                            if isinstance(event.data, ResponseTextDeltaEvent) and event.data.delta:
-                                text += event.data.delta
-                                if len(text) > shown:
-                                    shown = len(text)
-                                    yield text, None
-                        elif event.type == "agent_updated_stream_event":
-                            if switched:  # the first one only says who starts
-                                text += f"\n> **Now: {event.new_agent.name}**\n\n"
-                                shown = len(text)
-                                yield text, None
-                            switched = True
-                        elif event.item.type == "tool_call_item":
-                            waiting.append(getattr(event.item.raw_item, "name", "unknown"))
-                        elif event.item.type == "tool_call_output_item":
-                            tool = waiting.pop(0) if waiting else "unknown"
-                            try:
-                                result, items = _read_output(event.item.output)
-                                live = items or live
-                                if result:
-                                    results[tool] = result
-                            except (json.JSONDecodeError, TypeError) as error:
-                                log.error(f"output of {tool} is no JSON: {error}")
-                                results[tool] = {"data": None, "ext": None}
-                except Exception as error:
-                    log.error(f"stream: {error}")
-                    raise
-
-            attempts = 0
-            while attempts <= MAX_RETRIES:
-                try:
-                    async for item in process_stream_events(run):
-                        yield item
-                    break
-                except (AttributeError, TypeError, ConnectionError, OSError, APIError) as error:
-                    attempts += 1
-                    if _looks_broken(error) and attempts <= MAX_RETRIES:
-                        if text:
-                            yield text, None
-                        await asyncio.sleep(min(2 ** (attempts - 1), 10))
-                        run = Runner.run_streamed(agent, input=messages)  # type: ignore[arg-type]
-                        continue
-                    log.error(f"given up: {error}")
-                    if isinstance(error, RateLimitError):
-                        body = error.body if isinstance(error.body, dict) else {}
-                        yield body.get("message") or "Too many requests, try again later.", None
-                        return
-                    break
-                except Exception as error:
-                    attempts += 1
-                    log.error(f"unexpected ({attempts} of {MAX_RETRIES}): {error}")
-                    if attempts > MAX_RETRIES:
-                        break
-                    await asyncio.sleep(1)
-
-            yield text, _final_ext(results, live)
+            answer = _Answer()
+            try:
+                async for item in _run(_agent([tools_server, search_server], config), messages, answer):
+                    yield item
+            except RateLimitError as error:
+                body = error.body if isinstance(error.body, dict) else {}
+                yield body.get("message") or "Too many requests, try again later.", None
+                return
+            yield answer.text, _final_ext(answer.results, answer.live)
 
     except Exception as error:
         log.error(f"chat failed: {error}")
