@@ -344,7 +344,8 @@ async def _throttle_reaction(rounds: int) -> float:
                 await waiting
         reactions.append(bus.statistics()["queues"][0]["reaction_seconds"])
         await bus.aclose(drain=False)
-    return max(reactions)
+    slowest: float = max(reactions)
+    return slowest
 
 
 async def _longest_hold(cost: float) -> float:

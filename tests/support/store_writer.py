@@ -19,8 +19,12 @@ from tests.support.stores import event, new_store
 async def main(folder: Path, first: int) -> None:
     """Publish in batches of any size, and flush after each."""
     # Small files, so that a kill hits rotations as well, and room for all of them.
-    writer.LEAST_SEGMENT = segments.LEAST_SEGMENT = 40_000
-    writer.SHARE = 1600
+    for module, name, value in (
+        (writer, "LEAST_SEGMENT", 40_000),
+        (segments, "LEAST_SEGMENT", 40_000),
+        (writer, "SHARE", 1600),
+    ):
+        setattr(module, name, value)
     bus = EventBus()
     store = new_store(folder)
     bus.subscribe("*", store.on_event)
