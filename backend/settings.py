@@ -108,6 +108,13 @@ class Settings:
     stream_keep_bytes: int = _setting(
         32_000_000, "Memory for finished answers, all told.", unit="B", low=100_000, high=1_000_000_000
     )
+    http_client: str = _setting(
+        "aiohttp",
+        "What carries model calls: one client for all chats (aiohttp or httpx), or own, Copilot's: one for each.",
+        high=10,
+        panel=False,
+        form=r"aiohttp|httpx|own",
+    )
     expose_text: bool = _setting(False, "Let events with the text of chats leave the process.", panel=False)
     redis_url: Secret = _setting(  # noqa: RUF009
         _NOTHING,

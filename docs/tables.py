@@ -107,6 +107,7 @@ CHINESE: Final[Mapping[str, str]] = {
     "resume_grace": "没有页面在读、但可以回来续读时，对话还保留多久。0：立即停止。",
     "stream_keep": "已完成的回答保留多久可读。",
     "stream_keep_bytes": "所有已完成的回答合计占用的内存。",
+    "http_client": "由什么承载模型调用：所有对话共用一个客户端（aiohttp 或 httpx），或 own：沿用 Copilot 自己的，每个对话一个。",
     "expose_text": "允许带有对话文字的事件离开本进程。",
     "redis_url": "多台机器共用的 Redis，形如 redis://user:password@host:6379/0，TLS 用 rediss://…。留空：关闭。",
     "redis_prefix": "Redis 中所有键的前缀。",

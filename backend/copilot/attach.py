@@ -10,9 +10,11 @@ from ..chats import Chat
 from ..error_handling import hold_prompt
 from ..monitoring import SourceNames
 from .chat import ChatSeam
+from .client import ClientSeam
 from .http import HttpSeam
 from .log import LogSeam
 from .mcp.seam import McpSeam
+from .mcp.tls import prepare_tls
 from .memory import MemorySeam, user_texts
 from .model import watch as stream_watch
 from .model.seam import ModelSeam
@@ -39,11 +41,13 @@ class Attachment:
     def __init__(self, pulse: Pulse) -> None:
         self._pulse = pulse
         self.http = HttpSeam(pulse)
+        self.client = ClientSeam(pulse)
         self.mcp = McpSeam(pulse)
         self.memory = MemorySeam(pulse)
         # The run seam before the chat seam: a chat must not start between the two without it.
         self.seams: tuple[Seam, ...] = (
             LogSeam(pulse),
+            self.client,
             ModelSeam(pulse),
             RunSeam(pulse),
             self.mcp,
@@ -51,7 +55,7 @@ class Attachment:
             ChatSeam(pulse),
             self.http,
         )
-        pulse.before_chat += (self._hold_prompt, self._summarise_history)
+        pulse.before_chat += (self._hold_prompt, self._prepare_connections, self._summarise_history)
         pulse.chat_notices.append(self._missing_tools)
         pulse.probe_mcp = self.mcp.probe
         pulse.monitor.add_source(SourceNames.MCP, self.mcp.snapshot)
@@ -79,6 +83,11 @@ class Attachment:
         """What the user wrote is kept out of the errors of the chat, in whose task this runs."""
         if isinstance(messages, list):
             hold_prompt(user_texts(messages))
+
+    async def _prepare_connections(self, chat: Chat, messages: Any) -> None:
+        """Certificates are read in a thread, once: it takes 40 ms, and the chat would do it on the loop."""
+        await self.client.http.prepare()
+        await prepare_tls()
 
     async def _summarise_history(self, chat: Chat, messages: Any) -> None:
         if chat.kind == "chat" and isinstance(messages, list):

@@ -5,16 +5,17 @@ openai-agents is imported when the first `HostAgent` is made, so that its absenc
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 
 from ..chats import Chat, current_chat
+from ..copilot.client import sharing_client
 from ..copilot.model.seam import recovering_model
 from ..copilot.run import read_run, without_tracing
+from ..copilot.shared_http import Kind, SharedHttp
 from ..origin import is_loopback
 from .options import Endpoint
 from .scripted_model import CHAT_HEADER
@@ -38,13 +39,20 @@ class AgentsMissing(Exception):
 class HostAgent:
     """Answers chats at one endpoint. Make it once; `invoke` may run any number of times side by side."""
 
-    def __init__(self, pulse: Pulse, endpoint: Endpoint) -> None:
+    def __init__(self, pulse: Pulse, endpoint: Endpoint, http: SharedHttp | None = None) -> None:
+        """`http` carries the calls instead of a client that the agent makes itself."""
         self._pulse = pulse
         self._endpoint = endpoint
         self._library = _Library()
         model = self._library.chat_model
         # COPILOT_PULSE=off shows what the same faults do without us.
         self._model_class = recovering_model(pulse, model) if pulse.settings.current.enabled else model
+        if http is None:
+            # A proxy that the environment names cannot know this machine's own ports.
+            local = is_loopback(urlsplit(endpoint.base_url).hostname or "")
+            http = SharedHttp(cast(Kind, pulse.settings.current.http_client), trust_env=not local)
+        self._http = http
+        self._client_class = sharing_client(self._library.client_class, http)
         self._tools = [self._library.function_tool(tool) for tool in (list_nodes, now)]
 
     async def invoke(self, messages: Sequence[Any], images: Any = None) -> AsyncGenerator[Item, None]:
@@ -54,8 +62,8 @@ class HostAgent:
         pump's task; closed or cancelled early, the model's request is cancelled before this returns.
         """
         chat = current_chat.get()
-        # Its TLS context takes 40 ms to build, too long for the loop that all chats share.
-        client = await asyncio.to_thread(self._client, chat)
+        await self._http.prepare()
+        client = self._client(chat)
         try:
             agent = self._library.agent(
                 name="Pulse",
@@ -81,12 +89,14 @@ class HostAgent:
         finally:
             await client.close()
 
+    async def aclose(self) -> None:
+        """Close the connections to the model; the chats have been stopped before."""
+        await self._http.aclose()
+
     def _client(self, chat: Chat | None) -> Any:
         endpoint = self._endpoint
-        # A proxy that the environment names cannot know this machine's own ports.
-        local = is_loopback(urlsplit(endpoint.base_url).hostname or "")
         headers = {CHAT_HEADER: chat.id} if endpoint.scripted and chat is not None else {}
-        return self._library.client(endpoint, headers, trust_env=not local)
+        return self._library.client(self._client_class, endpoint, headers)
 
 
 class _Library:
@@ -96,7 +106,7 @@ class _Library:
         try:
             from agents import Agent, Runner, function_tool
             from agents.models.openai_chatcompletions import OpenAIChatCompletionsModel
-            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+            from openai import AsyncOpenAI
         except ImportError as error:
             raise AgentsMissing(
                 f"openai-agents is needed here ({error}): pip install -r requirements-standalone.txt"
@@ -105,17 +115,15 @@ class _Library:
         self.runner = Runner
         self.function_tool: Callable[[Callable[..., str]], Any] = function_tool
         self.chat_model = OpenAIChatCompletionsModel
-        self._openai = AsyncOpenAI
-        self._http = DefaultAsyncHttpxClient
+        self.client_class = AsyncOpenAI
 
-    def client(self, endpoint: Endpoint, headers: dict[str, str], *, trust_env: bool) -> Any:
+    def client(self, kind: Any, endpoint: Endpoint, headers: dict[str, str]) -> Any:
         """A client for one chat. The user's account at OpenAI, which the environment may name, stays out."""
-        client = self._openai(
+        client = kind(
             api_key=endpoint.api_key,
             base_url=endpoint.base_url,
             default_headers=headers,
             max_retries=0,
-            http_client=self._http(trust_env=trust_env),
         )
         client.organization = None
         client.project = None

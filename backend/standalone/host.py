@@ -60,6 +60,7 @@ class Host:
         self.url = ""
         self._chat_seam = ChatSeam(self.pulse)
         self._http_seam = HttpSeam(self.pulse)
+        self._agent: HostAgent | None = None
         self._invoke: Invoke | None = None
         self._routes: RoutesReport | None = None
         self._streams = Streams(self.pulse.streams)
@@ -77,7 +78,8 @@ class Host:
                 self.endpoint = Endpoint(self.model.base_url, MODEL, self.model.api_key, scripted=True)
             assert self.endpoint is not None
             self.pulse.recovery.redactor.add(self.endpoint.api_key)
-            self._attach(HostAgent(self.pulse, self.endpoint))
+            self._agent = HostAgent(self.pulse, self.endpoint)
+            self._attach(self._agent)
             runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=2.0)
             self._runner = runner
             await runner.setup()
@@ -161,6 +163,8 @@ class Host:
         await self._http_seam.aclose()
         await self._chat_seam.aclose()
         await self.pulse.aclose()
+        if self._agent is not None:
+            await self._agent.aclose()
         if self.model is not None:
             await self.model.close()
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.copilot.chat import ChatSeam
+from backend.copilot.shared_http import SharedHttp
 from backend.pulse import Pulse
 from backend.standalone.agent import HostAgent
 from backend.standalone.options import Endpoint
@@ -89,8 +90,10 @@ class _Shaped:
         endpoint = Endpoint(base_url, "bench", "none")
         plain, pulse = Pulse.create({"COPILOT_PULSE": "off"}), Pulse.create({})
         self.pulse = pulse
-        self.plain = HostAgent(plain, endpoint).invoke
-        self.wrapped = ChatSeam(pulse).wrap(HostAgent(pulse, endpoint).invoke, "chat", lambda: "bench", lambda: "en")
+        self.http = SharedHttp()
+        self.plain = HostAgent(plain, endpoint, self.http).invoke
+        agent = HostAgent(pulse, endpoint, self.http)
+        self.wrapped = ChatSeam(pulse).wrap(agent.invoke, "chat", lambda: "bench", lambda: "en")
 
     async def cost(self) -> float:
         """CPU seconds that our seams add to one answer."""
@@ -113,6 +116,7 @@ async def measure(base_url: str, rounds: int, tokens: int) -> dict[str, Any]:
             pulse.append(await _through_pulse(host, "bench" if number else "warm-up"))
             seams.append(await shaped.cost())
     await shaped.pulse.aclose()
+    await shaped.http.aclose()
     alone, pulse, seams = alone[1:], pulse[1:], seams[1:]
     ratio = statistics.median(p[0] / a[0] for a, p in zip(alone, pulse, strict=True))
     extra = statistics.median(p[1] - a[1] for a, p in zip(alone, pulse, strict=True))

@@ -62,7 +62,7 @@ AGENT_LIBRARIES = {"agents", "openai", "mcp", "httpx", "httpcore", "httpx_aiohtt
 AGENT_UNITS = {"copilot", "standalone"}
 HOST_MODULES = {"server", "folder_paths", "nodes", "comfy", "execution", "app"}
 HOST_UNITS = {"plugin"}
-RUN_TIME = {"aiohttp", "psutil", "prometheus_client", "typing_extensions"}
+RUN_TIME = {"aiohttp", "yarl", "psutil", "prometheus_client", "typing_extensions"}  # yarl: aiohttp's own
 # An optional extra is known to one room, which imports it when it is switched on.
 # redis brings async_timeout where asyncio has no timeout() yet.
 EXTRAS = dict.fromkeys(("redis", "async_timeout"), ("fleet_redis", "redis_link"))

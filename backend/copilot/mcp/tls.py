@@ -6,6 +6,7 @@ and parameters that bring a factory of their own, are left as they are.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Callable
@@ -43,6 +44,16 @@ def _library() -> Any:
     """The HTTP library that the installed mcp package speaks: httpx, or httpx2 since its version 2."""
     used = vars(sys.modules["mcp.client.sse"])
     return used.get("httpx2") or used.get("httpx")
+
+
+async def prepare_tls() -> None:
+    """Make the context in a thread, if there is none. Never raises: it is made when it is needed otherwise."""
+    try:
+        library = _library()
+        if library is not None and library.__name__ not in _contexts:
+            _contexts[library.__name__] = await asyncio.to_thread(library.create_ssl_context)
+    except Exception as error:
+        log.debug("no TLS context was made for MCP: %s", type(error).__name__)
 
 
 def _factory(library: Any) -> Callable[..., Any]:
