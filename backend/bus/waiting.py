@@ -37,7 +37,8 @@ class Pacer:
     A publisher whose handlers are all plain functions never has to wait, so `while True: await publish()`
     would hold the loop for ever. A tick notices when the loop has not turned for `slice_seconds` and then
     answers with a coroutine that lets it turn once. Ticks come every 128 events at least, and more often
-    when handlers are slow: about four in a slice, as far as the past tells.
+    when handlers are slow: about four in a slice, as far as the past tells. Unlike a mailbox, a route does not
+    look at the clock after each event: that would cost a tenth of the time of a publish.
     """
 
     def __init__(self, settings: BusSettings) -> None:
