@@ -25,13 +25,15 @@ from .fleet_redis.layout import FleetEvent, Keys, new_boot
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from .fleet_redis.mirror import Mirror
     from .fleet_redis.outbox import Outbox
     from .fleet_redis.reader import Reader
     from .fleet_redis.redis_link import Link, LinkError
     from .fleet_redis.registry import Instance, Registry
+    from .fleet_redis.replica import Replica
     from .fleet_redis.writer import Writer
 
-__all__ = ["Fleet", "FleetEvent", "get_fleet"]
+__all__ = ["Answers", "Fleet", "FleetEvent", "get_fleet"]
 
 log = logging.getLogger("copilot_pulse.fleet")
 
@@ -120,6 +122,11 @@ class Fleet:
 
     # -- what can be asked -----------------------------------------------------------------------------
 
+    @property
+    def answers(self) -> Answers | None:
+        """What the streams need so that answers can be read on elsewhere; None unless COPILOT_PULSE_REDIS_ANSWERS."""
+        return self._parts.answers if self._parts is not None else None
+
     def instances(self) -> list[dict[str, Any]]:
         """A row for each instance that is known, this one first. Empty without a fleet."""
         parts = self._parts
@@ -171,6 +178,23 @@ class Fleet:
         self._recent.append((self._seq, event))
 
 
+class Answers:
+    """Answers that move: those written here are copied, those of other instances can be followed.
+
+    What the streams ask for (`streams/store.py`, `Elsewhere`). For the loop's thread; none of it raises.
+    """
+
+    def __init__(self, mirror: Mirror, replica: Replica) -> None:
+        self._mirror = mirror
+        self.begin, self.finish, self.discard = mirror.begin, mirror.finish, mirror.discard
+        self.claimed, self.find = replica.claimed, replica.find
+        self._replica = replica
+
+    def figures(self) -> dict[str, Any]:
+        """For metrics."""
+        return {**self._mirror.figures(), "followed": len(self._replica.followed)}
+
+
 class _Parts:
     """What runs while the fleet is on."""
 
@@ -214,6 +238,18 @@ class _Parts:
         loops: dict[str, Coroutine[Any, Any, None]] = {
             "writer": self.writer.run(), "reader": self.reader.run(), "registry": self.registry.run(),
         }  # fmt: skip
+        self.answers: Answers | None = None
+        if settings.redis_answers:
+            from .fleet_redis.mirror import Mirror
+            from .fleet_redis.replica import Replica
+
+            self.mirror = Mirror(
+                self.writer, keys, fleet.boot,
+                keep=lambda: settings.stream_keep, grace=lambda: settings.resume_grace,
+            )  # fmt: skip
+            replica = Replica(self.writer, self.reader, self.registry, keys)
+            self.answers = Answers(self.mirror, replica)
+            loops["mirror"], loops["replica"] = self.mirror.run(), replica.run()
         loop = asyncio.get_running_loop()
         self.tasks = [loop.create_task(run, name=f"copilot-pulse fleet {name}") for name, run in loops.items()]
 
@@ -225,7 +261,7 @@ class _Parts:
             while self.writer.link.up and not self.writer.empty and time.monotonic() < end:
                 await asyncio.sleep(0.005)
             if self.writer.link.up:
-                leaving = asyncio.ensure_future(self.registry.leave())
+                leaving = asyncio.ensure_future(self._leave())
                 await asyncio.wait({leaving}, timeout=max(0.05, end - time.monotonic()))
                 leaving.cancel()
         finally:
@@ -233,12 +269,20 @@ class _Parts:
                 task.cancel()
         await asyncio.wait(self.tasks)
 
+    async def _leave(self) -> None:
+        if self.answers is not None:
+            await self.mirror.write_last()
+        await self.registry.leave()
+
     async def _poke(self) -> None:
         await self.writer.errand(*self.registry.tell(self.fleet.boot, "poke"))
 
     def _on_inbox(self, fields: dict[str, bytes]) -> None:
-        if fields.get("k") in (b"look", b"bye"):
+        kind = fields.get("k", b"")
+        if kind in (b"look", b"bye"):
             self.registry.look_soon()
+        elif kind in (b"cancel", b"lease") and self.answers is not None:
+            self.mirror.on_inbox(kind, fields)
 
     async def _changed(self, name: str, state: str) -> None:
         data = {"instance": name, "state": state}
@@ -283,6 +327,7 @@ class _Parts:
             "gap_seconds": None if reader.last_gap is None else now - reader.last_gap,
             "instances": {"up": 1 + states.count("up"), "gone": states.count("gone")},
             "gone_seconds": None if registry.last_gone is None else now - registry.last_gone,
+            "answers": self.answers.figures() if self.answers is not None else None,
             "gone": [one.name for one in registry.instances.values() if one.state == "gone"],
         }  # fmt: skip
 

@@ -135,6 +135,7 @@ class Pulse:
         monitor.add_source(SourceNames.SEAMS, self.seams.snapshot)
         monitor.add_source(SourceNames.FLEET, self.fleet.figures)
         self.fleet.start(self.settings.current, version=VERSION, status=self._fleet_status)
+        self.streams.elsewhere = self.fleet.answers
         monitor.start()
 
     def _fleet_status(self) -> dict[str, Any]:
@@ -173,6 +174,7 @@ class Pulse:
         """Stop all chats, the fleet and the monitor and take the plugin's handlers off the bus. The bus stays open."""
         await self.chats.aclose()
         self.streams.close()
+        self.streams.elsewhere = None
         await self.fleet.aclose()
         await self.monitor.aclose()
         while self._undo:

@@ -175,7 +175,7 @@ class HttpSeam:
         if problem is not None:
             return web.json_response({"error": problem, "message": problem, "success": False}, status=400)
         try:
-            info.tap = open_tap(self._pulse.streams, request, info.session, info.kind)
+            info.tap = await open_tap(self._pulse.streams, request, info.session, info.kind)
         except StreamRefused as refused:
             return web.json_response({"error": refused.reason}, status=refused.status)
         return None

@@ -95,7 +95,7 @@ class Registry:
         self._hurry = asyncio.Event()
         self._looked = False
         self._greeted = False
-        writer.on_connected = self._hurry.set
+        writer.on_connected.append(self._hurry.set)
 
     async def run(self) -> None:
         """Beat and look until cancelled."""

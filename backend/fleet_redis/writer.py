@@ -68,7 +68,8 @@ class Writer:
         self._tail: deque[Batch] = deque()  # acknowledged, to be sent again
         self._tail_size = 0
         self._wiped = self._serving = self._mortal = False
-        self.on_connected: Callable[[], None] = lambda: None
+        # Called when Redis can be written to again, and when it has lost what it had.
+        self.on_connected: list[Callable[[], None]] = []
         outbox.wake = self._wake.set
 
     async def run(self) -> None:
@@ -112,10 +113,11 @@ class Writer:
         try:
             await self._send_lost()
             self._serving = True
-            self.on_connected()
+            self._tell_connected()
             while True:
                 if self._wiped:
                     await self._send_lost()
+                    self._tell_connected()
                 if not await self._turn():
                     await self._sleep()
         except LinkError as error:
@@ -123,6 +125,10 @@ class Writer:
             raise
         finally:
             self._serving = False
+
+    def _tell_connected(self) -> None:
+        for listener in self.on_connected:
+            listener()
 
     async def _turn(self) -> bool:
         """Write a batch if one is due, and do errands. Returns whether there was anything."""

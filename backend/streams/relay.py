@@ -135,6 +135,65 @@ class Relay:
             self.outcome = outcome
             self._wake()
 
+    def apply(self, frame: Mapping[str, Any]) -> None:
+        """Take a frame that a reader of the same answer, elsewhere, was given; one that is not new changes nothing.
+
+        This relay then gives every reader the same text under the same numbers. Writing and applying exclude one
+        another. The frame has to have the shape that docs/protocol.md names.
+        """
+        seq, kind = frame["seq"], frame["type"]
+        if seq <= self.seq or self.outcome is not None:
+            return
+        if "text" in frame:
+            # Numbers between the one before and this one were given out elsewhere, for texts that are not known here:
+            # only at this number is it known how much of the text a reader has.
+            old, text = self.text, self._first_units(frame["at"]) + frame["text"]
+            kept = len(old) if text.startswith(old) else _common(old, text)
+            if kept < len(old):
+                self._add_cut(seq, kept)
+            self._wide = self._wide or (not text.isascii() and max(text) > "\uffff")
+            self.text, self.seq = text, seq
+            if abs(len(text) - self._index_lengths[-1]) >= self._index_step:
+                self._mark(len(text))
+        self.seq = seq
+        if kind == "delta":
+            self._text_seq = seq
+            self._wake()
+        elif kind == "gap":
+            self.lost, self._lost_seq, self._lost_length = frame["lost"], seq, len(self.text)
+            self._wake()
+        else:
+            data = {name: value for name, value in frame.items() if name not in ("type", "seq", "at", "text")}
+            self._add(kind, data, counted=True)
+            if kind == "end":
+                self.outcome = frame["outcome"]
+                self._wake()
+
+    def abandon(self, sentence: str) -> None:
+        """Whoever wrote this is gone: add a sentence to the text, in a last line like those before, and end."""
+        if self.outcome is None:
+            written = next((item.frame["line"] for item in reversed(self._items) if item.has_text), None)
+            if written is not None:
+                self.line({**written, "ext": None, "finished": True, "text": self.text + sentence})
+            self.end("failed")
+
+    def observe(self) -> RelayReader:
+        """A reader from the beginning that counts as none: nothing waits for it and nothing is kept for it."""
+        return RelayReader(self, 0, 0, 0, "", pieces=False)
+
+    def _first_units(self, units: int) -> str:
+        """As much of the text as these UTF-16 code units."""
+        if not self._wide:
+            return self.text[:units]
+        return self.text.encode("utf-16-le", "surrogatepass")[: 2 * units].decode("utf-16-le", "surrogatepass")
+
+    def _add_cut(self, seq: int, kept: int) -> None:
+        self._cuts.append(_Cut(seq, kept))
+        if len(self._cuts) > MAX_CUTS:
+            # Two cuts in one: it may send a reader more than it lacks, never less.
+            first, second = self._cuts[:2]
+            self._cuts[:2] = [_Cut(second.seq, min(first.kept, second.kept))]
+
     def _set_text(self, text: str) -> None:
         if self.outcome is not None:
             raise RelayEnded(f"written after the end ({self.outcome})")
@@ -143,11 +202,7 @@ class Relay:
         kept = len(old) if text.startswith(old) else _common(old, text)
         added = text[kept:]
         if kept < len(old):
-            self._cuts.append(_Cut(self.seq, kept))
-            if len(self._cuts) > MAX_CUTS:
-                # Two cuts in one: it may send a reader more than it lacks, never less.
-                first, second = self._cuts[:2]
-                self._cuts[:2] = [_Cut(second.seq, min(first.kept, second.kept))]
+            self._add_cut(self.seq, kept)
         if added and not self._wide and not added.isascii():
             self._wide = max(added) > "\uffff"
         self.text = text

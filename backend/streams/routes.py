@@ -63,7 +63,7 @@ class Streams:
         """
         check_reader(request)
         after = _number(request.query.get("after", "0"))
-        stream = self._store.find(request.match_info["id"], request.query.get("session", ""))
+        stream = await self._store.find_anywhere(request.match_info["id"], request.query.get("session", ""), after)
         reader = self._store.read(stream, after, "http")
         task = asyncio.current_task()
         assert task is not None
@@ -100,7 +100,7 @@ class Streams:
         """POST {"session"}: stop the answer at once. 404 and 410 as above; 200 also if it has ended."""
         data = await read_json(request)
         session = data.get("session")
-        stream = self._store.find(request.match_info["id"], session if isinstance(session, str) else "")
+        stream = await self._store.find_anywhere(request.match_info["id"], session if isinstance(session, str) else "")
         state = stream.state
         stream.cancel()
         return web.json_response({"cancelled": state == "running", "state": state})

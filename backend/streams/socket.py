@@ -194,6 +194,7 @@ class Socket:
             await self._not_asked(stream_id, f"the header {unknown[:60]!r} is not carried over a WebSocket")
             return
         try:
+            await self._streams.check(stream_id, self.session)
             stream = self._streams.reserve(stream_id, self.session)
             reader = self._streams.read(stream, 0, "websocket", resumed=False)
         except StreamRefused as refused:
@@ -231,7 +232,7 @@ class Socket:
             raise Close(MALFORMED, '"after" has to be a whole number, 0 or more')
         self._must_be_new(stream_id)
         try:
-            stream = self._streams.find(stream_id, self.session)
+            stream = await self._streams.find_anywhere(stream_id, self.session, after)
             reader = self._streams.read(stream, after, "websocket")
         except StreamRefused as refused:
             await self._refused(stream_id, refused)
@@ -266,7 +267,7 @@ class Socket:
     async def _cancel(self, stream_id: str, frame: Mapping[str, Any]) -> None:
         # Also for a stream that another socket reads, or that has just ended here: a cancel is never too late.
         try:
-            self._streams.find(stream_id, self.session).cancel()
+            (await self._streams.find_anywhere(stream_id, self.session)).cancel()
         except StreamRefused as refused:
             await self._refused(stream_id, refused)
 

@@ -22,6 +22,13 @@ MAX_GONE: Final = 1_000
 # 128 random bits are 22 characters of base64url.
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{22,64}")
 _LONGEST_SESSION: Final = 200
+AHEAD: Final = 1.0
+UNREAD: Final = 30.0
+"""Seconds after which an answer of another machine that nobody has begun to read is let go."""
+MACHINE_GONE: Final = (
+    "\n\n---\nThe machine that wrote this answer has stopped. Above is what it had written; send the message again "
+    "to have all of it."
+)
 
 
 class Timer(Protocol):
@@ -50,6 +57,38 @@ class StreamRefused(Exception):
         self.reason = reason
 
 
+class RemoteAnswer(Protocol):
+    """An answer that another machine writes."""
+
+    def follow(self, relay: Relay, lost: Callable[[], None], /) -> None:
+        """Apply all its frames to `relay`; call `lost()` if its machine has died."""
+
+    def leave(self) -> None:
+        """Follow it no longer."""
+
+    def cancel(self) -> None:
+        """Ask its machine to stop it, without waiting."""
+
+
+class Elsewhere(Protocol):
+    """The other machines of a fleet, as far as answers go; see backend/fleet.py. None of it raises."""
+
+    def begin(self, stream: Stream, /) -> None:
+        """This answer is written here: copy it, so that it can be read elsewhere."""
+
+    def finish(self, stream: Stream, /) -> None:
+        """It has ended."""
+
+    def discard(self, stream: Stream, /) -> None:
+        """It has never been."""
+
+    async def claimed(self, stream_id: str, session: str, /) -> bool:
+        """Whether another machine writes it; says no rather than wait."""
+
+    async def find(self, stream_id: str, session: str, /) -> RemoteAnswer | None:
+        """The answer at another machine, or None; waits for a second at most."""
+
+
 class Stream:
     """A relay with its name, its session, and how to stop what writes to it."""
 
@@ -67,6 +106,8 @@ class Stream:
         self.cancelled = False
         self.timer: Timer | None = None
         self.ended = 0.0
+        # Lets it live on for some seconds without a reader here; set by the store.
+        self.lease: Callable[[float], None] = lambda seconds: None
 
     @property
     def state(self) -> Literal["running", "finished"]:
@@ -109,6 +150,10 @@ class StreamStore:
         self._readers: Counter[str] = Counter()
         self.refused = 0
         self.resumed = 0
+        # The other machines, if there are any; set by who ties it together.
+        self.elsewhere: Elsewhere | None = None
+        self._followed: dict[str, Stream] = {}
+        self._leases: dict[str, float] = {}
 
     # -- beginning -------------------------------------------------------------------------------
 
@@ -119,7 +164,7 @@ class StreamStore:
         if not 0 < len(session) <= _LONGEST_SESSION:
             raise self._refuse(400, "a stream needs a session_id of 1 to 200 characters")
         self.sweep()
-        if stream_id in self._running or stream_id in self._kept or stream_id in self._gone:
+        if any(stream_id in known for known in (self._running, self._kept, self._gone, self._followed)):
             raise self._refuse(409, "this stream id is in use")
         if len(self._running) >= MAX_RUNNING:
             raise self._refuse(429, f"{MAX_RUNNING} streams are running")
@@ -142,7 +187,18 @@ class StreamStore:
             stream = self.reserve(stream_id, session, kind)
         stream.claimed = True
         self._readers_changed(stream)
+        if self.elsewhere is not None:
+            claimed = stream
+            stream.lease = lambda seconds: self._lease(claimed, seconds)
+            self.elsewhere.begin(stream)
         return stream
+
+    async def check(self, stream_id: str, session: str) -> None:
+        """Raise StreamRefused (409) if another machine writes this answer. Waits for at most a quarter second."""
+        if self.elsewhere is None or stream_id in self._running or not _ID.fullmatch(stream_id):
+            return
+        if await self.elsewhere.claimed(stream_id, session):
+            raise self._refuse(409, "this stream id is in use")
 
     def finish(self, stream: Stream, outcome: Outcome) -> None:
         """Nobody writes to `stream` any more; from now on it can be read, or it is forgotten. Idempotent."""
@@ -154,6 +210,9 @@ class StreamStore:
         stream.ended = self._clock()
         self._kept[stream.id] = stream
         self._kept_bytes += stream.relay.size
+        self._leases.pop(stream.id, None)
+        if self.elsewhere is not None:
+            self.elsewhere.finish(stream)
         self.sweep()
 
     def discard(self, stream: Stream) -> None:
@@ -163,6 +222,8 @@ class StreamStore:
             stream.stop = stream.hold = None
             if not stream.relay.finished:
                 stream.relay.end("failed")
+            if self.elsewhere is not None:
+                self.elsewhere.discard(stream)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -172,12 +233,57 @@ class StreamStore:
         Raises StreamRefused: 404 if it is not known (or belongs to another session), 410 if it was.
         """
         self.sweep()
-        stream = self._running.get(stream_id) or self._kept.get(stream_id)
+        stream = self._running.get(stream_id) or self._kept.get(stream_id) or self._followed.get(stream_id)
         if stream is not None and stream.session == session:
             return stream
         if self._gone.get(stream_id) == session:
             raise self._refuse(410, "this answer is no longer kept")
         raise self._refuse(404, "no such stream")
+
+    async def find_anywhere(self, stream_id: str, session: str, after: int = 0) -> Stream:
+        """As `find()`, but also an answer that another machine writes; waits for it for about a second.
+
+        A cancel leaves nothing behind that does not end by itself.
+        """
+        try:
+            return self.find(stream_id, session)
+        except StreamRefused as refused:
+            if refused.status != 404 or self.elsewhere is None or not _ID.fullmatch(stream_id):
+                raise
+            answer = await self.elsewhere.find(stream_id, session)
+            if answer is None:
+                raise
+        self.refused -= 1
+        stream = self._followed.get(stream_id)
+        if stream is None or stream.session != session:
+            stream = self._follow(stream_id, session, answer)
+        # A page may have had more of it than has come here by now.
+        end = self._clock() + AHEAD
+        while stream.relay.seq < after and not stream.relay.finished and self._clock() < end:
+            await asyncio.sleep(0.02)
+        return stream
+
+    def _follow(self, stream_id: str, session: str, answer: RemoteAnswer) -> Stream:
+        """A stream fed by another machine, for as long as somebody reads it here."""
+        stream = Stream(stream_id, session, "chat")
+        stream.stop = answer.cancel
+
+        def readers_changed() -> None:
+            if not stream.relay.readers and self._followed.get(stream_id) is stream:
+                del self._followed[stream_id]
+                answer.leave()
+
+        stream.relay.on_readers = readers_changed
+        self._followed[stream_id] = stream
+        later = self._call_later or asyncio.get_running_loop().call_later
+        later(UNREAD, readers_changed)
+        answer.follow(stream.relay, lambda: stream.relay.abandon(MACHINE_GONE))
+        return stream
+
+    def _lease(self, stream: Stream, seconds: float) -> None:
+        """Somebody at another machine reads it."""
+        if stream.id in self._running:
+            self._leases[stream.id] = self._clock() + seconds
 
     def read(
         self, stream: Stream, after: int, transport: str, *, resumed: bool = True, pieces: bool = True
@@ -230,7 +336,12 @@ class StreamStore:
 
     def _given_up(self, stream: Stream) -> None:
         stream.timer = None
-        if not stream.relay.readers:
+        rest = self._leases.pop(stream.id, 0.0) - self._clock()
+        if rest > 0 and not stream.relay.readers:
+            later = self._call_later or asyncio.get_running_loop().call_later
+            self._leases[stream.id] = self._clock() + rest
+            stream.timer = later(rest + 0.05, lambda: self._given_up(stream))
+        elif not stream.relay.readers:
             stream.cancel()
 
     @staticmethod

@@ -241,12 +241,16 @@ def _shown(response: web.StreamResponse) -> dict[str, str]:
     return {name: value for name, value in response.headers.items() if name.lower() not in _OWN}
 
 
-def open_tap(store: StreamStore, request: web.Request, session: str | None, kind: str) -> StreamTap | None:
-    """The tap of a request that names a stream, else None. Raises StreamRefused; never waits."""
+async def open_tap(store: StreamStore, request: web.Request, session: str | None, kind: str) -> StreamTap | None:
+    """The tap of a request that names a stream, else None. Raises StreamRefused.
+
+    Waits only in a fleet whose answers move: a quarter second at most, to hear whether another machine has it.
+    """
     stream_id = request.headers.get(STREAM)
     if stream_id is None:
         return None
     mode = request.headers.get(MODE, "lines")
     if mode not in ("lines", "frames", "detached"):
         raise StreamRefused(400, f"{MODE} has to be lines, frames or detached")
+    await store.check(stream_id, session or "")
     return StreamTap(store, store.claim(stream_id, session or "", kind), mode)  # type: ignore[arg-type]

@@ -1,0 +1,233 @@
+"""Answers written here, copied to Redis so that they can be read on from every instance.
+
+The mirror is one more reader of each relay: a few times a second it takes the frames that are new. A slow Redis costs
+an answer nothing, for frames that were not taken are conflated in the relay. Neither the name of an answer nor its
+session is in Redis, but a hash of both: whoever knows them can find it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from ..aio import wait_set
+from .layout import Keys
+from .redis_link import Command, LinkError
+from .writer import Writer
+
+PACE: Final = 0.1
+REFRESH: Final = 5.0
+MOST_BYTES: Final = 2_000_000
+"""An answer larger than that, written anew as one text, can be read where it is written only."""
+LEASE: Final = 25.0
+"""Seconds for which a reader at another instance counts as one here."""
+ENTRY_BYTES: Final = 256_000
+TURN_BYTES: Final = 512_000
+
+
+class Reader(Protocol):
+    """What `Relay.observe()` gives: a reader that nobody waits for."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+    def next_nowait(self) -> Mapping[str, Any] | None: ...
+
+
+class Relay(Protocol):
+    """The log of an answer, as far as the mirror needs it."""
+
+    def observe(self) -> Reader: ...
+
+
+class Stream(Protocol):
+    """An answer that is written here."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def relay(self) -> Relay: ...
+    def cancel(self) -> None: ...
+    def lease(self, seconds: float) -> None: ...
+
+
+def name_of(stream_id: str, session: str) -> str:
+    """What an answer is called in Redis."""
+    digest = hashlib.sha256(json.dumps([stream_id, 0, session]).encode()).digest()
+    return base64.urlsafe_b64encode(digest)[:22].decode()
+
+
+class Mirrored:
+    """One answer on its way to Redis."""
+
+    def __init__(self, stream: Stream, now: float) -> None:
+        self.stream = stream
+        self.name = name_of(stream.id, stream.session)
+        self.reader = stream.relay.observe()
+        self.waiting: tuple[str, bytes] | None = None  # an entry that Redis has not acknowledged
+        self.anew = True
+        self.size = 0
+        self.refreshed = now
+        self.oldest: float | None = None  # since when something waits
+        self.leases: dict[bytes, float] = {}
+
+    def restart(self) -> None:
+        """Write all of it again, as one text: Redis may have lost it, or it has become too many pieces."""
+        self.reader = self.stream.relay.observe()
+        self.waiting, self.anew, self.size = None, True, 0
+
+    def entry(self) -> tuple[str, bytes] | None:
+        """The entry that waits, or a new one with the frames that are new."""
+        if self.waiting is None:
+            frames: list[Mapping[str, Any]] = []
+            size = 0
+            while size < ENTRY_BYTES and (frame := self.reader.next_nowait()) is not None:
+                frames.append(frame)
+                size += len(frame.get("text", "")) + 200
+            if frames:
+                payload = json.dumps(frames, ensure_ascii=False, separators=(",", ":"), default=str)
+                self.waiting = f"{self.reader.seq}-{len(frames)}", payload.encode("utf-8", "surrogatepass")
+        return self.waiting
+
+
+class Mirror:
+    """One task, `run()`. For the loop's thread. `keep()` is how long a finished answer stays readable, `grace()` how
+    long a running one lives without a reader; both in seconds."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        keys: Keys,
+        boot: str,
+        *,
+        keep: Callable[[], float],
+        grace: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.answers: dict[str, Mirrored] = {}
+        self._writer = writer
+        self._keys = keys
+        self._boot = boot
+        self._keep = keep
+        self._grace = grace
+        self._clock = clock
+        self._over: list[Command] = []
+        self._news = asyncio.Event()
+        writer.on_connected.append(self.renew)
+
+    def begin(self, stream: Stream) -> None:
+        """An answer is about to be written here."""
+        one = Mirrored(stream, self._clock())
+        self.answers[one.name] = one
+        self._news.set()
+
+    def finish(self, stream: Stream) -> None:
+        """It has ended: the rest is written at once."""
+        self._news.set()
+
+    def discard(self, stream: Stream) -> None:
+        """Nothing was done for it: its name is free again."""
+        one = self.answers.pop(name_of(stream.id, stream.session), None)
+        if one is not None:
+            self._over.append(("DEL", self._keys.answer(one.name), self._keys.owner(one.name)))
+            self._news.set()
+
+    def renew(self) -> None:
+        """Redis was away, or has lost what it had."""
+        for one in self.answers.values():
+            one.restart()
+
+    def on_inbox(self, kind: bytes, fields: Mapping[str, bytes]) -> None:
+        """Another instance's reader wants an answer of ours to stop, or to live on."""
+        one = self.answers.get(fields.get("n", b"").decode("ascii", "replace"))
+        if one is None:
+            return
+        if kind == b"cancel":
+            one.stream.cancel()
+        else:
+            one.leases[fields.get("f", b"")] = self._clock()
+            one.stream.lease(LEASE)
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            if not self.answers and not self._over:
+                await self._news.wait()
+            self._news.clear()
+            try:
+                await self.write()
+            except LinkError:
+                self.renew()
+            await wait_set(self._news, PACE)
+
+    async def write_last(self) -> None:
+        """Write what is left, at the end of this process; as far as Redis is there."""
+        try:
+            await self.write()
+        except LinkError:
+            return
+
+    async def write(self) -> None:
+        """Write all that is new. Raises LinkError if Redis is away: what was written has to be written again then."""
+        while True:
+            chosen, commands, size = [], list(self._over), 0
+            for one in self.answers.values():
+                entry = one.entry()
+                if entry is not None and one.oldest is None:
+                    one.oldest = self._clock()
+                if entry is not None or one.anew or self._clock() - one.refreshed > REFRESH:
+                    chosen.append((one, entry, len(commands)))
+                    commands += self._commands(one, entry)
+                    size += len(entry[1]) if entry is not None else 0
+                if size > TURN_BYTES:
+                    break
+            if not commands:
+                return
+            replies = await self._writer.errand(*commands)
+            self._over.clear()
+            for one, entry, at in chosen:
+                self._settle(one, entry, replies[at : at + len(self._commands(one, entry))])
+
+    def _commands(self, one: Mirrored, entry: tuple[str, bytes] | None) -> list[Command]:
+        key, owner = self._keys.answer(one.name), self._keys.owner(one.name)
+        life = int(1000 * (self._keep() + (0 if one.reader.done else self._grace())))
+        commands: list[Command] = [("DEL", key)] if one.anew else []
+        if entry is not None:
+            commands.append(("XADD", key, entry[0], "f", entry[1]))
+        return [*commands, ("SET", owner, self._boot, "PX", max(life, 1000)), ("PEXPIRE", key, max(life, 1000))]
+
+    def _settle(self, one: Mirrored, entry: tuple[str, bytes] | None, replies: list[Any]) -> None:
+        refused = [reply for reply in replies if isinstance(reply, LinkError) and not reply.is_old_id]
+        if refused:
+            one.restart()
+            raise refused[0]
+        one.anew, one.refreshed = False, self._clock()
+        if entry is None:
+            return
+        one.waiting, one.oldest = None, None
+        one.size += len(entry[1])
+        if one.size > MOST_BYTES:
+            fresh = one.size == len(entry[1])
+            one.restart()
+            if fresh:
+                self.discard(one.stream)
+        elif one.reader.done:
+            self.answers.pop(one.name, None)
+
+    def figures(self) -> dict[str, Any]:
+        """For metrics."""
+        now = self._clock()
+        waiting = [now - one.oldest for one in self.answers.values() if one.oldest is not None]
+        return {
+            "mirrored": len(self.answers),
+            "behind": max(waiting, default=0.0),
+            "remote_readers": sum(now - seen < LEASE for one in self.answers.values() for seen in one.leases.values()),
+        }

@@ -1,0 +1,215 @@
+"""Answers that other instances write, read here from their copies in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from .layout import Keys, is_boot, parse_fields
+from .mirror import name_of
+from .reader import Reader
+from .redis_link import Command, LinkError
+from .registry import Registry
+from .writer import Writer
+
+FIND: Final = 0.5
+AGAIN: Final = 0.3
+CLAIMED: Final = 0.25
+LEASE_EVERY: Final = 10.0
+LOOK: Final = 1.0
+SILENT: Final = 10.0
+"""An answer whose instance shows no sign of life is given up when nothing has come for so many seconds."""
+MAX_ENTRY: Final = 4_000_000
+_KINDS: Final = frozenset({"head", "item", "delta", "raw", "body", "gap", "end"})
+
+
+class Relay(Protocol):
+    """Where the frames go."""
+
+    @property
+    def finished(self) -> bool: ...
+    def apply(self, frame: Mapping[str, Any]) -> None: ...
+
+
+class Answer:
+    """One answer that another instance writes: follow it, cancel it, leave it."""
+
+    def __init__(self, replica: Replica, name: str, owner: str, entries: list[Any]) -> None:
+        self.owner = owner
+        self.name = name
+        self.bad = 0
+        self._replica = replica
+        self._entries = entries
+        self._relay: Relay | None = None
+        self.lost: Callable[[], None] = lambda: None
+        self.heard = replica.clock()
+        self.leased = float("-inf")
+
+    def follow(self, relay: Relay, lost: Callable[[], None]) -> None:
+        """Give `relay` all frames that there are and will be; `lost()` is called if its instance has died."""
+        self._relay, self.lost = relay, lost
+        cursor = "0-0"
+        for id_, raw in self._entries:
+            cursor = bytes(id_).decode("ascii", "replace")
+            self.take(id_, parse_fields(raw or ()))
+        self._entries = []
+        self._replica.add(self, cursor)
+
+    def take(self, id_: bytes, fields: dict[str, bytes]) -> None:
+        """One entry of the copy."""
+        self.heard = self._replica.clock()
+        payload = fields.get("f", b"")
+        try:
+            frames = json.loads(payload) if len(payload) <= MAX_ENTRY else None
+        except (ValueError, RecursionError):
+            frames = None
+        relay = self._relay
+        if not isinstance(frames, list) or relay is None:
+            self.bad += 1
+            return
+        for frame in frames:
+            if _is_frame(frame):
+                relay.apply(frame)
+            else:
+                self.bad += 1
+
+    def cancel(self) -> None:
+        """Ask its instance to stop it, without waiting."""
+        self._replica.tell(self, "cancel")
+
+    def leave(self) -> None:
+        """Nobody reads it here any more."""
+        self._replica.remove(self)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its end has come."""
+        return self._relay is not None and self._relay.finished
+
+
+def _is_frame(frame: Any) -> bool:
+    """Whether a frame has the shape that `Relay.apply` takes: anybody may have written it."""
+    if not isinstance(frame, dict) or frame.get("type") not in _KINDS:
+        return False
+    seq, text, at = frame.get("seq"), frame.get("text"), frame.get("at")
+    if not _is_number(seq):
+        return False
+    if text is not None and not (isinstance(text, str) and _is_number(at)):
+        return False
+    kind = frame["type"]
+    return (
+        (kind != "delta" or text is not None)
+        and (kind != "gap" or (text is not None and _is_number(frame.get("lost"))))
+        and (kind != "item" or isinstance(frame.get("line"), dict))
+        and (kind != "head" or (_is_number(frame.get("status")) and isinstance(frame.get("headers"), dict)))
+        and (kind not in ("raw", "body") or isinstance(frame.get("data"), str))
+        and (kind != "end" or frame.get("outcome") in ("completed", "failed", "cancelled"))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+class Replica:
+    """All answers that are followed here. One task, `run()`. For the loop's thread."""
+
+    def __init__(
+        self, writer: Writer, reader: Reader, registry: Registry, keys: Keys, *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.followed: set[Answer] = set()
+        self.clock = clock
+        self._writer = writer
+        self._reader = reader
+        self._registry = registry
+        self._keys = keys
+        self._some = asyncio.Event()
+        self._telling: set[asyncio.Task[Any]] = set()
+
+    async def find(self, stream_id: str, session: str) -> Answer | None:
+        """The answer of this name and session at another instance, or None; waits for Redis for 0.5 s at most."""
+        name = name_of(stream_id, session)
+        key = self._keys.answer(name)
+        for last in (False, True):
+            replies = await self._ask(FIND, ("GET", self._keys.owner(name)), ("XRANGE", key, "-", "+"))
+            if replies is None:
+                return None
+            owner = bytes(replies[0]).decode("ascii", "replace") if replies[0] else ""
+            if not is_boot(owner) or owner == self._registry.boot:
+                return None
+            if replies[1] or last:
+                return Answer(self, name, owner, replies[1] or [])
+            await asyncio.sleep(AGAIN)  # it has only just been asked
+        return None
+
+    async def claimed(self, stream_id: str, session: str) -> bool:
+        """Whether another instance writes this answer, as far as Redis says so within 0.25 s."""
+        replies = await self._ask(CLAIMED, ("GET", self._keys.owner(name_of(stream_id, session))))
+        return bool(replies and replies[0] and bytes(replies[0]).decode("ascii", "replace") != self._registry.boot)
+
+    async def _ask(self, seconds: float, *commands: Command) -> list[Any] | None:
+        """The replies, or None if Redis refuses, is away or takes longer."""
+        asking = asyncio.ensure_future(self._writer.errand(*commands))
+        try:
+            await asyncio.wait({asking}, timeout=seconds)
+            replies = asking.result() if asking.done() else None
+        except LinkError:
+            return None
+        finally:
+            asking.cancel()
+        return None if replies is None or any(isinstance(reply, LinkError) for reply in replies) else replies
+
+    def add(self, answer: Answer, cursor: str) -> None:
+        """Read on from `cursor`."""
+        if not answer.finished:
+            self.followed.add(answer)
+            self._reader.watch(self._keys.answer(answer.name), cursor, answer.take)
+            self._some.set()
+
+    def remove(self, answer: Answer) -> None:
+        """Stop reading it."""
+        self.followed.discard(answer)
+        if not any(other.name == answer.name for other in self.followed):
+            self._reader.unwatch(self._keys.answer(answer.name))
+
+    def tell(self, answer: Answer, kind: str) -> None:
+        """Put a word into its instance's inbox, without waiting."""
+        task = asyncio.ensure_future(self._tell(answer, kind))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, answer: Answer, kind: str) -> None:
+        try:
+            await self._writer.errand(*self._registry.tell(answer.owner, kind, n=answer.name))
+        except LinkError:
+            return
+
+    async def run(self) -> None:
+        """Renew the leases, and notice instances that have died, until cancelled."""
+        try:
+            while True:
+                if not self.followed:
+                    self._some.clear()
+                    await self._some.wait()
+                for answer in list(self.followed):
+                    self._look_after(answer)
+                await asyncio.sleep(LOOK)
+        finally:
+            for task in self._telling:
+                task.cancel()
+
+    def _look_after(self, answer: Answer) -> None:
+        now = self.clock()
+        if answer.finished:
+            self.remove(answer)
+        elif self._registry.alive(answer.owner):
+            if now - answer.leased > LEASE_EVERY:
+                answer.leased = now
+                self.tell(answer, "lease")
+        elif now - answer.heard > SILENT and self._reader.link.up:
+            self.remove(answer)
+            answer.lost()

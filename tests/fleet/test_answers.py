@@ -1,0 +1,251 @@
+"""Answers that move: written at one instance, read on at another, with the real Redis in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+
+from backend.fleet_redis.mirror import name_of
+from backend.settings import Settings
+from backend.streams.routes import Streams
+from backend.streams.store import Stream, StreamRefused, StreamStore
+from tests.support.fleet_nodes import Node, nodes, wait_for
+from tests.support.redis_server import RedisServer
+from tests.support.stream_reading import Page
+
+pytestmark = pytest.mark.timeout(120)
+NAME = "answer-of-twenty-two-chars"
+SESSION = "session-of-a-page"
+LINE = {"session_id": SESSION, "type": "message", "ext": None, "finished": False}
+
+
+class Site:
+    """One instance with its streams and their routes."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.settings = Settings(resume_grace=30.0)
+        self.store = StreamStore(settings=lambda: self.settings, publish=lambda *_: None, clock=time.monotonic)
+        self.store.elsewhere = node.fleet.answers
+        self.streams = Streams(self.store)
+        self.url = ""
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application()
+        self.streams.add_routes(app.router)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/copilot-pulse/streams/{NAME}"
+
+    async def stop(self) -> None:
+        await self.streams.aclose()
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    def begin(self) -> Stream:
+        stream = self.store.claim(NAME, SESSION, "chat")
+        stream.relay.head(200, {"Content-Type": "application/json"})
+        return stream
+
+    async def read(self, page: Page, *, until: str = "", session: str = SESSION) -> int:
+        """Read over HTTP from where the page is, to the end or until it has this text; returns the status."""
+        query = {"after": str(page.seq), "session": session}
+        async with ClientSession() as client, client.get(self.url, params=query) as answer:
+            async for raw in answer.content if answer.status == 200 else _nothing():
+                frame = json.loads(raw)
+                if isinstance(frame, list) or frame["type"] not in ("state", "beat"):
+                    page.take(frame)
+                if until and page.text.endswith(until):
+                    break
+            return answer.status
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[RedisServer]:
+    """A server without persistence."""
+    async with RedisServer() as server:
+        yield server
+
+
+@asynccontextmanager
+async def sites(url: str, names: str = "ab") -> AsyncIterator[list[Site]]:
+    """Instances whose answers move."""
+    async with nodes(url, names, redis_answers=True) as made:
+        found = [Site(node) for node in made]
+        for site in found:
+            await site.start()
+        try:
+            yield found
+        finally:
+            for site in found:
+                await site.stop()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for none in ():
+        yield none
+
+
+def line(text: str, **more: Any) -> dict[str, Any]:
+    return {**LINE, "text": text, **more}
+
+
+async def test_a_page_reads_on_at_another_instance(redis: RedisServer) -> None:
+    """Half here, half there, byte for byte, to the end; the items come too."""
+    async with sites(redis.url) as (one, other):
+        stream, page = one.begin(), Page()
+        text = "The first half. 🎨 "
+        stream.relay.line(line(text))
+        await one.read(page, until=text)
+        reading = asyncio.ensure_future(other.read(page))
+        for number in range(50):
+            text += f"word {number} 中文 "
+            stream.relay.line(line(text))
+            await asyncio.sleep(0.01)
+        stream.relay.line(line(text, ext=[{"type": "workflow"}], finished=True))
+        one.store.finish(stream, "completed")
+
+        assert await asyncio.wait_for(reading, 30) == 200
+        assert (page.text, page.outcome) == (text, "completed")
+        assert page.lines[-1]["ext"] == [{"type": "workflow"}]
+        late = Page()
+        assert await other.read(late) == 200  # finished, and still to be had everywhere
+        assert late.text == text
+
+
+async def test_redis_learns_neither_name_nor_session(redis: RedisServer) -> None:
+    """And who has the name but not the session finds nothing."""
+    async with sites(redis.url) as (one, other):
+        stream = one.begin()
+        stream.relay.line(line("words"))
+        page = Page()
+        await other.read(page, until="words")
+        keys = str(await redis.command("KEYS", "*"))
+
+        assert NAME not in keys
+        assert await other.read(Page(), session="another session") == 404
+        assert [await redis.command("PTTL", key) > 0 for key in await redis.command("KEYS", "*:a:*")] == [True, True]
+
+
+async def test_a_name_that_is_asked_elsewhere_is_not_asked_again(redis: RedisServer) -> None:
+    """The model is asked once, although the page does not know where its first request went."""
+    async with sites(redis.url) as (one, other):
+        one.begin()
+        claim = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}:o"
+        for _ in range(1_000):
+            if await redis.command("EXISTS", claim):
+                break
+            await asyncio.sleep(0.01)
+        refused: list[int] = []
+        for _ in range(20):  # within a quarter second, unless the machine is very busy
+            try:
+                await other.store.check(NAME, SESSION)
+            except StreamRefused as error:
+                refused.append(error.status)
+
+        assert 409 in refused
+
+
+async def test_a_cancel_and_a_lease_go_to_the_owner(redis: RedisServer) -> None:
+    """A page that reads elsewhere keeps the chat alive, and its Stop stops it."""
+    async with sites(redis.url) as (one, other):
+        one.settings = Settings(resume_grace=0.5)
+        stream, stopped, page = one.begin(), [], Page()
+        stream.stop = lambda: stopped.append(time.monotonic())
+        stream.relay.line(line("words"))
+        reading = asyncio.ensure_future(other.read(page))
+        assert await wait_for(lambda: NAME in one.store._leases, 30)
+        await asyncio.sleep(0)
+        assert not stopped
+        async with ClientSession() as client, client.post(other.url + "/cancel", json={"session": SESSION}) as answer:
+            assert (answer.status, (await answer.json())["cancelled"]) == (200, True)
+        assert await wait_for(lambda: stopped, 30)
+        one.store.finish(stream, "cancelled")
+        await asyncio.wait_for(reading, 30)
+
+        assert (page.text, page.outcome) == ("words", "cancelled")
+
+
+async def test_the_owners_death_ends_the_answer_in_a_sentence(redis: RedisServer) -> None:
+    """The text so far is whole; what follows says what has happened."""
+    async with sites(redis.url) as (one, other):
+        stream, page = one.begin(), Page()
+        stream.relay.line(line("Half an ans"))
+        reading = asyncio.ensure_future(other.read(page))
+        assert await wait_for(lambda: page.text == "Half an ans", 30)
+        parts = one.node.fleet._parts
+        assert parts is not None
+        for task in parts.tasks:  # as kill -9 would
+            task.cancel()
+        await asyncio.wait_for(reading, 60)
+
+        assert page.text.startswith("Half an ans\n")
+        assert "has stopped" in page.text
+        assert (page.outcome, page.lines[-1]["finished"]) == ("failed", True)
+
+
+async def test_a_redis_that_is_wiped_has_the_answer_again(redis: RedisServer) -> None:
+    """Restarted without persistence in the middle: the copy is written anew, and the reader goes on."""
+    async with sites(redis.url) as (one, other):
+        stream, page = one.begin(), Page()
+        text = "before "
+        stream.relay.line(line(text))
+        reading = asyncio.ensure_future(other.read(page))
+        assert await wait_for(lambda: page.text == text, 30)
+        redis.kill()
+        text += "meanwhile "
+        stream.relay.line(line(text))
+        await redis.start()
+        text += "after"
+        stream.relay.line(line(text))
+        assert await wait_for(lambda: page.text == text, 30)
+        one.store.finish(stream, "completed")
+        await asyncio.wait_for(reading, 30)
+
+        assert (page.text, page.outcome) == (text, "completed")
+
+
+async def test_without_redis_everything_is_as_before(redis: RedisServer) -> None:
+    """A name that is not here is 404, at once; a chat begins at once."""
+    async with sites(redis.url) as (_, other):
+        redis.kill()
+        assert await wait_for(lambda: not (other.node.fleet.figures() or {})["links"]["writer"]["up"], 30)
+        assert await other.read(Page()) == 404
+        await other.store.check(NAME, SESSION)
+        stream = other.begin()
+        stream.relay.line(line("words"))
+        other.store.finish(stream, "completed")
+        page = Page()
+        assert (await other.read(page), page.text) == (200, "words")
+
+
+async def test_what_anybody_wrote_under_the_name_of_an_answer_harms_nobody(redis: RedisServer) -> None:
+    """Frames of the wrong shape are left out; the right ones among them are read."""
+    async with sites(redis.url) as (one, other):
+        key = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}"
+        await redis.command("SET", key + ":o", one.node.fleet.boot)
+        bad: list[Any] = [
+            1, {}, {"type": "delta", "seq": "1"}, {"type": "delta", "seq": 1, "at": -1, "text": "x"},
+            {"type": "item", "seq": 1, "line": 7}, {"type": "head", "seq": 1, "status": "200", "headers": {}},
+            {"type": "end", "seq": 1, "outcome": "maybe"}, {"type": "gap", "seq": 1, "at": 0, "text": ""},
+        ]  # fmt: skip
+        await redis.command("XADD", key, "1-1", "f", "no json")
+        await redis.command("XADD", key, "2-1", "f", json.dumps(bad))
+        good = [
+            {"type": "head", "seq": 1, "status": 200, "headers": {}},
+            {"type": "item", "seq": 2, "at": 0, "text": "fine", "line": {"text": ""}},
+            {"type": "end", "seq": 3, "outcome": "completed"},
+        ]
+        await redis.command("XADD", key, "3-3", "f", json.dumps(good))
+        page = Page()
+
+        assert (await other.read(page), page.text, page.outcome) == (200, "fine", "completed")
