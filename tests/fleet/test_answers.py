@@ -91,8 +91,9 @@ async def sites(url: str, names: str = "ab") -> AsyncIterator[list[Site]]:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    for none in ():
-        yield none
+    nothing: tuple[bytes, ...] = ()
+    for one in nothing:
+        yield one
 
 
 def line(text: str, **more: Any) -> dict[str, Any]:

@@ -40,6 +40,17 @@ STEPS = st.one_of(
 )
 
 
+def mirror(observer: Any, copy: Relay) -> None:
+    while (frame := observer.next_nowait()) is not None:
+        copy.apply(frame)
+
+
+def take(reader: Any, page: Page, most: int = 1_000_000) -> None:
+    while most and (frame := reader.next_nowait()) is not None:
+        page.take(frame)
+        most -= 1
+
+
 @settings(max_examples=150)
 @given(st.lists(STEPS, max_size=40), st.integers(0, 40))
 def test_a_page_that_changes_over_to_the_copy_has_the_same_answer(steps: list[tuple[str, Any]], change: int) -> None:
@@ -52,31 +63,23 @@ def test_a_page_that_changes_over_to_the_copy_has_the_same_answer(steps: list[tu
     text = ""
     for number, (kind, value) in enumerate(steps):
         if number == change:
-            while (frame := observer.next_nowait()) is not None:
-                copy.apply(frame)
+            mirror(observer, copy)
             reader.close()
             reader = copy.read(page.seq)
         if kind == "mirror":
-            while (frame := observer.next_nowait()) is not None:
-                copy.apply(frame)
+            mirror(observer, copy)
         elif kind == "read":
-            for _ in range(value):
-                if (frame := reader.next_nowait()) is not None:
-                    page.take(frame)
+            take(reader, page, value)
         else:
             text = write(origin, text, (kind, value))
     origin.end("completed")
-    while (frame := observer.next_nowait()) is not None:
-        copy.apply(frame)
+    mirror(observer, copy)
     if reader.relay is origin:
         reader.close()
         reader = copy.read(page.seq)
-    while (frame := reader.next_nowait()) is not None:
-        page.take(frame)
+    take(reader, page)
     whole = Page()
-    fresh = copy.read(0)
-    while (frame := fresh.next_nowait()) is not None:
-        whole.take(frame)
+    take(copy.read(0), whole)
 
     for one in (page, whole):
         assert (one.text, one.outcome, one.in_order) == (text, "completed", True)
@@ -87,9 +90,8 @@ def test_a_page_that_changes_over_to_the_copy_has_the_same_answer(steps: list[tu
 
 
 def lines_of(relay: Relay) -> list[dict[str, Any]]:
-    page, reader = Page(), relay.read(0)
-    while (frame := reader.next_nowait()) is not None:
-        page.take(frame)
+    page = Page()
+    take(relay.read(0), page)
     return page.lines
 
 
@@ -98,12 +100,9 @@ def test_a_frame_again_changes_nothing() -> None:
     origin, copy = Relay(), Relay()
     origin.line({**LINE, "text": "one"})
     for observer in (origin.observe(), origin.observe()):
-        while (frame := observer.next_nowait()) is not None:
-            copy.apply(frame)
+        mirror(observer, copy)
     origin.line({**LINE, "text": "one two"})
-    observer = origin.observe()
-    while (frame := observer.next_nowait()) is not None:
-        copy.apply(frame)
+    mirror(origin.observe(), copy)
 
     assert (copy.text, copy.seq) == ("one two", origin.seq)
 
@@ -112,9 +111,7 @@ def test_an_abandoned_copy_ends_in_a_sentence() -> None:
     """The text so far, then why there is no more, in a last line that says finished."""
     origin, copy = Relay(), Relay()
     origin.line({**LINE, "text": "half an ans"})
-    observer = origin.observe()
-    while (frame := observer.next_nowait()) is not None:
-        copy.apply(frame)
+    mirror(origin.observe(), copy)
     copy.abandon(" gone.")
     copy.abandon(" twice.")
 
