@@ -67,7 +67,7 @@ class Settings:
         64_000, "Bytes of cumulative text sent per second at most.", unit="B/s", low=4_000, high=10_000_000
     )
     first_token_timeout: float = _setting(
-        60.0,
+        300.0,
         "Silence allowed before the first token; grows with the prompt. 0: no limit.",
         unit="s",
         low=0,
@@ -81,7 +81,7 @@ class Settings:
         high=60,
     )
     stall_timeout: float = _setting(
-        30.0, "Silence allowed between two bytes of an answer. 0: no limit.", unit="s", low=0, high=3600
+        180.0, "Silence allowed between two bytes of an answer. 0: no limit.", unit="s", low=0, high=3600
     )
     max_retries: int = _setting(3, "How often a broken model call is made again.", low=0, high=10)
     retry_base: float = _setting(0.5, "Upper bound of the first wait; doubles each time.", unit="s", low=0, high=30)

@@ -35,6 +35,8 @@ _MODULE: Final = "backend.service.mcp_client"
 _NAME: Final = "message_memory_optimize"
 _STORED: Final = "get_optimized_messages"
 _STORED_LIMIT: Final = 1.0
+# A summary is not worth a longer wait, in seconds: the chat goes on without it.
+_SUMMARY_LIMIT: Final = 60.0
 
 
 @dataclass
@@ -100,7 +102,8 @@ class MemorySeam:
     ) -> None:
         """Prepare, in a thread, the messages that Copilot will ask for; for the task that runs the chat.
 
-        Takes the messages as the page sent them. Waits at most `first_token_timeout` seconds (0: no limit).
+        Takes the messages as the page sent them. Waits `first_token_timeout` seconds (0: no limit) or a minute
+        at most.
         A cancel leaves nothing prepared, and a thread that ends by itself. Raises nothing else.
         """
         original = self._original(copilot)
@@ -122,7 +125,7 @@ class MemorySeam:
         return next(iter(self._originals.values()), None)
 
     async def _optimize(self, original: Callable[..., Any], session_id: str, messages: Messages) -> Any:
-        limit = self._pulse.settings.current.first_token_timeout or None
+        limit = min(self._pulse.settings.current.first_token_timeout, _SUMMARY_LIMIT) or None
         key = (id(original), session_id)
         started = self._clock()
         try:

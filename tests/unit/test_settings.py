@@ -73,7 +73,7 @@ def test_listeners_hear_what_really_changed_until_they_leave() -> None:
     told: list[list[str]] = []
     remove = live.on_change(told.append)
 
-    assert [] == live.update({"max_retries": 5, "stall_timeout": 30})
+    assert [] == live.update({"max_retries": 5, "stall_timeout": Settings().stall_timeout})
     remove()
     remove()
     live.update({"max_retries": 6})

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from ...chats import Chat, Label
+from .normalise import Normaliser
 from .report import CallReport
 from .watch import StreamWatch
 
@@ -26,6 +27,7 @@ class Attempt:
         self,
         open_stream: Callable[[], AsyncGenerator[Any, None]],
         watch: StreamWatch,
+        normaliser: Normaliser,
         lease: Any,
         *,
         chat: Chat | None,
@@ -33,6 +35,7 @@ class Attempt:
         label: Label,
     ) -> None:
         self.watch = watch
+        self.normaliser = normaliser
         self.lease = lease
         self.partial: list[str] = []
         self.held: list[Any] = []

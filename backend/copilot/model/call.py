@@ -29,14 +29,19 @@ from .attempt import Attempt
 from .client import WatchedClient, without_retries
 from .endpoint import Endpoint
 from .judge import HostMemory, shortfall, truncation
+from .normalise import Normaliser
+from .replay import Replay, ReplayMemory
 from .report import CallReport, CallSettings
-from .tool_deltas import ToolDeltas, call_ids
+from .tool_calls import ToolCalls, call_ids
 from .watch import StreamWatch
 
 log = logging.getLogger("copilot_pulse.model")
 
 UNKNOWN_TOOL_LIMIT: Final = 2
 ASKED_ONCE_MORE: Final = frozenset({"truncated", "empty_answer", "reasoning_only"})
+# After a stall the next attempt's patience is so much of the last one's, and not less than so many seconds.
+SHORTER: Final = 0.25
+SHORTEST: Final = 20.0
 _DRAIN_LIMIT: Final = 5.0
 OpenStream = Callable[[Any, inspect.BoundArguments, Any], AsyncGenerator[Any, None]]
 
@@ -48,6 +53,7 @@ class CallParts(NamedTuple):
     settings: Callable[[], CallSettings]
     bus: EventBus
     hosts: HostMemory
+    thoughts: ReplayMemory
 
 
 class ModelCall:
@@ -63,6 +69,7 @@ class ModelCall:
         self._recovery = parts.recovery
         self._settings = parts.settings
         self._hosts = parts.hosts
+        self._thoughts = parts.thoughts
         self._model = model
         self._arguments = arguments
         self._open_stream = open_stream
@@ -75,17 +82,24 @@ class ModelCall:
         # A router serves many models, and one that is down says nothing about the others.
         self._breaker = parts.recovery.breakers.get(f"llm:{self._report.host} {self._report.model}".rstrip())
         self._attempt: Attempt | None = None
+        self._replay = Replay(parts.thoughts, f"{self._report.host} {self._report.model}", self._owner)
         self._number = 0
         self._requests = 0
         self._waited = 0.0
         self._once_more: Counter[str] = Counter()
         self._unknown_tools = 0
+        self._stalls = 0
         self._retried: Classification | None = None
         # Whether an attempt has shown anything that the next one takes the place of.
         self._shown = False
         self._kept = ""
         # Every attempt and every wait is to be ours, counted and visible.
         self._calling = without_retries(self._client)
+
+    @property
+    def _owner(self) -> Any:
+        """Whose thoughts the model's are: the chat's, or the model's own where there is none."""
+        return self._chat if self._chat is not None else self._model
 
     # -- streaming -------------------------------------------------------------------------------
 
@@ -127,10 +141,14 @@ class ModelCall:
         lease = self._breaker.acquire()
         self._requests += 1
         watch = self._watch()
-        client = WatchedClient(self._calling, watch, ToolDeltas(call_ids(self._arguments.arguments.get("input"))))
+        known = frozenset(self._known_tools())
+        tools = ToolCalls(known, call_ids(self._arguments.arguments.get("input")))
+        normaliser = Normaliser(tools, known, watch)
+        client = WatchedClient(self._calling, watch, normaliser, self._replay)
         return Attempt(
             lambda: self._open_stream(self._model, self._arguments, client),
             watch,
+            normaliser,
             lease,
             chat=self._chat,
             report=self._report,
@@ -141,6 +159,7 @@ class ModelCall:
         """Wait for the next attempt and return None, or return the events that close the call in vain."""
         cause = self._recovery.classify(failure)
         attempt = self._attempt
+        self._stalls += cause.kind == "stalled"
         if attempt is not None:
             self._shown = self._shown or attempt.began
             attempt.lease.settle(cause)
@@ -172,10 +191,18 @@ class ModelCall:
             return None
         answered = self._chat is not None and self._chat.answered
         asked_again = self._once_more["empty_answer"] + self._once_more["reasoning_only"] > 0
-        remark = remark or shortfall(watch, response, length=attempt.length, answered=answered, asked_again=asked_again)
+        remark = remark or shortfall(
+            watch,
+            response,
+            length=attempt.length,
+            answered=answered,
+            asked_again=asked_again,
+            unparsed=attempt.normaliser.unparsed,
+        )
         if self._chat is not None and answer_text(final.response).strip():
             self._chat.answered = True
         self._count_usage(attempt, final.response)
+        self._thoughts.keep(self._owner, attempt.normaliser.thoughts, attempt.normaliser.calls)
         kept = {call.call_id for call in function_calls(final.response)}
         calls = [event for event in attempt.held if event.item.call_id in kept]
         return [*self._remarked(remark), *calls, final]
@@ -195,7 +222,7 @@ class ModelCall:
 
     def _watch(self) -> StreamWatch:
         settings = self._settings()
-        first = settings.first_token_timeout
+        first, stall = settings.first_token_timeout, settings.stall_timeout
         if first > 0:
             arguments = self._arguments.arguments
             tools = [
@@ -204,7 +231,13 @@ class ModelCall:
             ]
             prompt = prompt_length(arguments.get("system_instructions"), arguments.get("input"), tools)
             first += settings.first_token_per_1000_chars * prompt / 1000
-        return StreamWatch(base_url=self._endpoint.shown, first_limit=first, stall_limit=settings.stall_timeout)
+        # Whoever has waited once in vain does not wait as long again.
+        shorter = SHORTER**self._stalls
+        return StreamWatch(
+            base_url=self._endpoint.shown,
+            first_limit=min(first, max(first * shorter, SHORTEST)),
+            stall_limit=min(stall, max(stall * shorter, SHORTEST)),
+        )
 
     # -- an answer that has come -----------------------------------------------------------------
 
@@ -218,7 +251,7 @@ class ModelCall:
         if not calls:
             return False
         arguments = self._arguments.arguments
-        known = names_of(arguments.get("tools") or (), arguments.get("handoffs") or ())
+        known = self._known_tools()
         unknown = [call for call in calls if call.name not in known]
         if not unknown:
             return False
@@ -237,6 +270,10 @@ class ModelCall:
         if self._retried is not None and self._retried.kind == cause.kind:
             self._retried = None
         return False
+
+    def _known_tools(self) -> set[str]:
+        arguments = self._arguments.arguments
+        return names_of(arguments.get("tools") or (), arguments.get("handoffs") or ())
 
     def _count_usage(self, attempt: Attempt, final: Any) -> None:
         usage = getattr(final, "usage", None)

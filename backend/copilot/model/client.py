@@ -1,123 +1,123 @@
-"""The border of the OpenAI client: a client whose streams of chunks pass through a `StreamWatch`.
+"""The border of the OpenAI client: a client whose streams of chunks pass through a watch and a normaliser.
 
-What a stream holds is put right here, where each chunk passes in every version of the libraries: events that say
-nothing are left out, a failure that the client does not see is raised, and one after the end is no failure.
+Below it is what servers send, above it what the agent library reads. A failure that the client does not see is raised
+here, and one after the end of an answer is none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any
 
-from .tool_deltas import ToolDeltas
+from .normalise import Normaliser, ToldFailure
+from .replay import Replay
+from .sse import EventReader, ServerEvent
 from .watch import StreamWatch, close_stream
 
 
 class WatchedStream:
-    """A stream of chunks as the client gives it, with the watch looking on."""
+    """A stream of chunks, read from the body of `stream`'s response: any server's in, the library's shape out."""
 
-    def __init__(self, stream: Any, watch: StreamWatch, tools: ToolDeltas) -> None:
+    def __init__(self, stream: Any, watch: StreamWatch, normaliser: Normaliser) -> None:
         self._stream = stream
         self._watch = watch
-        self._tools = tools
-        _leave_blanks_out(stream)
-        self._chunks = stream.__aiter__()
-
-    @property
-    def response(self) -> Any:
-        """The HTTP response below, where there is one."""
-        return self._stream.response
+        self._normaliser = normaliser
+        response = getattr(stream, "response", None)
+        self.response: Any = response if hasattr(response, "aiter_bytes") else None
+        self._chunks = self._read()
 
     def __aiter__(self) -> WatchedStream:
         return self
 
-    async def __anext__(self) -> Any:
+    def __anext__(self) -> Awaitable[Any]:
+        return self._chunks.__anext__()  # one layer less for every token than a coroutine of its own
+
+    async def _read(self) -> AsyncGenerator[Any, None]:
         watch = self._watch
+        source = self._read_body() if self.response is not None else self._read_chunks()
         try:
-            while True:
-                chunk = await self._chunks.__anext__()
-                if chunk is not None:  # "data: null"
-                    self._mend(chunk)
-                    watch.saw_chunk(chunk)
-                    return chunk
-        except StopAsyncIteration:
-            watch.ended()
-            raise
+            async for chunk in source:
+                yield chunk
         except asyncio.CancelledError:
             if not (watch.finished and watch.caught()):
                 raise
-        except Exception:
+        except Exception as error:
+            # If the model has said that it is done, the answer is whole whatever happens to the connection.
             if not watch.finished:
-                raise
-        # The model has said that it is done: whatever happens to the connection then, the answer is whole.
+                if not isinstance(error, ToldFailure):
+                    raise
+                raise watch.stream_error(error.body) from None
+        finally:
+            await source.aclose()
         watch.ended()
-        raise StopAsyncIteration
+        try:
+            last = self._normaliser.close(done=watch.done_seen)
+        except ToldFailure as failure:
+            raise watch.stream_error(failure.body) from None
+        for chunk in last:
+            yield chunk
 
-    def _mend(self, chunk: Any) -> None:
-        if not hasattr(chunk, "choices"):
-            raise json.JSONDecodeError("an event that is no object", "", 0)
-        if not chunk.choices:
-            _raise_failure(chunk, getattr(self._stream, "response", None))
-            return
-        for choice in chunk.choices:
-            delta = choice.delta
-            if delta is None:
-                continue
-            if getattr(delta, "tool_calls", None):
-                self._tools.mend(delta.tool_calls)
-            refusal = getattr(delta, "refusal", None)
-            if refusal:
-                # What the model says when it refuses is its answer; nobody below shows refusals to the user.
-                delta.content, delta.refusal = (delta.content or "") + refusal, None
+    async def _read_body(self) -> AsyncGenerator[Any, None]:
+        watch, feed = self._watch, self._normaliser.feed
+        reader = EventReader()
+        body = self.response.aiter_bytes()
+        try:
+            async for data in body:
+                watch.saw_bytes(data)
+                if watch.done_seen:
+                    continue  # read to the end, so that the connection can be used again
+                for event in reader.feed(data):
+                    if event.text and event.done:
+                        watch.saw_done()
+                        break
+                    for chunk in feed(event):
+                        yield chunk
+            if not watch.done_seen:
+                for event in reader.rest():
+                    if event.text and event.done:
+                        watch.saw_done()
+                        break
+                    for chunk in feed(event):
+                        yield chunk
+        finally:
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _read_chunks(self) -> AsyncGenerator[Any, None]:
+        """The chunks of a client that shows no body."""
+        async for chunk in self._stream:
+            if chunk is not None:
+                data = chunk.model_dump() if hasattr(chunk, "model_dump") else chunk
+                for made in self._normaliser.feed(ServerEvent("", data)):
+                    yield made
 
     async def close(self) -> None:
         """Close the connection."""
-        await close_stream(self._stream)
+        try:
+            await self._chunks.aclose()
+        finally:
+            await close_stream(self._stream)
 
     aclose = close
 
 
-def _raise_failure(chunk: Any, response: Any) -> None:
-    """Raise what a chunk tells of a failure, if it does; the client sees only what stands under "error"."""
-    told = getattr(chunk, "model_extra", None) or {}
-    words = next((told[key] for key in ("message", "detail", "msg", "error_msg") if told.get(key)), None)
-    if words is None and getattr(chunk, "object", None) != "error":
-        return
-    from openai import APIError
-
-    raise APIError(str(words or "error"), getattr(response, "request", None), body=dict(told))  # type: ignore[arg-type]
-
-
-def _leave_blanks_out(stream: Any) -> None:
-    """Let the client not see events without data: the standard says to ignore them, and it does not."""
-    read = getattr(stream, "_iter_events", None)
-    if read is None:
-        return
-
-    async def events() -> AsyncIterator[Any]:
-        del stream._iter_events  # or the stream would hold itself until the garbage collector comes by
-        async for event in read():
-            if event.data and not event.data.isspace():
-                yield event
-
-    stream._iter_events = events
-
-
 class _Completions:
-    def __init__(self, completions: Any, watch: StreamWatch, tools: ToolDeltas) -> None:
+    def __init__(self, completions: Any, watch: StreamWatch, normaliser: Normaliser, replay: Replay) -> None:
         self._completions = completions
         self._watch = watch
-        self._tools = tools
+        self._normaliser = normaliser
+        self._replay = replay
 
     async def create(self, *args: Any, **kwargs: Any) -> Any:
-        answer = await self._completions.create(*args, **kwargs)
+        answer = await self._replay.ask(self._completions.create, args, kwargs)
         if not hasattr(answer, "__aiter__"):
             return answer
-        self._watch.take(answer)
-        return WatchedStream(answer, self._watch, self._tools)
+        stream = WatchedStream(answer, self._watch, self._normaliser)
+        self._watch.take(stream, getattr(answer, "response", None))
+        return stream
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._completions, name)
@@ -139,9 +139,9 @@ class WatchedClient:
     cycle, and each chat would leave its sockets to the garbage collector.
     """
 
-    def __init__(self, client: Any, watch: StreamWatch, tools: ToolDeltas) -> None:
+    def __init__(self, client: Any, watch: StreamWatch, normaliser: Normaliser, replay: Replay) -> None:
         self._client = client
-        self.chat = _Chat(client.chat, _Completions(client.chat.completions, watch, tools))
+        self.chat = _Chat(client.chat, _Completions(client.chat.completions, watch, normaliser, replay))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)

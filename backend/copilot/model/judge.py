@@ -74,28 +74,38 @@ def truncation(
 
 
 def shortfall(
-    watch: StreamWatch, response: Any, *, length: int, answered: bool, asked_again: bool
+    watch: StreamWatch, response: Any, *, length: int, answered: bool, asked_again: bool, unparsed: bool = False
 ) -> errors.PulseError | None:
     """What is missing of an answer that ended as it should, or None.
 
     `answered` tells that the chat has an answer already: from before a tool call, or from another agent; then an
-    EmptyAnswer is returned, once the model was `asked_again`: it may have nothing to add. Raises EmptyAnswer,
-    ReasoningOnly, ContentFiltered or LengthLimit if there is no answer.
+    EmptyAnswer is returned, once the model was `asked_again`: it may have nothing to add. `unparsed` tells that the
+    marks of a tool call stand in the text. Raises EmptyAnswer, ReasoningOnly, ContentFiltered, LengthLimit or
+    StoppedEarly if there is no answer.
     """
     if function_calls(response):
         return None
-    if not answer_text(response).strip():
-        if watch.finish is Finish.FILTERED:
-            raise errors.ContentFiltered()
-        if watch.finish is Finish.LENGTH:
-            raise errors.LengthLimit()
-        nothing = errors.ReasoningOnly(watch.reasoning) if watch.has_reasoning else errors.EmptyAnswer()
-        if answered and asked_again:
-            return nothing
-        raise nothing
+    text = answer_text(response)
+    early = _ended_early(watch, length if text.strip() else 0)
+    # A template that opens the thoughts itself leaves the closing mark alone in the text.
+    if text.rpartition("</think>")[2].strip():
+        return early or (errors.UnparsedToolCall() if unparsed else None)
+    if early is not None:
+        raise early
+    thought = watch.has_reasoning or bool(text.strip())
+    nothing = errors.ReasoningOnly(watch.reasoning or length) if thought else errors.EmptyAnswer()
+    if answered and asked_again:
+        return nothing
+    raise nothing
+
+
+def _ended_early(watch: StreamWatch, length: int) -> errors.PulseError | None:
+    """What the finish reason says, if it is no good end."""
     if watch.finish is Finish.LENGTH:
         return errors.LengthLimit(length)
-    return errors.ContentFiltered() if watch.finish is Finish.FILTERED else None
+    if watch.finish is Finish.FILTERED:
+        return errors.ContentFiltered(watch.finish_reason)
+    return errors.StoppedEarly(watch.finish_reason, length) if watch.finish is Finish.OTHER else None
 
 
 def _calls_are_whole(response: Any, done_seen: bool) -> bool:

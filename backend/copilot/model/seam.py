@@ -20,6 +20,7 @@ from ...chats import current_chat
 from ..seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 from .call import CallParts, ModelCall
 from .judge import HostMemory
+from .replay import ReplayMemory
 
 if TYPE_CHECKING:
     from ...pulse import Pulse
@@ -40,7 +41,7 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
             raise SeamMissing(f"{base.__name__} has no method {name}")
     stream_signature = inspect.signature(base.stream_response)
     response_signature = inspect.signature(base.get_response)
-    parts = CallParts(pulse.recovery, lambda: pulse.settings.current, pulse.bus, HostMemory())
+    parts = CallParts(pulse.recovery, lambda: pulse.settings.current, pulse.bus, HostMemory(), ReplayMemory())
 
     class RecoveringModel(base):  # type: ignore[misc]
         """Copilot's model class, with Copilot Pulse's recovery around each call."""

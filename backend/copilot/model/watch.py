@@ -11,15 +11,16 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
-from ...error_handling import errors, wrong_body
-from .finish_reasons import Finish, finish_of
-from .whole_body import BodyStart
+from ...error_handling import errors, host_of, wrong_body
+from .finish_reasons import Finish
 
 T = TypeVar("T")
 # A server that sends heartbeats and nothing of the answer is not waited for longer than this, in seconds.
 HEARTBEAT_LIMIT: Final = 600.0
 # After the finish reason only the figures of usage and the mark of the end may come: so long, in seconds.
 AFTER_FINISH: Final = 2.0
+# After the mark of the end nothing may come but the end of the body: so long, in seconds.
+AFTER_DONE: Final = 0.25
 # The loop gets a turn at least this often while a model is fast, in seconds.
 TURN: Final = 0.005
 # Of a body that is no stream so much is kept to tell what it is, in bytes.
@@ -62,7 +63,6 @@ class StreamWatch:
         self._fired = False
         self._due = 0.0
         self._excused = -1.0
-        self._tail = b""
         self._timer: asyncio.TimerHandle | None = None
         self._stream: Any = None
         self._response: Any = None
@@ -82,7 +82,7 @@ class StreamWatch:
 
         Some servers give a finish reason with every chunk: an answer that went on after one is done when it ends.
         """
-        return self._finished and not (self._went_on or self._ended)
+        return (self.done_seen or (self._finished and not self._went_on)) and not self._ended
 
     def _silent(self, now: float) -> bool:
         limit = self._limit()
@@ -94,7 +94,7 @@ class StreamWatch:
 
     def _limit(self) -> float:
         if self.finished:
-            return AFTER_FINISH
+            return AFTER_DONE if self.done_seen else AFTER_FINISH
         return self.stall_limit if self.answered else self.first_limit
 
     def _arm(self) -> None:
@@ -165,44 +165,40 @@ class StreamWatch:
         self._alive = self._loop.time()
         if not self.chunks and len(self._head) < HEAD:
             self._head += data[:HEAD]
-        # The mark may be cut in two, and an answer may hold the word.
-        self._tail = (self._tail + data)[-64:]
-        self.done_seen = b"data: [DONE]" in self._tail or b"data:[DONE]" in self._tail
 
-    def saw_chunk(self, chunk: Any) -> None:
-        """Called for every chunk of the completion."""
+    def saw_done(self) -> None:
+        """Called for the mark of the end."""
+        self.done_seen = True
+        self._progress = self._loop.time()
+        self._arm_again()
+
+    def saw(self, *, text: bool, reasoning: int, tools: bool, finish: str, meaning: Finish | None) -> None:
+        """Called for every chunk of the completion, with what it brought; `finish` is the server's own word."""
         self.chunks += 1
         limit = self._limit()
-        finish, words = None, ""
-        brought = text = False
-        for choice in chunk.choices or ():
-            if reason := finish_of(choice.finish_reason):
-                finish, words = reason, str(choice.finish_reason)
-            delta = choice.delta
-            if delta is None:
-                continue
-            if delta.content:
-                self.has_text = brought = text = True
-            elif getattr(delta, "tool_calls", None):
-                self.has_tool_call = brought = True
-            elif reasoning := (
-                getattr(delta, "reasoning_content", None)
-                or getattr(delta, "reasoning", None)
-                or getattr(delta, "thinking_blocks", None)
-            ):
-                self.has_reasoning = brought = True
-                self.reasoning += len(reasoning)
-        if brought or finish is not None:
+        if text:
+            self.has_text = True
+        if tools:
+            self.has_tool_call = True
+        if reasoning:
+            self.has_reasoning = True
+            self.reasoning += reasoning
+        brought = text or tools or bool(reasoning)
+        if brought or meaning is not None:
             self._progress = now = self._loop.time()
             if brought:
                 self._pieces = (self._pieces[0] if self._pieces else now, now)
             if text:
                 self._texts = (self._texts[0] if self._texts else now, now)
             self._went_on = self._went_on or (brought and self._finished)
-        if finish is not None and not self.finished:
-            self.finish, self.finish_reason = finish, words
-            self._finished = finish not in (Finish.CUT_OFF, Finish.OVERLOADED)
-        if self._limit() != limit and self._timer is not None:
+        if meaning is not None and not self.finished:
+            self.finish, self.finish_reason = meaning, finish
+            self._finished = meaning not in (Finish.CUT_OFF, Finish.OVERLOADED)
+        if self._limit() != limit:
+            self._arm_again()
+
+    def _arm_again(self) -> None:
+        if self._timer is not None:
             self._timer.cancel()
             self._arm()
 
@@ -216,24 +212,26 @@ class StreamWatch:
         self._ended = True
         self._alive = self._loop.time()
 
-    def take(self, stream: Any) -> None:
-        """Watch an opened stream."""
+    def take(self, stream: Any, response: Any) -> None:
+        """Watch an opened stream, which this closes in the end; `response` is the HTTP response below it, if any."""
         self._stream = stream
-        response = getattr(stream, "response", None)
         if response is not None:
             self._alive = self._loop.time()
             self._response = response
-            self._watch_bytes(response)
 
-    def broken_off(self) -> Exception | None:
+    def broken_off(self) -> errors.PulseError | None:
         """What the server tells of its failure by the finish reason; None if the answer has not ended so."""
         if self.finish not in (Finish.CUT_OFF, Finish.OVERLOADED):
             return None
-        from openai import APIError
+        words = {"message": f"finish reason {self.finish_reason[:40]}"}
+        return self.stream_error(words | ({"code": "overloaded"} if self.finish is Finish.OVERLOADED else {}))
 
-        words = f"finish reason {self.finish_reason[:40]}"
-        body = {"message": words} | ({"code": "overloaded"} if self.finish is Finish.OVERLOADED else {})
-        return APIError(words, getattr(self._response, "request", None), body=body)  # type: ignore[arg-type]
+    def stream_error(self, body: dict[str, Any]) -> errors.PulseError:
+        """A failure that the server told inside its answer."""
+        response = self._response
+        url = str(response.url) if response is not None else ""
+        headers = dict(response.headers) if response is not None else {}
+        return errors.StreamError(host_of(url) or "the server", url, body, headers=headers)
 
     def verdict(self, error: Exception | None) -> errors.PulseError | None:
         """What the attempt really died of, where the library's `error` (or its silence) does not tell."""
@@ -257,22 +255,6 @@ class StreamWatch:
             status=response.status_code,
             redirected_to=url if response.history else None,
         )
-
-    def _watch_bytes(self, response: Any) -> None:
-        read = response.aiter_bytes
-
-        async def aiter_bytes(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
-            start = BodyStart()
-            async for data in read(*args, **kwargs):
-                self.saw_bytes(data)
-                if start.stream:
-                    yield data
-                elif passed := start.feed(data):
-                    yield passed
-            if rest := start.rest():
-                yield rest
-
-        response.aiter_bytes = aiter_bytes
 
     def stop(self) -> None:
         """Stop watching, at once."""

@@ -1,0 +1,100 @@
+"""A failure that a server tells inside an answer with a good status: where the words may stand, and what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+_WORDS: Final = (
+    "message", "msg", "detail", "details", "error_msg", "error_message", "errorMessage", "errMsg", "errmsg", "err_msg",
+    "status_msg", "statusMessage", "description", "error_description", "reason", "title", "info",
+)  # fmt: skip
+_CODES: Final = (
+    "code", "error_code", "errorCode", "errcode", "errCode", "err_code", "status_code", "statusCode", "status",
+    "http_code", "err_no",
+)  # fmt: skip
+_TYPES: Final = ("type", "error_type", "errorType", "err_type")
+_RESULTS: Final = ("base_resp", "baseResp", "BaseResp", "error_info", "fault", "err", "exception", "Error")
+_FINE: Final = frozenset({"", "0", "200", "ok", "success", "none", "null", "true", "20000"})
+_ALIVE: Final = frozenset(
+    {"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive", "processing", "queue", "status"}
+)
+_LENGTH: Final = 2000
+
+
+def failure_in(value: Mapping[str, Any], *, alone: bool) -> dict[str, Any] | None:
+    """The failure that an object tells, as the body of an error with `message`, `code` and `type`; None if it does not.
+
+    `alone` tells that there is no part of an answer in it: then plain words are a failure, too.
+    """
+    if error := value.get("error") or value.get("errors"):
+        body = _body_of(error, value)
+        if body is not None:
+            return body
+    for key in _RESULTS:
+        inner = value.get(key)
+        if isinstance(inner, dict) and (body := _body_of(inner, {})) is not None:
+            return body
+    if not alone:
+        return None
+    kind = str(value.get("type") or value.get("object") or value.get("event") or "").lower()
+    if kind in _ALIVE:
+        return None
+    if kind == "error" or value.get("success") is False or _words(value):
+        return _body_of({key: value[key] for key in value if key != "data"}, value)
+    return None
+
+
+def failure_of_words(text: str) -> dict[str, Any]:
+    """The failure that words, or JSON among them, tell; always one."""
+    text = text.strip()
+    begin = text.find("{")
+    if begin >= 0:
+        try:
+            value, _ = json.JSONDecoder().raw_decode(text, begin)
+        except ValueError:
+            value = None
+        if isinstance(value, dict) and (body := failure_in(value, alone=True)) is not None:
+            return body
+    return {"message": text[:_LENGTH] or "error"}
+
+
+def _body_of(error: Any, around: Mapping[str, Any]) -> dict[str, Any] | None:
+    if isinstance(error, list):
+        error = next((one for one in error if one), None)
+    if error is None:
+        return None
+    if isinstance(error, str) and error.lstrip()[:1] == "{":
+        return failure_of_words(error)
+    if not isinstance(error, dict):
+        error = {"message": "" if error is True else str(error)}
+    code = _first(error, _CODES)
+    code = _first(around, _CODES) if code is None else code
+    words = _words(error) or _words(around)
+    if code is not None and str(code).lower() in _FINE and (str(code) or not words):
+        return None
+    body = dict(error)
+    body["message"] = (words or json.dumps(error, ensure_ascii=False))[:_LENGTH]
+    if code is not None:
+        body["code"] = code
+    kind = _first(error, _TYPES) or _first(around, _TYPES)
+    if isinstance(kind, str) and kind != "error":
+        body["type"] = kind
+    return body
+
+
+def _first(value: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((found for key in keys if isinstance(found := value.get(key), (str, int)) and found is not True), None)
+
+
+def _words(value: Mapping[str, Any]) -> str:
+    for key in _WORDS:
+        found = value.get(key)
+        if isinstance(found, list) and found:  # a list of what is wrong, as FastAPI gives it
+            found = found[0]
+        if isinstance(found, dict):
+            found = _words(found)
+        if isinstance(found, str) and found.strip():
+            return found
+    return ""

@@ -1,0 +1,843 @@
+"""What real OpenAI-compatible servers were seen to send, and what the user must then read. One row a behaviour.
+
+Read by test_wire.py, which asserts it, and by `python -m tests.bench.wire`, which prints the table. The server is
+tests/support/raw_server.py, and every byte that it sends stands here; the client is the standalone host with the real
+agent library and default settings.
+"""
+
+# ruff: noqa: E501  (what servers send is quoted as it comes)
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.raw_server import RESET, Chosen, Reply
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+DONE = b"data: [DONE]\n\n"
+WORDS = [f"w{n:02d} " for n in range(24)]
+FULL = "".join(WORDS)
+HALF = "".join(WORDS[:12])
+_UNSET: Any = object()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One behaviour. `replies` answer the requests in order, the last one for ever.
+
+    The answer must be `text` exactly, and nothing else told; or, if `says` is given, `text` and then a notice that
+    contains each of `says`, in any case of letters, and none of `never`. `tools` are those that run, in order;
+    `requests` is how often the model is asked. With `or_whole` the whole answer and no word is right as well.
+    """
+
+    group: str
+    name: str
+    replies: tuple[Reply | Chosen, ...]
+    text: str = FULL
+    says: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    requests: int = 1
+    tools: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    other: Reply | None = None
+    or_whole: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The name of its test."""
+        return f"{self.group}-{self.name}".replace(" ", "-")
+
+
+# -- what servers send -----------------------------------------------------------------------------------------
+
+
+def choice(delta: Any = None, finish: Any = None, **more: Any) -> dict[str, Any]:
+    """A chunk with one choice; a key that is given replaces that of the choice."""
+    return chunk({"index": 0, "delta": delta if delta is not None else {}, "finish_reason": finish, **more})
+
+
+def chunk(*choices: Any, **more: Any) -> dict[str, Any]:
+    """A chunk with these choices."""
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": list(choices), **more}
+
+
+def event(data: Any, name: str = "") -> bytes:
+    """One event; text is sent as it is."""
+    raw = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    return (f"event: {name}\n" if name else "").encode() + b"data: " + raw.encode() + b"\n\n"
+
+
+def stream(*chunks: Any, done: bool = True) -> Reply:
+    """A stream of these chunks; bytes and pauses are sent as they are."""
+    parts = [one if isinstance(one, (bytes, float, int)) or one is RESET else event(one) for one in chunks]
+    return Reply(HEAD, *parts, DONE if done else b"")
+
+
+def texts(*pieces: str, finish: Any = "stop", **more: Any) -> list[dict[str, Any]]:
+    """Chunks with these pieces of text, then the finish reason."""
+    end = [] if finish is None else [choice({}, finish)]
+    return [choice({"content": piece}, **more) for piece in pieces] + end
+
+
+def answer(*pieces: str) -> Reply:
+    """A healthy answer."""
+    return stream(choice({"role": "assistant", "content": ""}), *texts(*(pieces or WORDS)))
+
+
+def calls(*pieces: Any, finish: Any = "tool_calls") -> Reply:
+    """A stream whose deltas hold these lists of pieces of tool calls."""
+    return stream(
+        *(choice({"tool_calls": one if isinstance(one, list) else [one]}) for one in pieces), choice({}, finish)
+    )
+
+
+def call(name: Any = _UNSET, arguments: Any = _UNSET, **more: Any) -> dict[str, Any]:
+    """A piece of a tool call."""
+    function = {k: v for k, v in (("name", name), ("arguments", arguments)) if v is not _UNSET}
+    return {**more, "type": "function", "function": function}
+
+
+def status(code: int, body: Any, /, **headers: str) -> Reply:
+    """A refusal; a header's name is given with underscores."""
+    raw = body.encode() if isinstance(body, str) else json.dumps(body, ensure_ascii=False).encode()
+    kind = "text/html" if raw[:1] == b"<" else "application/json"
+    named = {"Content-Type": kind, "Content-Length": str(len(raw)), "Connection": "close"}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    return Reply(f"HTTP/1.1 {code} Status\r\n{lines}\r\n".encode() + raw)
+
+
+def refusal(code: int, message: str, /, *, headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
+    """A refusal whose body is an error object of the usual shape."""
+    return status(code, {"error": {"message": message, **more}}, **(headers or {}))
+
+
+# -- the rows --------------------------------------------------------------------------------------------------
+
+
+def whole(group: str, name: str, *replies: Any, **options: Any) -> Row:
+    """The answer must be whole, and nothing told."""
+    return Row(group, name, replies, requests=options.pop("requests", len(replies)), **options)
+
+
+def told(group: str, name: str, *replies: Any, says: tuple[str, ...], text: str = "", **options: Any) -> Row:
+    """The user must be told."""
+    return Row(group, name, replies, text=text, says=says, **options)
+
+
+def tool(group: str, name: str, first: Reply, tools: tuple[str, ...] = ("list_nodes",), **options: Any) -> Row:
+    """The tool runs, once for each call, and the answer follows."""
+    return Row(group, name, (first, answer()), requests=2, tools=tools, **options)
+
+
+def ended(name: str, word: str, *says: str, text: bool = True, **options: Any) -> Row:
+    """Half an answer, or none, and then this finish reason."""
+    first = stream(*texts(*(WORDS[:12] if text else ()), finish=word))
+    return told("A", name, first, says=says, text=HALF if text else "", **options)
+
+
+A = (
+    ended("recitation in mid-answer", "RECITATION", "filter"),
+    ended("refusal in mid-answer", "refusal", "filter"),
+    ended("spii without text", "SPII", "filter", text=False),
+    ended("refusal without text", "refusal", "filter", text=False),
+    ended("blocklist", "BLOCKLIST", "filter"),
+    ended("prohibited content", "PROHIBITED_CONTENT", "filter", text=False),
+    ended("image safety", "IMAGE_SAFETY", "filter"),
+    ended("guardrail intervened", "guardrail_intervened", "filter"),
+    ended("another word for the limit", "MAX_OUTPUT_TOKENS", "limit"),
+    ended("truncated", "truncated", "limit"),
+    ended("a word that nobody knows", "OTHER", "may be missing"),
+    ended("language", "LANGUAGE", "filter"),
+    *(
+        whole("A", f"good end {word}", stream(*texts(*WORDS, finish=word)))
+        for word in ("eos", "end_turn", "STOP", "stop_sequence", "completed", "FINISH_REASON_STOP", "eos_token")
+    ),
+)
+
+B = (
+    whole(
+        "B",
+        "the index counts the tokens",
+        stream(*(choice({"content": w}, index=n) for n, w in enumerate(WORDS)), choice({}, "stop", index=24)),
+    ),
+    whole(
+        "B",
+        "no index",
+        stream(*(chunk({"delta": {"content": w}}) for w in WORDS), chunk({"delta": {}, "finish_reason": "stop"})),
+    ),
+    whole("B", "null index", stream(*texts(*WORDS, index=None))),
+    whole(
+        "B",
+        "message in place of delta",
+        stream(
+            *(chunk({"index": 0, "message": {"role": "assistant", "content": w}}) for w in WORDS), choice({}, "stop")
+        ),
+    ),
+    whole(
+        "B",
+        "a null delta beside message",
+        stream(*(chunk({"index": 0, "delta": None, "message": {"content": w}}) for w in WORDS), choice({}, "stop")),
+    ),
+    whole("B", "text in place of delta", stream(*(chunk({"index": 0, "text": w}) for w in WORDS), choice({}, "stop"))),
+    whole(
+        "B",
+        "a list of parts, thinking first",
+        stream(
+            choice(
+                {"role": "assistant", "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]}
+            ),
+            choice({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "so"}]}]}),
+            *(choice({"content": [{"type": "text", "text": w}]}) for w in WORDS),
+            choice({"content": []}, "stop"),
+        ),
+    ),
+    whole("B", "a list of plain strings", stream(*(choice({"content": [w]}) for w in WORDS), choice({}, "stop"))),
+    whole(
+        "B",
+        "thinking and text in one list, then strings",
+        stream(
+            choice({"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": WORDS[0]}]}),
+            *texts(*WORDS[1:]),
+        ),
+    ),
+    whole(
+        "B",
+        "a content part as an object",
+        stream(*(choice({"content": {"type": "text", "text": w}}) for w in WORDS), choice({}, "stop")),
+    ),
+    whole("B", "the last delta repeats the text", stream(*texts(*WORDS, FULL))),
+    whole(
+        "B",
+        "the chunk with the finish reason repeats the text",
+        stream(*texts(*WORDS, finish=None), choice({"content": FULL}, "stop")),
+    ),
+    whole(
+        "B",
+        "the last chunk has the whole message beside its delta",
+        stream(*texts(*WORDS, finish=None), choice({}, "stop", message={"role": "assistant", "content": FULL})),
+    ),
+    whole(
+        "B", "each delta holds all of the text so far", stream(*texts(*("".join(WORDS[: n + 1]) for n in range(24))))
+    ),
+    whole("B", "a text that says itself twice", stream(*texts("ha", "ha")), text="haha"),
+    told(
+        "B",
+        "thoughts in tags and nothing behind",
+        stream(*texts("<think>", "hm ", "so", "</think>")),
+        says=("only thought",),
+        requests=2,
+    ),
+    told(
+        "B",
+        "thoughts in tags that never end",
+        stream(*texts("<think>\n", "hm ", "so")),
+        says=("only thought",),
+        requests=2,
+    ),
+    told(
+        "B",
+        "the end of thoughts and nothing behind",
+        stream(*texts("hm ", "so", "</think>", "\n")),
+        says=("only thought",),
+        text="hm so</think>",
+        requests=2,
+    ),
+    whole(
+        "B",
+        "choices as an object",
+        stream(
+            *({"choices": {"delta": {"content": w}}} for w in WORDS),
+            choice({}, "stop"),
+        ),
+    ),
+    whole("B", "a completion inside of data", stream(*({"code": 0, "data": one} for one in texts(*WORDS)))),
+    whole("B", "lines of JSON without data", Reply(HEAD, *(json.dumps(one).encode() + b"\n" for one in texts(*WORDS)))),
+    whole(
+        "B",
+        "usage without figures, and in a choice",
+        stream(
+            *texts(*WORDS, finish=None),
+            choice({}, "stop", usage={"prompt_tokens": 3, "completion_tokens": None}),
+            chunk(usage={}),
+        ),
+    ),
+    whole("B", "no mark of the end", stream(*texts(*WORDS), done=False)),
+    whole(
+        "B",
+        "the finish reason in the delta",
+        stream(*texts(*WORDS, finish=None), chunk({"index": 0, "delta": {"finish_reason": "stop"}})),
+    ),
+)
+
+CATEGORY = '{"category": "latent"}'
+LOADERS = '{"category": "loaders"}'
+_NAMED = call("list_nodes", CATEGORY, index=0, id="a")
+C = (
+    tool(
+        "C",
+        "two calls in two chunks, index 0 and no id",
+        calls(call("list_nodes", CATEGORY, index=0, id=""), call("now", "{}", index=0, id="")),
+        ("list_nodes", "now"),
+    ),
+    tool(
+        "C",
+        "the same tool twice, index 0 and no id",
+        calls(call("list_nodes", CATEGORY, index=0, id=""), call("list_nodes", LOADERS, index=0, id="")),
+        ("list_nodes", "list_nodes"),
+    ),
+    tool(
+        "C",
+        "two calls in one array without index and id",
+        calls([call("list_nodes", CATEGORY), call("now", "{}")]),
+        ("list_nodes", "now"),
+    ),
+    tool(
+        "C",
+        "two calls in two chunks without index and id",
+        calls(call("list_nodes", CATEGORY), call("now", "{}")),
+        ("list_nodes", "now"),
+    ),
+    tool(
+        "C",
+        "the same call again",
+        calls(call("list_nodes", CATEGORY, index=0, id=""), call("list_nodes", CATEGORY, index=0, id="")),
+    ),
+    tool(
+        "C",
+        "the whole call repeated at the end",
+        calls(
+            call("list_nodes", "", index=0, id="a"),
+            call(arguments='{"category":', index=0),
+            call(arguments='"latent"}', index=0),
+            call("list_nodes", '{"category":"latent"}', index=0, id="a"),
+        ),
+    ),
+    tool(
+        "C",
+        "two objects glued",
+        calls(call("list_nodes", CATEGORY + LOADERS, index=0, id="a")),
+        ("list_nodes", "list_nodes"),
+    ),
+    tool(
+        "C",
+        "each piece has an index of its own",
+        calls(
+            call("list_nodes", "", index=0, id="a"),
+            call(arguments='{"category": ', index=1),
+            call(arguments='"latent"}', index=2),
+        ),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "each piece holds all of the arguments so far",
+        calls(
+            call("list_nodes", '{"cat', index=0, id="a"),
+            call(arguments='{"category": "la', index=0),
+            call(arguments=CATEGORY, index=0),
+        ),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "a placeholder for the arguments",
+        calls(
+            call("list_nodes", "{}", index=0, id="a"),
+            call(arguments='{"category": ', index=0),
+            call(arguments='"latent"}', index=0),
+        ),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "the name in two pieces",
+        calls(call("list_", index=0, id="a"), call("nodes", index=0), call(arguments=CATEGORY, index=0)),
+    ),
+    tool(
+        "C",
+        "the name in three pieces with the arguments",
+        calls(call("li", "", index=0, id="a"), call("st_no", "", index=0), call("des", CATEGORY, index=0)),
+    ),
+    tool(
+        "C",
+        "the name in every piece",
+        calls(
+            call("list_nodes", "", index=0, id="a"),
+            call("list_nodes", '{"category": ', index=0, id="a"),
+            call("list_nodes", '"latent"}', index=0, id="a"),
+        ),
+        outputs=("latent",),
+    ),
+    tool("C", "the name with a channel", calls(call("list_nodes<|channel|>commentary", CATEGORY, index=0, id="a"))),
+    tool("C", "the name with a namespace", calls(call("functions.list_nodes:0", CATEGORY, index=0, id="a"))),
+    tool("C", "the name in other letters", calls(call("List-Nodes", CATEGORY, index=0, id="a"))),
+    tool(
+        "C",
+        "arguments as an object",
+        calls(call("list_nodes", {"category": "latent"}, index=0, id="a")),
+        outputs=("latent",),
+    ),
+    tool("C", "arguments null", calls(call("list_nodes", None, index=0, id="a"))),
+    tool("C", "arguments empty", calls(call("list_nodes", "", index=0, id="a"))),
+    tool(
+        "C",
+        "arguments as JSON in JSON",
+        calls(call("list_nodes", json.dumps(CATEGORY), index=0, id="a")),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "a call of the older interface",
+        stream(
+            choice({"function_call": {"name": "list_nodes", "arguments": ""}}),
+            choice({"function_call": {"arguments": CATEGORY}}),
+            choice({}, "function_call"),
+        ),
+    ),
+    tool("C", "calls and finish reason stop", calls(_NAMED, finish="stop")),
+    tool(
+        "C",
+        "interleaved pieces without index",
+        calls(
+            call("list_nodes", "", id="a"),
+            call("now", "", id="b"),
+            call(arguments=CATEGORY, id="a"),
+            call(arguments="{}", id="b"),
+        ),
+        ("list_nodes", "now"),
+    ),
+    *(
+        tool("C", f"in the text: {name}", stream(*texts(*pieces)))
+        for name, pieces in {
+            "tool_call": (
+                "<tool_call>",
+                '\n{"name": "list_nodes", "arguments": {"category": "latent"}}',
+                "\n</tool_call>",
+            ),
+            "cut anywhere": tuple('<tool_call>{"name": "list_nodes", "arguments": {}}</tool_call>'),
+            "function=": ("<function=list_nodes>\n<parameter=category>\nlatent\n</parameter>\n</function>",),
+            "TOOL_CALLS": ('[TOOL_CALLS][{"name": "list_nodes", "arguments": {"category": "latent"}}]',),
+            "TOOL_CALLS with a name": ('[TOOL_CALLS]list_nodes{"category": "latent"}',),
+            "python_tag": ('<|python_tag|>{"name": "list_nodes", "parameters": {"category": "latent"}}',),
+            "plain JSON": ('{"name": "list_nodes", ', '"parameters": {"category": "latent"}}'),
+            "a fence": ('```json\n{"name": "list_nodes", "arguments": {"category": "latent"}}\n```',),
+            "sections": (
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.list_nodes:0<|tool_call_argument_begin|>",
+                '{"category": "latent"}<|tool_call_end|><|tool_calls_section_end|>',
+            ),
+            "full-width marks": (
+                '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>list_nodes\n```json\n{"category": "latent"}\n```<｜tool▁call▁end｜>',
+            ),
+            "arg_key": (
+                "<tool_call>list_nodes\n<arg_key>category</arg_key>\n<arg_value>latent</arg_value>\n</tool_call>",
+            ),
+            "invoke": ('<invoke name="list_nodes">\n<parameter name="category">latent</parameter>\n</invoke>',),
+            "a channel": (
+                '<|channel|>commentary to=functions.list_nodes <|constrain|>json<|message|>{"category": "latent"}<|call|>',
+            ),
+        }.items()
+    ),
+    tool(
+        "C",
+        "text, then a call in the text",
+        stream(*texts("Let me see. ", "<tool_call>", '{"name": "now", "arguments": {}}', "</tool_call>")),
+        ("now",),
+        text="Let me see. " + FULL,
+    ),
+    told(
+        "C",
+        "a call in the text that cannot be read",
+        stream(*texts("<tool_call>", '{"name": "list_nodes", "argu', "</tool_call>")),
+        says=("plain text",),
+        text='<tool_call>{"name": "list_nodes", "argu</tool_call>',
+    ),
+    whole(
+        "C",
+        "text with a smaller-than sign",
+        stream(*texts("a <", " b and <b>c</b> [T] {", "}")),
+        text="a < b and <b>c</b> [T] {}",
+    ),
+    whole(
+        "C",
+        "an answer in JSON",
+        stream(*texts('{"name": "a picture", ', '"size": 3}')),
+        text='{"name": "a picture", "size": 3}',
+    ),
+)
+
+THOUGHT = "I should look. "
+_THINKING = stream(
+    choice({"role": "assistant", "content": None, "reasoning_content": THOUGHT}),
+    choice({"tool_calls": [_NAMED]}),
+    choice({}, "tool_calls"),
+)
+
+
+def sends(reply: Reply, otherwise: Reply, *, key: str = "reasoning_content") -> Chosen:
+    """`reply` if what the assistant is said to have sent holds `key`, else `otherwise`."""
+
+    def choose(_: float, body: dict[str, Any]) -> Reply:
+        history = [one for one in body["messages"] if one["role"] == "assistant"]
+        return reply if f'"{key}"' in json.dumps(history) else otherwise
+
+    return choose
+
+
+_MISSING = refusal(
+    400,
+    "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+    type="invalid_request_error",
+)
+_EXTRA = refusal(400, "Extra inputs are not permitted: messages[2].reasoning_content", type="invalid_request_error")
+D = (
+    Row("D", "the thoughts must go back", (_THINKING, sends(answer(), _MISSING)), requests=2, tools=("list_nodes",)),
+    Row(
+        "D",
+        "the thoughts must go back, where there were none",
+        (calls(_NAMED), sends(answer(), _MISSING)),
+        requests=3,
+        tools=("list_nodes",),
+    ),
+    Row(
+        "D",
+        "thoughts under another name must go back",
+        (
+            stream(choice({"reasoning": THOUGHT}), choice({"tool_calls": [_NAMED]}), choice({}, "tool_calls")),
+            sends(answer(), _MISSING, key="reasoning"),
+        ),
+        requests=2,
+        tools=("list_nodes",),
+    ),
+    Row("D", "no thoughts are accepted", (_THINKING, sends(_EXTRA, answer())), requests=3, tools=("list_nodes",)),
+    Row(
+        "D",
+        "a signature must go back",
+        (
+            calls({**_NAMED, "extra_content": {"google": {"thought_signature": "s"}}}),
+            sends(answer(), refusal(400, "Function call is missing a thought_signature"), key="thought_signature"),
+        ),
+        requests=2,
+        tools=("list_nodes",),
+    ),
+)
+
+
+def loading(seconds: float, _: dict[str, Any]) -> Reply:
+    """A server that loads its model for 12 s."""
+    return answer() if seconds >= 12 else refusal(503, "Loading model", type="unavailable_error", code=503)
+
+
+_ROLE = choice({"role": "assistant", "content": ""})
+E = (
+    whole("E", "75 s without a byte after the role", stream(_ROLE, 75.0, *texts(*WORDS))),
+    whole("E", "100 s before the headers", Reply(100.0, *answer().parts)),
+    Row(
+        "E",
+        "45 s while a tool call is held back",
+        (
+            stream(*texts("I look. ", finish=None), 45.0, choice({"tool_calls": [_NAMED]}), choice({}, "tool_calls")),
+            answer(),
+        ),
+        text="I look. " + FULL,
+        requests=2,
+        tools=("list_nodes",),
+    ),
+    whole("E", "503 while the model is loaded for 12 s", *([loading] * 1), requests=0),
+)
+
+F = (
+    told(
+        "F",
+        "an error in the choice",
+        stream(choice({}, "error", error={"code": 402, "message": "Insufficient credits. Add more at the provider."})),
+        says=("credit",),
+    ),
+    told(
+        "F",
+        "a failed balance and no choices",
+        stream(
+            {"id": "c", "choices": None, "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}},
+            done=False,
+        ),
+        says=("balance",),
+    ),
+    Row(
+        "F",
+        "an event of error with plain text, once",
+        (Reply(HEAD, event("Too many requests, please slow down", "error")), answer()),
+        requests=2,
+    ),
+    told(
+        "F",
+        "an event of error with plain text, for ever",
+        Reply(HEAD, event("Too many requests, please slow down", "error")),
+        says=("rate limit",),
+        requests=4,
+    ),
+    Row(
+        "F",
+        "a failure as the text, once",
+        (
+            stream(*texts('{"message":"Too many tokens, please wait before trying again."}', finish="error_finish")),
+            answer(),
+        ),
+        requests=2,
+    ),
+    told(
+        "F",
+        "a failure as the text, for ever",
+        stream(*texts('{"message":"Too many tokens, please wait before trying again."}', finish="error_finish")),
+        says=("limit",),
+        requests=4,
+    ),
+    whole(
+        "F",
+        "events parted by single newlines",
+        Reply(HEAD, *(event(one)[:-1] for one in texts(*WORDS)), b"data: [DONE]\n"),
+    ),
+    told(
+        "F",
+        "the encoding told twice",
+        Reply(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            *(b"%x\r\n%s\r\n" % (len(one), one) for one in (*map(event, texts(*WORDS)), DONE)),
+            b"0\r\n\r\n",
+        ),
+        says=("answer",),
+        never=("firewall", "connection to"),
+        requests=-1,
+        or_whole=True,
+    ),
+    told("F", "an error as plain words", stream({"error": "Insufficient credits", "code": 402}), says=("credit",)),
+    told(
+        "F",
+        "a detail without choices",
+        stream({"detail": "Insufficient balance", "status_code": 402}),
+        says=("balance",),
+    ),
+    told(
+        "F",
+        "a code and a message without choices",
+        stream({"code": "InvalidApiKey", "message": "Invalid API-key provided.", "request_id": "r"}),
+        says=("key",),
+    ),
+    told(
+        "F",
+        "an event of error with JSON",
+        Reply(
+            HEAD,
+            event(
+                {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}, "error"
+            ),
+        ),
+        says=("key",),
+    ),
+    told(
+        "F",
+        "an error inside of data after text",
+        stream(
+            *texts(*WORDS[:12], finish=None),
+            {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}},
+            done=False,
+        ),
+        text=HALF,
+        says=("quota",),
+    ),
+    whole(
+        "F",
+        "signs of life that are no JSON",
+        Reply(
+            HEAD,
+            event("ping", "ping"),
+            b": hi\n\n",
+            event("keep-alive"),
+            *(event(one) for one in texts(*WORDS)),
+            event({"type": "ping"}, "ping"),
+            DONE,
+        ),
+    ),
+    whole(
+        "F",
+        "a status of success beside the answer",
+        stream(*({**one, "base_resp": {"status_code": 0, "status_msg": ""}} for one in texts(*WORDS))),
+    ),
+    Row("F", "plain words instead of JSON, once", (Reply(HEAD, event("Internal Server Error")), answer()), requests=2),
+)
+
+G = (
+    told(
+        "G",
+        "prompt_tokens against max_seq_len",
+        refusal(400, "length of prompt_tokens (68957) must be less than max_seq_len (65536)"),
+        says=("longer than",),
+    ),
+    told(
+        "G",
+        "inputs tokens and max_new_tokens",
+        status(
+            422,
+            {
+                "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+                "error_type": "validation",
+            },
+        ),
+        says=("longer than",),
+    ),
+    told(
+        "G",
+        "the same inside of a stream",
+        stream(
+            {
+                "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+                "error_type": "validation",
+            },
+            done=False,
+        ),
+        says=("longer than",),
+    ),
+)
+H = (
+    told(
+        "H",
+        "code 2013 with words",
+        status(
+            400,
+            {
+                "error": {
+                    "message": "invalid params, function name or parameters is empty (2013)",
+                    "type": "bad_request_error",
+                    "code": "2013",
+                }
+            },
+        ),
+        says=("function name or parameters is empty",),
+        never=("longer than",),
+    ),
+)
+LIMITS = (
+    told(
+        "I",
+        "reset at a date",
+        refusal(429, "Usage limit reached for 5 hour. Your limit will reset at 2026-12-25 07:41:44", code="1308"),
+        says=("limit",),
+        never=("wait a minute",),
+    ),
+    told(
+        "I",
+        "resets in seconds",
+        status(
+            429,
+            {
+                "error": {
+                    "type": "usage_limit_reached",
+                    "message": "The usage limit has been reached",
+                    "resets_in_seconds": 529498,
+                }
+            },
+        ),
+        says=("days",),
+    ),
+    Row(
+        "I",
+        "too many tokens, twice",
+        (
+            refusal(429, "Too many tokens, please wait before trying again."),
+            refusal(429, "Too many tokens, please wait before trying again."),
+            answer(),
+        ),
+        requests=3,
+    ),
+    told(
+        "I",
+        "access again on a date",
+        refusal(
+            400,
+            "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.",
+            type="invalid_request_error",
+        ),
+        says=("quota",),
+    ),
+    Row(
+        "I",
+        "a reset in a header",
+        (refusal(429, "Rate limit reached", headers={"x-ratelimit-reset-requests": "6s"}), answer()),
+        requests=2,
+    ),
+)
+J = (
+    told(
+        "J",
+        "a model that is not activated",
+        refusal(
+            404,
+            "Your account 2100 has not activated the model m. Please activate the model service in the Ark Console.",
+            code="ModelNotOpen",
+        ),
+        says=("activate",),
+        never=("base URL",),
+    ),
+    told(
+        "J",
+        "no endpoint for images",
+        refusal(404, "No endpoints found that support image input", code=404),
+        says=("image",),
+    ),
+    told(
+        "J",
+        "no endpoint for the data policy",
+        refusal(404, "No endpoints found matching your data policy (Free model publication).", code=404),
+        says=("data policy",),
+    ),
+)
+_CRASHED = refusal(400, "The model has crashed without additional information. (Exit code: 18446744072635812000)")
+K = (
+    Row("K", "a crash, once", (_CRASHED, answer()), requests=2),
+    told("K", "a crash, for ever", _CRASHED, says=("crashed",), requests=-1),
+    told(
+        "K",
+        "no images without mmproj",
+        refusal(
+            500,
+            "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
+            type="server_error",
+        ),
+        says=("image",),
+    ),
+)
+L = (
+    Row("L", "498 once", (refusal(498, "capacity exceeded", code="capacity_exceeded"), answer()), requests=2),
+    told(
+        "L",
+        "a region that is not served",
+        refusal(400, "User location is not supported for the API use.", status="FAILED_PRECONDITION"),
+        says=("region",),
+    ),
+    told(
+        "L",
+        "a protection page",
+        status(
+            403,
+            '<!DOCTYPE html><html lang="en-US"><head><title>Just a moment...</title></head><body>cloudflare</body></html>',
+            Server="cloudflare",
+        ),
+        says=("protection",),
+    ),
+)
+M = (
+    told(
+        "M",
+        "a redirect to another origin",
+        status(307, "", Location="{other}/chat/completions"),
+        says=("led",),
+        requests=1,
+        other=refusal(401, "Missing API key"),
+    ),
+)
+
+ROWS: tuple[Row, ...] = (*A, *B, *C, *D, *E, *F, *G, *H, *LIMITS, *J, *K, *L, *M)
