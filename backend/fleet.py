@@ -11,12 +11,15 @@ that is away, slow, full or wrong delays no chat, never holds the loop and costs
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import re
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .event_bus import Event, EventBus, get_event_bus
@@ -39,6 +42,7 @@ log = logging.getLogger("copilot_pulse.fleet")
 
 DRAIN: Final = 1.0
 KEPT_EVENTS: Final = 200
+LEFT_SHOWN: Final = 300.0
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -60,6 +64,7 @@ class Fleet:
         self._settings = Settings()
         self._parts: _Parts | None = None
         self._problem: LinkError | None = None
+        self._shared: list[_Share] = []
         self._recent: deque[tuple[int, FleetEvent]] = deque(maxlen=KEPT_EVENTS)
         self._seq = 0
 
@@ -104,6 +109,8 @@ class Fleet:
         if not target.tls and not target.is_local:
             log.warning("fleet: the connection to Redis at %s is not encrypted; rediss:// would be", target)
         self._parts = _Parts(self, target, settings, version, status)
+        for share in self._shared:
+            share.begin(self._parts)
 
     async def aclose(self) -> None:
         """Leave the fleet: write what waits for at most 1 s, tell the others, end all tasks. Twice is fine.
@@ -119,6 +126,28 @@ class Fleet:
             await parts.aclose()
         if self._bus is not None:
             await self._bus.aclose()
+
+    def share(self, pattern: str, *, group: str, handler: Callable[[FleetEvent], Any]) -> Callable[[], None]:
+        """Have each matching event of all instances handled by one instance of the group, at least once.
+
+        `handler` may be `async`. While it works the event is its own; if it raises, the event comes again, here or
+        elsewhere, and after five times it lies in the stream `{prefix}:dead:<group>` and `fleet.dead` is told. An
+        event that comes twice has the same `key`. Without a fleet the events of this process are handled here.
+        Returns what ends it. Raises ValueError for a bad pattern or name.
+        """
+        self.local.stream(pattern)  # raises for a bad one
+        if not re.fullmatch(r"[\w.-]{1,64}", group):
+            raise ValueError("a group is named by 1 to 64 letters, digits, dots, dashes or underscores")
+        share = _Share(self.local, group, pattern, handler)
+        self._shared.append(share)
+        share.begin(self._parts)
+
+        def end() -> None:
+            if share in self._shared:
+                self._shared.remove(share)
+            share.end()
+
+        return end
 
     # -- what can be asked -----------------------------------------------------------------------------
 
@@ -178,6 +207,37 @@ class Fleet:
         self._recent.append((self._seq, event))
 
 
+class _Share:
+    """Shared work: by the group in Redis, or by a plain subscription while there is no fleet."""
+
+    def __init__(self, local: EventBus, group: str, pattern: str, handler: Callable[[FleetEvent], Any]) -> None:
+        self._local = local
+        self._name = group
+        self._pattern = pattern
+        self._handler = handler
+        self.end: Callable[[], Any] = lambda: None
+
+    def begin(self, parts: _Parts | None) -> None:
+        """Begin, or begin anew with a fleet."""
+        self.end()
+        if parts is not None:
+            from .fleet_redis.groups import Group
+
+            group = Group(self._name, self._pattern, self._handler)
+            parts.groups.add(group)
+            self.end = partial(parts.groups.remove, group)
+        else:
+            sub_id = self._local.subscribe(self._pattern, self._alone, name=f"group {self._name}")
+            self.end = partial(self._local.unsubscribe, self._pattern, sub_id)
+
+    async def _alone(self, event: Event) -> None:
+        waiting = self._handler(
+            FleetEvent(event.type, event.data, event.source, event.session, key=f"here-{event.id}", wall=event.wall)
+        )
+        if inspect.isawaitable(waiting):
+            await waiting
+
+
 class Answers:
     """Answers that move: those written here are copied, those of other instances can be followed.
 
@@ -206,6 +266,7 @@ class _Parts:
         version: str,
         status: Callable[[], Mapping[str, Any]],
     ) -> None:
+        from .fleet_redis.groups import Groups
         from .fleet_redis.layout import Encoder
         from .fleet_redis.outbox import Outbox, Patterns
         from .fleet_redis.reader import Reader
@@ -235,8 +296,13 @@ class _Parts:
             status=status, changed=self._changed,
         )  # fmt: skip
         self._subscription = fleet.local.subscribe("*", self.outbox.offer, name="fleet")
+        self.groups: Groups = Groups(
+            Link(target, "groups", settings.redis_timeout), self.writer, self.registry, keys,
+            claim_idle=settings.redis_claim_idle, given_up=partial(self._tell, "fleet.dead"),
+        )  # fmt: skip
         loops: dict[str, Coroutine[Any, Any, None]] = {
             "writer": self.writer.run(), "reader": self.reader.run(), "registry": self.registry.run(),
+            "groups": self.groups.run(),
         }  # fmt: skip
         self.answers: Answers | None = None
         if settings.redis_answers:
@@ -285,8 +351,11 @@ class _Parts:
             self.mirror.on_inbox(kind, fields)
 
     async def _changed(self, name: str, state: str) -> None:
-        data = {"instance": name, "state": state}
-        event = FleetEvent("fleet.instance", data, "copilot-pulse", instance=name, wall=time.time())
+        await self._tell("fleet.instance", {"instance": name, "state": state})
+
+    async def _tell(self, type_: str, data: dict[str, Any]) -> None:
+        instance = data.get("instance", "")
+        event = FleetEvent(type_, data, "copilot-pulse", instance=instance, wall=time.time())
         self.fleet._see(event)
         await self.fleet._fleet_bus().publish(event)
 
@@ -297,7 +366,8 @@ class _Parts:
             "boot": registry.boot, "name": registry.label, "here": True, "state": "up", "seconds": None,
             "version": registry.version, "started": registry.started, "behind": 0, "status": dict(registry.status()),
         }  # fmt: skip
-        return [own, *(self._row(one, now) for one in registry.instances.values())]
+        others = [one for one in registry.instances.values() if one.state != "left" or now - one.since < LEFT_SHOWN]
+        return [own, *(self._row(one, now) for one in others)]
 
     def _row(self, one: Instance, now: float) -> dict[str, Any]:
         source = self.reader.sources.get(one.boot)
@@ -311,10 +381,12 @@ class _Parts:
         """See `Fleet.figures()`."""
         now = time.monotonic()
         outbox, writer, reader, registry = self.outbox, self.writer, self.reader, self.registry
+        links = [writer.link, reader.link, *([self.groups.link] if self.groups.groups else [])]
         states = [one.state for one in registry.instances.values()]
         return {
             "target": repr(self.target),
-            "links": {link.role: _link_row(link, now) for link in (writer.link, reader.link)},
+            "links": {link.role: _link_row(link, now) for link in links},
+            "groups": {group.name: group.figures() for group in self.groups.groups},
             "outbox": {
                 "size": len(outbox), "capacity": outbox.capacity, "peak": max(outbox.peak, len(outbox)),
                 "dropped": outbox.dropped,

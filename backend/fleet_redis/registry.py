@@ -123,8 +123,7 @@ class Registry:
         """Tell the others that this instance stops in good order."""
         try:
             await self._writer.errand(
-                ("DEL", self._keys.beat(self.boot)),
-                ("SREM", self._keys.members, self.boot),
+                ("SET", self._keys.beat(self.boot), dumps({"left": True}), "PX", int(STREAM_LIFE * 1000)),
                 ("DEL", self._keys.inbox(self.boot)),
                 ("PEXPIRE", self._keys.events(self.boot), int(STREAM_LIFE * 1000)),
                 *self._to_others("bye"),
@@ -192,10 +191,14 @@ class Registry:
         found = {
             boot: beat for boot, raw in zip(boots, beats, strict=True) if isinstance(beat := loads(raw, MAX_BEAT), dict)
         }
+        left = {boot for boot, beat in found.items() if beat.get("left") is True}
         for boot, beat in found.items():
-            await self._is_up(boot, beat)
-        for boot in [boot for boot in self.instances if boot not in found]:
-            await self._is_missing(boot, left=boot not in names)
+            if boot not in left:
+                await self._is_up(boot, beat)
+            elif boot not in self.instances:
+                self._remember(boot)
+        for boot in [boot for boot in self.instances if boot not in found or boot in left]:
+            await self._is_missing(boot, left=boot in left)
         await self._sweep([boot for boot in boots if boot not in found])
         self._looked = True
         if not self._greeted:
@@ -219,6 +222,11 @@ class Registry:
         self._reader.promise(boot, number, unsent)
         if news:
             await self._changed(known.name, "up")
+
+    def _remember(self, boot: str) -> None:
+        """One that left before we came: its stream may hold shared work that nobody has finished."""
+        known = self.instances[boot] = Instance(boot, boot)
+        known.state, known.since = "left", self._clock() - REMEMBERED / 2
 
     def _name_for(self, beat: Mapping[str, Any], boot: str) -> str:
         """Its label, made different from those that are in use: three servers on one machine share its name."""
