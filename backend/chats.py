@@ -205,6 +205,13 @@ class Chat:
         self.turn = 0
         self.of = 0
         self.retry_at: float | None = None
+        # While the model sends nothing of an answer: since when, until when that is allowed (None: for ever), and
+        # what the page shows of it.
+        self.silent_since: float | None = None
+        self.silent_until: float | None = None
+        self.silence_notice = ""
+        # Shows the text anew, with what has changed around it; set by the pump.
+        self.refresh: Callable[[], None] | None = None
         self.figures = Figures()
         self.text = AnswerText()
         self.handshake = Handshake()
@@ -247,7 +254,13 @@ class Chat:
             self.state = state
             self.ended = self.clock()
             self.tool = ""
-            self.retry_at = None
+            self.retry_at = self.silent_since = self.silent_until = None
+
+    def show_while_silent(self, notice: str) -> None:
+        """Show a notice under the text until another one, or "", takes its place. Never waits."""
+        self.silence_notice = notice
+        if self.refresh is not None and self.active:
+            self.refresh()
 
     def hold(self, held: bool) -> None:
         """Hold the model back (what it has sent already still passes), or let it go on. Never waits."""
@@ -260,6 +273,7 @@ class Chat:
     def free(self) -> None:
         """Let go of the text and the run of a chat that has ended; its figures stay."""
         self.text.free()
+        self.refresh = None
         self.stoppers.clear()
 
     def snapshot(self) -> dict[str, Any]:
@@ -283,6 +297,8 @@ class Chat:
             "attempt": self.attempt,
             "of": self.of,
             "retry_in": None if self.retry_at is None else max(0.0, round(self.retry_at - self.clock(), 1)),
+            "silent": None if self.silent_since is None else round(now - self.silent_since, 1),
+            "silent_left": None if self.silent_until is None else max(0.0, round(self.silent_until - now, 1)),
             "tool": self.tool,
             "first_token": self.figures.first_token,
             "notice": bool(self.notices),

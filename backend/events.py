@@ -69,6 +69,27 @@ class ChatAgentChanged(TypedDict):
     agent: str
 
 
+class ChatSilent(TypedDict):
+    """The model has sent nothing of an answer for `seconds`. In `left` seconds (absent: never) it is asked again, or
+    given up, as `then` says. Told after 10 s, and again every 10 s."""
+
+    chat_id: str
+    model: str
+    host: str
+    seconds: float
+    then: Literal["retry", "give_up"]
+    left: NotRequired[float]
+
+
+class ChatHeard(TypedDict):
+    """A silence that was told of is over; it lasted `seconds`, and ended with a word or with the attempt."""
+
+    chat_id: str
+    model: str
+    host: str
+    seconds: float
+
+
 class ChatRetrying(TypedDict):
     """The model call broke and will be made again after `wait` seconds; `cut` characters are taken back."""
 
@@ -237,6 +258,8 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
     "chat.tool_called": EventSpec(ChatToolCalled, "The model called a tool."),
     "chat.tool_output": EventSpec(ChatToolOutput, "A tool returned."),
     "chat.agent_changed": EventSpec(ChatAgentChanged, "Another agent took over (a hand-off)."),
+    "chat.silent": EventSpec(ChatSilent, "The model is silent, and the chat says so."),
+    "chat.heard": EventSpec(ChatHeard, "The model is heard again, or the attempt is over."),
     "chat.retrying": EventSpec(ChatRetrying, "A model call broke and is made again."),
     "chat.finished": EventSpec(ChatFinished, "A chat ended, with its figures.", text=True),
     "error": EventSpec(ErrorEvent, "An error, a retry, a recovery or a give-up."),

@@ -62,6 +62,7 @@ class ChatPump:
         chat = self._chat
         count = len(messages) if isinstance(messages, list) else 0
         self._pulse.publish("chat.started", {"chat_id": chat.id, "kind": chat.kind, "messages": count}, chat)
+        chat.refresh = self._refresh
         # Last: if anything here fails, the chat goes on without us, and must not run twice.
         chat.pump_task = asyncio.get_running_loop().create_task(self._run(), name=f"copilot-pulse {chat!r}")
 
@@ -122,6 +123,11 @@ class ChatPump:
         self._group += 1
         self._hurry.set()
         await self._queue.put((chat.text.raw, ext), essential=True)
+
+    def _refresh(self) -> None:
+        """Show the text once more, for what has changed around it. A full queue has newer things to show."""
+        with contextlib.suppress(asyncio.QueueFull, QueueClosed):
+            self._queue.put_nowait((self._chat.text.raw, None), key=("text", self._group))
 
     async def _put_text(self, text: str) -> None:
         key = ("text", self._group)
@@ -254,6 +260,8 @@ class ChatPump:
             text = chat.text.visible(raw)
             if ext is not None and ext.get("finished"):
                 text = with_notices(text, chat.notices)
+            elif chat.silence_notice:
+                text = with_notices(text, [chat.silence_notice])
             size = cost(text)
             chat.figures.updates += 1
             settings = self._pulse.settings.current

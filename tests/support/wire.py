@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from backend.event_bus import Event
 from backend.standalone.host import Host
 from backend.standalone.options import Endpoint, Options
 from tests.integration.wire_rows import FULL, Row
@@ -24,7 +25,7 @@ _MARK = "\u2063"
 
 
 class Played(NamedTuple):
-    """What came of a row. `notice` is what the user was told beside `text`."""
+    """What came of a row. `notice` is what the user was told beside `text`, `shown` every text of the page."""
 
     text: str
     notice: str
@@ -32,6 +33,8 @@ class Played(NamedTuple):
     tools: tuple[str, ...]
     outputs: str
     finished: bool
+    shown: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 @contextlib.asynccontextmanager
@@ -73,16 +76,20 @@ async def play(row: Row, skip: Callable[..., Any] = idle_skipped) -> Played:
         servers.append(server)
         host = Host(Options("127.0.0.1", 0, Endpoint(server.base_url, "m", "sk-wire-test-key")), dict(row.settings))
         await host.start()
+        events: list[Event] = []
+        subscription = host.pulse.bus.subscribe("chat.*", events.append)
         try:
             await stack.enter_async_context(skip(*servers))
             lines = await _chat(host.url)
         finally:
+            host.pulse.bus.unsubscribe("chat.*", subscription)
             await host.close()
     shown = str(lines[-1].get("text") or "")
     text, _, notice = shown.partition("> " + _MARK)
     return Played(
         text.strip(), notice.replace(_MARK, ""), len(server.bodies), tuple(server.tools_run),
         "\n".join(server.tool_outputs), bool(lines[-1].get("finished")),
+        tuple(str(one.get("text") or "").replace(_MARK, "") for one in lines), tuple(events),
     )  # fmt: skip
 
 

@@ -237,6 +237,7 @@ class ModelCall:
             base_url=self._endpoint.shown,
             first_limit=min(first, max(first * shorter, SHORTEST)),
             stall_limit=min(stall, max(stall * shorter, SHORTEST)),
+            listener=self._report,
         )
 
     # -- an answer that has come -----------------------------------------------------------------

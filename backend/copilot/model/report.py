@@ -12,6 +12,7 @@ from ...event_bus import Event, EventBus
 from ...events import ErrorOutcome
 from .answers import text_event
 from .endpoint import Endpoint
+from .silence import Then, silence_notice
 
 
 class CallSettings(Protocol):
@@ -51,6 +52,7 @@ class CallReport:
         self.host = clean(endpoint.host)
         self.model = clean(model)[:200]
         self._error_id: str | None = None
+        self._number = 1
 
     def entered(self) -> None:
         """The runner makes the call."""
@@ -76,6 +78,30 @@ class CallReport:
             {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": chat.figures.first_token},
         )
 
+    def silent(self, seconds: float, left: float | None) -> None:
+        """The model is silent; see `SilenceListener`. Shown in the chat while it lasts."""
+        chat = self._chat
+        if chat is None:
+            return
+        then: Then = "retry" if self._number <= self._settings().max_retries else "give_up"
+        chat.silent_since = chat.clock() - seconds
+        chat.silent_until = None if left is None else chat.clock() + left
+        chat.show_while_silent(silence_notice(self.model, seconds, left, then, chat.language))
+        data = {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": round(seconds, 1), "then": then}
+        self._publish("chat.silent", data if left is None else {**data, "left": round(left, 1)})
+
+    def heard(self) -> None:
+        """The silence is over."""
+        chat = self._chat
+        if chat is None or chat.silent_since is None:
+            return
+        seconds = chat.clock() - chat.silent_since
+        chat.silent_since = chat.silent_until = None
+        chat.show_while_silent("")
+        self._publish(
+            "chat.heard", {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": round(seconds, 1)}
+        )
+
     def retrying(self, cause: Classification, attempt: int, delay: float, cut: int) -> None:
         """Attempt number `attempt` has failed; in `delay` seconds the call is made again."""
         chat = self._chat
@@ -93,6 +119,7 @@ class CallReport:
 
     def asked_again(self, attempt: int) -> None:
         """The wait is over, and attempt number `attempt` begins."""
+        self._number = attempt
         chat = self._chat
         if chat is None:
             return

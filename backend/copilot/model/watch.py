@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ...error_handling import errors, host_of, wrong_body
 from .finish_reasons import Finish
@@ -25,8 +25,20 @@ AFTER_DONE: Final = 0.25
 TURN: Final = 0.005
 # Of a body that is no stream so much is kept to tell what it is, in bytes.
 HEAD: Final = 4096
+# The user is told of a silence after so many seconds of nothing, and again each time that it has lasted as long.
+TOLD_AFTER: Final = 10.0
 # A timer that comes later than this, in seconds, tells of a blocked loop and not of a silent model.
 LATE: Final = 0.05
+
+
+class SilenceListener(Protocol):
+    """Who is told that the model is silent, and that it is heard again. Called on the loop; must not raise."""
+
+    def silent(self, seconds: float, left: float | None) -> None:
+        """Nothing of an answer has come for `seconds`; it is cut off in `left` seconds, or never."""
+
+    def heard(self) -> None:
+        """The silence is over."""
 
 
 class StreamWatch:
@@ -36,10 +48,14 @@ class StreamWatch:
     between two bytes after it.
     """
 
-    def __init__(self, *, base_url: str, first_limit: float, stall_limit: float) -> None:
+    def __init__(
+        self, *, base_url: str, first_limit: float, stall_limit: float, listener: SilenceListener | None = None
+    ) -> None:
         self.base_url = base_url
         self.first_limit = first_limit
         self.stall_limit = stall_limit
+        self._listener = listener
+        self._told_at = 0.0
         self.finish: Finish | None = None
         self.finish_reason = ""
         self.done_seen = False
@@ -103,6 +119,8 @@ class StreamWatch:
         limit = self._limit()
         alive = self._progress if self.finished else self._alive
         self._due = alive + limit if limit > 0 else self._loop.time() + 1.0
+        if self._listener is not None and not self.finished:
+            self._due = min(self._due, max(self._progress, self._told_at) + TOLD_AFTER)
         self._timer = self._loop.call_at(self._due, self._check)
 
     def _check(self) -> None:
@@ -122,7 +140,29 @@ class StreamWatch:
                 self._task.cancel()
                 return
             self.excuse()  # while the consumer works on an event the model is not to blame for the silence
+        elif now >= max(self._progress, self._told_at) + TOLD_AFTER and not self.finished:
+            self._tell(now)
         self._arm()
+
+    def _tell(self, now: float) -> None:
+        if self._listener is None:
+            return
+        if not self._waiting:
+            self.excuse()
+            return
+        limit = self._limit()
+        left = None
+        if limit > 0:
+            left = min(self._alive + limit, self._progress + max(HEARTBEAT_LIMIT, limit)) - now
+        self._told_at = now
+        self._listener.silent(now - self._progress, left)
+
+    def _heard(self) -> None:
+        """The silence that was told of is over."""
+        if self._told_at:
+            self._told_at = 0.0
+            if self._listener is not None:
+                self._listener.heard()
 
     def excuse(self) -> None:
         """The silence until now was ours: count it from here."""
@@ -186,6 +226,8 @@ class StreamWatch:
         brought = text or tools or bool(reasoning)
         if brought or meaning is not None:
             self._progress = now = self._loop.time()
+            if self._told_at:
+                self._heard()
             if brought:
                 self._pieces = (self._pieces[0] if self._pieces else now, now)
             if text:
@@ -258,6 +300,7 @@ class StreamWatch:
 
     def stop(self) -> None:
         """Stop watching, at once."""
+        self._heard()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
