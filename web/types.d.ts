@@ -22,6 +22,9 @@ export interface ChatRow {
   attempt?: number;
   of?: number;
   retry_in?: number | null;
+  /** Seconds without anything of an answer, told after ten, and those that are allowed still (null: no limit). */
+  silent?: number | null;
+  silent_left?: number | null;
   tool?: string | null;
   first_token?: number | null;
   notice?: string | null;

@@ -662,6 +662,32 @@ F = (
             DONE,
         ),
     ),
+    told(
+        "F",
+        "a failure in plain words and an error at the end",
+        stream(*texts("Error: ", "insufficient balance", finish="error")),
+        text="Error: insufficient balance",
+        says=("balance",),
+    ),
+    told(
+        "F",
+        "errors as a list",
+        stream({"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}),
+        says=("key",),
+    ),
+    told(
+        "F",
+        "an error as JSON in a string",
+        stream({"error": '{"code": 402, "message": "Insufficient credits"}'}),
+        says=("credit",),
+    ),
+    told(
+        "F",
+        "an error code and error_msg",
+        stream({"error_code": 18, "error_msg": "Open api qps request limit reached"}),
+        says=("limit",),
+        requests=4,
+    ),
     whole(
         "F",
         "a status of success beside the answer",

@@ -15,7 +15,7 @@ from .chunks import ChunkMaker
 from .finish_reasons import Finish, finish_of
 from .repeats import RepeatFilter
 from .sse import WRAPPERS, ServerEvent
-from .told import failure_in, failure_of_words
+from .told import failure_in, failure_of_words, sounds_like_failure
 from .tool_calls import ToolCalls, is_object
 from .tool_markup import TextFilter, calls_in, is_markup
 
@@ -63,7 +63,6 @@ class Normaliser:
         self._filter = TextFilter()
         self._meaning: Finish | None = None
         self._usage: dict[str, Any] | None = None
-        self._shown = 0
         self._began = False
 
     def feed(self, event: ServerEvent) -> list[Any]:
@@ -138,7 +137,6 @@ class Normaliser:
                 reasoning += len(thought)
                 out.append(self._chunks.delta(reasoning_content=thought))
         if shown:
-            self._shown += len(shown)
             out.append(self._chunks.text(shown))
         self._watch.saw(
             text=bool(content) and not self._filter.thinking,
@@ -192,9 +190,7 @@ class Normaliser:
         thought = self._filter.take_thought()
         before, held = self._filter.rest()
         if meaning in (Finish.CUT_OFF, Finish.OVERLOADED):
-            said = rest + held
-            if said.strip() and self._shown + len(said) < _SHORT and (not self._shown or said.lstrip()[:1] == "{"):
-                raise ToldFailure(failure_of_words(said))
+            self._failed_in_words()
         out: list[Any] = [self._chunks.delta(reasoning_content=thought)] if thought else []
         calls = (self._tools or self._legacy).finished(whole=done or meaning is not None)
         if held and not calls and (found := calls_in(held, self._known)):
@@ -214,6 +210,13 @@ class Normaliser:
         if calls or word or self._usage:
             out.append(self._chunks.last(calls, word, self._usage))
         return out
+
+    def _failed_in_words(self) -> None:
+        """Raise what the text says, if a finish reason tells of a failure and the text is that failure's words."""
+        said = self._repeats.text.strip()
+        if said and len(said) < _SHORT and (said[:1] == "{" or sounds_like_failure(said)):
+            told = {"code": "overloaded"} if self._meaning is Finish.OVERLOADED else {}
+            raise ToldFailure(told | failure_of_words(said))
 
 
 def _choice_of(data: Mapping[str, Any], choices: Any) -> Mapping[str, Any]:

@@ -22,6 +22,11 @@ class RepeatFilter:
         self._held = ""
         self._cumulative = False
 
+    @property
+    def text(self) -> str:
+        """All that was let through."""
+        return "".join(self._pieces)
+
     def feed(self, text: str) -> str:
         """What is new in a piece of text."""
         if self._held or self._cumulative:

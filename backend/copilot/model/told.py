@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 _WORDS: Final = (
     "message", "msg", "detail", "details", "error_msg", "error_message", "errorMessage", "errMsg", "errmsg", "err_msg",
-    "status_msg", "statusMessage", "description", "error_description", "reason", "title", "info",
+    "status_msg", "statusMessage", "error_description",
 )  # fmt: skip
+# These stand in harmless events as well: they count where something else says that it is a failure.
+_WEAK_WORDS: Final = ("description", "reason", "title", "info")
 _CODES: Final = (
     "code", "error_code", "errorCode", "errcode", "errCode", "err_code", "status_code", "statusCode", "status",
     "http_code", "err_no",
@@ -21,6 +24,11 @@ _ALIVE: Final = frozenset(
     {"ping", "heartbeat", "keepalive", "keep-alive", "keep_alive", "processing", "queue", "status"}
 )
 _LENGTH: Final = 2000
+_FAILING: Final = re.compile(
+    r"error|limit|too many|quota|overload|unavailable|fail|time[d ]*out|insufficient|balance|credit|wait|again|denied|"
+    r"错误|失败|超时|限|余额|稍后|繁忙|重试",
+    re.IGNORECASE,
+)
 
 
 def failure_in(value: Mapping[str, Any], *, alone: bool) -> dict[str, Any] | None:
@@ -41,7 +49,7 @@ def failure_in(value: Mapping[str, Any], *, alone: bool) -> dict[str, Any] | Non
     kind = str(value.get("type") or value.get("object") or value.get("event") or "").lower()
     if kind in _ALIVE:
         return None
-    if kind == "error" or value.get("success") is False or _words(value):
+    if kind == "error" or value.get("success") is False or _words(value) or _is_failing(value):
         return _body_of({key: value[key] for key in value if key != "data"}, value)
     return None
 
@@ -60,6 +68,11 @@ def failure_of_words(text: str) -> dict[str, Any]:
     return {"message": text[:_LENGTH] or "error"}
 
 
+def sounds_like_failure(text: str) -> bool:
+    """Whether a short text tells of a failure rather than answers; for a text whose finish reason says so, too."""
+    return _FAILING.search(text) is not None
+
+
 def _body_of(error: Any, around: Mapping[str, Any]) -> dict[str, Any] | None:
     if isinstance(error, list):
         error = next((one for one in error if one), None)
@@ -71,7 +84,9 @@ def _body_of(error: Any, around: Mapping[str, Any]) -> dict[str, Any] | None:
         error = {"message": "" if error is True else str(error)}
     code = _first(error, _CODES)
     code = _first(around, _CODES) if code is None else code
-    words = _words(error) or _words(around)
+    words = _words(error) or _words(around) or _words(error, _WEAK_WORDS)
+    if words.strip().lower() in _FINE and code is None:
+        return None
     if code is not None and str(code).lower() in _FINE and (str(code) or not words):
         return None
     body = dict(error)
@@ -84,12 +99,17 @@ def _body_of(error: Any, around: Mapping[str, Any]) -> dict[str, Any] | None:
     return body
 
 
+def _is_failing(value: Mapping[str, Any]) -> bool:
+    code = str(_first(value, _CODES) or "")
+    return code.isdigit() and 400 <= int(code) <= 599
+
+
 def _first(value: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
     return next((found for key in keys if isinstance(found := value.get(key), (str, int)) and found is not True), None)
 
 
-def _words(value: Mapping[str, Any]) -> str:
-    for key in _WORDS:
+def _words(value: Mapping[str, Any], keys: tuple[str, ...] = _WORDS) -> str:
+    for key in keys:
         found = value.get(key)
         if isinstance(found, list) and found:  # a list of what is wrong, as FastAPI gives it
             found = found[0]

@@ -39,8 +39,14 @@ _XML_PARAMETER: Final = re.compile(
 _GLM_PARAMETER: Final = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 _GLM_NAME: Final = re.compile(r"<tool_call>\s*([\w.-]+)\s*(?=<arg_key>|</tool_call>|\n|$)")
 _BEFORE: Final = re.compile(r"([\w.:-]{1,80})\s*(?:<[^<>]{1,60}>|```json|\n|\(|\s){0,6}$")
-_THINK_MARKS: Final = ("<think>", "<thinking>", "<thought>", "<reasoning>", "<seed:think>", "[THINK]")
-_THINK: Final = re.compile(r"\s*[<\[](think|thinking|thought|reasoning|seed:think|THINK)[>\]]")
+# What opens thoughts at the beginning of a text, and what ends them.
+_THINK: Final = {
+    **{f"<{word}>": f"</{word}>" for word in ("think", "thinking", "thought", "reasoning", "seed:think", "reflection")},
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|channel|>analysis<|message|>": "<|end|>",
+}
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -117,13 +123,14 @@ class TextFilter:
     def _feed_beginning(self, text: str) -> str:
         text = self._pending + text
         self._pending = ""
-        if not self._thought and (found := _THINK.match(text)):
-            self._close = "[/THINK]" if found[1] == "THINK" else f"</{found[1]}>"
+        begin = text.lstrip()
+        if not self._thought and (mark := next((one for one in _THINK if begin.startswith(one)), "")):
+            self._close = _THINK[mark]
             return self._feed_thought(text)
         if _JSON_HEAD.match(text):
             self._holding, self._held = True, text
             return ""
-        if _JSON_BEGINNING.match(text) or any(one.startswith(text.lstrip()) for one in _THINK_MARKS):
+        if _JSON_BEGINNING.match(text) or any(one.startswith(begin) for one in _THINK):
             self._pending = text
             return ""
         self._begun = True
