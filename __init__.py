@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.abc as _abc
 import importlib.machinery as _machinery
+import os as _os
 import sys as _sys
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
@@ -61,6 +62,9 @@ if _first is None or _sys.modules.get(_first.__name__) is not _first:
     _sys.modules["copilot_pulse"] = _sys.modules[__name__]
     _sys.meta_path.insert(0, _PublicName())
 
+# The folders of the copies that were loaded after us and do nothing; they write here.
+_copies: list[str] = []
+
 
 def _install() -> object | None:
     """Hook into ComfyUI's server, if this is ComfyUI and the plugin is not switched off."""
@@ -74,6 +78,13 @@ def _install() -> object | None:
     instance = getattr(PromptServer, "instance", None)
     if instance is None:
         return None
+    first = _sys.modules["copilot_pulse"]
+    if first is not _sys.modules[__name__] and getattr(vars(first).get("_plugin"), "server", None) is instance:
+        # Two at once would wrap each chat, and each request of the page, twice.
+        here, there = _os.path.dirname(__file__), _os.path.dirname(str(first.__file__))
+        log.warning("Copilot Pulse is installed twice: the copy in %s runs, this one does nothing: %s", there, here)
+        vars(first).setdefault("_copies", []).append(_os.path.basename(here))
+        return None
     try:
         from .backend.plugin import Plugin
         from .backend.pulse import Pulse
@@ -82,7 +93,7 @@ def _install() -> object | None:
         if not pulse.settings.current.enabled:
             log.info("Copilot Pulse is off (COPILOT_PULSE): nothing is attached")
             return None
-        plugin = Plugin(pulse, instance)
+        plugin = Plugin(pulse, instance, copies=_copies)
         plugin.install()
     except Exception:
         log.exception("Copilot Pulse could not be loaded; ComfyUI and Copilot work as without it")

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,7 +22,7 @@ from aiohttp import web
 from .api.panel import PanelFeed
 from .api.routes import add_routes
 from .copilot.attach import Attachment
-from .monitoring import SourceNames
+from .monitoring import Finding, SourceNames
 from .pulse import Pulse
 from .settings import describe
 from .streams.routes import Streams
@@ -36,7 +37,9 @@ SWITCHED_OFF: Final = "Copilot Pulse is switched off in the settings; Copilot wo
 class Plugin:
     """Copilot Pulse inside a running ComfyUI."""
 
-    def __init__(self, pulse: Pulse, server: Any) -> None:
+    def __init__(self, pulse: Pulse, server: Any, copies: Sequence[str] = ()) -> None:
+        """`copies` are the folders of other copies of this plugin, which do nothing; it may still grow."""
+        self._copies = copies
         self.pulse = pulse
         self.server = server
         self.attachment = Attachment(pulse)
@@ -75,6 +78,7 @@ class Plugin:
         streams = self._streams = Streams(pulse.streams)
         streams.add_routes(app.router)
         pulse.monitor.add_source("streams", streams.snapshot)
+        pulse.monitor.add_check("plugin:copies", self._one_copy)
         pulse.monitor.add_source(
             SourceNames.CONNECTIONS,
             lambda: {
@@ -90,7 +94,7 @@ class Plugin:
             {
                 "version": pulse.monitor.version,
                 "attached": [s.name for s in states if s.attached],
-                "missing": [s.name for s in states if not s.attached],
+                "missing": [s.name for s in pulse.seams.missing],
             },
         )
 
@@ -122,6 +126,18 @@ class Plugin:
             self.attachment.detach(SWITCHED_OFF)
             self.pulse.seams.detail = f"{SWITCHED_OFF}."
 
+    def _one_copy(self) -> Finding:
+        """The health check: whether this plugin is installed once."""
+        if not self._copies:
+            return Finding("pass", 1, "copies", 1)
+        folders = ", ".join(self._copies)
+        return Finding(
+            "warn", 1 + len(self._copies), "copies", 1,
+            "Copilot Pulse is installed twice.",
+            f"Only one copy runs. Remove the other one, {folders}, from custom_nodes and restart ComfyUI.",
+            "second_copy", {"folder": folders}, "none",
+        )  # fmt: skip
+
     def _tell_status(self, event: Any) -> None:
         """Let the icon of every page show the health, also while no panel is open. Sent on a change only."""
         verdict = self.pulse.monitor.board.verdict()
@@ -147,7 +163,7 @@ class Plugin:
         """Two lines at most: what was attached, and what was not and why."""
         registry = self.pulse.seams
         attached = [s.name for s in registry.states.values() if s.attached]
-        missing = [f"{s.name} ({s.detail})" for s in registry.states.values() if not s.attached]
+        missing = [f"{s.name} ({s.detail})" for s in registry.missing]
         problems = [str(p) for p in self.pulse.settings.problems]
         if not registry.copilots:
             log.warning("Copilot Pulse: %s%s", registry.detail, "".join(f" {p}." for p in problems))

@@ -58,6 +58,7 @@ class SeamState(NamedTuple):
     name: str
     attached: bool
     detail: str = ""
+    needed: bool = True
 
 
 class SeamRegistry:
@@ -68,13 +69,18 @@ class SeamRegistry:
         self.copilots: list[str] = []
         self.detail = ""
 
-    def set(self, name: str, attached: bool, detail: str = "") -> None:
-        """Note the outcome of attaching seam `name`; `detail` says why it is missing."""
-        self.states[name] = SeamState(name, attached, detail)
+    def set(self, name: str, attached: bool, detail: str = "", needed: bool = True) -> None:
+        """Note the outcome of attaching seam `name`; `detail` says why it is missing, or not needed."""
+        self.states[name] = SeamState(name, attached, detail, needed)
+
+    @property
+    def missing(self) -> list[SeamState]:
+        """The seams that are needed and not attached."""
+        return [state for state in self.states.values() if state.needed and not state.attached]
 
     def snapshot(self) -> list[dict[str, Any]]:
-        """Plain data for metrics: one row a seam."""
-        return [{"name": s.name, "attached": s.attached, "detail": s.detail} for s in self.states.values()]
+        """Plain data for metrics: one row a seam that this Copilot needs."""
+        return [{"name": s.name, "attached": s.attached, "detail": s.detail} for s in self.states.values() if s.needed]
 
 
 class Pulse:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ..chats import Chat
 from ..error_handling import hold_prompt
-from ..monitoring import SourceNames
+from ..monitoring import Finding, SourceNames
 from .chat import ChatSeam
 from .client import ClientSeam
+from .diagnosis import MISMATCH, library_mismatch, why_no_copilot
 from .http import HttpSeam
 from .log import LogSeam
 from .mcp.seam import McpSeam
@@ -18,21 +18,14 @@ from .mcp.tls import prepare_tls
 from .memory import MemorySeam, user_texts
 from .model import watch as stream_watch
 from .model.seam import ModelSeam
+from .pump import ChatRefused
 from .run import RunSeam
-from .seam import CopilotModules, Seam, SeamMissing, find_copilots
+from .seam import CopilotModules, Seam, SeamMissing, SeamUnneeded, find_copilots
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
 
 log = logging.getLogger("copilot_pulse")
-
-NOT_FOUND: Final = (
-    "ComfyUI-Copilot was not found. Install it with ComfyUI Manager (search for ComfyUI-Copilot) and restart ComfyUI."
-)
-NOT_LOADED: Final = (
-    "ComfyUI-Copilot is installed but did not load. Usually the agent library is missing or a wrong package of the"
-    " same name is in the way: python -m pip uninstall -y agents; python -m pip install -U openai-agents"
-)
 
 
 class Attachment:
@@ -55,7 +48,9 @@ class Attachment:
             ChatSeam(pulse),
             self.http,
         )
-        pulse.before_chat += (self._hold_prompt, self._prepare_connections, self._summarise_history)
+        self._mismatch = ("", "")
+        pulse.monitor.add_check("copilot:libraries", self._libraries)
+        pulse.before_chat += (self._hold_prompt, self._refuse, self._prepare_connections, self._summarise_history)
         pulse.chat_notices.append(self._missing_tools)
         pulse.probe_mcp = self.mcp.probe
         pulse.monitor.add_source(SourceNames.MCP, self.mcp.snapshot)
@@ -70,14 +65,47 @@ class Attachment:
         registry = self._pulse.seams
         copilots = list(find_copilots())
         registry.copilots = [copilot.root for copilot in copilots]
-        registry.detail = "" if copilots else (NOT_LOADED if _tried_to_load() else NOT_FOUND)
+        registry.detail = "" if copilots else why_no_copilot()
+        self._mismatch = library_mismatch() if copilots else ("", "")
         for seam in self.seams:
             if not copilots:
                 registry.set(seam.name, False, registry.detail.rstrip("."))
-            problems = [problem for copilot in copilots if (problem := self._attach_one(seam, copilot))]
             if copilots:
-                registry.set(seam.name, not problems, "; ".join(problems))
+                self._attach_to(seam, copilots)
         return bool(copilots)
+
+    def _attach_to(self, seam: Seam, copilots: list[CopilotModules]) -> None:
+        """Attach one seam to every Copilot, and note what came of it."""
+        problems: list[str] = []
+        unneeded: list[str] = []
+        for copilot in copilots:
+            try:
+                seam.attach(copilot)
+            except SeamUnneeded as reason:
+                unneeded.append(str(reason))
+            except SeamMissing as missing:
+                problems.append(str(missing))
+            except Exception as error:  # fail open: a Copilot that we do not understand must work as it is
+                log.debug("attaching the %s seam failed", seam.name, exc_info=True)
+                problems.append(f"{type(error).__name__}: {error}")
+        attached = not problems and len(unneeded) < len(copilots)
+        self._pulse.seams.set(seam.name, attached, "; ".join(problems or unneeded), needed=attached or bool(problems))
+
+    def _libraries(self) -> Finding:
+        """The health check: whether the agent library and its client fit together."""
+        agents, openai = self._mismatch
+        if not agents:
+            return Finding()
+        text = MISMATCH["en"].format(agents=agents, openai=openai)
+        return Finding(
+            "fail", agents, "", None, text, "", "libraries_mismatch", {"agents": agents, "openai": openai}
+        )  # fmt: skip
+
+    async def _refuse(self, chat: Chat, messages: Any) -> None:
+        """Answer in Copilot's place where its libraries cannot: it would show the user a raw error."""
+        agents, openai = self._mismatch
+        if agents:
+            raise ChatRefused(MISMATCH[chat.language].format(agents=agents, openai=openai))
 
     async def _hold_prompt(self, chat: Chat, messages: Any) -> None:
         """What the user wrote is kept out of the errors of the chat, in whose task this runs."""
@@ -96,17 +124,6 @@ class Attachment:
     def _missing_tools(self, chat: Chat) -> str | None:
         return self.mcp.notice(chat) if chat.kind == "chat" else None
 
-    def _attach_one(self, seam: Seam, copilot: CopilotModules) -> str:
-        """Attach one seam to one Copilot; returns what is in the way, or ""."""
-        try:
-            seam.attach(copilot)
-        except SeamMissing as missing:
-            return str(missing)
-        except Exception as error:  # fail open: a Copilot that we do not understand must work as it is
-            log.debug("attaching the %s seam failed", seam.name, exc_info=True)
-            return f"{type(error).__name__}: {error}"
-        return ""
-
     def detach(self, reason: str = "detached") -> None:
         """Put back every object that was replaced, in the reverse order. Chats that run go on to their end."""
         for seam in reversed(self.seams):
@@ -119,8 +136,3 @@ class Attachment:
         self.detach()
         for seam in reversed(self.seams):
             await seam.aclose()
-
-
-def _tried_to_load() -> bool:
-    """Whether parts of a Copilot were imported, without its door: its import broke half-way."""
-    return any(name.endswith((".backend.agent_factory", ".backend.service.mcp_client")) for name in sys.modules)

@@ -196,7 +196,7 @@ class HttpSeam:
                 response = await handler(request)
                 if tap is not None:
                     await tap.returned(response)
-                return response, response.status
+                return response, _status(response)
         except ClientGone as left:
             fault = left.reason
             if tap is not None and tap.response is not None and isinstance(fault, asyncio.CancelledError):
@@ -226,7 +226,7 @@ class HttpSeam:
                 response = await self._blocking.run(request, handler, route)
             else:
                 response = await handler(request)
-            status = response.status
+            status = _status(response)
             return response
         except web.HTTPException as answer:
             status = answer.status
@@ -277,6 +277,11 @@ async def _on_response_prepare(request: web.Request, response: web.StreamRespons
     info = current_request.get()
     if info is not None and info.tap is not None:
         info.tap.take(request, response)
+
+
+def _status(response: Any) -> int:
+    # A handler that returns nothing is aiohttp's to complain about, in the words that its author knows.
+    return int(getattr(response, "status", 500))
 
 
 def gone(request: web.Request) -> bool:

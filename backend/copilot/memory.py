@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ..aio import ends
-from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
+from .seam import CopilotModules, Replacements, SeamMissing, SeamUnneeded, is_wrapper, mark_wrapper
 from .threads import CallTimeout, Lane
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ log = logging.getLogger("copilot_pulse.memory")
 Messages = list[dict[str, Any]]
 _MODULE: Final = "backend.service.mcp_client"
 _NAME: Final = "message_memory_optimize"
+_SUMMARY: Final = "backend.service.message_memory"
 _STORED: Final = "get_optimized_messages"
 _STORED_LIMIT: Final = 1.0
 # A summary is not worth a longer wait, in seconds: the chat goes on without it.
@@ -83,6 +84,8 @@ class MemorySeam:
         module = copilot.module(_MODULE)
         original = getattr(module, _NAME, None)
         if not callable(original):
+            if f"{copilot.root}.{_SUMMARY}" not in sys.modules:
+                raise SeamUnneeded("this version of Copilot makes no summary of the history")
             raise SeamMissing(f"{_MODULE} has no {_NAME}")
         if is_wrapper(original):
             return

@@ -35,6 +35,10 @@ FRAME: Final = 60
 Item = tuple[str, Any]
 
 
+class ChatRefused(Exception):
+    """Raised by what prepares a chat when it cannot be answered; the text tells the user why, and is the answer."""
+
+
 class ChatPump:
     """Pumps one chat. Made in the handler's task; `start()` begins, `updates()` reads, once each."""
 
@@ -71,17 +75,13 @@ class ChatPump:
     async def _run(self) -> None:
         chat = self._chat
         try:
-            for prepare in self._pulse.before_chat:
+            if await self._prepared():
+                source = self._source()
                 try:
-                    await prepare(chat, self._messages)
-                except Exception:
-                    log.exception("a chat was not prepared; Copilot does it as without Copilot Pulse")
-            source = self._source()
-            try:
-                async for item in source:
-                    await self._take(item)
-            finally:
-                await source.aclose()
+                    async for item in source:
+                        await self._take(item)
+                finally:
+                    await source.aclose()
             if chat.active:
                 await self._finish()
         except asyncio.CancelledError:
@@ -96,6 +96,21 @@ class ChatPump:
             self._publish_finished()
             self._pulse.chats.remove(chat)
             await self._close_clients()
+
+    async def _prepared(self) -> bool:
+        """Get everything ready for Copilot's generator; whether it is to run."""
+        chat = self._chat
+        for prepare in self._pulse.before_chat:
+            try:
+                await prepare(chat, self._messages)
+            except ChatRefused as refused:
+                chat.failed = True
+                chat.notices.append(str(refused))
+                self._pulse.recovery.record(refused, where="chat", outcome="gave_up", attempt=1, chat_id=chat.id)
+                return False
+            except Exception:
+                log.exception("a chat was not prepared; Copilot does it as without Copilot Pulse")
+        return True
 
     async def _take(self, item: Any) -> None:
         chat = self._chat

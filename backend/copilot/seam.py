@@ -21,6 +21,10 @@ class SeamMissing(Exception):
     """Raised when a seam does not find its target; the text says what was expected and where."""
 
 
+class SeamUnneeded(SeamMissing):
+    """Raised when this Copilot has nothing that the seam would mend: an older version without that feature."""
+
+
 class CopilotModules(NamedTuple):
     """One installed Copilot: `root` is the package name that ComfyUI gave it (it is made from a path)."""
 

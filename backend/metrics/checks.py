@@ -92,6 +92,11 @@ def _seams(monitor: Watched) -> Check:
                     "the environment.",
                     "switched_off", {"detail": detail}, "none",
                 )  # fmt: skip
+            if detail.startswith(("ComfyUI-Copilot is installed", "This ComfyUI-Copilot")):
+                return Finding(
+                    "warn", 0, "seams", len(rows) or None,
+                    "ComfyUI-Copilot cannot be used.", detail, "copilot_broken", {"detail": detail},
+                )  # fmt: skip
             return Finding(
                 "warn", 0, "seams", len(rows) or None,
                 "ComfyUI-Copilot is not attached" + (f": {detail}." if detail else "."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import sys
@@ -427,3 +428,46 @@ async def test_every_page_hears_of_a_change_of_health(host: Host) -> None:
     assert data["status"] in ("pass", "warn", "fail")
     assert data["impact"] in ("", "none")
     assert client is None
+
+
+async def test_a_second_copy_does_nothing_and_is_told(llm: FaultServer, tmp_path: Path) -> None:
+    """Installed from git and by the Manager: chats go once through one copy, and health says which is too many."""
+    copy = tmp_path / "comfyui-copilot-pulse-git"
+    copy.symlink_to(PLUGIN, target_is_directory=True)
+    async with Host([PLUGIN, copy, STANDIN], llm=llm, env=ENVIRONMENT) as host:
+        assert not host.failed
+        listed = await host.page.json("/extensions")
+        chat = await host.chat(session="a")
+        health = await host.page.json("/health")
+
+    assert FULL.strip() == strip(chat.text).strip()
+    assert 1 == len(llm.chats)
+    assert not any(copy.name in path for path in listed)
+    (told,) = health["checks"]["plugin:copies"]
+    assert ("warn", 2) == (told["status"], told["observedValue"])
+    assert copy.name in told["output"] + json.dumps(told)
+
+
+async def test_libraries_that_do_not_fit_are_told_in_the_chat(
+    llm: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user reads which two versions, and the command that cures it, instead of pydantic's words."""
+    import agents.usage
+
+    class Usage:
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            raise ValueError("1 validation error for InputTokensDetails: cache_write_tokens Field required")
+
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        monkeypatch.setattr(agents.usage, "Usage", Usage)
+        plugin_of(host).attachment.attach()
+        chat = await host.chat(session="a", language="zh")
+        debug = await host.debug(session="a")
+        health = await host.page.json("/health")
+
+    assert "pip install -U openai-agents openai" in chat.text
+    assert "不兼容" in chat.text
+    assert "does not work with openai" in debug.text
+    assert "InputTokensDetails" not in chat.text + debug.text
+    assert [] == llm.chats
+    assert "fail" == health["checks"]["copilot:libraries"][0]["status"]

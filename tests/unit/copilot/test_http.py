@@ -678,3 +678,20 @@ async def test_a_cancelled_wait_leaves_the_thread() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     blocker.gate.set()
+
+
+@pytest.mark.parametrize("path", [CHAT, "/api/download-model"])
+async def test_a_handler_that_returns_nothing_is_aiohttps_to_blame(
+    world: World, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    """The author of the handler reads what he forgot, and no line of our file."""
+
+    async def handler(request: web.Request) -> Any:
+        return None
+
+    await world.start(("POST", path, handler))
+    status, _ = await world.post(path=path)
+
+    assert 500 == status
+    assert [500] == world.statuses
+    assert "copilot/http.py" not in caplog.text

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from backend.copilot.memory import MemorySeam, strip_assistant
-from backend.copilot.seam import CopilotModules, SeamMissing
+from backend.copilot.seam import CopilotModules, SeamMissing, SeamUnneeded
 from backend.settings import LiveSettings, Settings
 from tests.support.net import until
 
@@ -290,16 +290,18 @@ async def test_attach_and_detach_restore_the_very_function(make_world: Callable[
     await world.seam.aclose()
 
 
-async def test_a_copilot_without_it_is_a_missing_seam() -> None:
-    """Another version without this function is left alone, with a reason."""
+async def test_a_copilot_without_it_is_a_missing_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that keeps its summary elsewhere is left alone, with a reason; one that makes none needs no seam."""
     world = World()
     del world.client.message_memory_optimize
-    sys.modules[world.client.__name__] = world.client
-    try:
-        with pytest.raises(SeamMissing, match="message_memory_optimize"):
-            world.seam.attach(COPILOT)
-    finally:
-        del sys.modules[world.client.__name__]
+    monkeypatch.setitem(sys.modules, world.client.__name__, world.client)
+    with pytest.raises(SeamUnneeded, match="no summary"):
+        world.seam.attach(COPILOT)
+
+    summary = f"{COPILOT.root}.backend.service.message_memory"
+    monkeypatch.setitem(sys.modules, summary, ModuleType(summary))
+    with pytest.raises(SeamMissing, match="message_memory_optimize"):
+        world.seam.attach(COPILOT)
 
 
 def test_strip_assistant() -> None:
