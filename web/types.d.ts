@@ -210,7 +210,7 @@ export type Params = Record<string, string | number>;
 /** The text of `key`; `{name}` is replaced, and `n` in the parameters picks the plural form. */
 export type Translate = (key: string, params?: Params) => string;
 
-export type Connection = "connecting" | "live" | "lost" | "unreachable" | "absent";
+export type Connection = "connecting" | "live" | "lost" | "unreachable" | "refused" | "absent";
 
 export interface Format {
   number(value: number | null | undefined, digits?: number): string;

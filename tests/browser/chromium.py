@@ -28,6 +28,6 @@ def find() -> str:
     raise RuntimeError("no Chromium: apt-get install chromium, or set CHROMIUM to its path")
 
 
-def launch(playwright: Playwright) -> Browser:
-    """A headless Chromium; the caller closes it."""
-    return playwright.chromium.launch(executable_path=find(), args=ARGUMENTS)
+def launch(playwright: Playwright, *more: str) -> Browser:
+    """A headless Chromium, with `more` arguments; the caller closes it."""
+    return playwright.chromium.launch(executable_path=find(), args=[*ARGUMENTS, *more])

@@ -195,6 +195,17 @@ def test_plugin_missing_on_the_server(fake: FakePulse, open_page: OpenPage) -> N
     expect(page.locator(TITLE)).to_have_text("Copilot Pulse is not running on the server.")
 
 
+@pytest.mark.parametrize("path", ["/copilot-pulse/panel", "/copilot-pulse/metrics"])
+def test_a_refusal_is_told_as_one(fake: FakePulse, open_page: OpenPage, path: str) -> None:
+    """A server that says no is there: the headline says so, with its words, and that a proxy may be the reason."""
+    fake.failing_paths[path] = 403
+    page = open_page(f"{fake.url}/page")
+
+    expect(page.locator(TITLE)).to_have_text("The server refuses the panel.")
+    expect(page.locator(".cpulse-verdict")).to_contain_text("HTTP 403: made to fail.")
+    expect(page.locator(".cpulse-verdict")).to_contain_text("proxy")
+
+
 def test_two_pages(panel: Page, fake: FakePulse, open_page: OpenPage) -> None:
     """Two pages each get their own updates, and closing one leaves the other alone."""
     other = open_page(f"{fake.url}/page")

@@ -1,15 +1,17 @@
-"""Who may open a WebSocket when ComfyUI listens on the network: a name that anybody can register is not ours."""
+"""Who may ask: our page and programs, behind any proxy; no page of another site, whatever a browser sends for it."""
 
 from __future__ import annotations
 
+import itertools
 import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from backend.origin import Refused, check_socket, is_loopback
+from backend.origin import MARK, Refused, check_origin, check_socket, is_loopback
 
 
 def request(came_to: Any, host: str, **more: str) -> Any:
@@ -75,3 +77,74 @@ def test_a_unix_socket_is_a_proxy_s() -> None:
 def test_what_is_loopback(host: str, expected: bool) -> None:
     """Names that only look like this machine's are not taken for it."""
     assert is_loopback(host) is expected
+
+
+FOREIGN = [
+    "http://evil.example",
+    "https://gpu.example.evil",
+    "null",
+    "file://",
+    "http://127.0.0.1:1",
+    "http://gpu.lan:1",
+]
+SITES = [None, "cross-site", "same-site"]
+TARGETS = ["127.0.0.1:8188", "gpu.lan:8188", "gpu.example", "comfyui", "10.0.0.7:8188"]
+PROXIES: list[dict[str, str]] = [
+    {}, {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-Host": "gpu.example"}, {"Forwarded": "host=gpu.example"},
+]  # fmt: skip
+
+
+def test_nothing_that_a_browser_sends_across_sites_passes() -> None:
+    """Every origin, what the browser says of it, and what proxies make of the target.
+
+    Also with ComfyUI's CORS option, which lets a foreign page send JSON, but no header that is not on its list.
+    """
+    tried = []
+    for origin, site, target, proxied in itertools.product(FOREIGN, SITES, TARGETS, PROXIES):
+        headers = {**proxied, "Origin": origin, **({} if site is None else {"Sec-Fetch-Site": site})}
+        asked = request(("192.0.2.2", 8188), target)
+        asked.headers.update(headers)
+        for check in (check_origin, check_socket):
+            with pytest.raises(Refused) as refused:
+                check(asked)
+            tried.append(refused.value.status)
+
+    assert (len(tried), set(tried)) == (2 * 360, {403})
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_foreign_page_opens_a_socket(origin: str, target: str) -> None:
+    """Browsers send the handshake of any page, without asking, and with no header of the page's own."""
+    assert "origin" in refusal(request(("192.0.2.2", 8188), target, Origin=origin, Sec_Fetch_Site="cross-site"))
+    assert "origin" in refusal(request(("192.0.2.2", 8188), target, Origin=origin))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Sec-Fetch-Site": "same-origin"},  # https, or loopback: the browser says it
+        {MARK: "1"},  # plain http in a network
+        {MARK: "1", "Sec-Fetch-Site": "same-origin"},
+        {"X-Forwarded-Host": "gpu.example"},
+        {"X-Forwarded-Host": "gpu.example, inner"},
+    ],
+)
+@pytest.mark.parametrize("host", ["comfyui", "100.64.1.2:60123", "gpu.example:443"])
+def test_our_page_behind_a_proxy(host: str, more: dict[str, str]) -> None:
+    """The name in `Host` is the proxy's, or another: what only our page can say counts."""
+    check_origin(make_mocked_request("POST", "/x", headers={"Host": host, "Origin": "https://gpu.example", **more}))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example", MARK: "1", "Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://gpu.lan:8188"},
+    ],
+)
+def test_the_browser_s_word_counts_most(headers: dict[str, str]) -> None:
+    """Whatever else is said, a browser that says another site is believed."""
+    with pytest.raises(Refused):
+        check_origin(make_mocked_request("POST", "/x", headers={"Host": "gpu.lan:8188", **headers}))

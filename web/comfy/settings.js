@@ -125,7 +125,9 @@ function watcher(id, row, host) {
     if (response.ok) return;
     const answer = await response.json().catch(() => ({}));
     const { low, high } = row;
-    const allowed = row.type === "boolean" ? answer?.problems?.[0]?.allowed : host.t("settings.allowed", { low, high });
+    const wrong = response.status === 400; // anything else says nothing of the value
+    const range = row.type === "boolean" ? answer?.problems?.[0]?.allowed : host.t("settings.allowed", { low, high });
+    const allowed = wrong ? range : `HTTP ${response.status}: ${answer?.error ?? response.statusText}`;
     host.warn(host.t("settings.rejected"), typeof allowed === "string" ? allowed : `HTTP ${response.status}`);
     if (accepted === value) {
       accepted = before;

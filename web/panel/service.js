@@ -20,6 +20,21 @@ const PATIENCE_MS = 10_000;
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
+/** An answer that says no. `status` is HTTP's, the message the server's reason or nothing. */
+class Refusal extends Error {
+  /** @param {number} status @param {string} [reason] */
+  constructor(status, reason = "") {
+    super(reason);
+    this.status = status;
+  }
+
+  /** @param {Response} response */
+  static async of(response) {
+    const { error } = Object(await response.json().catch(() => null));
+    return new Refusal(response.status, typeof error === "string" ? error : "");
+  }
+}
+
 export class PulseService extends EventTarget {
   /** @param {{ transport: Transport, range?: RangeName }} options */
   constructor({ transport, range = "1m" }) {
@@ -29,6 +44,8 @@ export class PulseService extends EventTarget {
     this.snapshot = null;
     /** @type {Connection} */
     this.connection = "connecting";
+    /** What the server said when it refused us last: a status, and its reason if it gave one. */
+    this.refusal = "";
     /** Newest last; at most 500. @type {LogEvent[]} */
     this.log = [];
     /** How many events came in since the panel opened; a view compares it to see what is new. */
@@ -218,7 +235,7 @@ export class PulseService extends EventTarget {
       });
       if (signal.aborted) return;
       if (response.status === 404) return this._retryLater("absent");
-      if (!response.ok) return this._retryLater("unreachable");
+      if (!response.ok) throw await Refusal.of(response);
       const snapshot = /** @type {Snapshot} */ (await response.json());
       if (signal.aborted) return;
       this._adopt(snapshot);
@@ -228,7 +245,7 @@ export class PulseService extends EventTarget {
       this._setConnection(this.transport.connected ? "live" : this.connection === "connecting" ? "connecting" : "lost");
       await Promise.all([this._lease(), this._loadHistory()]);
     } catch (error) {
-      if (!signal.aborted) this._retryLater("unreachable");
+      if (!signal.aborted) this._failed(error);
     }
   }
 
@@ -265,7 +282,7 @@ export class PulseService extends EventTarget {
   _onLeaseDue() {
     // No update for a whole lease: the feed is broken or slow, so look over HTTP instead of showing old figures.
     if (this._updates === this._updatesAtLease) this.transport.connected ? this._reload() : this._onClose();
-    else this._lease().catch(() => this._retryLater("unreachable"));
+    else this._lease().catch((error) => this._failed(error));
   }
 
   _release() {
@@ -284,7 +301,14 @@ export class PulseService extends EventTarget {
     }
   }
 
-  /** @param {"unreachable" | "absent"} connection */
+  /** @param {unknown} error */
+  _failed(error) {
+    const refused = error instanceof Refusal && (error.status === 401 || error.status === 403);
+    if (refused) this.refusal = `HTTP ${error.status}${error.message ? `: ${error.message}` : ""}`;
+    this._retryLater(refused ? "refused" : "unreachable");
+  }
+
+  /** @param {"unreachable" | "refused" | "absent"} connection */
   _retryLater(connection) {
     if (!this._life) return;
     this._setConnection(connection);
@@ -311,7 +335,7 @@ export class PulseService extends EventTarget {
       body: JSON.stringify(body),
       signal,
     });
-    if (!response.ok) throw new Error(`${path}: ${response.status}`);
+    if (!response.ok) throw await Refusal.of(response);
     return response;
   }
 

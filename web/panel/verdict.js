@@ -23,17 +23,18 @@ const FAILURES = new Set(["chats_failed", "chats_all_failed"]);
 /**
  * The server judges; this only finds the words, in the reader's language if we have them.
  *
- * @param {{ snapshot: Snapshot | null, connection: import("../types").Connection }} state
+ * @param {{ snapshot: Snapshot | null, connection: import("../types").Connection, refusal?: string }} state
  * @param {Translate} t
  * @param {Format} format
  * @returns {Verdict}
  */
-export function verdict({ snapshot, connection }, t, format) {
+export function verdict({ snapshot, connection, refusal = "" }, t, format) {
   if (connection === "absent") return plain(t, "fail", "absent");
-  if (!snapshot) return connection === "unreachable" ? plain(t, "fail", "unreachable") : plain(t, "off", "connecting");
+  const away = connection === "refused" ? plain(t, "fail", "refused", { refusal }) : plain(t, "fail", "unreachable");
+  if (!snapshot) return connection === "connecting" || connection === "lost" ? plain(t, "off", "connecting") : away;
   const last = ofServer(snapshot, t, format);
   if (connection === "live" || connection === "connecting") return last;
-  const told = connection === "lost" ? plain(t, "off", "lost") : plain(t, "fail", "unreachable");
+  const told = connection === "lost" ? plain(t, "off", "lost") : away;
   return { ...told, more: [t("verdict.lastKnown", { time: format.clock(snapshot.time, true), title: last.title })] };
 }
 

@@ -4,6 +4,8 @@
  * ComfyUI's message shape `{"type", "data"}`, and plain requests. Every URL is relative to the page.
  */
 
+import { MARK } from "../../../web/streams/reader.js";
+
 const UPDATE = "copilot-pulse.update";
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
@@ -32,7 +34,9 @@ export class StandaloneTransport extends EventTarget {
 
   /** @param {string} path @param {RequestInit} [init] */
   fetch(path, init) {
-    return fetch(new URL(path.replace(/^\//, ""), this.base), init);
+    const headers = new Headers(init?.headers);
+    headers.set(MARK, "1");
+    return fetch(new URL(path.replace(/^\//, ""), this.base), { ...init, headers });
   }
 
   /** Close the socket for good. Calling it twice changes nothing. */
