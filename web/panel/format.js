@@ -86,7 +86,7 @@ export function createFormat(locale) {
         size /= 1000;
         index += 1;
       }
-      return `${value < 0 ? "−" : ""}${brief(size)} ${names[index]}`;
+      return `${value < 0 ? "\u2212" : ""}${brief(size)} ${names[index]}`;
     },
     seconds: (value) => {
       if (!known(value)) return NONE;

@@ -256,7 +256,7 @@ function summarise(event, { t, format }) {
     },
     "breaker.changed": () => [data.name, t(`links.states.${data.state}`)],
     "mcp.changed": () => [data.server, t(`links.states.${data.state}`), data.reason],
-    "queue.zone": () => [data.queue, `${data.was} → ${data.zone}`, format.percent(data.fill)],
+    "queue.zone": () => [data.queue, `${data.was} \u2192 ${data.zone}`, format.percent(data.fill)],
     "loop.stalled": () => [format.seconds(data.seconds), data.cause === "paused" ? t("log.paused") : data.frame],
     "http.request": () => [`${data.method} ${data.route}`, String(data.status), format.seconds(data.seconds)],
     "health.changed": () => [
