@@ -22,6 +22,7 @@ from aiohttp import web
 from .api.panel import PanelFeed
 from .api.routes import add_routes
 from .copilot.attach import Attachment
+from .copilot.mcp.dismissed import Dismissed
 from .monitoring import Finding, SourceNames
 from .pulse import Pulse
 from .settings import describe
@@ -70,6 +71,9 @@ class Plugin:
         """Attach the seams, add the routes and begin to watch. For the event loop's thread."""
         pulse = self.pulse
         self._load_user_settings()
+        folder = user_folder()
+        if folder is not None:
+            self.attachment.mcp.directory.dismissed = Dismissed(folder / "copilot-pulse" / "dismissed.json")
         self._switch(["enabled"])
         pulse.settings.on_change(self._switch)
         pulse.bus.subscribe("health.changed", self._tell_status)
@@ -174,17 +178,27 @@ class Plugin:
 
     def _load_user_settings(self) -> None:
         """Take over what the user set in ComfyUI's settings dialog, which ComfyUI keeps in a file of its own."""
+        folder = user_folder()
         try:
-            import folder_paths
-
-            path = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
-            stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        except (ImportError, AttributeError, OSError, ValueError) as error:
+            path = (folder or Path()) / "default" / "comfy.settings.json"
+            stored = json.loads(path.read_text(encoding="utf-8")) if folder is not None and path.is_file() else {}
+        except (OSError, ValueError) as error:
             log.debug("no settings of the user: %s", type(error).__name__)
             return
         known = user_settings(stored)
         for name, value in known.items():  # one at a time: a bad one must not hold back the others
             self.pulse.settings.problems.extend(self.pulse.settings.update({name: value}))
+
+
+def user_folder() -> Path | None:
+    """Where ComfyUI keeps what belongs to its users; None in a program that only looks like ComfyUI."""
+    try:
+        import folder_paths
+
+        return Path(folder_paths.get_user_directory())
+    except (ImportError, AttributeError, TypeError) as error:
+        log.debug("no folder of the user: %s", type(error).__name__)
+        return None
 
 
 def page_name(name: str) -> str:

@@ -107,6 +107,8 @@ class Pulse:
         self.chat_notices: list[Callable[[Chat], str | None]] = []
         # Tries a dead MCP server again, for the panel; False if it is not known. Set by who attaches.
         self.probe_mcp: Callable[[str], Awaitable[bool]] | None = None
+        # Ends the notices about an MCP server, or lets them come again; KeyError if it is not known. Set likewise.
+        self.dismiss_mcp: Callable[[str, bool], None] | None = None
         self._undo: list[Callable[[], Any]] = []
 
     @classmethod

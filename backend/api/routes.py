@@ -71,6 +71,10 @@ class Services(Protocol):
     def probe_mcp(self) -> Callable[[str], Awaitable[bool]] | None:
         """Asks an MCP server now: whether it is up. Raises KeyError for one that is not known."""
 
+    @property
+    def dismiss_mcp(self) -> Callable[[str, bool], None] | None:
+        """Ends the notices that an MCP server is missing, or lets them come again. Raises KeyError."""
+
 
 class RoutesReport(NamedTuple):
     """What was added, and which generic paths belong to somebody else. `feed` is to be closed at the end."""
@@ -218,6 +222,7 @@ class _Api:
             OWN + "/breakers/probe": {"POST": self.probe_breaker},
             OWN + "/breakers/{name}/probe": {"POST": self.probe_breaker},
             OWN + "/mcp/probe": {"POST": self.probe_mcp},
+            OWN + "/mcp/dismiss": {"POST": self.dismiss_mcp},
         }
 
     # Reading
@@ -347,3 +352,17 @@ class _Api:
         if probe is None:
             raise Refused(404, "no such MCP server")
         return _json({"probing": True, "up": up})
+
+    async def dismiss_mcp(self, request: web.Request) -> web.StreamResponse:
+        """`{"server", "dismissed": true}`: no answer tells again that this server is missing; false: it does."""
+        data = await read_json(request)
+        server, dismissed, dismiss = data.get("server"), data.get("dismissed", True), self._services.dismiss_mcp
+        if not isinstance(server, str) or not isinstance(dismissed, bool):
+            raise Refused(400, "server has to be text and dismissed true or false")
+        try:
+            if dismiss is None:
+                raise KeyError(server)
+            dismiss(server, dismissed)
+        except KeyError:
+            raise Refused(404, "no such MCP server") from None
+        return _json({"server": server, "dismissed": dismissed})

@@ -53,6 +53,7 @@ class Attachment:
         pulse.before_chat += (self._hold_prompt, self._refuse, self._prepare_connections, self._summarise_history)
         pulse.chat_notices.append(self._missing_tools)
         pulse.probe_mcp = self.mcp.probe
+        pulse.dismiss_mcp = self.mcp.directory.dismiss
         pulse.monitor.add_source(SourceNames.MCP, self.mcp.snapshot)
         pulse.monitor.watch.look_past(stream_watch.__file__)
 

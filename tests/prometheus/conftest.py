@@ -80,6 +80,7 @@ class App:
         self.chats: Any = None
         self.recovery: Any = None
         self.probe_mcp: Any = None
+        self.dismiss_mcp: Any = None
         self.fleet: Any = None
         self.asked: list[str] = []
         self.port = 0

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from ...aio import cancel_all
 from ..log import hide_urls
+from .dismissed import Dismissed
 from .link import Link
 from .reason import judged, reason, refused_key
 
@@ -57,7 +58,6 @@ class Server:
         # Set if the reason is one user's key: others may still try. By digest: until when.
         self.key_only = False
         self.refused: dict[str, float] = {}
-        self.outage = 0
         self.up_at = float("-inf")
         self.wanted_at = float("-inf")
         self.connecting = 0
@@ -65,8 +65,9 @@ class Server:
         self.make: MakeLink | None = None
         self.probing: asyncio.Task[None] | None = None
         self.keeper: asyncio.Task[None] | None = None
-        # Sessions whose last chat had to do without the server, with the outage they were told of.
-        self.missed: OrderedDict[str, int | None] = OrderedDict()
+        # Sessions whose last chat had to do without the server, and whether any user was told of it.
+        self.missed: OrderedDict[str, None] = OrderedDict()
+        self.told = False
 
     def __repr__(self) -> str:
         return f"<Server {self.name} {self.state}, {self.tools} tools>"
@@ -86,6 +87,7 @@ class McpDirectory:
         self._clock = clock
         self._sleep = sleep
         self._servers: OrderedDict[str, Server] = OrderedDict()
+        self.dismissed = Dismissed()
 
     # -- chats -----------------------------------------------------------------------------------
 
@@ -161,14 +163,26 @@ class McpDirectory:
         server.missed.pop(session or "", None)
 
     def tell(self, session: str | None) -> list[Server]:
-        """The servers whose tools the session's chat lacked, each once an outage."""
+        """The servers whose tools the session's chat lacked: each once in this process, and no dismissed one."""
         session = session or ""
         untold: list[Server] = []
         for server in self._servers.values():
-            if session in server.missed and server.missed[session] != server.outage:
-                server.missed[session] = server.outage
+            if session in server.missed and not server.told and server.name not in self.dismissed:
+                server.told = True
                 untold.append(server)
         return untold
+
+    def dismiss(self, name: str, dismissed: bool = True) -> None:
+        """Never tell a user again that this server is missing, or do so again. Raises KeyError if it is not known."""
+        server = self._find(name)
+        self.dismissed.set(server.name, dismissed)
+
+    def _find(self, name: str) -> Server:
+        """The server of this name, host or URL. Raises KeyError."""
+        for server in self._servers.values():
+            if name in (server.name, server.host, server.url):
+                return server
+        raise KeyError(name)
 
     # -- the panel -------------------------------------------------------------------------------
 
@@ -187,6 +201,7 @@ class McpDirectory:
                 "retry_in": round(max(0.0, server.retry_at - now), 1) if server.keeper is not None else 0,
                 "reason": server.reason,
                 "probing": _runs(server.probing),
+                "dismissed": server.name in self.dismissed,
             }
             for server in self._servers.values()
         ]
@@ -200,9 +215,7 @@ class McpDirectory:
 
         A cancel leaves the probe running. Raises KeyError if no chat has asked for such a server.
         """
-        server = next((s for s in self._servers.values() if name in (s.name, s.host, s.url)), None)
-        if server is None:
-            raise KeyError(name)
+        server = self._find(name)
         task = self._probe(server)
         if task is not None:
             await asyncio.wait({task})
@@ -240,7 +253,6 @@ class McpDirectory:
         server.retry_at = self._clock() + wait
         if was == "down":
             return
-        server.outage += 1
         self._publish(server)
         log.warning("the MCP server %s is down: %s; chats go on without its tools", server.name, text)
         try:

@@ -34,9 +34,8 @@ _MODULE: Final = "backend.service.mcp_client"
 _NAME: Final = "MCPServerSse"
 _NEEDED: Final = ("connect", "cleanup", "list_tools", "call_tool")
 _NOTICE: Final = {
-    "en": "Answered without some of Copilot's tools: {names} cannot be reached. They come back by themselves."
-    " Copilot Pulse's panel shows why.",
-    "zh": "本次回答缺少部分工具：无法连接 {names}。恢复后会自动可用；原因见 Copilot Pulse 面板。",
+    "en": ("A tool server is down; see Copilot Pulse.", "{n} tool servers are down; see Copilot Pulse."),
+    "zh": ("有 1 个工具服务器不可用，详见 Copilot Pulse。", "有 {n} 个工具服务器不可用，详见 Copilot Pulse。"),
 }
 
 
@@ -83,9 +82,13 @@ class McpSeam:
         return await self.directory.probe(server)
 
     def notice(self, chat: Chat) -> str | None:
-        """What the user of `chat` must be told about missing tools, once per session and outage, or None."""
+        """What the user of `chat` must be told about missing tools, or None: once, in one short line.
+
+        Copilot's own tool servers were switched off for good, and chats are answered without them: whoever has read
+        that once, or has dismissed it in the panel, does not want to read it below each answer.
+        """
         servers = self.directory.tell(chat.session)
         if not servers:
             return None
-        text = _NOTICE.get(chat.language, _NOTICE["en"])
-        return text.format(names=", ".join(server.name for server in servers))
+        one, several = _NOTICE.get(chat.language, _NOTICE["en"])
+        return (one if len(servers) == 1 else several).format(n=len(servers))

@@ -60,6 +60,9 @@ class Parts:
         self.stopped.append(chat_id)
         return chat_id == "7-abc"
 
+    def dismiss_mcp(self, server: str, dismissed: bool) -> None:
+        self.dismissed = {"http://a/sse": dismissed, "http://down/sse": dismissed}[server]
+
     async def probe_mcp(self, server: str) -> bool:
         self.probed.append(server)
         return {"http://a/sse": True, "http://down/sse": False}[server]
@@ -424,6 +427,19 @@ async def test_an_mcp_server_is_probed(client: Client) -> None:
     assert (await client.post(path, {}))[0] == 400
 
 
+async def test_a_notice_about_an_mcp_server_is_dismissed(client: Client) -> None:
+    """And taken back; an unknown server and anything that is not true or false are refused."""
+    path = "/copilot-pulse/mcp/dismiss"
+    server = "http://down/sse"
+
+    assert await client.post(path, {"server": server}) == (200, {"server": server, "dismissed": True})
+    assert [True] == [client.parts.dismissed]
+    assert (await client.post(path, {"server": server, "dismissed": False}))[0] == 200
+    assert [False] == [client.parts.dismissed]
+    assert (await client.post(path, {"server": "http://b/sse"}))[0] == 404
+    assert (await client.post(path, {"server": server, "dismissed": "yes"}))[0] == 400
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [("POST", "/copilot-pulse/health", "GET, HEAD"), ("DELETE", "/api/copilot-pulse/settings", "GET, HEAD, POST"),
@@ -479,7 +495,7 @@ async def test_a_body_that_another_plugin_has_read_counts() -> None:
 
 CHANGING = [
     "/copilot-pulse/settings", "/copilot-pulse/panel", "/copilot-pulse/chats/7-abc/stop",
-    "/copilot-pulse/breakers/probe", "/copilot-pulse/mcp/probe",
+    "/copilot-pulse/breakers/probe", "/copilot-pulse/mcp/probe", "/copilot-pulse/mcp/dismiss",
 ]  # fmt: skip
 
 

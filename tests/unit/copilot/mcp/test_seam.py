@@ -7,12 +7,14 @@ import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from backend.chats import Chat, current_chat
+from backend.copilot.mcp.dismissed import Dismissed
 from backend.copilot.mcp.seam import McpSeam
 from backend.copilot.seam import CopilotModules, SeamMissing
 from backend.error_handling import RecoveryManager
@@ -542,8 +544,8 @@ async def test_many_chats_leave_nothing(make_world: Callable[..., World]) -> Non
         assert 1 == mute.connects
 
 
-async def test_missing_tools_are_told_once_per_session_and_outage(make_world: Callable[..., World]) -> None:
-    """Each session hears once which tools are missing, and again only after the next outage."""
+async def test_missing_tools_are_told_once_a_start_of_comfyui(make_world: Callable[..., World]) -> None:
+    """Neither the next chat, nor another session, nor the next outage tells it again."""
     world = make_world(mcp_retry=3600.0)
 
     def told(session: str) -> list[str]:
@@ -565,13 +567,33 @@ async def test_missing_tools_are_told_once_per_session_and_outage(make_world: Ca
         await world.tools(mcp.url, session="a")
         second_outage = told("a")
 
-        assert ([name], [], [name]) == (first, again, other)
-        assert ([], [name]) == (healthy, second_outage)
+        assert ([name], [], []) == (first, again, other)
+        assert ([], []) == (healthy, second_outage)
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "without some of Copilot's tools"), ("zh", "缺少部分工具")])
+async def test_a_dismissed_server_is_told_of_by_nobody(make_world: Callable[..., World], tmp_path: Path) -> None:
+    """Also not after the next start; what was dismissed can be taken back, and an unknown server is refused."""
+    file = tmp_path / "copilot-pulse" / "dismissed.json"
+    async with McpServer(fault="500") as mcp:
+        for start in range(2):
+            world = make_world(mcp_retry=3600.0)
+            world.seam.directory.dismissed = Dismissed(file)
+            await world.tools(mcp.url, session="a")
+            if start == 0:
+                world.seam.directory.dismiss(world.row(mcp.url)["server"])
+            assert world.row(mcp.url)["dismissed"]
+            assert [] == world.seam.directory.tell("a")
+        with pytest.raises(KeyError):
+            world.seam.directory.dismiss("never-seen")
+        world.seam.directory.dismiss(world.row(mcp.url)["server"], False)
+        assert 1 == len(world.seam.directory.tell("a"))
+
+    assert [] == json.loads(file.read_text("utf-8"))
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "A tool server is down"), ("zh", "工具服务器不可用")])
 async def test_the_notice_of_a_chat(make_world: Callable[..., World], language: str, words: str) -> None:
-    """The user reads a sentence in his language that names the server's host and the reason."""
+    """The user reads one short line in his language, without a promise; the panel names the server."""
     world = make_world(mcp_retry=3600.0)
     chat = Chat(session="s9", language=language)
     async with McpServer(fault="500") as mcp:
@@ -584,7 +606,8 @@ async def test_the_notice_of_a_chat(make_world: Callable[..., World], language: 
 
         assert notice is not None
         assert words in notice
-        assert world.row(mcp.url)["host"] in notice
+        assert len(notice) < 60
+        assert "\n" not in notice
         assert world.seam.notice(chat) is None
 
 
