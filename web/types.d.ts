@@ -76,6 +76,8 @@ export interface McpRow {
   tools?: number;
   retry_in?: number | null;
   reason?: string;
+  /** No answer tells that this server is missing. */
+  dismissed?: boolean;
 }
 
 export interface SeamRow {

@@ -196,11 +196,21 @@ def test_retry_now(fake: FakePulse, open_page: OpenPage) -> None:
     links = page.locator(".cpulse-links")
     links.get_by_role("button", name="Try copilot again now").click()
     links.get_by_role("button", name="Try 127.0.0.1:11434 qwen3:8b again now").click()
-    expect(links.get_by_role("button")).to_have_count(2)
+    expect(links.get_by_role("button", name="again now")).to_have_count(2)
     page.wait_for_function("document.querySelectorAll('.cpulse-links button:disabled').length === 0")
 
     assert fake.posts("/copilot-pulse/mcp/probe") == [{"server": "copilot"}]
     assert fake.posts("/copilot-pulse/breakers/probe") == [{"name": "llm:127.0.0.1:11434 qwen3:8b"}]
+
+
+def test_a_dead_server_is_not_told_of_again(fake: FakePulse, open_page: OpenPage) -> None:
+    """Beside a dead MCP server, and no other line, stands a button that ends the notices about it in answers."""
+    page = show(fake, open_page, "failing")
+    links = page.locator(".cpulse-links")
+    links.get_by_role("button", name="Do not tell again: copilot").click()
+    expect(links.get_by_role("button", name="tell again")).to_have_count(1)
+
+    assert fake.posts("/copilot-pulse/mcp/dismiss") == [{"server": "copilot", "dismissed": True}]
 
 
 def test_a_model_server_that_fails_is_not_shown_as_a_good_one(fake: FakePulse, open_page: OpenPage) -> None:

@@ -112,6 +112,11 @@ export class PulseService extends EventTarget {
     return this._post("/copilot-pulse/mcp/probe", { server });
   }
 
+  /** @param {string} server @param {boolean} dismissed @returns {Promise<Response>} */
+  dismissMcp(server, dismissed) {
+    return this._post("/copilot-pulse/mcp/dismiss", { server, dismissed });
+  }
+
   /** @param {string} name @returns {Promise<Response>} */
   probeBreaker(name) {
     return this._post(`/copilot-pulse/breakers/probe?name=${encodeURIComponent(name)}`, { name });

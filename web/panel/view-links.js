@@ -16,6 +16,7 @@ import { shortName } from "./verdict.js";
  * @property {string} note
  * @property {string} retryLabel
  * @property {(() => Promise<unknown>) | null} retry
+ * @property {{ text: string, run: () => Promise<unknown> } | null} [notices]  tells of it in answers, or no more
  */
 
 /** Share of failed calls from which on a model server that is still asked is not shown as a good one. */
@@ -85,6 +86,13 @@ function createRow(first, { t, signal }) {
     },
     signal,
   );
+  const notices = button(
+    { label: t("links.mute"), text: t("links.mute"), kind: "quiet" },
+    () => {
+      current.notices?.run().catch(() => setText(note, t("links.retryFailed")));
+    },
+    signal,
+  );
   const element = h(
     "li",
     { class: "cpulse-row" },
@@ -93,13 +101,18 @@ function createRow(first, { t, signal }) {
       "div",
       { class: "cpulse-row-main" },
       h("div", { class: "cpulse-row-head" }, title, host),
-      h("div", { class: "cpulse-row-sub" }, state, note),
+      h("div", { class: "cpulse-row-sub" }, state, note, notices),
     ),
     retry,
   );
   /** @param {LinkRow} row */
   function update(row) {
     current = row;
+    show(notices, Boolean(row.notices));
+    if (row.notices) {
+      setText(notices, row.notices.text);
+      setAttr(notices, "aria-label", `${row.notices.text}: ${row.title}`);
+    }
     setAttr(element, "data-tone", row.tone);
     setText(title, row.title);
     setText(host, row.host);
@@ -130,6 +143,13 @@ function mcpRow(row, { t, format, service }) {
     note: notes.join(" · "),
     retryLabel: t("links.retryName", { name: row.server }),
     retry: row.state === "up" ? null : () => service.probeMcp(row.server),
+    notices:
+      down || row.dismissed
+        ? {
+            text: t(row.dismissed ? "links.unmute" : "links.mute"),
+            run: () => service.dismissMcp(row.server, !row.dismissed),
+          }
+        : null,
   };
 }
 
