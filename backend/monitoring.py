@@ -56,11 +56,14 @@ class SourceNames:
     MCP: Final = "mcp"  # rows {server, host, state, tools, retry_in, reason, probing}
     SEAMS: Final = "seams"  # rows {name, attached, detail}
     CONNECTIONS: Final = "connections"  # {kind: number}
+    STORE: Final = "store"  # figures of the event store, or None where there is none; for health and Prometheus
     FLEET: Final = "fleet"  # figures of the fleet, or None where there is none; for health and Prometheus
 
 
 _ROWS: Final = (SourceNames.CHATS, SourceNames.BREAKERS, SourceNames.MCP, SourceNames.SEAMS)
-_KNOWN: Final = frozenset({*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS, SourceNames.FLEET})
+_KNOWN: Final = frozenset(
+    {*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS, SourceNames.FLEET, SourceNames.STORE}
+)
 
 
 class EventLike(Protocol):

@@ -19,8 +19,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from .api.panel import PanelFeed
-from .api.routes import add_routes
+from .api.routes import RoutesReport, add_routes
 from .copilot.attach import Attachment
 from .copilot.mcp.dismissed import Dismissed
 from .monitoring import Finding, SourceNames
@@ -44,7 +43,7 @@ class Plugin:
         self.pulse = pulse
         self.server = server
         self.attachment = Attachment(pulse)
-        self._feed: PanelFeed | None = None
+        self._routes: RoutesReport | None = None
         self._streams: Streams | None = None
 
     def install(self) -> None:
@@ -78,7 +77,8 @@ class Plugin:
         pulse.settings.on_change(self._switch)
         pulse.bus.subscribe("health.changed", self._tell_status)
         self.attachment.http.install(app)
-        feed = self._feed = add_routes(app.router, pulse, self.send).feed
+        self._open_store()
+        routes = self._routes = add_routes(app.router, pulse, self.send)
         streams = self._streams = Streams(pulse.streams)
         streams.add_routes(app.router)
         pulse.monitor.add_source("streams", streams.snapshot)
@@ -86,7 +86,7 @@ class Plugin:
         pulse.monitor.add_source(
             SourceNames.CONNECTIONS,
             lambda: {
-                "panels": len(feed),
+                "panels": len(routes.feed),
                 "websockets": len(getattr(self.server, "sockets", ())) + len(streams.sockets),
             },
         )
@@ -107,18 +107,29 @@ class Plugin:
         try:
             if self._streams is not None:
                 await self._streams.aclose()
+            if self._routes is not None:
+                await self._routes.events.aclose()
         except asyncio.CancelledError:
             raise
         except Exception:
             log.exception("Copilot Pulse did not end its streams cleanly")
 
     async def _on_cleanup(self, app: web.Application) -> None:
-        feed = [self._feed.aclose] if self._feed is not None else []
-        for close in (*feed, self.attachment.aclose, self.pulse.aclose):
+        routes = [self._routes.aclose] if self._routes is not None else []
+        for close in (*routes, self.attachment.aclose, self.pulse.aclose):
             try:
                 await close()
             except Exception:
                 log.exception("Copilot Pulse did not stop cleanly")
+
+    def _open_store(self) -> None:
+        """Keep events in ComfyUI's user folder, or where the setting says."""
+        try:
+            import folder_paths
+
+            self.pulse.open_store(Path(folder_paths.get_user_directory()) / "copilot-pulse" / "events")
+        except (ImportError, AttributeError, OSError, ValueError) as error:
+            log.debug("no folder for events: %s", type(error).__name__)
 
     def _switch(self, names: list[str]) -> None:
         """Attach, or put everything of Copilot back, as the setting says. Routes and panel stay, to switch on again."""

@@ -109,6 +109,7 @@ class Pulse:
         self.probe_mcp: Callable[[str], Awaitable[bool]] | None = None
         # Ends the notices about an MCP server, or lets them come again; KeyError if it is not known. Set likewise.
         self.dismiss_mcp: Callable[[str, bool], None] | None = None
+        self.store: EventStore | None = None
         self._undo: list[Callable[[], Any]] = []
 
     @classmethod
@@ -122,6 +123,25 @@ class Pulse:
         source, session = ("copilot-pulse", None) if chat is None else ("copilot", chat.session)
         self.bus.publish_nowait(Event(type=type_, data=data, source=source, session=session))
 
+    def open_store(self, folder: Path) -> None:
+        """Keep events in `folder`, or where the setting says, from `start()` on; nothing if the user wants none."""
+        settings = self.settings.current
+        if settings.store:
+            folder = Path(settings.store_dir).expanduser() if settings.store_dir else folder
+            opened = {"boot": self.monitor.boot, "version": VERSION}
+            self.store = new_store(folder, settings, self.recovery.redactor, **opened)
+
+    def _start_store(self, store: EventStore) -> None:
+        store.start()
+        sub_id = self.bus.subscribe("*", store.on_event, name="event store")
+        self._undo.append(partial(self.bus.unsubscribe, "*", sub_id))
+
+        def figures() -> dict[str, Any]:
+            problem = store.problem()
+            return {**store.statistics(), "problem": None if problem is None else problem._asdict()}
+
+        self.monitor.add_source(SourceNames.STORE, figures)
+
     def start(self) -> None:
         """Begin to watch, on the running loop: subscribe the monitor and start its tick. Twice is fine."""
         if self._undo:
@@ -132,6 +152,8 @@ class Pulse:
         self._undo.append(partial(self.bus.withdraw, self))
         self._configure_bus(["queue_size", "put_timeout"])
         self._undo.append(self.settings.on_change(self._configure_bus))
+        if self.store is not None:
+            self._start_store(self.store)
         for type_ in _MONITORED:
             sub_id = self.bus.subscribe(type_, monitor.on_event)
             self._undo.append(partial(self.bus.unsubscribe, type_, sub_id))
@@ -179,11 +201,13 @@ class Pulse:
         self.publish("queue.zone", {"queue": name, "zone": zone.value, "was": was.value, "fill": fill})
 
     async def aclose(self) -> None:
-        """Stop all chats, the fleet and the monitor and take the plugin's handlers off the bus. The bus stays open."""
+        """Stop chats, fleet, monitor and event store, and take the plugin's handlers off the bus, which stays open."""
         await self.chats.aclose()
         self.streams.close()
         self.streams.elsewhere = None
         await self.fleet.aclose()
         await self.monitor.aclose()
+        if self.store is not None:
+            await self.store.aclose()
         while self._undo:
             self._undo.pop()()

@@ -122,7 +122,7 @@ class EventStore:
     `with_text`: the text of chats is written, too. `opened`: data of the row `store.opened` that every start
     writes. `clock` (monotonic) and `wall` are for tests.
 
-    `on_event`, `start`, `configure`, `statistics` and `problem` are for the loop's thread. Blocking calls (`query`,
+    `on_event`, `start`, `statistics` and `problem` are for the loop's thread. Blocking calls (`query`,
     `story`, `chats`, `totals`, `replay`, `export`, `check`, `end`) are for any other thread: `await store.ask(...)`.
     """
 
@@ -255,14 +255,6 @@ class EventStore:
         reason = "writer stopped" if self._deaths else "too many waiting"
         return Loss(reason, sum(by_type.values()), by_type, self._refused_since, self._wall())
 
-    def configure(self, *, keep_days: float, keep_bytes: int, flush_seconds: float, full_sync: bool) -> None:
-        """Take over changed settings. Does not wait; a store that could not write tries again at once."""
-        self._flush_seconds = flush_seconds
-        writer = self._writer
-        writer.config = Config(Limits(keep_days, keep_bytes), full_sync)
-        if self._thread is not None:
-            writer.inbox.put(Command(writer.reconfigure, lambda result, error: None))
-
     # The thread's life
 
     @property
@@ -356,7 +348,7 @@ class EventStore:
             follower.set()
         threads, self._threads = self._threads, None
         if threads is not None:
-            threads.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False)  # what is asked already is still answered
         if await wait_set(ended, CLOSING):
             thread.join(CLOSING)
         else:
@@ -380,9 +372,12 @@ class EventStore:
 
         A cancel leaves that thread to finish by itself. Raises what the call raises.
         """
+        call = partial(function, *args, **more)
+        if self._thread is None:  # nobody would end threads of ours
+            return await asyncio.to_thread(call)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="copilot-pulse reader")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **more))
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def query(
         self,

@@ -32,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     folder = tempfile.mkdtemp(prefix="copilot-pulse-tests-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["XDG_STATE_HOME"] = f"{folder}/state"  # a program that a test starts keeps its events there
     sys.pycache_prefix, sys.dont_write_bytecode = f"{folder}/bytecode", False
     try:
         import certifi

@@ -21,7 +21,9 @@ from ..fleet import Fleet
 from ..monitoring import Finding, Monitor, SourceNames
 from ..origin import Handler, Refused, answer_refusals, check_reader, read_json, serve
 from ..settings import LiveSettings, Secret, describe
+from ..store import EventStore
 from .diagnostics import diagnostics, versions
+from .events import EventRoutes
 from .fleet import view
 from .negotiation import JSON, OFFERS, OPENMETRICS, TEXT, Offer, choose
 from .panel import PanelFeed, Send
@@ -68,6 +70,8 @@ class Services(Protocol):
     @property
     def fleet(self) -> Fleet: ...
     @property
+    def store(self) -> EventStore | None: ...
+    @property
     def probe_mcp(self) -> Callable[[str], Awaitable[bool]] | None:
         """Asks an MCP server now: whether it is up. Raises KeyError for one that is not known."""
 
@@ -77,9 +81,13 @@ class Services(Protocol):
 
 
 class RoutesReport(NamedTuple):
-    """What was added, and which generic paths belong to somebody else. `feed` is to be closed at the end."""
+    """What was added, and which generic paths belong to somebody else.
+
+    `events.aclose()` is due before the server waits for its requests, `feed.aclose()` at the end.
+    """
 
     feed: PanelFeed
+    events: EventRoutes
     added: list[str]
     taken: list[str]
 
@@ -96,7 +104,8 @@ class RoutesReport(NamedTuple):
         )  # fmt: skip
 
     async def aclose(self) -> None:
-        """Stop sending to panels and wait for it."""
+        """Stop sending to panels and to who follows the events, and wait for it."""
+        await self.events.aclose()
         await self.feed.aclose()
 
 
@@ -110,7 +119,8 @@ def add_routes(app_or_router: web.Application | web.UrlDispatcher, services: Ser
     live = services.settings
     feed = PanelFeed(services.monitor, send, refresh=lambda: live.current.panel_refresh)
     api = _Api(services, feed)
-    report = RoutesReport(feed, [], [])
+    events = EventRoutes(lambda: services.store)
+    report = RoutesReport(feed, events, events.add(router), [])
     for path, handlers in api.table().items():
         if path in GENERIC:
             for full in (path, f"/api{path}"):

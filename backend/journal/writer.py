@@ -91,7 +91,7 @@ class Stop(NamedTuple):
 
 
 class Config(NamedTuple):
-    """How the thread writes; replaced as a whole when a setting changes."""
+    """How the thread writes."""
 
     limits: Limits
     full_sync: bool
@@ -592,14 +592,6 @@ class Writer:
         """Raise NotStored if anything waits that could not be written."""
         if self._waiting or self.figures.fault is not None:
             raise NotStored(f"the event store cannot write ({self._reason()}): {self.figures.fault_text}")
-
-    def reconfigure(self) -> None:
-        """Take over `config`: the file is opened anew, and what could not be written is tried again at once."""
-        if self._active is not None:
-            self._active.close()
-            self._active = None
-        self._settle(force=True)
-        self.retain()
 
     def forget(self, session: str | None) -> dict[str, int]:
         """Take everything, or a session and its chats, from all files that are ours to change.

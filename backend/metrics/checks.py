@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from .health import Check, Finding, Level
 from .histogram import quantiles
-from .layers import fleet
+from .layers import fleet, store
 from .layers.chat import ChatLayer
 from .layers.error import ErrorLayer
 from .layers.event import EventLayer
@@ -70,6 +70,7 @@ def builtin(monitor: Watched) -> dict[str, tuple[Check, str]]:
         "loop:stall": (_stall(monitor), "system"),
         "system:memory": (_memory(monitor), "system"),
         **fleet.checks(lambda: monitor.value("fleet")),
+        **store.checks(lambda: monitor.value("store")),
     }
 
 

@@ -22,9 +22,9 @@ from prometheus_client.exposition import generate_latest as encode_text
 from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
 from prometheus_client.registry import Collector
 
+from . import exposition_fleet, exposition_store
 from .checks import Watched
 from .counters import clean
-from .exposition_fleet import families
 from .health import HealthBoard
 from .histogram import Buckets
 from .layers.http import HttpLayer
@@ -66,9 +66,10 @@ class PulseCollector(Collector):
         yield from self._http()
         yield from self._system()
         yield from self._states()
-        figures = self._monitor.value("fleet")
-        if figures is not None:
-            yield from families(PREFIX, figures)
+        for source, families in (("fleet", exposition_fleet.families), ("store", exposition_store.families)):
+            figures = self._monitor.value(source)
+            if figures is not None:
+                yield from families(PREFIX, figures)
 
     def _about(self) -> Iterator[Metric]:
         yield InfoMetricFamily(PREFIX + "build", "Copilot Pulse.", {"version": self._monitor.version})

@@ -105,7 +105,7 @@ def _open(given: argparse.Namespace, settings: Settings, environ: Mapping[str, s
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         looked = " nor ".join(str(place) for place in places)
-        raise _Fault(f"no events at {looked}: name their folder by --dir")
+        raise _Fault(f"no events{f' at {looked}' if looked else ''}: name their folder by --dir")
     return new_store(folder, settings, by="command line")
 
 

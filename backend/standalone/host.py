@@ -20,6 +20,7 @@ from ..origin import is_loopback
 from ..pulse import VERSION, Pulse
 from ..streams.routes import Streams
 from .agent import HostAgent
+from .folders import store_folder
 from .guard import add_headers, guard
 from .options import Endpoint, Options
 from .script import COMMANDS
@@ -56,6 +57,9 @@ class Host:
         self.sockets = SocketHub()
         self.model = ScriptedModel(pace=pace) if options.endpoint is None else None
         self.pulse = Pulse.create({**(SCRIPTED_DEFAULTS if self.model else {}), **environ})
+        folder = store_folder(self.pulse.settings.current, environ)
+        if folder is not None:
+            self.pulse.open_store(folder)
         self.endpoint: Endpoint | None = options.endpoint
         self.url = ""
         self._chat_seam = ChatSeam(self.pulse)

@@ -82,6 +82,7 @@ class App:
         self.probe_mcp: Any = None
         self.dismiss_mcp: Any = None
         self.fleet: Any = None
+        self.store: Any = None
         self.asked: list[str] = []
         self.port = 0
         self._n = 0

@@ -899,21 +899,6 @@ async def test_files_of_a_process_that_is_gone_are_let_go_too(tmp_path: Path) ->
         assert {one.slot for one in list_segments(tmp_path)} == {0}
 
 
-async def test_settings_take_effect_while_it_runs(tmp_path: Path) -> None:
-    """Fewer bytes at once, and a store that could not write tries again."""
-    async with running(tmp_path) as store:
-        put(store, 20_000, pad="x" * 100)
-        await store.flush()
-        before = store.statistics()["bytes"]
-        store.configure(keep_days=7, keep_bytes=1_000_000, flush_seconds=0.1, full_sync=True)
-        put(store, 9_000, pad="x" * 100)
-        await store.flush()
-
-        assert before > 1_500_000
-        await until_true(lambda: store.statistics()["bytes"] < 1_300_000)
-        assert numbers(store)[-1] == 8_999
-
-
 def test_faults_have_words_for_the_user() -> None:
     """Each fault of the thread has a sentence and advice, or falls back to one that has."""
     from backend.store import _PROBLEMS

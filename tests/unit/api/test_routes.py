@@ -46,6 +46,7 @@ class Parts:
         self.chats = self
         self.recovery = self
         self.fleet = Fleet(EventBus())
+        self.store = None
         self.breakers = self
         self.redactor = self
         self.breaker = Breaker()

@@ -180,7 +180,8 @@ def test_folders_are_those_of_the_platform(tmp_path: Path) -> None:
     assert state_folder({**home, "XDG_STATE_HOME": "/state"}, "linux") == Path("/state")
     assert state_folder(home, "darwin") == Path("/home/me/Library/Application Support")
     assert state_folder({"LOCALAPPDATA": "/local"}, "win32") == Path("/local")
-    assert store_folder(Settings(), home) == state_folder(home) / "copilot-pulse" / "events"
+    assert state_folder({}, "linux") is None
+    assert store_folder(Settings(), home) == Path("/home/me/.local/state/copilot-pulse/events")
     named = Settings(store_dir="/my/events")
     assert store_folder(named, home) == Path("/my/events")
     assert candidates(named, home) == [Path("/my/events")]

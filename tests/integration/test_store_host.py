@@ -1,0 +1,145 @@
+"""A running program and its history: chats, a restart, the routes, health, privacy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from backend.standalone.host import Host
+from backend.standalone.options import Options
+from tests.support.stores import everything, new_store, raw_bytes
+
+PATH = "/copilot-pulse/events"
+QUICK = {"COPILOT_PULSE_STALL_TIMEOUT": "20", "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "20"}
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the host of this test keeps its events."""
+    return tmp_path / "events"
+
+
+@asynccontextmanager
+async def hosted(folder: Path, **environ: str) -> AsyncIterator[tuple[Host, aiohttp.ClientSession]]:
+    """A host that runs, and a client of it."""
+    host = Host(Options("127.0.0.1", 0, None), {**QUICK, "COPILOT_PULSE_STORE_DIR": str(folder), **environ}, pace=0)
+    try:
+        await host.start()
+        async with aiohttp.ClientSession(host.url) as client:
+            yield host, client
+    finally:
+        await host.close()
+
+
+async def chat(client: aiohttp.ClientSession, text: str, session: str = "s1") -> str:
+    """One chat; its text."""
+    body = {"session_id": session, "messages": [{"role": "user", "content": text}], "ext": []}
+    async with client.post("/api/chat/invoke", json=body) as response:
+        return json.loads((await response.text()).splitlines()[-1])["text"] or ""
+
+
+async def get(client: aiohttp.ClientSession, path: str = "", **query: str) -> Any:
+    """An answer of the events' routes."""
+    async with client.get(PATH + path, params=query) as response:
+        assert response.status == 200, await response.text()
+        return await response.json()
+
+
+async def test_chats_of_before_a_restart_are_there_after_it(folder: Path) -> None:
+    """With their figures and their story, by the routes that the panel uses."""
+    async with hosted(folder) as (host, client):
+        await chat(client, "hello")
+        await chat(client, "hello", "s2")
+    async with hosted(folder) as (host, client):
+        assert host.pulse.store is not None
+        await host.pulse.store.flush()
+        rows = (await get(client, "/chats"))["chats"]
+        assert [(row["session"], row["outcome"]) for row in rows] == [("s2", "completed"), ("s1", "completed")]
+        story = await get(client, "/story", chat=rows[0]["chat_id"])
+        attempt = next(span for span in story["spans"] if span["kind"] == "attempt")
+        assert attempt["end"] >= attempt["start"] >= 0
+        assert attempt["outcome"] == "completed"
+        opened = (await get(client, type="store.opened"))["events"]
+        assert opened[1]["data"]["boot"] == host.pulse.monitor.boot
+        assert opened[1]["data"]["down_since"] > opened[0]["time"]
+
+
+async def test_metrics_and_health_know_the_store(folder: Path) -> None:
+    """Prometheus' figures, and a check that says where it stands."""
+    async with hosted(folder) as (host, client):
+        await chat(client, "hello")
+        assert host.pulse.store is not None
+        await host.pulse.store.flush()
+        async with client.get("/copilot-pulse/metrics?format=prometheus") as response:
+            text = await response.text()
+        async with client.get("/copilot-pulse/health") as response:
+            checks = (await response.json())["checks"]
+
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if "_store_" in line and not line.startswith("#"))
+    assert float(figures["copilot_pulse_store_events_total"]) > 3
+    assert float(figures["copilot_pulse_store_bytes"]) > 4096
+    assert float(figures["copilot_pulse_store_writable"]) == 1
+    assert float(figures["copilot_pulse_store_commit_seconds_count"]) >= 1
+    assert checks["store:writable"][0]["status"] == "pass"
+    assert checks["store:text"][0]["observedValue"] == "not stored"
+
+
+async def test_folder_that_cannot_be_used_warns_and_chats_go_on(folder: Path) -> None:
+    """A file stands where the folder should be."""
+    folder.write_text("")
+    async with hosted(folder) as (host, client):
+        assert await chat(client, "hello")
+        for _ in range(200):
+            host.pulse.monitor.tick()
+            verdict = host.pulse.monitor.board.verdict()
+            if any(problem["check"] == "store:writable" for problem in verdict["problems"]):
+                break
+            await asyncio.sleep(0.05)
+        problem = next(one for one in verdict["problems"] if one["check"] == "store:writable")
+
+    assert problem["code"] == "store_not_writable"
+    assert problem["impact"] == "none"
+    assert str(folder) in problem["output"]
+
+
+async def test_store_can_be_switched_off(folder: Path) -> None:
+    """Nothing is written then, and the routes say so."""
+    async with hosted(folder, COPILOT_PULSE_STORE="off") as (_, client):
+        await chat(client, "hello")
+        async with client.get(PATH) as response:
+            assert response.status == 404
+    assert not folder.exists()
+
+
+async def test_words_of_a_chat_are_not_on_disk(folder: Path) -> None:
+    """Neither the question nor the answer, in any byte of any file."""
+    async with hosted(folder) as (host, client):
+        answer = await chat(client, "a very private question about otters")
+        assert host.pulse.store is not None
+        await host.pulse.store.flush()
+        written = raw_bytes(folder)
+
+    assert b"chat.finished" in written
+    assert b"otters" not in written
+    assert len(answer) > 40
+    assert answer[:40].encode() not in written
+
+
+async def test_shutting_down_does_not_wait_for_followers(folder: Path) -> None:
+    """A page that follows must not hold the server, and what was told is on disk."""
+    async with hosted(folder) as (host, client):
+        response = await client.get(f"{PATH}/follow?after=0-0")
+        assert (await response.content.readline()).startswith(b"retry")
+        began = asyncio.get_running_loop().time()
+        await host.close()
+        assert asyncio.get_running_loop().time() - began < 30
+        response.close()
+    assert [one.type for one in everything(new_store(folder), "store.*")] == ["store.opened", "store.closed"]
