@@ -198,6 +198,13 @@ class SettingsChanged(TypedDict):
     names: list[str]
 
 
+class MetricsMinute(TypedDict):
+    """The figures of the charts, folded over a minute that ended at `end` (seconds since 1970)."""
+
+    end: float
+    values: dict[str, float | None]
+
+
 class PulseStarted(TypedDict):
     version: str
     attached: list[str]
@@ -269,6 +276,9 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
     "loop.stalled": EventSpec(LoopStalled, "Something blocked the event loop."),
     "http.request": EventSpec(HttpRequest, "One of Copilot's routes answered.", essential=False),
     "health.changed": EventSpec(HealthChanged, "A health check changed its status."),
+    "metrics.minute": EventSpec(
+        MetricsMinute, "The charts' figures of a minute, for the event store.", essential=False
+    ),
     "settings.changed": EventSpec(SettingsChanged, "Settings were changed at run time."),
     "pulse.started": EventSpec(PulseStarted, "The plugin attached its seams."),
     "stream.opened": EventSpec(StreamEvent, "A reader opened a chat's stream."),

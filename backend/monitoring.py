@@ -21,9 +21,9 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from .events import without_text
 from .metrics.checks import builtin
@@ -37,7 +37,7 @@ from .metrics.layers.http import HttpLayer
 from .metrics.layers.system import Sampler, SystemLayer
 from .metrics.loop_watch import LoopWatch
 
-__all__ = ["RELATIVE_ERROR", "EventLike", "Finding", "Monitor", "SourceNames"]
+__all__ = ["RELATIVE_ERROR", "EventLike", "Finding", "Monitor", "Past", "PastEvent", "SourceNames"]
 
 log = logging.getLogger("copilot_pulse.monitoring")
 
@@ -78,6 +78,30 @@ class EventLike(Protocol):
 def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
     """A copy without infinities and NaN: JSON has no word for them, and browsers refuse Python's."""
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+
+
+class PastEvent(NamedTuple):
+    """An event from before the start, as a store kept it."""
+
+    id: str
+    type: str
+    time: float
+    source: str
+    session: str | None
+    data: Mapping[str, Any]
+
+
+class Past(NamedTuple):
+    """What is known from before the start, the oldest first; see `Monitor.restore()`.
+
+    `minutes` are `(end, values)` of `metrics.minute`, `errors` rows with their `time`, `told` plain data that goes
+    out as the snapshot's `past` as it is.
+    """
+
+    events: Sequence[PastEvent] = ()
+    errors: Sequence[Mapping[str, Any]] = ()
+    minutes: Sequence[tuple[float, Mapping[str, float | None]]] = ()
+    told: Mapping[str, Any] | None = None
 
 
 class Monitor:
@@ -124,7 +148,9 @@ class Monitor:
         self._values: dict[str, Any] = {}
         self._broken: set[str] = set()
         self._log: deque[tuple[int, Any, float]] = deque(maxlen=KEPT_EVENTS)
-        self._seq = 0
+        # Numbers below are left to the events of before the start, which may become known later.
+        self._seq = KEPT_EVENTS
+        self.past: Mapping[str, Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._on: dict[str, Callable[[Any], None]] = {
             "chat.first_token": lambda event: self.chat.on_first_token(event.data, self.clock()),
@@ -153,6 +179,23 @@ class Monitor:
                 digest(event)
             except Exception:
                 self._once(f"event {type_}", "an event of type %s could not be counted", type_)
+
+    def restore(self, past: Past) -> None:
+        """Take over what was before the start: the log, the list of failures, the charts.
+
+        Totals, rates and health stay those of this process: Prometheus and the checks must not take an old failure
+        for a new one.
+        """
+        room = KEPT_EVENTS - len(self._log)
+        number = self._log[0][0] if self._log else self._seq + 1
+        for event in list(reversed(past.events))[:room]:
+            number -= 1
+            self._log.appendleft((number, event, event.time))
+        self.errors.restore(past.errors)
+        now, wall = self.clock(), self.wall()
+        for end, values in past.minutes:
+            self.history.restore(end, values, now=now, wall=wall)
+        self.past = past.told
 
     def on_latency(self, samples: Iterable[float]) -> None:
         """Take samples of the time from publish to delivery, in seconds."""
@@ -240,7 +283,11 @@ class Monitor:
         values.update(self.errors.tick(now))
         values.update(self.system.tick())
         values.update(self.chat.tick(self.active()))
+        minute = self.history.minute
         self.history.add(now, values)
+        if minute is not None and self.history.minute != minute:
+            end = round(self.wall() - (now - 60 * (minute + 1)), 3)
+            self._tell("metrics.minute", {"end": end, "values": self.history.folded_minute(minute)})
         self.board.evaluate(now, self.wall())
 
     def _tell(self, type_: str, data: dict[str, Any]) -> None:
@@ -285,6 +332,7 @@ class Monitor:
             "mcp": self.rows(SourceNames.MCP),
             "seams": self.rows(SourceNames.SEAMS),
             "health": self.board.verdict(),
+            "past": self.past,
             "extra": {name: value for name, value in self._values.items() if name not in _KNOWN},
         }
 

@@ -6,10 +6,13 @@ nothing: no task, no thread, no file. `start()` does, on the event loop, and `ac
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,16 +22,17 @@ from .error_handling import RecoveryManager, Redactor, secret_name
 from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS
 from .fleet import Fleet, get_fleet
-from .monitoring import Monitor, SourceNames
+from .monitoring import Monitor, Past, PastEvent, SourceNames
 from .settings import LiveSettings, Settings, from_environment
-from .store import EventStore, Redaction
+from .store import EventStore, Filter, NotStored, Redaction
 from .streams.store import StreamStore
 
 log = logging.getLogger("copilot_pulse")
 
 VERSION: Final = "0.1.0"
-# Deltas come by the thousand and the bus counts them itself.
-_MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ != "chat.delta")
+# Deltas come by the thousand and the bus counts them itself; what the monitor says for the store is no news to it.
+_MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ not in ("chat.delta", "metrics.minute"))
+_DAY: Final = 86_400.0
 
 
 def _is_essential(event: Event) -> bool:
@@ -49,6 +53,32 @@ def new_store(folder: Path, settings: Settings, redactor: Redactor | None = None
         full_sync=settings.store_sync == "full",
         with_text=settings.store_text,
         opened=opened,
+    )
+
+
+def read_past(store: EventStore, start: float) -> Past:
+    """What the monitor shows of the time before `start` (seconds since 1970). Blocks: for a thread."""
+    day = start - _DAY
+    events = store.query(Filter(_MONITORED, until=start), limit=200, newest_first=True).events
+    failed = store.query(Filter(("error",), until=start), limit=400, newest_first=True).events
+    minutes = store.query(Filter(("metrics.minute",), since=day, until=start), limit=2_000).events
+    opened = store.query(Filter(("store.opened",), since=day), limit=500).events
+    days = store.totals(until=start, step="day")
+    chats: Counter[str] = Counter()
+    for row in days:
+        chats.update(row["chats"])
+    told = {
+        "since": days[0]["time"] if days else None,
+        "until": start,
+        "down": [[one.data["down_since"], one.time] for one in opened if one.data.get("down_since") is not None],
+        "chats": dict(chats),
+        **{name: sum(row[name] for row in days) for name in ("errors", "recovered", "retries", "tokens")},
+    }
+    return Past(
+        [PastEvent(f"{e.slot}-{e.id}", e.type, e.time, e.source, e.session, e.data) for e in reversed(events)],
+        [{"time": e.time, **e.data} for e in reversed(failed)],
+        [(e.data["end"], e.data["values"]) for e in minutes if isinstance(e.data.get("values"), dict)],
+        told,
     )
 
 
@@ -110,6 +140,7 @@ class Pulse:
         # Ends the notices about an MCP server, or lets them come again; KeyError if it is not known. Set likewise.
         self.dismiss_mcp: Callable[[str, bool], None] | None = None
         self.store: EventStore | None = None
+        self._restoring: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], Any]] = []
 
     @classmethod
@@ -141,6 +172,17 @@ class Pulse:
             return {**store.statistics(), "problem": None if problem is None else problem._asdict()}
 
         self.monitor.add_source(SourceNames.STORE, figures)
+        self._restoring = asyncio.get_running_loop().create_task(self._restore(store), name="copilot-pulse past")
+
+    async def _restore(self, store: EventStore) -> None:
+        """Show what was before the start; a history that cannot be read is no reason not to run."""
+        try:
+            with suppress(NotStored):
+                await store.flush()  # so that this start is in it, and what the time before it ended with
+            past = await store.ask(read_past, store, self.monitor.started_wall)
+            self.monitor.restore(past)
+        except Exception as error:
+            log.warning("what was before the start cannot be shown: %s", type(error).__name__)
 
     def start(self) -> None:
         """Begin to watch, on the running loop: subscribe the monitor and start its tick. Twice is fine."""
@@ -207,6 +249,9 @@ class Pulse:
         self.streams.elsewhere = None
         await self.fleet.aclose()
         await self.monitor.aclose()
+        if self._restoring is not None:
+            self._restoring.cancel()
+            await asyncio.wait({self._restoring})
         if self.store is not None:
             await self.store.aclose()
         while self._undo:

@@ -152,7 +152,7 @@ class EventStore:
             folder, redaction, config, with_text=with_text, clock=clock, wall=wall, opened=dict(opened or {})
         )
         self._writer.committed = self._committed
-        self._reader = Reader(folder, Upcasters(upcasters))
+        self._reader = Reader(folder, Upcasters(upcasters) or None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Event | None = None

@@ -27,6 +27,10 @@ _STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock
 _COLUMNS: Final = "id, time, type, source, session, v, data"
 
 
+Span = tuple[float, float]
+"""The earliest and the latest time in a file."""
+
+
 class Cursor(NamedTuple):
     """How far a reader has come: the last id it has seen in each slot. Empty: the beginning."""
 
@@ -68,6 +72,12 @@ class Filter(NamedTuple):
         wanted = {"chat_id": self.chat, "model": self.model, "outcome": self.outcome}
         return {name: value for name, value in wanted.items() if value is not None}
 
+    def misses(self, span: Span | None) -> bool:
+        """Whether no event of that time can be one of these."""
+        if span is None:
+            return False
+        return (self.since is not None and span[1] < self.since) or (self.until is not None and span[0] >= self.until)
+
     def fits(self, event: Stored) -> bool:
         """Whether an event is one of these."""
         return (
@@ -108,9 +118,11 @@ class Reader:
     `upcast` makes today's shape of what an older version wrote.
     """
 
-    def __init__(self, folder: Path, upcast: Upcast = lambda event: event) -> None:
+    def __init__(self, folder: Path, upcast: Upcast | None = None) -> None:
         self._folder = folder
         self._upcast = upcast
+        # The time that a sealed file covers, once it has been asked: it need not be opened again to be passed over.
+        self._spans: dict[Path, Span] = {}
 
     def query(
         self,
@@ -239,7 +251,11 @@ class Reader:
                         continue
                 elif number + 1 < len(segments) and segments[number + 1].first_id <= seen + 1:
                     continue
-            one = _OneFile(segment, which, self._upcast, newest_first, min(page, MAX_PAGE), deadline, damaged)
+            if which.misses(self._spans.get(segment.path)):
+                continue
+            one = _OneFile(
+                segment, which, self._upcast, newest_first, min(page, MAX_PAGE), deadline, damaged, self._spans
+            )
             yield from one.events(seen)
 
     def _checked(self, segment: Segment) -> dict[str, Any]:
@@ -288,11 +304,12 @@ class _OneFile:
         self,
         segment: Segment,
         which: Filter,
-        upcast: Upcast,
+        upcast: Upcast | None,
         newest_first: bool,
         page: int,
         deadline: float | None,
         damaged: list[str],
+        spans: dict[Path, Span],
     ) -> None:
         self._segment = segment
         self._which = which
@@ -301,6 +318,7 @@ class _OneFile:
         self._page = max(page, 1)
         self._deadline = deadline
         self._damaged = damaged
+        self._spans = spans
 
     def events(self, seen: int | None) -> Iterator[Stored]:
         """Behind `seen`, in order. What is damaged is left out and told."""
@@ -350,15 +368,15 @@ class _OneFile:
         """Whether a file is being made just now, or says that it has nothing of the time that is asked for."""
         if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone()[0] == 0:
             return True
-        since, until = self._which.since, self._which.until
-        if since is None and until is None:
+        if self._which.since is None and self._which.until is None:
             return False
         row = connection.execute(
             "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM meta WHERE key = 'span'"
         ).fetchone()
         if row is None or row[0] is None:
             return False
-        return (since is not None and row[1] < since) or (until is not None and row[0] >= until)
+        self._spans[self._segment.path] = span = (row[0], row[1])
+        return self._which.misses(span)
 
     def _pages(self, connection: sqlite3.Connection, seen: int | None) -> Iterator[Stored]:
         where, values = _conditions(self._which)
@@ -370,6 +388,7 @@ class _OneFile:
         )
         slot, upcast, fits = self._segment.slot, self._upcast, self._which.fits
         exact = bool(self._which.data_fields())
+        plain = not (upcast or exact)
         while True:
             if self._too_late():
                 raise TooSlow("the answer takes too long: ask for less time, or for fewer types")
@@ -377,8 +396,12 @@ class _OneFile:
                 rows = connection.execute(first, (*values, self._page)).fetchall()
             else:
                 rows = connection.execute(later, (*values, seen, self._page)).fetchall()
-            for row in rows:
-                event = upcast(read_row(slot, row))
+            if plain:
+                for row in rows:
+                    yield read_row(slot, row)
+            for row in () if plain else rows:
+                event = read_row(slot, row)
+                event = event if upcast is None else upcast(event)
                 if not exact or fits(event):
                     yield event
             if len(rows) < self._page:
@@ -399,7 +422,8 @@ class _OneFile:
                 raise TooSlow("a damaged file takes too long to read: ask for less time")
             rows = self._window(connection, start, min(start + _SALVAGED - 1, high), lost)
             for row in reversed(rows) if self._newest_first else rows:
-                event = self._upcast(read_row(self._segment.slot, row))
+                event = read_row(self._segment.slot, row)
+                event = event if self._upcast is None else self._upcast(event)
                 if self._which.fits(event):
                     yield event
         name = self._segment.path.name

@@ -36,6 +36,9 @@ class Upcasters:
         self._table = {**UPCASTERS, **(more or {})}
         self._types = frozenset(type_ for type_, _ in self._table)
 
+    def __bool__(self) -> bool:
+        return bool(self._table)
+
     def __call__(self, event: Stored) -> Stored:
         if event.type not in self._types:
             return event

@@ -265,7 +265,7 @@ class ActiveFile:
             run("PRAGMA journal_mode=TRUNCATE")
         run(f"PRAGMA synchronous={'FULL' if full_sync else 'NORMAL'}")
         run("PRAGMA journal_size_limit=0")
-        run("PRAGMA wal_autocheckpoint=200")
+        run("PRAGMA wal_autocheckpoint=1000")
         self._connection.executescript(f"BEGIN IMMEDIATE;{_TABLES}COMMIT;")
         self.schema = schema_of(self._connection)
         row = run("SELECT id FROM events ORDER BY id DESC LIMIT 1").fetchone()

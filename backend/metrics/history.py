@@ -39,6 +39,7 @@ class Range(NamedTuple):
 
 
 RANGES: Final = (Range("1m", 1, 60), Range("1h", 5, 720), Range("24h", 60, 1440))
+_MINUTE: Final = 60
 _CARRIED: Final = 2  # seconds that one late tick may stand for
 
 
@@ -92,6 +93,31 @@ class _Ring:
         # Six digits are more than a chart shows and keep the JSON small.
         return float(f"{value:.6g}")
 
+    @property
+    def open(self) -> int | None:
+        """The number of the step that is being filled."""
+        return self._open
+
+    def values(self, number: int) -> dict[str, float | None]:
+        """All values of a closed step."""
+        found = {name: row[number % self.spec.size] for name, row in self._rows.items()}
+        return {name: None if value != value else value for name, value in found.items()}
+
+    def restore(self, first: int, now: float, values: Mapping[str, float | None]) -> None:
+        """Put in the minute that began at second `first`, a long step whole, short ones with its levels."""
+        if self._open is None:
+            self._open = math.floor(now) // self.spec.step
+        size, step = self.spec.size, self.spec.step
+        begin = (first + step // 2) // step
+        for number in range(begin, begin + _MINUTE // step):
+            if not self._open - size < number < self._open:
+                continue
+            last = number == begin + _MINUTE // step - 1
+            for name, row in self._rows.items():
+                value = values.get(name)
+                if isinstance(value, (int, float)) and (last or self._folds[name] != "sum"):
+                    row[number % size] = value
+
     def row(self, name: str) -> list[float | None]:
         """Oldest first; the open step, as far as it has come, is the last."""
         if self._open is None:
@@ -115,6 +141,7 @@ class History:
 
     def __init__(self, folds: Mapping[str, Fold] = SERIES, ranges: tuple[Range, ...] = RANGES) -> None:
         self._rings = {spec.name: _Ring(spec, folds) for spec in ranges}
+        self._minutes = self._rings[ranges[-1].name]
         self._folds = folds
         self._second: int | None = None
 
@@ -133,6 +160,22 @@ class History:
         for ring in self._rings.values():
             ring.add(second, values)
         self._second = second
+
+    @property
+    def minute(self) -> int | None:
+        """The number of the minute that is being filled."""
+        return self._minutes.open
+
+    def folded_minute(self, number: int) -> dict[str, float | None]:
+        """The values of a minute that has been closed, as the chart of a day shows them."""
+        return self._minutes.values(number)
+
+    def restore(self, end: float, values: Mapping[str, float | None], *, now: float, wall: float) -> None:
+        """Put in a minute from before the start, that ended at the wall time `end`. What has been told here stays."""
+        first = math.floor(now - (wall - end)) - _MINUTE
+        for ring in self._rings.values():
+            if 1 < ring.spec.step <= _MINUTE:
+                ring.restore(first, now, values)
 
     def read(self, name: str, *, now: float, wall: float) -> dict[str, Any]:
         """`{"range", "step", "end", "series": {name: [...]}}` of one range, oldest value first.

@@ -14,7 +14,7 @@ import pytest
 
 from backend.standalone.host import Host
 from backend.standalone.options import Options
-from tests.support.stores import everything, new_store, raw_bytes
+from tests.support.stores import everything, new_store, raw_bytes, until_true
 
 PATH = "/copilot-pulse/events"
 QUICK = {"COPILOT_PULSE_STALL_TIMEOUT": "20", "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "20"}
@@ -72,12 +72,46 @@ async def test_chats_of_before_a_restart_are_there_after_it(folder: Path) -> Non
         assert opened[1]["data"]["down_since"] > opened[0]["time"]
 
 
+async def test_panel_after_a_restart_shows_what_was_before(folder: Path) -> None:
+    """The log, the failures, the totals and the charts of a day, with the time in which nothing ran."""
+    async with hosted(folder) as (host, client):
+        await chat(client, "hello")
+        error = {"error_id": "e1", "severity": "high", "kind": "timeout", "type": "T", "where": "model", "message": "m"}
+        host.pulse.publish("error", {**error, "outcome": "gave_up", "attempt": 1})
+        now = host.pulse.monitor.wall()
+        for ago in (3 * 3600, 600, 120):
+            values = {"errors": float(ago), "queue_fill": 0.5, "latency_p50": None}
+            host.pulse.publish("metrics.minute", {"end": now - ago, "values": values})
+    async with hosted(folder) as (host, client):
+        monitor = host.pulse.monitor
+        await until_true(lambda: monitor.past is not None)
+        snapshot = monitor.snapshot()
+        _, log = monitor.events_since(0)
+        day, hour = monitor.read_history("24h"), monitor.read_history("1h")
+
+    assert snapshot["past"]["chats"] == {"completed": 1}
+    assert snapshot["past"]["errors"] == 1
+    assert len(snapshot["past"]["down"]) == 1
+    assert snapshot["past"]["down"][0][0] < snapshot["past"]["down"][0][1]
+    assert snapshot["errors"]["recent"][0]["error_id"] == "e1"
+    assert snapshot["errors"]["total"] == 0, "totals are those of this process: Prometheus counts them"
+    assert snapshot["chat"]["completed"] == 0
+    types = [row["type"] for row in log]
+    assert types.index("chat.finished") < len(types) - 1 - types[::-1].index("pulse.started")
+    assert len({row["id"] for row in log}) == len(log)
+    ages = [(len(day["series"]["errors"]) - at, value) for at, value in enumerate(day["series"]["errors"]) if value]
+    assert [value for _, value in ages] == [10800.0, 600.0, 120.0]
+    assert all(abs(steps * 60 - value) <= 120 for steps, value in ages)
+    assert sum(value == 0.5 for value in hour["series"]["queue_fill"]) == 24
+
+
 async def test_metrics_and_health_know_the_store(folder: Path) -> None:
     """Prometheus' figures, and a check that says where it stands."""
     async with hosted(folder) as (host, client):
         await chat(client, "hello")
         assert host.pulse.store is not None
         await host.pulse.store.flush()
+        host.pulse.monitor.tick()
         async with client.get("/copilot-pulse/metrics?format=prometheus") as response:
             text = await response.text()
         async with client.get("/copilot-pulse/health") as response:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backend.events import EVENTS
-from backend.monitoring import KEPT_EVENTS, Monitor
+from backend.monitoring import KEPT_EVENTS, Monitor, Past, PastEvent
 from tests.support.clock import FakeClock
 from tests.support.net import until
 
@@ -183,7 +183,7 @@ def test_the_event_log_is_bounded(monitor: Monitor) -> None:
         monitor.on_event(Happened("chat.retrying", n))
     seq, rows = monitor.events_since(0)
 
-    assert (seq, len(rows), rows[-1]["id"]) == (1000, KEPT_EVENTS, "e999")
+    assert (seq, len(rows), rows[-1]["id"]) == (KEPT_EVENTS + 1000, KEPT_EVENTS, "e999")
 
 
 @pytest.mark.parametrize(("on", "data"), [(False, {"text_length": 5}), (True, {"text": "hello"})])
@@ -307,3 +307,36 @@ async def until_calls(calls: list[int]) -> None:
         turn = loop.create_future()
         loop.call_soon(turn.set_result, None)
         await turn
+
+
+def test_minutes_are_told_as_the_chart_of_a_day_shows_them() -> None:
+    """One event a minute, when it has ended; the store keeps it, and a later run restores it."""
+    clock = FakeClock(1000.0)
+    told: list[tuple[str, dict[str, Any]]] = []
+    monitor = Monitor(
+        clock=clock, wall=lambda: clock() + 1e9, publish=lambda type_, data: told.append((type_, data)), sampler=Still()
+    )
+    for _ in range(125):
+        monitor.tick()
+        clock.advance(1.0)
+
+    minutes = [data for type_, data in told if type_ == "metrics.minute"]
+    assert [minute["end"] for minute in minutes] == [1e9 + 1020.0, 1e9 + 1080.0]
+    assert minutes[0]["values"]["queue_fill"] == 0.0
+    assert minutes[0]["values"]["latency_p50"] is None
+
+
+def test_past_goes_before_what_is_known_and_changes_no_count() -> None:
+    """Events of this run that came first keep their numbers; at most 200 are kept, the newest."""
+    monitor = Monitor(sampler=Still())
+    monitor.on_event(Happened("health.changed", check="x"))
+    seq, _ = monitor.events_since(0)
+    past = [PastEvent(f"0-{n}", "error", float(n), "test", None, {"error_id": str(n)}) for n in range(300)]
+    monitor.restore(Past(past, [{"time": 5.0, "error_id": "7", "outcome": "gave_up"}], (), {"chats": {}}))
+
+    newest, rows = monitor.events_since(0)
+    assert (newest, monitor.events_since(seq)[1]) == (seq, [])
+    assert [row["id"] for row in rows[:-1]] == [f"0-{n}" for n in range(101, 300)]
+    assert rows[-1]["type"] == "health.changed"
+    assert [row["error_id"] for row in monitor.errors.recent] == ["7"]
+    assert (monitor.errors.total, monitor.errors.recovery(monitor.clock())) == (0, (None, 0))

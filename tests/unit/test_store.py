@@ -889,8 +889,10 @@ async def test_clock_that_jumps_back_changes_no_order_and_no_id(tmp_path: Path) 
 async def test_files_of_a_process_that_is_gone_are_let_go_too(tmp_path: Path) -> None:
     """Otherwise a second ComfyUI of last month would stay for ever."""
     wall = FakeClock(1_795_000_000.0)
-    async with running(tmp_path), running(tmp_path, wall=wall) as second:
-        put(second, 10)
+    async with running(tmp_path) as first:
+        await first.flush()
+        async with running(tmp_path, wall=wall) as second:
+            put(second, 10)
     assert len(list_segments(tmp_path)) == 2
     wall.advance(30 * 86_400.0)
     async with running(tmp_path, wall=wall, keep_days=7) as store:

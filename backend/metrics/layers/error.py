@@ -7,8 +7,9 @@ failure of its own. A cancellation is not an error: it is counted as low, and in
 from __future__ import annotations
 
 import itertools
+import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from ..counters import BoundedCounter, Count
@@ -64,6 +65,20 @@ class ErrorLayer:
         self._kept.pop(ident, None)
         self._kept[ident] = ended
         if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+
+    def restore(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Put failures from before the start, the oldest first, behind those of this run: into the list only.
+
+        They count in no total and no share: those are of this process.
+        """
+        mine, self._kept = self._kept, OrderedDict()
+        for row in rows:
+            self._keep(_Ended(-math.inf, dict(row)))
+        for ident, ended in mine.items():
+            self._kept.pop(ident, None)
+            self._kept[ident] = ended
+        while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
 
     @property

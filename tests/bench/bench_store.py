@@ -1,0 +1,369 @@
+"""The event store beside its peers: `python -m tests.bench.bench_store [--write]`.
+
+Peers (pyeventsourcing, aiosqlite) are in tests/bench/requirements.txt; a row whose peer is missing is left out. All
+that is compared runs in turn, for some rounds; a ratio is taken within each round, and the median is shown. `--write`
+puts the table into docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from backend.event_bus import Event, EventBus
+from backend.journal.replay import replay
+from backend.journal.rows import RowMaker
+from backend.journal.segments import ActiveFile, list_segments
+from backend.store import EventStore, Filter
+from tests.bench.page import write_section
+from tests.support.stores import new_store, redaction
+
+try:
+    import aiosqlite
+except ImportError:
+    aiosqlite = None
+try:
+    from eventsourcing.persistence import StoredEvent
+    from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
+except ImportError:
+    StoredEvent = None
+
+BATCH = 256
+NAMES = {"model": "qwen3-30b-a3b", "host": "127.0.0.1:1234", "kind": "chat", "outcome": "completed"}
+
+
+def event(n: int, type_: str = "chat.finished") -> Event:
+    """An event of about 175 bytes of JSON, as a chat's end is."""
+    data = {
+        "chat_id": f"7-{n // 10:06}",
+        **NAMES,
+        "seconds": 2.25,
+        "first_token": 0.4,
+        "tokens": n % 500,
+        "length": 1840,
+    }
+    return Event(type_, data, "copilot", f"session-{n // 100}")
+
+
+def median(values: list[float]) -> float:
+    """The middle one."""
+    return statistics.median(values)
+
+
+class Folders:
+    """Fresh folders, all gone at the end."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._number = 0
+
+    def new(self) -> Path:
+        """An empty one."""
+        self._number += 1
+        folder = self._root / str(self._number)
+        folder.mkdir()
+        return folder
+
+
+# Loop
+
+
+async def loop_cpu(kind: str, folder: Path, number: int) -> float:
+    """Microseconds of the loop's own processor time an event, published and handled as `kind` says."""
+    bus = EventBus()
+    store: EventStore | None = None
+    if kind == "store":
+        store = new_store(folder)
+        store.start()
+        bus.subscribe("*", store.on_event)
+        await store.flush()
+    elif kind == "SQLite in the loop":
+        connection = sqlite3.connect(folder / "loop.db", isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL, type TEXT, data TEXT)")
+        bus.subscribe(
+            "*",
+            lambda one: connection.execute(
+                "INSERT INTO events (time, type, data) VALUES (?, ?, ?)", (one.time, one.type, json.dumps(one.data))
+            ),
+        )
+    events = [event(n, "chat.model") for n in range(number)]
+    began = time.thread_time()
+    for n, one in enumerate(events):
+        bus.publish_nowait(one)
+        if n % 64 == 0:
+            await asyncio.sleep(0)
+    spent = time.thread_time() - began
+    if store is not None:
+        await store.aclose()
+    elif kind == "SQLite in the loop":
+        connection.close()
+    await bus.aclose()
+    return 1e6 * spent / number
+
+
+async def lag(folder: Path | None, seconds: float) -> float:
+    """p99 in ms of how late a timer of 1 ms comes, the loop a third busy, beside 2,500 events a second."""
+    bus = EventBus()
+    store = None
+    if folder is not None:
+        store = new_store(folder)
+        store.start()
+        bus.subscribe("*", store.on_event)
+        await store.flush()
+    late: list[float] = []
+    end = time.perf_counter() + seconds
+    number = 0
+    while time.perf_counter() < end:
+        due = time.perf_counter() + 0.001
+        await asyncio.sleep(0.001)
+        late.append(time.perf_counter() - due)
+        busy = time.perf_counter() + 0.0005
+        for _ in range(4):
+            bus.publish_nowait(event(number, "chat.model"))
+            number += 1
+        while time.perf_counter() < busy:
+            pass
+    if store is not None:
+        await store.aclose()
+    await bus.aclose()
+    return 1e3 * sorted(late)[int(0.99 * len(late))]
+
+
+# Appends
+
+
+def ours(folder: Path, number: int, *, full: bool = False, batch: int = BATCH) -> tuple[float, float, int]:
+    """(seconds, seconds of processor time, bytes) of that many events: redacted, as JSON, with the index."""
+    events = [event(n) for n in range(number)]
+    active = ActiveFile(folder / "events-0-000000000001.db", 0, 1, full_sync=full)
+    rows = RowMaker(redaction())
+    began, burnt = time.perf_counter(), time.thread_time()
+    for start in range(0, number, batch):
+        part = [rows.make(0.0, one) for one in events[start : start + batch]]
+        active.insert([(start + at, *row[1:]) for at, row in enumerate(part, 1)])
+    spent, used = time.perf_counter() - began, time.thread_time() - burnt
+    active.seal()
+    return spent, used, active.path.stat().st_size
+
+
+def theirs(folder: Path, number: int, *, full: bool, batch: int = BATCH) -> tuple[float, int, Any]:
+    """(seconds of processor time, bytes, recorder) of pyeventsourcing's recorder, which gets bytes made before."""
+    datastore = SQLiteDatastore(str(folder / "theirs.db"))
+    recorder = SQLiteApplicationRecorder(datastore)
+    recorder.create_table()
+    if not full:
+        with datastore.get_connection(commit=True) as connection:
+            connection._sqlite_conn.execute("PRAGMA synchronous=NORMAL")
+    events = []
+    for n in range(number):
+        one = event(n)
+        state = json.dumps({"time": one.time, "source": one.source, "session": one.session, **one.data})
+        events.append(StoredEvent(uuid.UUID(int=n // 100), n % 100, one.type, state.encode()))
+    began = time.thread_time()
+    for start in range(0, number, batch):
+        recorder.insert_events(events[start : start + batch])
+    spent = time.thread_time() - began
+    with datastore.get_connection(commit=True) as connection:
+        connection._sqlite_conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return spent, (folder / "theirs.db").stat().st_size, recorder
+
+
+async def aiosqlite_one_by_one(folder: Path, number: int) -> float:
+    """Seconds of that many events, each with its commit."""
+    async with aiosqlite.connect(folder / "aio.db", isolation_level=None) as connection:
+        await connection.execute("PRAGMA journal_mode=WAL")
+        await connection.execute("PRAGMA synchronous=NORMAL")
+        await connection.execute("CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL, type TEXT, data TEXT)")
+        began = time.perf_counter()
+        for n in range(number):
+            one = event(n)
+            await connection.execute(
+                "INSERT INTO events (time, type, data) VALUES (?, ?, ?)", (one.time, one.type, json.dumps(one.data))
+            )
+        return time.perf_counter() - began
+
+
+# Reading
+
+
+class Sum:
+    """A projection that does next to nothing."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+    def apply(self, one: Any) -> None:
+        """Count."""
+        self.tokens += one.data["tokens"]
+
+
+def replay_ours(folder: Path) -> float:
+    """Seconds of processor time."""
+    store, total = new_store(folder), Sum()
+    began = time.process_time()
+    replay(store._reader.scan(Filter()), total, rest=lambda seconds: None)
+    return time.process_time() - began
+
+
+def replay_theirs(recorder: Any) -> float:
+    """The same through pages of 1,000 notifications."""
+    tokens, start = 0, 1
+    began = time.process_time()
+    while page := recorder.select_notifications(start=start, limit=1_000):
+        for one in page:
+            tokens += json.loads(one.state)["tokens"]
+        start = page[-1].id + 1
+    return time.process_time() - began
+
+
+def fill(folder: Path, number: int) -> tuple[float, float]:
+    """A million events of a day in files of 8 MB and more, one in 700 an error; (start, end) of one hour of it."""
+    per_file = number // 8
+    rows = RowMaker(redaction())
+    types = ("chat.model", "chat.first_token", "chat.tool_called", "chat.finished", "http.request", "queue.zone")
+    step = 86_400.0 / number
+    at = 0
+    while at < number:
+        active = ActiveFile(folder / f"events-0-{at + 1:012}.db", 0, at + 1, full_sync=False)
+        for start in range(at, min(at + per_file, number), 1_000):
+            part = []
+            for n in range(start, min(start + 1_000, at + per_file, number)):
+                row = rows.make(0.0, event(n, "error" if n % 700 == 0 else types[n % 6]))
+                part.append((n + 1, n * step, *row[2:]))
+            active.insert(part)
+        active.seal()
+        at += per_file
+    return 12 * 3600.0, 13 * 3600.0
+
+
+def one_hour(folder: Path, since: float, until: float) -> tuple[float, float, int]:
+    """(seconds of our query, seconds of a scan of all files, rows) for the errors of an hour."""
+    store = new_store(folder)
+    began = time.perf_counter()
+    found = store.query(Filter(("error",), since, until), limit=10_000).events
+    asked = time.perf_counter() - began
+    began = time.perf_counter()
+    scanned = 0
+    for segment in list_segments(folder):
+        connection = sqlite3.connect(segment.path)
+        scanned += len(
+            connection.execute(
+                "SELECT * FROM events NOT INDEXED WHERE type = 'error' AND time >= ? AND time < ?", (since, until)
+            ).fetchall()
+        )
+        connection.close()
+    assert scanned == len(found)
+    return asked, time.perf_counter() - began, scanned
+
+
+# All of it
+
+
+def measure(folders: Folders, rounds: int, number: int, million: int) -> dict[str, list[float]]:
+    """Every figure by name, one for each round."""
+    found: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        found.setdefault(name, []).append(value)
+
+    for _ in range(rounds):
+        none = asyncio.run(loop_cpu("none", folders.new(), number))
+        with_store = asyncio.run(loop_cpu("store", folders.new(), number))
+        in_loop = asyncio.run(loop_cpu("SQLite in the loop", folders.new(), number // 10))
+        note("loop: added by the store, µs", with_store - none)
+        note("loop: SQLite in the loop ÷ store", (in_loop - none) / max(with_store - none, 1e-3))
+        spent, burnt, size = ours(folders.new(), number)
+        note("thread: CPU, µs", 1e6 * burnt / number)
+        note("append: events a second", number / spent)
+        note("bytes an event", size / number)
+        if StoredEvent is not None:
+            other, other_size, recorder = theirs(folders.new(), number, full=False)
+            note("append: ours ÷ pyeventsourcing, batches of 256, NORMAL", other / spent)
+            note("bytes: ours ÷ pyeventsourcing", size / other_size)
+            alone, _, _ = theirs(folders.new(), number // 20, full=True, batch=1)
+            note("append: ours ÷ pyeventsourcing as it comes", (alone / (number // 20)) / (spent / number))
+            store_folder = folders.new()
+            ours(store_folder, number)
+            note("replay: ours ÷ pyeventsourcing, CPU", replay_ours(store_folder) / replay_theirs(recorder))
+        if aiosqlite is not None:
+            alone = asyncio.run(aiosqlite_one_by_one(folders.new(), number // 20))
+            note("append: ours ÷ aiosqlite one by one", (alone / (number // 20)) / (spent / number))
+        quiet, beside = asyncio.run(lag(None, 2.0)), asyncio.run(lag(folders.new(), 2.0))
+        note("loop lag p99 added, ms", beside - quiet)
+    folder = folders.new()
+    hour = fill(folder, million)
+    for _ in range(max(rounds, 5)):
+        asked, scan, _ = one_hour(folder, *hour)
+        note("an hour of errors: scan ÷ query", scan / asked)
+        note("an hour of errors: query, ms", 1e3 * asked)
+    return found
+
+
+ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("loop: added by the store, µs", "≤ 1.0", "{:.2f}".format),
+    ("loop: SQLite in the loop ÷ store", "≥ 15", "{:.0f}".format),
+    ("append: ours ÷ pyeventsourcing, batches of 256, NORMAL", "≥ 1.2", "{:.2f}".format),
+    ("append: ours ÷ pyeventsourcing as it comes", "≥ 20", "{:.0f}".format),
+    ("append: ours ÷ aiosqlite one by one", "≥ 10", "{:.0f}".format),
+    ("append: events a second", "", "{:,.0f}".format),
+    ("thread: CPU, µs", "≤ 12", "{:.1f}".format),
+    ("bytes an event", "", "{:.0f}".format),
+    ("bytes: ours ÷ pyeventsourcing", "≤ 0.90", "{:.2f}".format),
+    ("replay: ours ÷ pyeventsourcing, CPU", "≤ 0.5", "{:.2f}".format),
+    ("an hour of errors: scan ÷ query", "≥ 40", "{:.0f}".format),
+    ("an hour of errors: query, ms", "", "{:.1f}".format),
+    ("loop lag p99 added, ms", "≤ 1.5", "{:.2f}".format),
+)
+
+
+def table(found: dict[str, list[float]], command: str, million: int) -> str:
+    """The section of docs/benchmarks.md."""
+    lines = [
+        "## Event store",
+        "",
+        f"`{command}`, {date.today()}, CPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}. Ours "
+        "redacts, makes JSON and keeps an index; pyeventsourcing's recorder gets bytes that are made already. "
+        f"An hour of one type is looked for in {million:,} events.",
+        "",
+        "| | asked | median | rounds, lowest to highest |",
+        "| :-- | --: | --: | :-- |",
+    ]
+    for name, asked, form in ROWS:
+        if name in found:
+            values = sorted(found[name])
+            lines.append(f"| {name} | {asked} | {form(median(values))} | {form(values[0])} – {form(values[-1])} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--million", type=int, default=1_000_000)
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as root:
+        found = measure(Folders(Path(root)), given.rounds, given.events, given.million)
+    text = table(found, f"python -m tests.bench.bench_store --rounds {given.rounds}", given.million)
+    sys.stdout.write(text + "\n")
+    if given.write:
+        write_section("event store", text)
+
+
+if __name__ == "__main__":
+    main()
