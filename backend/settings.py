@@ -173,7 +173,7 @@ class Settings:
         "normal", "`full`: every commit waits for the disk, for power cuts.", high=6, panel=False, form="normal|full"
     )
     store_text: bool = _setting(
-        False, "The text of chats is written to the event store, too. Keys are taken out all the same.", panel=False
+        False, "Text inside of events, such as notices, is stored, too. Keys are taken out all the same.", panel=False
     )
 
 

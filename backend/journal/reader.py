@@ -264,6 +264,8 @@ class Reader:
         try:
             connection = open_readonly(segment.path)
             try:
+                if _is_empty(connection):  # a kill came between its making and its first row
+                    return row
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 row["problem"] = "" if answer == "ok" else f"damaged: {answer}"
                 if schema_of(connection) > SCHEMA:
@@ -291,6 +293,12 @@ def _gap(slot: int, id_: int, lost: int, reason: str) -> Stored:
 
 def _merged(streams: list[Generator[Stored, None, None]], newest_first: bool) -> Iterable[Stored]:
     return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_by_time, reverse=newest_first)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether a file has just been made and holds no table yet."""
+    found: int = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone()[0]
+    return found == 0
 
 
 def _by_time(event: Stored) -> float:
@@ -366,7 +374,7 @@ class _OneFile:
 
     def _holds_nothing(self, connection: sqlite3.Connection) -> bool:
         """Whether a file is being made just now, or says that it has nothing of the time that is asked for."""
-        if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone()[0] == 0:
+        if _is_empty(connection):
             return True
         if self._which.since is None and self._which.until is None:
             return False

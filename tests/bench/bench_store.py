@@ -160,8 +160,8 @@ def ours(folder: Path, number: int, *, full: bool = False, batch: int = BATCH) -
     return spent, used, active.path.stat().st_size
 
 
-def theirs(folder: Path, number: int, *, full: bool, batch: int = BATCH) -> tuple[float, int, Any]:
-    """(seconds of processor time, bytes, recorder) of pyeventsourcing's recorder, which gets bytes made before."""
+def theirs(folder: Path, number: int, *, full: bool, batch: int = BATCH) -> tuple[float, float, int, Any]:
+    """(seconds, seconds of processor time, bytes, recorder) of pyeventsourcing's recorder, which gets ready bytes."""
     datastore = SQLiteDatastore(str(folder / "theirs.db"))
     recorder = SQLiteApplicationRecorder(datastore)
     recorder.create_table()
@@ -173,18 +173,18 @@ def theirs(folder: Path, number: int, *, full: bool, batch: int = BATCH) -> tupl
         one = event(n)
         state = json.dumps({"time": one.time, "source": one.source, "session": one.session, **one.data})
         events.append(StoredEvent(uuid.UUID(int=n // 100), n % 100, one.type, state.encode()))
-    began = time.thread_time()
+    began, burnt = time.perf_counter(), time.thread_time()
     for start in range(0, number, batch):
         recorder.insert_events(events[start : start + batch])
-    spent = time.thread_time() - began
+    spent, used = time.perf_counter() - began, time.thread_time() - burnt
     with datastore.get_connection(commit=True) as connection:
         connection._sqlite_conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return spent, (folder / "theirs.db").stat().st_size, recorder
+    return spent, used, (folder / "theirs.db").stat().st_size, recorder
 
 
 async def aiosqlite_one_by_one(folder: Path, number: int) -> float:
     """Seconds of that many events, each with its commit."""
-    async with aiosqlite.connect(folder / "aio.db", isolation_level=None) as connection:
+    async with aiosqlite.connect(folder / "aio.db") as connection:
         await connection.execute("PRAGMA journal_mode=WAL")
         await connection.execute("PRAGMA synchronous=NORMAL")
         await connection.execute("CREATE TABLE events (id INTEGER PRIMARY KEY, time REAL, type TEXT, data TEXT)")
@@ -194,6 +194,7 @@ async def aiosqlite_one_by_one(folder: Path, number: int) -> float:
             await connection.execute(
                 "INSERT INTO events (time, type, data) VALUES (?, ?, ?)", (one.time, one.type, json.dumps(one.data))
             )
+            await connection.commit()
         return time.perf_counter() - began
 
 
@@ -291,10 +292,11 @@ def measure(folders: Folders, rounds: int, number: int, million: int) -> dict[st
         note("append: events a second", number / spent)
         note("bytes an event", size / number)
         if StoredEvent is not None:
-            other, other_size, recorder = theirs(folders.new(), number, full=False)
+            other, other_burnt, other_size, recorder = theirs(folders.new(), number, full=False)
             note("append: ours ÷ pyeventsourcing, batches of 256, NORMAL", other / spent)
+            note("append, CPU only: ours ÷ pyeventsourcing, batches of 256", other_burnt / burnt)
             note("bytes: ours ÷ pyeventsourcing", size / other_size)
-            alone, _, _ = theirs(folders.new(), number // 20, full=True, batch=1)
+            alone, _, _, _ = theirs(folders.new(), number // 20, full=True, batch=1)
             note("append: ours ÷ pyeventsourcing as it comes", (alone / (number // 20)) / (spent / number))
             store_folder = folders.new()
             ours(store_folder, number)
@@ -317,6 +319,7 @@ ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("loop: added by the store, µs", "≤ 1.0", "{:.2f}".format),
     ("loop: SQLite in the loop ÷ store", "≥ 15", "{:.0f}".format),
     ("append: ours ÷ pyeventsourcing, batches of 256, NORMAL", "≥ 1.2", "{:.2f}".format),
+    ("append, CPU only: ours ÷ pyeventsourcing, batches of 256", "", "{:.2f}".format),
     ("append: ours ÷ pyeventsourcing as it comes", "≥ 20", "{:.0f}".format),
     ("append: ours ÷ aiosqlite one by one", "≥ 10", "{:.0f}".format),
     ("append: events a second", "", "{:,.0f}".format),
@@ -346,6 +349,12 @@ def table(found: dict[str, list[float]], command: str, million: int) -> str:
         if name in found:
             values = sorted(found[name])
             lines.append(f"| {name} | {asked} | {form(median(values))} | {form(values[0])} – {form(values[-1])} |")
+    lines += [
+        "",
+        "One target is missed: with ready bytes pyeventsourcing's recorder is quicker at equal batch. More than half "
+        "of our time makes rows: redaction, JSON. Wall times are those of a busy machine; the thread's share is "
+        "processor time.",
+    ]
     return "\n".join(lines)
 
 

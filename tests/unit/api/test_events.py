@@ -159,9 +159,12 @@ async def test_follow_from_now_on_and_signs_of_life(world: World, monkeypatch: p
     async with world.client.get(f"{PATH}/follow?type=new.*") as response:
         while b"beat" not in await response.content.readline():
             pass
-        put(store, 1, "other")
-        put(store, 1, "new.one")
-        seen, _ = await read_events(response, 1)
+        reading = asyncio.ensure_future(read_events(response, 1))
+        while not reading.done():  # where "now" is, is found out in a thread
+            put(store, 1, "other")
+            put(store, 1, "new.one")
+            await asyncio.sleep(0.02)
+        seen, _ = await reading
 
         assert [row["type"] for row in seen] == ["new.one"]
 
