@@ -412,7 +412,9 @@ C = (
         ("list_nodes", "now"),
     ),
     *(
-        tool("C", f"in the text: {name}", stream(*texts(*pieces)))
+        tool(
+            "C", f"in the text: {name}", stream(*texts(*pieces)), text="I look. " * (name == "a tag of its own") + FULL
+        )
         for name, pieces in {
             "tool_call": (
                 "<tool_call>",
@@ -437,6 +439,16 @@ C = (
                 "<tool_call>list_nodes\n<arg_key>category</arg_key>\n<arg_value>latent</arg_value>\n</tool_call>",
             ),
             "invoke": ('<invoke name="list_nodes">\n<parameter name="category">latent</parameter>\n</invoke>',),
+            "two calls": (
+                '<tool_call>{"name": "list_nodes", "arguments": {}}</tool_call>\n<tool_call>{"name": "list_nodes", "arguments": {}}</tool_call>',
+            ),
+            "a brace too few": ('<tool_call>{"name": "list_nodes", "arguments": {"category": "latent"}</tool_call>',),
+            "never closed": ('<tool_call>{"name": "list_nodes", "arguments": {"category": "latent"}}',),
+            "single quotes": ("<tool_call>{'name': 'list_nodes', 'arguments': {'category': 'latent'}}</tool_call>",),
+            "Python": ('[list_nodes(category="latent")]',),
+            "Python after a mark": ('<|python_start|>[list_nodes(category="latent")]<|python_end|>',),
+            "a fence of tool_code": ('```tool_code\nprint(default_api.list_nodes(category="latent"))\n```',),
+            "a tag of its own": ("I look. <list_nodes>", "<category>latent</category>", "</list_nodes>"),
             "a channel": (
                 '<|channel|>commentary to=functions.list_nodes <|constrain|>json<|message|>{"category": "latent"}<|call|>',
             ),
@@ -488,6 +500,19 @@ def sends(reply: Reply, otherwise: Reply, *, key: str = "reasoning_content") -> 
     return choose
 
 
+def parses(reply: Reply, otherwise: Reply) -> Chosen:
+    """`reply` if the arguments of all calls in the history are objects in JSON, else `otherwise`."""
+
+    def choose(_: float, body: dict[str, Any]) -> Reply:
+        sent = [call_["function"]["arguments"] for one in body["messages"] for call_ in one.get("tool_calls") or ()]
+        try:
+            return reply if all(isinstance(json.loads(one), dict) for one in sent) else otherwise
+        except ValueError:
+            return otherwise
+
+    return choose
+
+
 _MISSING = refusal(
     400,
     "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
@@ -520,6 +545,26 @@ D = (
         (
             calls({**_NAMED, "extra_content": {"google": {"thought_signature": "s"}}}),
             sends(answer(), refusal(400, "Function call is missing a thought_signature"), key="thought_signature"),
+        ),
+        requests=2,
+        tools=("list_nodes",),
+    ),
+    Row(
+        "D",
+        "arguments that are no JSON",
+        (
+            calls(call("list_nodes", '{"category": latent}', index=0, id="a")),
+            parses(answer(), refusal(400, "Failed to parse tool call arguments as JSON")),
+        ),
+        requests=2,
+        tools=("list_nodes",),
+    ),
+    Row(
+        "D",
+        "no arguments in a strict history",
+        (
+            calls(call("list_nodes", "", index=0, id="a")),
+            parses(answer(), refusal(400, "function.arguments must be valid JSON")),
         ),
         requests=2,
         tools=("list_nodes",),

@@ -15,9 +15,10 @@ from .chunks import ChunkMaker
 from .finish_reasons import Finish, finish_of
 from .repeats import RepeatFilter
 from .sse import WRAPPERS, ServerEvent
+from .text_filter import TextFilter, is_markup
 from .told import failure_in, failure_of_words, sounds_like_failure
 from .tool_calls import ToolCalls, is_object
-from .tool_markup import TextFilter, calls_in, is_markup
+from .tool_markup import calls_in
 
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "thought", "reasoning_text", "thinking_content")
 _THINKING_PARTS: Final = frozenset({"thinking", "reasoning", "thought", "redacted_thinking", "reasoning_text"})
@@ -60,7 +61,7 @@ class Normaliser:
         self._watch = watch
         self._chunks = ChunkMaker()
         self._repeats = RepeatFilter()
-        self._filter = TextFilter()
+        self._filter = TextFilter(known)
         self._meaning: Finish | None = None
         self._usage: dict[str, Any] | None = None
         self._began = False

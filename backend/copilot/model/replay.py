@@ -1,17 +1,21 @@
-"""Gives a server back what its model thought before a tool call, where the agent library leaves that out.
+"""The history of tool calls as a server accepts it: what one turn brought must not make the next one a 400.
 
 Several thinking models answer 400 to a history whose tool calls come without their thoughts; some servers answer 400
 to any field that they do not know. So what a server sent goes back to it under the server's own name for it, and what
-a server refuses is remembered.
+a server refuses is remembered. Calls that the model got wrong, with arguments that are no JSON or a name that is none,
+go back in a form that every server reads.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 from weakref import WeakKeyDictionary
+
+from .tool_calls import is_object
 
 log = logging.getLogger("copilot_pulse.model")
 
@@ -28,6 +32,7 @@ _REFUSED: Final = re.compile(
     re.IGNORECASE,
 )
 _SIZE: Final = 256
+_NO_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 class Thought(NamedTuple):
@@ -80,7 +85,10 @@ class Replay:
         self._owner = owner
 
     async def ask(self, create: Callable[..., Awaitable[Any]], args: Any, kwargs: Mapping[str, Any]) -> Any:
-        """Make the request with the thoughts that it needs; once more, in another way, if the server refuses those."""
+        """Make the request with the thoughts that it needs; once more, in another way, if the server refuses those.
+
+        Raises what `create` raises; a cancel passes, and nothing is learnt then.
+        """
         messages = kwargs.get("messages")
         if not isinstance(messages, list) or not any(_has_calls(message) for message in messages):
             return await create(*args, **kwargs)
@@ -98,7 +106,7 @@ class Replay:
 
     def _with_thoughts(self, messages: list[Any], mode: Mode) -> list[Any]:
         thoughts = self._memory.of(self._owner)
-        return [self._with_thought(one, thoughts, mode) if _has_calls(one) else one for one in messages]
+        return [self._with_thought(_readable(one), thoughts, mode) if _has_calls(one) else one for one in messages]
 
     @staticmethod
     def _with_thought(message: dict[str, Any], thoughts: Mapping[str, Thought], mode: Mode) -> dict[str, Any]:
@@ -114,6 +122,23 @@ class Replay:
         if mode == "always":
             made.setdefault("reasoning_content", found.text if found is not None else "")
         return made
+
+
+def _readable(message: dict[str, Any]) -> dict[str, Any]:
+    """The message with calls that any server can parse; the very same one if they are."""
+    calls = [_readable_call(call) for call in message["tool_calls"]]
+    return message if calls == message["tool_calls"] else {**message, "tool_calls": calls}
+
+
+def _readable_call(call: Any) -> Any:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return call
+    name = _NO_NAME.sub("_", str(function.get("name") or "")).strip("_")[:64] or "unnamed"
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str) or not is_object(arguments):
+        arguments = json.dumps({"not_json": str(arguments)[:2000]} if arguments else {}, ensure_ascii=False)
+    return {**call, "function": {**function, "name": name, "arguments": arguments}}
 
 
 def _with_extras(call: dict[str, Any], thoughts: Mapping[str, Thought]) -> dict[str, Any]:

@@ -171,7 +171,8 @@ class ToolCalls:
         return made
 
     def _own_id(self, told: str) -> str:
-        own = told if told and told not in self._taken else f"call_{secrets.token_hex(12)}"
+        # Nine letters and digits: one provider takes no other ids back.
+        own = told if told and told not in self._taken else secrets.token_hex(5)[:9]
         self._taken.add(own)
         return own
 

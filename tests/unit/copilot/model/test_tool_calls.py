@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from backend.copilot.model.text_filter import TextFilter
 from backend.copilot.model.tool_calls import ToolCalls, call_ids, meant_name
-from backend.copilot.model.tool_markup import TextFilter, calls_in
+from backend.copilot.model.tool_markup import calls_in
 from tests.integration.wire_rows import call
 
 KNOWN = frozenset({"f", "g", "list_nodes"})
@@ -114,12 +115,13 @@ def test_the_ids_of_earlier_turns_are_read_from_the_input() -> None:
         "", "plain", "a < b, a <b> and <", "[T", "{} {", "```python\nx = {}\n```", " \n", "`x`",
         '{"3": {"class_type": 1}}',
         "<think", "<thinker>", "1 [TOOL", '```json\n{"nodes": []}\n```', "<|im_end|>", "a <tool",
+        "list_nodes is a tool", "[list", "f", "now (", "a list_nodes() call",
     ],
 )  # fmt: skip
 def test_text_that_is_no_call_comes_through_whole(text: str) -> None:
     """Piece by piece or at once, and nothing of it is taken for a call."""
     for pieces in ([text], list(text)):
-        shown = TextFilter()
+        shown = TextFilter(KNOWN)
         out = "".join(shown.feed(one) for one in pieces)
         assert text == out + "".join(shown.rest())
     assert [] == calls_in(text, KNOWN)

@@ -111,3 +111,61 @@ async def test_a_cancel_after_the_finish_reason_passes() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert 1 == source.closed
+
+
+class Listener:
+    """Notes what it is told of silence."""
+
+    def __init__(self) -> None:
+        self.told: list[float | None] = []
+        self.ends = 0
+        self.once = asyncio.Event()
+
+    def silent(self, seconds: float, left: float | None) -> None:
+        assert seconds > 0
+        self.told.append(left)
+        self.once.set()
+
+    def heard(self) -> None:
+        self.ends += 1
+
+
+@pytest.mark.parametrize(("limit", "lasts"), [(1000.0, True), (0.0, False)])
+async def test_a_silence_is_told_and_its_end(limit: float, lasts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the time that is left, if there is a limit; a word ends it, and it is told once that it has ended."""
+    monkeypatch.setattr(stream_watch, "TOLD_AFTER", 0.01)
+    listener = Listener()
+    watch = StreamWatch(base_url="x", first_limit=limit, stall_limit=limit, listener=listener)
+
+    async def source() -> AsyncIterator[str]:
+        await listener.once.wait()
+        watch.saw(text=True, reasoning=0, tools=False, finish="", meaning=None)
+        yield "word"
+
+    assert "word" == await watch.next(source())
+    watch.stop()
+
+    assert all(left is not None and 900 < left <= 1000 if lasts else left is None for left in listener.told)
+    assert 1 == listener.ends
+
+
+async def test_a_consumer_that_works_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nobody waits for the model it is not to blame."""
+    monkeypatch.setattr(stream_watch, "TOLD_AFTER", 0.001)
+    listener = Listener()
+    watch = StreamWatch(base_url="x", first_limit=1000, stall_limit=1000, listener=listener)
+    checks = 0
+    check = watch._check
+
+    def counted() -> None:
+        nonlocal checks
+        checks += 1
+        check()
+
+    monkeypatch.setattr(watch, "_check", counted)
+    watch._arm_again()
+    while checks < 3:
+        await asyncio.sleep(0)
+    watch.stop()
+
+    assert [] == listener.told

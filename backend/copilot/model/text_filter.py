@@ -1,0 +1,153 @@
+"""Holds the text of an answer back where a tool call, a failure or thoughts may stand in it; all else passes at once.
+
+What is held is read when the answer has ended (`tool_markup.py`), and let go as it came if it is plain text.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Final
+
+# What begins a call. Each must be rare in prose: the text from there on is shown only when the answer has ended.
+_OPENERS: Final = (
+    "<tool_call", "<tool▁call", "<｜tool", "<|tool", "<|python_", "<function=", "<function_call", "<functions.",
+    "<|function_call", "[TOOL_CALLS]", "[TOOL_CALL]", "[TOOL_REQUEST]", "<invoke ", "<tool_use", "<tool_code",
+    "<|channel|>commentary to=", "<|start|>assistant<|channel|>", "<action_start", "<|action_start|>", "<tools>",
+    "<minimax:tool_call", "<seed:tool_call", "<longcat_tool_call",
+)  # fmt: skip
+_FIRSTS: Final = frozenset(one[0] for one in _OPENERS)
+# A text that is a JSON object whose first key is one of these may be a call, or a failure told as an answer.
+_JSON_HEAD: Final = re.compile(
+    r"\s*```tool_code\s|"
+    r"\s*(?:```(?:json|tool_call|tool_code|python)?\s*)?\[?\s*\{\s*\"(?:name|function|tool|tool_name|tool_call|tool_calls|type|"
+    r"action|arguments|parameters|message|msg|error|errors|code|detail|status|statusCode|error_msg|error_code)\"\s*:"
+)
+_JSON_BEGINNING: Final = re.compile(r"\s*(?:`{0,3}|```[a-z_]{0,9}\s*)\[?\s*(?:\{\s*(?:\"[A-Za-z_]{0,12}\"?\s*)?)?$")
+# What opens thoughts at the beginning of a text, and what ends them.
+_THINK: Final = {
+    **{f"<{word}>": f"</{word}>" for word in ("think", "thinking", "thought", "reasoning", "seed:think", "reflection")},
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|channel|>analysis<|message|>": "<|end|>",
+}
+
+
+@functools.lru_cache(maxsize=64)
+def _opener(known: frozenset[str]) -> tuple[re.Pattern[str], tuple[str, ...]]:
+    """What begins a call of these tools: the marks, and a tag of a tool's own name."""
+    marks = (*_OPENERS, *(f"<{name}>" for name in sorted(known)))
+    return re.compile("|".join(map(re.escape, marks))), marks
+
+
+class TextFilter:
+    """Lets text through until a tool call seems to begin; from there on all is held. One answer's text, in order.
+
+    An answer that begins with thoughts between marks is held until something follows them: thoughts alone are none.
+    """
+
+    def __init__(self, known: frozenset[str] = frozenset()) -> None:
+        """`known` are the names of the tools."""
+        self._opener, self._marks = _opener(known)
+        self._longest = max(map(len, self._marks))
+        # A text that begins with one of these may be a call that is written in Python.
+        self._heads = tuple(f"{name}(" for name in known)
+        self._held = ""
+        self._pending = ""
+        self._begun = False
+        self._holding = False
+        # The mark that ends the thoughts while they are read, the thoughts, where they end, and how much was taken.
+        self._close = ""
+        self._thought = ""
+        self._end = 0
+        self._taken = 0
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the text so far holds thoughts and nothing else."""
+        return bool(self._close)
+
+    def feed(self, text: str) -> str:
+        """What of a piece of text may be shown now."""
+        if self._holding:
+            self._held += text
+            return ""
+        if self._close:
+            return self._feed_thought(text)
+        if not self._begun:
+            return self._feed_beginning(text)
+        if not self._pending and _FIRSTS.isdisjoint(text):
+            return text
+        return self._search(self._pending + text)
+
+    def take_thought(self) -> str:
+        """The thoughts that have come since they were last taken."""
+        taken, self._taken = self._taken, len(self._thought)
+        return self._thought[taken:] if self._close else ""
+
+    def rest(self) -> tuple[str, str]:
+        """Once the answer has ended: thoughts that go before the text, and the text that is held back."""
+        text = self._held + self._pending
+        thought = "" if self._close else self._thought
+        self._held = self._pending = self._thought = ""
+        self._begun, self._holding = True, False
+        return thought, text
+
+    def _feed_thought(self, text: str) -> str:
+        begin = max(0, len(self._thought) - len(self._close))
+        self._thought += text
+        if not self._end:
+            at = self._thought.find(self._close, begin)
+            if at < 0:
+                return ""
+            self._end = at + len(self._close)
+        end = self._end
+        after = self._thought[end:]
+        if not after.strip():
+            return ""
+        blank = len(after) - len(after.lstrip())
+        self._thought, self._close = self._thought[: end + blank], ""
+        return self._shown(self._feed_beginning(after[blank:]))
+
+    def _shown(self, text: str) -> str:
+        if not text:
+            return ""
+        thought, self._thought = self._thought, ""
+        return thought + text
+
+    def _feed_beginning(self, text: str) -> str:
+        text = self._pending + text
+        self._pending = ""
+        begin = text.lstrip()
+        if not self._thought and (mark := next((one for one in _THINK if begin.startswith(one)), "")):
+            self._close = _THINK[mark]
+            return self._feed_thought(text)
+        bare = begin.lstrip("[ ")
+        if _JSON_HEAD.match(text) or bare.startswith(self._heads):
+            self._holding, self._held = True, text
+            return ""
+        heads = (*_THINK, *self._heads)
+        if _JSON_BEGINNING.match(text) or any(one.startswith((begin, bare)) for one in heads):
+            self._pending = text
+            return ""
+        self._begun = True
+        return self._shown(self._search(text))
+
+    def _search(self, text: str) -> str:
+        self._pending = ""
+        found = self._opener.search(text)
+        if found is not None:
+            self._holding, self._held = True, text[found.start() :]
+            return text[: found.start()]
+        # The end may be the first part of a mark.
+        for at in range(max(0, len(text) - self._longest), len(text)):
+            if text[at] in _FIRSTS and any(one.startswith(text[at:]) for one in self._marks):
+                self._pending = text[at:]
+                return text[:at]
+        return text
+
+
+def is_markup(text: str) -> bool:
+    """Whether a text begins with the marks of a tool call."""
+    return text.startswith(_OPENERS)
