@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator
 from typing import Any
 
 from .normalise import Normaliser, ToldFailure
@@ -60,31 +60,29 @@ class WatchedStream:
             yield chunk
 
     async def _read_body(self) -> AsyncGenerator[Any, None]:
-        watch, feed = self._watch, self._normaliser.feed
+        watch = self._watch
         reader = EventReader()
         body = self.response.aiter_bytes()
         try:
             async for data in body:
                 watch.saw_bytes(data)
-                if watch.done_seen:
-                    continue  # read to the end, so that the connection can be used again
-                for event in reader.feed(data):
-                    if event.text and event.done:
-                        watch.saw_done()
-                        break
-                    for chunk in feed(event):
+                if not watch.done_seen:  # else it is read to the end, so that the connection can be used again
+                    for chunk in self._chunks_of(reader.feed(data)):
                         yield chunk
             if not watch.done_seen:
-                for event in reader.rest():
-                    if event.text and event.done:
-                        watch.saw_done()
-                        break
-                    for chunk in feed(event):
-                        yield chunk
+                for chunk in self._chunks_of(reader.rest()):
+                    yield chunk
         finally:
             close = getattr(body, "aclose", None)
             if close is not None:
                 await close()
+
+    def _chunks_of(self, events: Iterable[ServerEvent]) -> Iterator[Any]:
+        for event in events:
+            if event.text and event.done:
+                self._watch.saw_done()
+                return
+            yield from self._normaliser.feed(event)
 
     async def _read_chunks(self) -> AsyncGenerator[Any, None]:
         """The chunks of a client that shows no body."""

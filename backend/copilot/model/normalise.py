@@ -21,6 +21,7 @@ from .tool_calls import ToolCalls, is_object
 from .tool_markup import calls_in
 
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "thought", "reasoning_text", "thinking_content")
+_DETAILS: Final = "reasoning_details"
 _THINKING_PARTS: Final = frozenset({"thinking", "reasoning", "thought", "redacted_thinking", "reasoning_text"})
 _ALIVE: Final = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive", "pong")
 _FINISHES: Final = ("finish_reason", "finishReason", "stop_reason", "done_reason")
@@ -51,7 +52,7 @@ class Normaliser:
     """
 
     def __init__(self, tools: ToolCalls, known: frozenset[str], watch: TellsProgress) -> None:
-        self.thoughts: dict[str, Any] = {}
+        self._thought: dict[str, list[Any]] = {}
         self.calls: list[dict[str, Any]] = []
         # Whether the text holds the marks of a tool call that could not be read.
         self.unparsed = False
@@ -65,6 +66,11 @@ class Normaliser:
         self._meaning: Finish | None = None
         self._usage: dict[str, Any] | None = None
         self._began = False
+
+    @property
+    def thoughts(self) -> dict[str, Any]:
+        """What the model thought, under the server's own names for it."""
+        return {key: parts if key == _DETAILS else "".join(parts) for key, parts in self._thought.items()}
 
     def feed(self, event: ServerEvent) -> list[Any]:
         """The chunks that an event amounts to; often one, at times none."""
@@ -162,11 +168,11 @@ class Normaliser:
         if text:
             fields["reasoning" if key == "reasoning" else "reasoning_content"] = text
             if key:
-                self.thoughts[key] = self.thoughts.get(key, "") + text
+                self._thought.setdefault(key, []).append(text)
         if isinstance(blocks := delta.get("thinking_blocks"), list) and all(isinstance(one, dict) for one in blocks):
             fields["thinking_blocks"] = blocks
-        if isinstance(details := delta.get("reasoning_details"), list):
-            self.thoughts.setdefault("reasoning_details", []).extend(details)
+        if isinstance(details := delta.get(_DETAILS), list):
+            self._thought.setdefault(_DETAILS, []).extend(details)
         if isinstance(notes := delta.get("annotations"), list) and notes:
             fields["annotations"] = notes
         if fields:

@@ -53,14 +53,13 @@ class TextFilter:
         self._longest = max(map(len, self._marks))
         # A text that begins with one of these may be a call that is written in Python.
         self._heads = tuple(f"{name}(" for name in known)
-        self._held = ""
+        self._held: list[str] = []
         self._pending = ""
         self._begun = False
-        self._holding = False
-        # The mark that ends the thoughts while they are read, the thoughts, where they end, and how much was taken.
+        # The mark that ends the thoughts while they are read, the last of them, and those that were not taken yet.
         self._close = ""
-        self._thought = ""
-        self._end = 0
+        self._tail = ""
+        self._thought: list[str] = []
         self._taken = 0
 
     @property
@@ -70,8 +69,8 @@ class TextFilter:
 
     def feed(self, text: str) -> str:
         """What of a piece of text may be shown now."""
-        if self._holding:
-            self._held += text
+        if self._held:
+            self._held.append(text)
             return ""
         if self._close:
             return self._feed_thought(text)
@@ -83,37 +82,38 @@ class TextFilter:
 
     def take_thought(self) -> str:
         """The thoughts that have come since they were last taken."""
+        if not self._close:
+            return ""
         taken, self._taken = self._taken, len(self._thought)
-        return self._thought[taken:] if self._close else ""
+        return "".join(self._thought[taken:])
 
     def rest(self) -> tuple[str, str]:
         """Once the answer has ended: thoughts that go before the text, and the text that is held back."""
-        text = self._held + self._pending
-        thought = "" if self._close else self._thought
-        self._held = self._pending = self._thought = ""
-        self._begun, self._holding = True, False
+        text = "".join(self._held) + self._pending
+        thought = "" if self._close else "".join(self._thought)
+        self._held, self._thought, self._pending = [], [], ""
+        self._begun = True
         return thought, text
 
     def _feed_thought(self, text: str) -> str:
-        begin = max(0, len(self._thought) - len(self._close))
-        self._thought += text
-        if not self._end:
-            at = self._thought.find(self._close, begin)
-            if at < 0:
-                return ""
-            self._end = at + len(self._close)
-        end = self._end
-        after = self._thought[end:]
-        if not after.strip():
+        self._thought.append(text)
+        self._tail += text
+        at = self._tail.find(self._close)
+        if at < 0:
+            self._tail = self._tail[-len(self._close) :]
             return ""
-        blank = len(after) - len(after.lstrip())
-        self._thought, self._close = self._thought[: end + blank], ""
-        return self._shown(self._feed_beginning(after[blank:]))
+        # From here on the tail grows by blanks only, until something stands behind the thoughts.
+        after = self._tail[at + len(self._close) :].lstrip()
+        if not after:
+            return ""
+        thought = "".join(self._thought)
+        self._thought, self._close = [thought[: len(thought) - len(after)]], ""
+        return self._shown(self._feed_beginning(after))
 
     def _shown(self, text: str) -> str:
         if not text:
             return ""
-        thought, self._thought = self._thought, ""
+        thought, self._thought = "".join(self._thought), []
         return thought + text
 
     def _feed_beginning(self, text: str) -> str:
@@ -125,7 +125,7 @@ class TextFilter:
             return self._feed_thought(text)
         bare = begin.lstrip("[ ")
         if _JSON_HEAD.match(text) or bare.startswith(self._heads):
-            self._holding, self._held = True, text
+            self._held = [text]
             return ""
         heads = (*_THINK, *self._heads)
         if _JSON_BEGINNING.match(text) or any(one.startswith((begin, bare)) for one in heads):
@@ -138,7 +138,7 @@ class TextFilter:
         self._pending = ""
         found = self._opener.search(text)
         if found is not None:
-            self._holding, self._held = True, text[found.start() :]
+            self._held = [text[found.start() :]]
             return text[: found.start()]
         # The end may be the first part of a mark.
         for at in range(max(0, len(text) - self._longest), len(text)):
