@@ -659,6 +659,17 @@ F = (
         requests=-1,
         or_whole=True,
     ),
+    told(
+        "F",
+        "an error in the delta",
+        stream(choice({"error": {"message": "Insufficient credits", "code": 402}})),
+        says=("credit",),
+    ),
+    whole(
+        "F",
+        "the field of data twice",
+        Reply(HEAD, *(b"data: " + event(one) for one in texts(*WORDS)), b"data: data: [DONE]\n\n"),
+    ),
     told("F", "an error as plain words", stream({"error": "Insufficient credits", "code": 402}), says=("credit",)),
     told(
         "F",

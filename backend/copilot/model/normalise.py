@@ -115,8 +115,9 @@ class Normaliser:
             self._usage = usage
         if not self._began:
             self._chunks.head(data)
-        if "error" in choice and (body := failure_in(choice, alone=False)):
-            raise ToldFailure(body)
+        for part in (choice, choice.get("delta")):
+            if isinstance(part, dict) and "error" in part and (body := failure_in(part, alone=False)):
+                raise ToldFailure(body)
         return self._choice(choice, data)
 
     def _choice(self, choice: Mapping[str, Any], data: Mapping[str, Any]) -> list[Any]:

@@ -105,9 +105,12 @@ class EventReader:
                 yield from self._read([line])
                 return
         field, colon, value = line.partition(b":")
+        field = field.strip().lower()
         if colon and field in _FIELDS:
             self.streams = True
-            if field == b"event":
+            if field == b"data":
+                yield from self._saw_data(value.removeprefix(b" "))
+            elif field == b"event":
                 self._name = value.decode("utf-8", "replace").strip()
         elif self.streams:
             if line.lstrip()[:1] == b"{":  # a line of JSON, without its field
@@ -127,10 +130,14 @@ class EventReader:
 
     def _saw_data(self, data: bytes) -> Iterator[ServerEvent]:
         self._started = True
+        while data.startswith(b"data:"):  # a relay that puts its own field before the server's
+            data = data[5:].lstrip()
         if not self._lines:
             if not data or data.isspace():
                 return
             value = _loads(data)
+            if isinstance(value, str) and value[:1] == "{":
+                value = _loads(value.encode("utf-8", "surrogatepass"))
             if value is not _NOTHING:
                 yield ServerEvent(self._name, value)
             elif data[:6] == b"[DONE]":
