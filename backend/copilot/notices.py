@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 # U+2063 INVISIBLE SEPARATOR: no width, no blank (str.rstrip leaves it), kept by Markdown and JSON.
-_OPEN: Final = "\u2063\u2063"
-_CLOSE: Final = "\u2063\u2063\u2063"
+NO_WIDTH: Final = "\u2063"
+_OPEN: Final = NO_WIDTH * 2
+_CLOSE: Final = NO_WIDTH * 3
 _NOTICE: Final = re.compile(r"\s*> \u2063{2}[^\u2063]+\u2063{3}")
 
 
@@ -32,8 +33,8 @@ def with_notices(text: str, notices: Iterable[str]) -> str:
 
 
 def strip(text: str) -> str:
-    """`text` without our notices."""
-    return _NOTICE.sub("", text) if "\u2063" in text else text
+    """`text` without our notices, and without what fills up for one at its end."""
+    return _NOTICE.sub("", text).rstrip(NO_WIDTH) if NO_WIDTH in text else text
 
 
 def strip_messages(messages: Any) -> Any:

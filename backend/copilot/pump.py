@@ -21,7 +21,7 @@ from ..aio import wait_set
 from ..backpressure import BoundedQueue, QueueClosed
 from ..chats import Chat
 from ..error_handling import Severity, errors
-from .notices import with_notices
+from .notices import NO_WIDTH, with_notices
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -59,6 +59,8 @@ class ChatPump:
         self._unpatched_bytes = 0
         self._last: Item | None = None
         self._messages: Any = None
+        # While a notice on a silence is shown, or made up for: the length of the text with it.
+        self._longest_shown = 0
 
     def start(self, messages: Any = None) -> None:
         """Start the pump's task in the current context; `messages` is the history, if there is one."""
@@ -275,8 +277,8 @@ class ChatPump:
             text = chat.text.visible(raw)
             if ext is not None and ext.get("finished"):
                 text = with_notices(text, chat.notices)
-            elif chat.silence_notice:
-                text = with_notices(text, [chat.silence_notice])
+            else:
+                text = self._with_silence(text)
             size = cost(text)
             chat.figures.updates += 1
             settings = self._pulse.settings.current
@@ -288,6 +290,21 @@ class ChatPump:
                 chat.figures.bytes_sent += size + ENVELOPE
             next_update = loop.time() + interval(size, settings.updates_per_second, settings.update_bytes_per_second)
             yield (text, ext)
+
+    def _with_silence(self, text: str) -> str:
+        """`text` with the notice on a silence that lasts.
+
+        Copilot's page shows no text that is not longer than the one before: once the silence is over, characters
+        without width fill up what the notice took.
+        """
+        if self._chat.silence_notice:
+            text = with_notices(text, [self._chat.silence_notice])
+            self._longest_shown = len(text)
+        elif self._longest_shown:
+            missing = self._longest_shown + 1 - len(text)
+            self._longest_shown = len(text) + missing if missing > 0 else 0
+            text += NO_WIDTH * missing
+        return text
 
     async def _pause(self, seconds: float) -> None:
         await wait_set(self._hurry, seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.wire_rows import FULL, ROWS, WORDS, Row, choice, stream, texts, told, whole
+from tests.integration.wire_rows import FULL, HALF, ROWS, WORDS, Row, choice, stream, texts, told, whole
 from tests.support.wire import play, wrong
 
 
@@ -16,7 +16,8 @@ async def test_row(row: Row) -> None:
 
 async def test_a_silence_is_shown_while_it_lasts() -> None:
     """Patience has a sign: since when the model is silent, until when that is allowed, and what is done then."""
-    row = whole("E", "75 s", stream(choice({"role": "assistant", "content": ""}), 75.0, *texts(*WORDS)))
+    halves = *texts(*WORDS[:12], finish=None), 3.0, *texts(*WORDS[12:])
+    row = whole("E", "75 s", stream(choice({"role": "assistant", "content": ""}), 75.0, *halves))
 
     played = await play(row)
 
@@ -24,6 +25,9 @@ async def test_a_silence_is_shown_while_it_lasts() -> None:
     assert shown, played.shown
     assert "asked again" in shown[0]
     assert "silent" not in played.shown[-1]
+    # The words that follow are seen at once, although they are fewer than the notice had.
+    assert HALF.strip() in [text.strip() for text in played.shown]
+    assert [len(one) for one in played.raw[:-1]] == sorted({len(one) for one in played.raw[:-1]})
     silent = [event.data for event in played.events if event.type == "chat.silent"]
     assert silent[0]["seconds"] >= 10 > silent[0]["seconds"] - 10
     assert "retry" == silent[0]["then"]

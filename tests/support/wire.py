@@ -25,7 +25,8 @@ _MARK = "\u2063"
 
 
 class Played(NamedTuple):
-    """What came of a row. `notice` is what the user was told beside `text`, `shown` every text of the page."""
+    """What came of a row. `notice` is what the user was told beside `text`, `shown` every text of the page without
+    invisible characters, `raw` as it came."""
 
     text: str
     notice: str
@@ -35,6 +36,7 @@ class Played(NamedTuple):
     finished: bool
     shown: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
+    raw: tuple[str, ...] = ()
 
 
 @contextlib.asynccontextmanager
@@ -90,6 +92,7 @@ async def play(row: Row, skip: Callable[..., Any] = idle_skipped) -> Played:
         text.strip(), notice.replace(_MARK, ""), len(server.bodies), tuple(server.tools_run),
         "\n".join(server.tool_outputs), bool(lines[-1].get("finished")),
         tuple(str(one.get("text") or "").replace(_MARK, "") for one in lines), tuple(events),
+        tuple(str(one.get("text") or "") for one in lines),
     )  # fmt: skip
 
 

@@ -66,3 +66,8 @@ def test_history_without_notices_is_the_same_object() -> None:
     ]
 
     assert strip_messages(messages) is messages
+
+
+def test_what_fills_up_for_a_notice_never_reaches_the_model() -> None:
+    """A page that was stopped may keep it."""
+    assert "an answer" == strip("an answer" + "\u2063" * 40)
