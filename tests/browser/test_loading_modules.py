@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from .conftest import OpenPage
 from .fake_pulse import FakePulse
@@ -59,3 +60,42 @@ def test_only_the_door_knows_where_comfyui_has_its_scripts() -> None:
     asks = {m: re.findall(r"[\"'](?:\.\./)*scripts/", (WEB / m).read_text("utf-8")) for m in MODULES}
 
     assert [module for module, found in asks.items() if found] == []
+
+
+COMFYUI = {
+    "api": """export const api = Object.assign(new EventTarget(), {
+        api_base: "", clientId: "c", getCustomNodesI18n: async () => ({}), fetchApi: async () => new Response("{}"),
+    });""",
+    "app": """export const app = {
+        registered: [],
+        registerExtension(extension) { this.registered.push(extension); },
+        extensionManager: { setting: { get: () => undefined }, toast: { add: (toast) => (window.toast = toast) } },
+    };""",
+}
+
+
+def test_a_second_copy_does_nothing_and_says_so(page: Page) -> None:
+    """Two folders in custom_nodes hold this plugin (git and Manager): one works, and every chat is wrapped once."""
+
+    def answer(route: Route) -> None:
+        """ComfyUI's scripts are ours; both folders hold the same files."""
+        path = urlsplit(route.request.url).path
+        if path.startswith("/scripts/"):
+            script = COMFYUI[Path(path).stem]
+        else:
+            script = (WEB / path.split("/", 3)[3]).read_text("utf-8")
+        route.fulfill(body=script, content_type="text/javascript")
+
+    page.route(re.compile("/scripts/|/extensions/"), answer)
+    found = page.evaluate("""async () => {
+        const plain = window.fetch;
+        await import("/extensions/copilot-pulse/copilot-pulse.js");
+        const { fetch } = window;
+        await import("/extensions/ComfyUI-Copilot-Pulse/copilot-pulse.js");
+        const { app } = await import("/scripts/app.js");
+        app.registered.at(-1).setup();
+        return [app.registered.map(({ name }) => name), fetch !== plain, window.fetch === fetch, toast.detail];
+    }""")
+
+    assert found[:3] == [["CopilotPulse", "CopilotPulse.SecondCopy"], True, True]
+    assert "installed twice. copilot-pulse is used, ComfyUI-Copilot-Pulse does nothing" in found[3]

@@ -41,13 +41,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made.close()
 
 
-@pytest.mark.parametrize("name", [*CONFIGURATIONS, "below a path"])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_behind_nginx(world: World, open_page: OpenPage, console_errors: list[str], name: str) -> None:
-    """Whatever the proxy makes of `Host`, and under a path of its own."""
+    """Whatever the proxy makes of `Host`."""
     world.llm.reset_counts()
     world.llm.plan(Plan(Words(60)))
-    path = "/comfy/" if name == "below a path" else "/"
-    with Nginx(world.comfy.port, CONFIGURATIONS.get(name, CONFIGURATIONS["host kept"]), path) as proxy:
+    with Nginx(world.comfy.port, CONFIGURATIONS[name]) as proxy:
         page: Page = open_page("about:blank", 1440, 900, locale="en-US")
         page.set_default_timeout(60_000)
         page.add_init_script(
@@ -55,7 +54,7 @@ def test_behind_nginx(world: World, open_page: OpenPage, console_errors: list[st
             "localStorage.setItem('openaiApiKey', 'sk-browser-1234567890');"
             f"localStorage.setItem('sessionId', 'proxies-{len(name)}');"
         )
-        enter(page, f"http://{NAME}:{proxy.port}{path}")
+        enter(page, f"http://{NAME}:{proxy.port}")
         toggle(page)
         expect(page.locator(".cpulse-tile-value").first).to_be_visible()
         wait_for(lambda: world.panels() == 1, what="the panel has its lease")

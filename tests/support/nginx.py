@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+# The name by which nginx knows the server, as RunPod's proxy does: an address of a network that no browser is in.
+INNER: Final = "198.51.100.7"
 NGINX: Final = shutil.which("nginx") or "/usr/sbin/nginx"
 
 _UPGRADE: Final = """
@@ -50,11 +52,11 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
-    upstream comfyui {{ server 127.0.0.1:{upstream}; }}
+    upstream {inner} {{ server 127.0.0.1:{upstream}; }}
     server {{
         listen 127.0.0.1:{port};
         location {path} {{
-            proxy_pass http://comfyui/;
+            proxy_pass http://{inner}/;
             {upgrade}
             {lines}
         }}
@@ -76,7 +78,7 @@ class Nginx:
         configuration = Path(folder) / "nginx.conf"
         configuration.write_text(
             _CONFIGURATION.format(
-                folder=folder, upstream=upstream, port=self.port, path=path, upgrade=_UPGRADE, lines=lines
+                folder=folder, upstream=upstream, port=self.port, path=path, upgrade=_UPGRADE, lines=lines, inner=INNER
             ),
             "utf-8",
         )
