@@ -84,10 +84,35 @@ class BoundedQueue(Generic[T]):
     """
 
     __slots__ = (
-        "_conflate_always", "_consumers", "_joiners", "_overflow", "_refused",
-        "_slice", "_turn", "arrivals", "attention", "buffer", "capacity", "clock", "closed", "in_hand",
-        "items", "limit", "name", "on_zone", "peak", "producers", "put_timeout", "room", "settle_by", "throttle",
-        "timer", "unwanted", "wake",
+        "_conflate_always",
+        "_consumers",
+        "_counted",
+        "_joiners",
+        "_overflow",
+        "_refused",
+        "_slice",
+        "_turn",
+        "arrivals",
+        "attention",
+        "buffer",
+        "capacity",
+        "clock",
+        "closed",
+        "in_hand",
+        "items",
+        "limit",
+        "name",
+        "on_throttle",
+        "on_zone",
+        "peak",
+        "producers",
+        "put_timeout",
+        "room",
+        "settle_by",
+        "throttle",
+        "timer",
+        "unwanted",
+        "wake",
     )  # fmt: skip
 
     def __init__(
@@ -96,12 +121,13 @@ class BoundedQueue(Generic[T]):
         *,
         name: str = "queue",
         put_timeout: float = 5.0,
-        throttle: ThrottlePlan | None = None,
+        throttle: ThrottlePlan | str | None = None,
         key: KeyOf | None = None,
         essential: Callable[[Any], bool] | None = None,
         conflate: Literal["full", "always"] = "full",
         label: Callable[[Any], str] | None = None,
         on_zone: OnZone | None = None,
+        on_throttle: Callable[[str, dict[str, Any]], object] | None = None,
         slice_seconds: float = 0.005,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep | None = None,
@@ -111,8 +137,9 @@ class BoundedQueue(Generic[T]):
         self.capacity = capacity
         self.put_timeout = put_timeout
         self.on_zone = on_zone
+        self.on_throttle = on_throttle
         self.clock = clock
-        self.throttle = Throttle(capacity, throttle or ThrottlePlan(), clock=clock, timer=timer)
+        self.throttle = Throttle(capacity, ThrottlePlan.of(throttle), clock=clock, timer=timer, counts=self._counts)
         self.buffer: Buffer[T] = Buffer(capacity)
         self.room: RoomMaker[T] = RoomMaker(self.buffer, key=key, essential=essential, label=label)
         self._conflate_always = conflate == "always"
@@ -124,6 +151,7 @@ class BoundedQueue(Generic[T]):
         self._turn = float("-inf")
         self._refused = 0
         self._overflow = 0
+        self._counted = 0  # puts that `came()` need not ask about any more: all but those in the fast lane since
         self.items: deque[Any] = self.buffer.items
         self.peak = 0
         self.closed = False
@@ -152,6 +180,7 @@ class BoundedQueue(Generic[T]):
         entry = _entry(item, key, essential)
         if self.closed:
             raise QueueClosed(self.name)
+        self.came(waits=True)
         overdue = self.clock() - self._turn >= self._slice
         if not overdue and (self.try_conflate(entry) or (not self.throttle.delaying and self.try_append(entry))):
             return
@@ -171,6 +200,7 @@ class BoundedQueue(Generic[T]):
         entry = _entry(item, key, essential)
         if self.closed:
             raise QueueClosed(self.name)
+        self.came(waits=False)
         if not self.try_conflate(entry) and not self.try_append(entry):
             raise QueueFull(self.name, self.capacity)
 
@@ -183,6 +213,7 @@ class BoundedQueue(Generic[T]):
         """
         entry = _entry(item, key, essential)
         if not self.closed:
+            self.came(waits=False)
             if self.try_conflate(entry) or self.try_append(entry) or self.make_room(entry):
                 return True
             if self.room.is_essential(entry) and len(self.items) < 2 * self.capacity:
@@ -281,6 +312,7 @@ class BoundedQueue(Generic[T]):
             throttled_now=self.throttle.waiting,
             throttled_seconds=self.throttle.seconds,
             reaction_seconds=self.throttle.reaction,
+            throttle=self.throttle.statistics(),
             closed=self.closed,
         )
 
@@ -305,6 +337,7 @@ class BoundedQueue(Generic[T]):
         """Decide about an entry that waits: True if it is in (or out of date), False if closed, None: wait on."""
         if arrival.overtaken:
             self.room.conflated += 1
+            self._counted += 1
             return True
         if self.closed:
             return False
@@ -314,6 +347,17 @@ class BoundedQueue(Generic[T]):
             self.append(arrival.entry, arrival)
             return True
         return True if not patient and self.make_room(arrival.entry, arrival) else None
+
+    def came(self, *, waits: bool) -> None:
+        """A put takes a slow path. For the throttle's model, which wants to know how many puts cannot wait.
+
+        Those in the fast lane are not told apart: they count like the next one in a slow path.
+        """
+        if self.throttle.forecast is not None:
+            put = sum(self._counts()) + len(self.items) + self.in_hand
+            if not waits:
+                self.throttle.nowait += put - self._counted + 1
+            self._counted = put
 
     def try_append(self, entry: Any) -> bool:
         """Append if there is room that nobody else waits for. `entry` is an item, or a `Marked` one."""
@@ -339,6 +383,7 @@ class BoundedQueue(Generic[T]):
     def append(self, entry: Any, arrival: Arrival | None = None) -> None:
         """Append an entry, whatever there is room for."""
         self.items.append(entry)
+        self._counted += 1
         if self.room.active:
             self.room.added(entry)
         if self.arrivals:
@@ -352,6 +397,7 @@ class BoundedQueue(Generic[T]):
     def refuse(self, entry: Any) -> None:
         """Count an entry that did not get in as lost."""
         self._refused += 1
+        self._counted += 1
         self.room.count_lost(entry)
 
     def settle(self) -> bool:
@@ -361,6 +407,11 @@ class BoundedQueue(Generic[T]):
         return self.throttle.waiting + len(self.producers) < waiting
 
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _counts(self) -> tuple[int, int]:
+        """Items taken, and items lost, replaced or refused, so far."""
+        buffer = self.buffer
+        return buffer.taken - self.in_hand, buffer.dropped + self._refused + self.room.conflated
 
     def _has_room(self) -> bool:
         return len(self.items) + self.in_hand + self.producers.reserved < self.capacity
@@ -372,6 +423,7 @@ class BoundedQueue(Generic[T]):
     def _conflate(self, entry: Any, arrival: Arrival | None) -> bool:
         if not self.room.conflate(entry):
             return False
+        self._counted += 1
         if self.arrivals:
             self.arrivals.got_in(self.room.key_of(entry), arrival)
         return True
@@ -406,7 +458,9 @@ class BoundedQueue(Generic[T]):
         if room.active and throttle.zone is not Zone.DEGRADED and not self._conflate_always:
             room.drop_index()
         waiting = bool(producers.tickets) or producers.reserved > 0
-        self.attention = waiting or room.active or throttle.zone is not Zone.GREEN or bool(self._joiners)
+        self.attention = (
+            waiting or room.active or throttle.delaying or throttle.zone is not Zone.GREEN or bool(self._joiners)
+        )
         if self.attention:
             self.settle_by = float("-inf")
         if (
@@ -419,14 +473,17 @@ class BoundedQueue(Generic[T]):
             # large queue also now and then, to see that the loop gets its turn.
             self.limit = min(throttle.ceiling, self.peak, self.capacity, level + FAST_LANE) - self.in_hand
         if was is not None and self.on_zone is not None:
-            self._report_zone(was, level)
+            self._report("on_zone", self.on_zone, throttle.zone, was, level / self.capacity)
+        if throttle.news is not None:
+            news = throttle.take_news()
+            if self.on_throttle is not None:
+                self._report("on_throttle", self.on_throttle, news)
 
-    def _report_zone(self, was: Zone, level: int) -> None:
-        assert self.on_zone is not None
+    def _report(self, what: str, hook: Callable[..., object], *arguments: object) -> None:
         try:
-            self.on_zone(self.name, self.throttle.zone, was, level / self.capacity)
+            hook(self.name, *arguments)
         except Exception as error:
-            logger.error("on_zone of the queue %s failed: %s", self.name, type(error).__name__)
+            logger.error("%s of the queue %s failed: %s", what, self.name, type(error).__name__)
 
 
 def put_in_all(queues: Iterable[BoundedQueue[Any]], item: Any, put_timeout: float) -> Coroutine[Any, Any, None] | None:
@@ -440,6 +497,8 @@ def put_in_all(queues: Iterable[BoundedQueue[Any]], item: Any, put_timeout: floa
     don't get it, all others have it.
     """
     still_open = [queue for queue in queues if not queue.closed]
+    for queue in still_open:
+        queue.came(waits=True)
     full = [queue for queue in still_open if not queue.try_append(item)]
     delaying = [queue for queue in still_open if queue.throttle.delaying and not queue.closed]
     if not full and not delaying:

@@ -41,7 +41,7 @@ from .bus.errors import Errors, Hooks
 from .bus.event import DONE, Event
 from .bus.mailbox import Mailbox
 from .bus.routes import CAUGHT, Queue, Route, closed_route
-from .bus.settings import BusSettings, Conflate, Essential, OnError
+from .bus.settings import BusSettings, Conflate, Essential, OnError, OnThrottle
 from .bus.stream import EventStream
 from .bus.subscribers import Subscription, Subscriptions, check_pattern, is_async, name_of, weakly
 from .bus.table import RouteTable, figures
@@ -67,7 +67,8 @@ class EventBus:
 
     capacity: events that a mailbox or stream holds, the one in its handler's hands included; for new ones.
     put_timeout: seconds that `publish()` waits for room in a full one, before room is made there.
-    throttle: how its fill slows `publish()` down; for new ones.
+    throttle: how its fill slows `publish()` down, a `ThrottlePlan` or the name of a mode: "fixed", by zones,
+    "learned", by a model that looks ahead, or "observe", by zones while the model reports; for new ones.
     essential(event): True for events that must not be dropped to make room. They are lost, and counted, only
     where nobody can wait: by `publish_nowait()` into a mailbox that holds twice its capacity, by
     `publish_threadsafe()` when 20,000 events wait for the loop, and when the bus closes. It is also called in
@@ -76,6 +77,8 @@ class EventBus:
     none.
     on_error(name, event, error): told of a handler that raised.
     on_zone(name, zone, was, fill): told of a mailbox that changed its zone.
+    on_throttle(name, change): told, at most once a second for each mailbox, what its throttle's model decides (see
+    docs/event-bus.md).
 
     What is settled when the bus is made: slice_seconds, a flood of events lets the loop turn this often; clock
     and sleep, the outside world, for tests.
@@ -91,11 +94,12 @@ class EventBus:
         *,
         capacity: int = 1000,
         put_timeout: float = 5.0,
-        throttle: ThrottlePlan | None = None,
+        throttle: ThrottlePlan | str | None = None,
         essential: Essential | None = None,
         conflate: Conflate | None = None,
         on_error: OnError | None = None,
         on_zone: OnZone | None = None,
+        on_throttle: OnThrottle | None = None,
         slice_seconds: float = 0.005,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] | None = None,
@@ -118,7 +122,9 @@ class EventBus:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refused = 0
         self._closed = False
-        self.configure(essential=essential, conflate=conflate, on_error=on_error, on_zone=on_zone)
+        self.configure(
+            essential=essential, conflate=conflate, on_error=on_error, on_zone=on_zone, on_throttle=on_throttle
+        )
 
     # -- publishing ------------------------------------------------------------------------------------
 
@@ -401,6 +407,7 @@ class EventBus:
             essential=hooks.is_essential,
             label=hooks.count_drop,
             on_zone=hooks.zone_changed,
+            on_throttle=hooks.throttle_changed,
             slice_seconds=settings.slice_seconds,
             clock=settings.clock,
             sleep=settings.sleep,

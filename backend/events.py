@@ -167,6 +167,19 @@ class QueueZoneChanged(TypedDict):
     fill: float
 
 
+class QueueThrottleChanged(TypedDict):
+    """What a throttle's model decides. `mode` is learned, or observe if it does not act; `state` and `was` are
+    zones (it is not trusted), free or hold; `why` is one word; `threshold` is the level from which on it holds."""
+
+    queue: str
+    mode: str
+    state: str
+    was: str
+    why: str
+    level: int
+    threshold: int | None
+
+
 class LoopStalled(TypedDict):
     """The event loop did not turn for `seconds`; `frame` is the code that held it: file:line function.
 
@@ -273,6 +286,11 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
     "breaker.changed": EventSpec(BreakerChanged, "A circuit breaker changed its state."),
     "mcp.changed": EventSpec(McpChanged, "An MCP server was lost or came back."),
     "queue.zone": EventSpec(QueueZoneChanged, "A queue crossed 30, 70 or 90 % of its size."),
+    "queue.throttle": EventSpec(
+        QueueThrottleChanged,
+        "A queue's throttle begins to hold publishers, or lets them go; at most once a second.",
+        essential=False,
+    ),
     "loop.stalled": EventSpec(LoopStalled, "Something blocked the event loop."),
     "http.request": EventSpec(HttpRequest, "One of Copilot's routes answered.", essential=False),
     "health.changed": EventSpec(HealthChanged, "A health check changed its status."),

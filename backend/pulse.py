@@ -190,9 +190,11 @@ class Pulse:
             return
         monitor = self.monitor
         self.bus.bind()
-        self.bus.configure(owner=self, essential=_is_essential, on_zone=self._zone_changed)
+        self.bus.configure(
+            owner=self, essential=_is_essential, on_zone=self._zone_changed, on_throttle=self._throttle_changed
+        )
         self._undo.append(partial(self.bus.withdraw, self))
-        self._configure_bus(["queue_size", "put_timeout"])
+        self._configure_bus(["queue_size", "put_timeout", "throttle"])
         self._undo.append(self.settings.on_change(self._configure_bus))
         if self.store is not None:
             self._start_store(self.store)
@@ -238,9 +240,14 @@ class Pulse:
             self.bus.configure(owner=self, capacity=settings.queue_size)
         if "put_timeout" in names:
             self.bus.configure(owner=self, put_timeout=settings.put_timeout)
+        if "throttle" in names:
+            self.bus.configure(owner=self, throttle=settings.throttle)
 
     def _zone_changed(self, name: str, zone: Any, was: Any, fill: float) -> None:
         self.publish("queue.zone", {"queue": name, "zone": zone.value, "was": was.value, "fill": fill})
+
+    def _throttle_changed(self, name: str, change: Mapping[str, Any]) -> None:
+        self.publish("queue.throttle", {"queue": name, **change})
 
     async def aclose(self) -> None:
         """Stop chats, fleet, monitor and event store, and take the plugin's handlers off the bus, which stays open."""

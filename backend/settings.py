@@ -61,6 +61,14 @@ class Settings:
 
     enabled: bool = _setting(True, "Off: nothing of Copilot is wrapped.")
     queue_size: int = _setting(1000, "Items that a queue or mailbox holds.", low=10, high=100_000)
+    throttle: str = _setting(
+        "observe",
+        "What slows publishers down: fixed, zones of the fill; learned, a model that looks ahead; observe, the zones, "
+        "while the model only reports.",
+        high=16,
+        panel=False,
+        form="fixed|learned|observe",
+    )
     put_timeout: float = _setting(5.0, "How long a full queue lets its producer wait.", unit="s", low=0, high=60)
     updates_per_second: float = _setting(30.0, "Updates that the sidebar gets at most.", unit="/s", low=1, high=60)
     update_bytes_per_second: int = _setting(

@@ -84,6 +84,7 @@ _HEADS: Final[Mapping[str, str]] = {
 CHINESE: Final[Mapping[str, str]] = {
     "enabled": "关闭后不接管 Copilot 的任何部分。",
     "queue_size": "队列或订阅者的消息队列能容纳的项目数。",
+    "throttle": "发布者被放慢的方式：fixed，按水位分区；learned，由前瞻模型决定；observe，按分区执行，模型只报告。",
     "put_timeout": "队列满时，生产者最多等待多久。",
     "updates_per_second": "侧边栏每秒最多收到的更新次数。",
     "update_bytes_per_second": "每秒最多发送的累计文本字节数。",

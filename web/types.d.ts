@@ -41,6 +41,7 @@ export interface QueueRow {
   peak?: number;
   dropped?: number;
   conflated?: number;
+  throttle?: { mode: string; state: string; threshold: number | null };
 }
 
 export interface ErrorRow {
@@ -175,6 +176,7 @@ export interface Update {
 export type SeriesName =
   | "events_rate"
   | "queue_fill"
+  | "queue_threshold"
   | "latency_p50"
   | "latency_p99"
   | "first_token_p50"

@@ -104,6 +104,11 @@ class Hooks:
         for hook in self._settings.on_zone:
             self._errors.guard("on_zone", hook, name, zone, was, fill)
 
+    def throttle_changed(self, name: str, change: dict[str, Any]) -> None:
+        """The model of a mailbox's throttle has come to another decision."""
+        for hook in self._settings.on_throttle:
+            self._errors.guard("on_throttle", hook, name, change)
+
     def count_drop(self, event: Event) -> str:
         """A mailbox drops the event. Returns the word under which it counts that."""
         self.dropped += 1

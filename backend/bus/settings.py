@@ -13,9 +13,10 @@ from .event import Event
 Essential = Callable[[Event], bool]
 Conflate = Callable[[Event], "Hashable | None"]
 OnError = Callable[[str, Event, BaseException], object]
+OnThrottle = Callable[[str, "dict[str, Any]"], object]
 
 
-_HOOKS: Final = ("essential", "conflate", "on_error", "on_zone")
+_HOOKS: Final = ("essential", "conflate", "on_error", "on_zone", "on_throttle")
 
 
 class Changes(TypedDict, total=False):
@@ -23,11 +24,12 @@ class Changes(TypedDict, total=False):
 
     capacity: int | None
     put_timeout: float | None
-    throttle: ThrottlePlan | None
+    throttle: ThrottlePlan | str | None
     essential: Essential | None
     conflate: Conflate | None
     on_error: OnError | None
     on_zone: OnZone | None
+    on_throttle: OnThrottle | None
 
 
 @dataclass
@@ -41,7 +43,7 @@ class BusSettings:
 
     capacity: int = 1000
     put_timeout: float = 5.0
-    throttle: ThrottlePlan | None = None
+    throttle: ThrottlePlan | str | None = None
     slice_seconds: float = 0.005
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[object]] | None = None
@@ -49,21 +51,24 @@ class BusSettings:
     conflate: tuple[Conflate, ...] = field(init=False, default=())
     on_error: tuple[OnError, ...] = field(init=False, default=())
     on_zone: tuple[OnZone, ...] = field(init=False, default=())
+    on_throttle: tuple[OnThrottle, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
+        ThrottlePlan.of(self.throttle)
         self._default = {name: getattr(self, name) for name in Changes.__annotations__}
         self._set: dict[str, dict[Hashable, Any]] = {name: {} for name in self._default}
 
     def change(self, owner: Hashable, changes: Mapping[str, Any]) -> None:
         """An owner sets something, or, with None, takes it back; all of it, or nothing if this raises.
 
-        Raises TypeError for an unknown name, ValueError for a capacity below 1.
+        Raises TypeError for an unknown name, ValueError for a capacity below 1 or a throttle of no known mode.
         """
         for name in changes:
             if name not in self._set:
                 raise TypeError(f"an event bus has no setting {name!r}")
         if (capacity := changes.get("capacity")) is not None and capacity < 1:
             raise ValueError("capacity must be at least 1")
+        ThrottlePlan.of(changes.get("throttle"))
         for name, value in changes.items():
             values = self._set[name]
             values.pop(owner, None)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..aio import wait_set
@@ -51,8 +51,10 @@ class ChatPump:
             settings.queue_size,
             name=f"chat {chat.id.partition('-')[0]}",
             put_timeout=settings.put_timeout,
+            throttle=settings.throttle,
             conflate="always",
             on_zone=self._zone_changed,
+            on_throttle=self._throttle_changed,
         )
         self._hurry = asyncio.Event()
         self._group = 0
@@ -249,6 +251,9 @@ class ChatPump:
     def _zone_changed(self, name: str, zone: Any, was: Any, fill: float) -> None:
         data = {"queue": name, "zone": zone.value, "was": was.value, "fill": fill}
         self._pulse.publish("queue.zone", data, self._chat)
+
+    def _throttle_changed(self, name: str, change: Mapping[str, Any]) -> None:
+        self._pulse.publish("queue.throttle", {"queue": name, **change}, self._chat)
 
     # -- the reader's side -----------------------------------------------------------------------
 

@@ -90,13 +90,31 @@ class PulseCollector(Collector):
         capacity = GaugeMetricFamily(PREFIX + "queue_capacity", "Items a queue can hold.", labels=["queue"])
         fill = GaugeMetricFamily(PREFIX + "queue_fill_ratio", "Fill of a queue, 0 to 1.", labels=["queue"])
         peak = GaugeMetricFamily(PREFIX + "queue_peak_size", "Most items a queue held.", labels=["queue"])
+        threshold = GaugeMetricFamily(
+            PREFIX + "queue_threshold_ratio", "Fill from which on the throttle's model holds publishers.",
+            labels=["queue", "mode"],
+        )  # fmt: skip
+        holds = CounterMetricFamily(PREFIX + "queue_holds", "Times that it began to hold them.", labels=["queue"])
+        waited = CounterMetricFamily(
+            PREFIX + "queue_throttled_seconds", "What the throttle has made publishers wait.", labels=["queue"]
+        )
+        zones = CounterMetricFamily(
+            PREFIX + "queue_zones_seconds",
+            "What the fixed zones would have asked of the same traffic.",
+            labels=["queue"],
+        )
         for row in self._monitor.events.queues:
-            labels = [clean(row["name"])]
+            labels, throttle = [clean(row["name"])], row["throttle"]
+            waited.add_metric(labels, throttle["seconds"])
+            if throttle["threshold"] is not None:
+                threshold.add_metric([*labels, throttle["mode"]], throttle["threshold"])
+                holds.add_metric(labels, throttle["holds"])
+                zones.add_metric(labels, throttle["zones_seconds"])
             size.add_metric(labels, row["size"])
             capacity.add_metric(labels, row["capacity"])
             fill.add_metric(labels, row["fill"])
             peak.add_metric(labels, row["peak"])
-        yield from (size, capacity, fill, peak)
+        yield from (size, capacity, fill, peak, threshold, holds, waited, zones)
 
     def _errors(self) -> Iterator[Metric]:
         errors = self._monitor.errors

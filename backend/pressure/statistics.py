@@ -47,6 +47,7 @@ class QueueStatistics(NamedTuple):
     throttled_now: int
     throttled_seconds: float
     reaction_seconds: float | None
+    throttle: dict[str, Any]
     closed: bool
 
     def as_dict(self) -> dict[str, Any]:

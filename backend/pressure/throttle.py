@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
+from .forecast import LEARNED, Forecast, Tuning
 from .line import Timer, Waiter
 
 AT_ONCE: Final = 16
+MODES: Final = ("fixed", "learned", "observe")
+REPORT_SECONDS: Final = 1.0
+
+logger = logging.getLogger("copilot_pulse.backpressure")
 
 
 class Zone(str, Enum):
@@ -36,6 +42,8 @@ class ThrottlePlan:
     fill is `hysteresis` (a share too) below where it began, so that a level at a border does not flap.
     Delays are seconds and rise in a straight line: in yellow from `yellow_delay[0]` at its beginning to
     `yellow_delay[1]` where red begins, from there `red_delay` in the same way up to the full queue.
+    mode: "fixed", just that; "learned", a model of the queue decides, and the zones only where it cannot be trusted
+    (see forecast.py; `tuning` is for that); "observe", the model runs and reports, but the zones act.
     """
 
     yellow_at: float = 0.30
@@ -44,14 +52,26 @@ class ThrottlePlan:
     hysteresis: float = 0.05
     yellow_delay: tuple[float, float] = (0.005, 0.010)
     red_delay: tuple[float, float] = (0.100, 0.500)
+    mode: str = "fixed"
+    tuning: Tuning = LEARNED
 
     def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"a throttle is {', '.join(MODES[:-1])} or {MODES[-1]}, not {self.mode!r}")
         if not 0 < self.yellow_at <= self.red_at <= self.degraded_above <= 1:
             raise ValueError("zones must begin in the order yellow, red, degraded, between 0 and 1")
         if not 0 <= self.hysteresis < self.yellow_at:
             raise ValueError("hysteresis must be at least 0 and smaller than yellow_at")
         if min(*self.yellow_delay, *self.red_delay) < 0:
             raise ValueError("a delay cannot be negative")
+
+    @classmethod
+    def of(cls, throttle: ThrottlePlan | str | None) -> ThrottlePlan:
+        """A plan as it is, for a mode's name the usual plan in that mode, for None the usual one.
+
+        Raises ValueError for any other name.
+        """
+        return cls(mode=throttle) if isinstance(throttle, str) else throttle or cls()
 
 
 UNTHROTTLED: Final = ThrottlePlan(yellow_delay=(0, 0), red_delay=(0, 0))
@@ -106,9 +126,16 @@ class ZoneMeter:
 
     def delay(self, level: int) -> float:
         """Seconds that a producer should wait at `level` in the present zone. 0 in green."""
-        if not self._rank:
+        return self._delay(self._rank, level)
+
+    def delay_at(self, level: float) -> float:
+        """Seconds that a producer should wait at `level`, had it risen to there."""
+        return self._delay(sum(level >= begin for begin in self._enter) - 1, level)
+
+    def _delay(self, rank: int, level: float) -> float:
+        if not rank:
             return 0.0
-        if self._rank == 1:
+        if rank == 1:
             (low, high), begin, end = self._delays[0], self._enter[1], self._enter[2]
         else:
             (low, high), begin, end = self._delays[1], self._enter[2], self.capacity
@@ -125,18 +152,32 @@ class Throttle:
     still where the two meet. Delays alone would make it swing: between the 10 ms of a nearly red queue and the
     100 ms of a red one there is nothing for 50 items a second.
 
-    To read: `zone`, `floor` and `ceiling` (see `ZoneMeter`); `delaying`, whether producers have to wait in
-    this zone; `count` and `seconds`, the pauses so far and their length; `waiting`, producers in a pause now;
-    `reaction`, the longest time in seconds that the first producer who came after the crossing into a zone that
-    delays was not made to wait (None before the first).
+    With a model (`ThrottlePlan.mode`), `counts()` is asked at most 50 times a second: items taken, and items lost,
+    replaced or refused so far. `nowait` is counted by the queue: puts since then that did not wait. An error in the
+    model turns it off for this queue, for good, and is logged.
+
+    To read: `zone`, `floor` and `ceiling` (between these levels, both included, nobody needs to call `note()` at
+    once); `delaying`, whether producers have to wait at this level; `count` and `seconds`, the pauses so far and their
+    length; `waiting`, producers in a pause now; `reaction`, the longest time in seconds that the first producer who
+    came after the crossing into a zone that delays was not made to wait (None before the first); `acting`, whether
+    the model decides, and not the zones; `news`, the state before this one, if that is to be reported.
     """
 
     __slots__ = (
-        "_crossed", "_meter", "ceiling", "clock", "count", "delaying", "floor", "level", "looking", "paused",
+        "_counts", "_credit", "_crossed", "_failed", "_meter", "_mode", "_reported", "_reported_at", "acting",
+        "ceiling", "clock", "count", "delaying", "floor", "forecast", "level", "looking", "news", "nowait", "paused",
         "reaction", "seconds", "timer", "zone",
     )  # fmt: skip
 
-    def __init__(self, capacity: int, plan: ThrottlePlan, *, clock: Callable[[], float], timer: Timer) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        plan: ThrottlePlan,
+        *,
+        clock: Callable[[], float],
+        timer: Timer,
+        counts: Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
         self._meter = ZoneMeter(capacity, plan)
         self.clock = clock
         self.timer = timer
@@ -151,33 +192,158 @@ class Throttle:
         self.count = 0
         self.seconds = 0.0
         self.reaction: float | None = None
+        self._mode = plan.mode
+        self._counts = counts
+        # Without any delay in the zones there is nothing to improve: `UNTHROTTLED` stays what it is.
+        ahead = plan.mode != "fixed" and counts is not None and max(*plan.yellow_delay, *plan.red_delay) > 0
+        self.forecast = Forecast(capacity, plan.tuning) if ahead else None
+        self.acting = False
+        self.nowait = 0
+        self.news: str | None = None
+        self._credit = 0.0
+        self._failed = False
+        self._reported = "zones"
+        self._reported_at = -math.inf
 
     @property
     def waiting(self) -> int:
         """How many producers are held in a pause now."""
         return len(self.paused)
 
+    @property
+    def state(self) -> str:
+        """What decides now: "zones", or the model, which lets everybody go ("free") or not ("hold")."""
+        forecast = self.forecast
+        if forecast is None or forecast.distrust is not None:
+            return "zones"
+        return "hold" if forecast.holding else "free"
+
+    @property
+    def why(self) -> str:
+        """In one word why it is in this state."""
+        if self.forecast is None:
+            return "error" if self._failed else "fixed"
+        return self.forecast.distrust or self.forecast.why
+
     def note(self, level: int) -> Zone | None:
         """The queue has `level` items now. Returns the zone it was in, if it is in another one now."""
+        if self.forecast is not None:
+            return self._note_ahead(self.forecast, level)
         fallen, self.level = min(self.level - level, AT_ONCE), level
-        while fallen > 0 and self.paused:
-            fallen -= self.paused.popitem(last=False)[0].wake()
+        if fallen > 0 and self.paused:
+            self._let_go(fallen)
         if self.floor <= level <= self.ceiling:
             return None
-        meter, was = self._meter, self.zone
-        meter.note(level)
-        self.zone, self.ceiling, self.floor = meter.zone, meter.ceiling, meter.floor
-        delayed, self.delaying = self.delaying, meter.delay(meter.capacity) > 0
-        if not self.delaying:
-            self._crossed = None
-        elif not delayed:
-            self._crossed = self.clock()
-        if self.paused:
-            if not self.delaying:
-                self._release_some()
-            elif ZONES.index(self.zone) < ZONES.index(was):
-                self.release()
+        was = self._enter_zone(level)
+        self.ceiling, self.floor = self._meter.ceiling, self._meter.floor
+        self._delay(self._meter.delay(self._meter.capacity) > 0)
+        self._look_again_in(was)
         return was
+
+    def _let_go(self, number: int) -> None:
+        """Those who have waited longest, whose wait is not over yet."""
+        while number > 0 and self.paused:
+            number -= self.paused.popitem(last=False)[0].wake()
+
+    def _enter_zone(self, level: int) -> Zone:
+        """Follow the level; returns the zone before."""
+        was = self.zone
+        self._meter.note(level)
+        self.zone = self._meter.zone
+        return was
+
+    def _delay(self, delaying: bool) -> None:
+        """Producers have to wait from now on, or need not any more."""
+        if not delaying:
+            self._crossed = None
+        elif not self.delaying:
+            self._crossed = self.clock()
+        was, self.delaying = self.delaying, delaying
+        if was and not delaying and self.paused:
+            self._release_some()
+
+    def _look_again_in(self, was: Zone) -> None:
+        """In a lower zone who waits may have to wait less."""
+        if self.paused and self.delaying and ZONES.index(self.zone) < ZONES.index(was):
+            self.release()
+
+    # -- with a model --------------------------------------------------------------------------------------
+
+    def _note_ahead(self, forecast: Forecast, level: int) -> Zone | None:
+        """As `note()`, but the model looks at each level, and decides if it may."""
+        pressing = len(self.paused) + self.looking
+        fallen, self.level = min(self.level - level, AT_ONCE), level
+        if fallen > 0 and self.paused:
+            if self.acting:
+                self._credit += fallen / forecast.gain
+                fallen = int(self._credit)
+                self._credit -= fallen
+            self._let_go(fallen)
+        meter, was = self._meter, None
+        if not meter.floor <= level <= meter.ceiling:
+            was = self._enter_zone(level)
+        acted = self.acting
+        try:
+            self._show(forecast, level, pressing)
+        except Exception as error:
+            self._give_up(error)
+        self.floor, self.ceiling = meter.floor, meter.ceiling
+        if self.acting:
+            self.ceiling = min(self.ceiling, forecast.threshold - 1)
+            self._delay(forecast.holding)
+        else:
+            self._delay(meter.delay(meter.capacity) > 0)
+            if was is not None:
+                self._look_again_in(was)
+        if acted is not self.acting:
+            self.release()
+        return was
+
+    def _show(self, forecast: Forecast, level: int, pressing: int) -> None:
+        """Let the model see the level, and now and then the counts; note what has become of it."""
+        now = self.clock()
+        if forecast.due(now):
+            assert self._counts is not None
+            forecast.sample(now, level, *self._counts(), self.nowait, pressing, self._meter.delay_at)
+            self.nowait = 0
+        forecast.look(now, level, pressing)
+        self.acting = self._mode == "learned" and forecast.distrust is None
+        state = self.state
+        if state != self._reported and now - self._reported_at >= REPORT_SECONDS:
+            self.news, self._reported, self._reported_at = self._reported, state, now
+
+    def _give_up(self, error: Exception) -> None:
+        logger.error("the model of a throttle failed, the zones act from now on: %s", type(error).__name__)
+        self.news, self.forecast, self.acting, self._failed = self._reported, None, False, True
+
+    def _longest(self) -> float:
+        """Seconds that a producer has to wait at most at this level."""
+        delay = self._meter.delay(self.level)
+        if not self.acting or self.forecast is None:
+            return delay
+        if not self.forecast.holding:
+            return 0.0
+        try:
+            return self.forecast.longest(self.clock(), self.level, len(self.paused), delay)
+        except Exception as error:
+            self._give_up(error)
+            return delay
+
+    def take_news(self) -> dict[str, Any]:
+        """What there is to report, once: a new state, the one before, and why."""
+        was, self.news = self.news, None
+        threshold = self.forecast.threshold if self.forecast is not None else None
+        return {
+            "mode": self._mode, "state": self.state, "was": was, "why": self.why, "level": self.level,
+            "threshold": threshold,
+        }  # fmt: skip
+
+    def statistics(self) -> dict[str, Any]:
+        """Mode, state and why; with a model its figures too, see docs/event-bus.md."""
+        about = {"mode": self._mode, "state": self.state, "why": self.why}
+        return about if self.forecast is None else {**about, **self.forecast.statistics()}
+
+    # -- waiting ---------------------------------------------------------------------------------------------
 
     def _release_some(self) -> None:
         """Nobody has to wait any more: let a few go, and in the next turn of the loop, if that is still so, more.
@@ -215,7 +381,7 @@ class Throttle:
 
     def left(self, began: float, now: float) -> float:
         """How many seconds a producer that has waited since `began` has to wait yet, as things stand."""
-        delay = self._meter.delay(self.level)
+        delay = self._longest()
         return began + delay - now if delay else 0.0
 
 

@@ -412,6 +412,7 @@ def history(scenario: str, range_: str, now: float) -> Json:
         for name in (
             "events_rate",
             "queue_fill",
+            "queue_threshold",
             "latency_p50",
             "latency_p99",
             "first_token_p50",
@@ -441,6 +442,7 @@ def history(scenario: str, range_: str, now: float) -> Json:
             "queue_fill",
             0.002 if calm else min(0.96, 0.06 + 0.1 * wave + 0.05 * noise + (0.55 * noise if trouble else 0)),
         )
+        put("queue_threshold", 0.65 if calm else 0.5 + 0.15 * wave)
         put("latency_p50", 2e-5 + 6e-6 * noise)
         put("latency_p99", 7e-5 + 9e-5 * noise + (2e-4 if trouble else 0))
         seldom = calm or dice.random() > {"1m": 0.15, "1h": 0.1, "24h": 0.5}[range_]

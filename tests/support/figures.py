@@ -13,7 +13,8 @@ def bus_figures(*queues: Mapping[str, Any], published: Mapping[str, int] | None 
         fill = queue["size"] / queue["capacity"]
         zone = "green" if fill < 0.3 else "yellow" if fill < 0.7 else "red" if fill < 0.9 else "degraded"
         row = {"peak": queue["size"], "dropped": 0, "conflated": 0, "fill": fill, "zone": zone}
-        rows.append({**row, **queue})
+        throttle = {"mode": "fixed", "state": "zones", "why": "fixed"}
+        rows.append({**row, "throttled_seconds": 0.0, "throttle": throttle, **queue})
     return {
         "published": dict(published or {}),
         "queues": rows,

@@ -107,3 +107,25 @@ async def test_a_closed_plugin_leaves_nothing_on_the_bus() -> None:
 
     assert gone() is None
     assert ((), ()) == (bus._settings.essential, bus._settings.on_zone)
+
+
+@pytest.mark.parametrize(("settings", "mode"), [(Settings(), "observe"), (Settings(throttle="learned"), "learned")])
+async def test_the_throttle_is_what_was_set_and_reports_itself(settings: Settings, mode: str) -> None:
+    """As long as nobody says otherwise, the model observes."""
+
+    async def handler(event: Any) -> None:
+        """Not called."""
+
+    pulse = Pulse(LiveSettings(settings), EventBus())
+    pulse.start()
+    try:
+        pulse.bus.subscribe("chat.finished", handler, name="reader")
+        rows = {row["name"]: row["throttle"]["mode"] for row in pulse.monitor.snapshot()["events"]["queues"]}
+        assert mode == rows["reader"]
+
+        told: list[Any] = []
+        pulse.bus.subscribe("queue.throttle", told.append)
+        pulse._throttle_changed("reader", {"mode": mode, "state": "hold", "was": "free", "why": "room"})
+        assert {"queue": "reader", "mode": mode, "state": "hold", "was": "free", "why": "room"} == told[0].data
+    finally:
+        await pulse.aclose()

@@ -19,6 +19,7 @@ export const RANGES = /** @type {const} */ ({
 export const SERIES = [
   "events_rate",
   "queue_fill",
+  "queue_threshold",
   "latency_p50",
   "latency_p99",
   "first_token_p50",
@@ -38,6 +39,7 @@ export const SERIES = [
 const FOLDS = {
   events_rate: "mean",
   queue_fill: "max",
+  queue_threshold: "mean",
   latency_p50: "mean",
   latency_p99: "max",
   first_token_p50: "mean",
@@ -187,6 +189,7 @@ function sample(snapshot, events, errors) {
   return {
     events_rate: snapshot.events.rate["1s"] ?? null,
     queue_fill: snapshot.events.queues.reduce((most, queue) => Math.max(most, queue.fill), 0),
+    queue_threshold: snapshot.events.queues[0]?.throttle?.threshold ?? null,
     latency_p50: snapshot.events.latency_seconds.p50,
     latency_p99: snapshot.events.latency_seconds.p99,
     first_token_p50: median(first),

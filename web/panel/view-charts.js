@@ -42,7 +42,16 @@ export const GROUPS = [
     name: "events",
     charts: [
       { name: "throughput", lines: [["events_rate", "rate", 1]], unit: "number" },
-      { name: "queue", lines: [["queue_fill", "fill", 1]], unit: "share", ceiling: 1, thresholds: [0.3, 0.7, 0.9] },
+      {
+        name: "queue",
+        lines: [
+          ["queue_fill", "fill", 1],
+          ["queue_threshold", "threshold", 2],
+        ],
+        unit: "share",
+        ceiling: 1,
+        thresholds: [0.3, 0.7, 0.9],
+      },
       {
         name: "latency",
         lines: [

@@ -214,6 +214,7 @@ function toneOf(event) {
   if (type === "breaker.changed") return data.state === "closed" ? "good" : data.state === "open" ? "bad" : "warn";
   if (type === "mcp.changed") return data.state === "up" ? "good" : "warn";
   if (type === "health.changed") return data.status === "pass" ? "good" : data.status === "fail" ? "bad" : "warn";
+  if (type === "queue.throttle") return data.state === "hold" ? "warn" : "good";
   if (type === "queue.zone") return data.zone === "green" ? "good" : "warn";
   return type === "chat.retrying" || type === "loop.stalled" ? "warn" : "plain";
 }
@@ -256,6 +257,7 @@ function summarise(event, { t, format }) {
     },
     "breaker.changed": () => [data.name, t(`links.states.${data.state}`)],
     "mcp.changed": () => [data.server, t(`links.states.${data.state}`), data.reason],
+    "queue.throttle": () => [data.queue, `${data.was} \u2192 ${data.state}`, data.why],
     "queue.zone": () => [data.queue, `${data.was} \u2192 ${data.zone}`, format.percent(data.fill)],
     "loop.stalled": () => [format.seconds(data.seconds), data.cause === "paused" ? t("log.paused") : data.frame],
     "http.request": () => [`${data.method} ${data.route}`, String(data.status), format.seconds(data.seconds)],

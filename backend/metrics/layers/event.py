@@ -50,7 +50,7 @@ class EventLayer:
         self._lost = {what: statistics[f"{what}_total"] for what in self._lost}
         queues: dict[str, dict[str, Any]] = {}
         for row in statistics["queues"]:
-            queue = {key: row[key] for key in _SHOWN} | {"fill": round(row["fill"], 4)}
+            queue = {key: row[key] for key in _SHOWN} | {"fill": round(row["fill"], 4), "throttle": _throttle(row)}
             known = queues.get(row["name"])
             queues[row["name"]] = queue if known is None else _merge(known, queue)
         fullest = sorted(queues.values(), key=lambda queue: -queue["fill"])
@@ -86,6 +86,7 @@ class EventLayer:
         return {
             "events_rate": self._rate.rate(1, now, total),
             "queue_fill": self.worst_fill,
+            "queue_threshold": self.queues[0]["throttle"]["threshold"] if self.queues else None,
             "latency_p50": p50,
             "latency_p99": p99,
         }
@@ -110,6 +111,22 @@ class EventLayer:
             "dropped_total": self.lost("dropped"),
             "conflated_total": self.lost("conflated"),
         }  # fmt: skip
+
+
+def _throttle(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What slows a queue's publishers: `threshold` is a share of the capacity, as `fill` is; seconds are of all.
+
+    Without a model `threshold`, `holds` and `zones_seconds` (what the fixed zones would have asked) are None.
+    """
+    about, threshold = row["throttle"], row["throttle"].get("threshold")
+    return {
+        "mode": about["mode"],
+        "state": about["state"],
+        "threshold": None if threshold is None else round(threshold / row["capacity"], 4),
+        "holds": about.get("holds"),
+        "seconds": row["throttled_seconds"],
+        "zones_seconds": about.get("zones_seconds"),
+    }
 
 
 def _merge(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -23,12 +23,14 @@ def failure(outcome: str, **data: Any) -> dict[str, Any]:
 
 def test_bus_statistics_become_queues_and_counts() -> None:
     """Mailboxes are shown fullest first, and the bus's counts win over ours."""
+    observed = {"mode": "observe", "state": "hold", "threshold": 6, "holds": 3, "zones_seconds": 1.5}
+    throttle = {**observed, "threshold": 0.6, "seconds": 0.0}
     layer = EventLayer()
     layer.on_event("chat.finished")
     layer.on_bus(
         bus_figures(
             {"name": "panel", "size": 1, "capacity": 10, "peak": 4, "dropped": 2},
-            {"name": "slow", "size": 8, "capacity": 10, "peak": 9, "conflated": 5},
+            {"name": "slow", "size": 8, "capacity": 10, "peak": 9, "conflated": 5, "throttle": observed},
             published={"chat.delta": 2000, "chat.finished": 1},
         )
     )
@@ -36,7 +38,7 @@ def test_bus_statistics_become_queues_and_counts() -> None:
 
     assert ["slow", "panel"] == [queue["name"] for queue in shown["queues"]]
     assert {"name": "slow", "size": 8, "capacity": 10, "fill": 0.8, "zone": "red", "peak": 9,
-            "dropped": 0, "conflated": 5} == shown["queues"][0]  # fmt: skip
+            "dropped": 0, "conflated": 5, "throttle": throttle} == shown["queues"][0]  # fmt: skip
     assert (shown["dropped_total"], shown["conflated_total"]) == (2, 5)
     assert shown["by_type"] == {"chat.finished": 1, "chat.delta": 2000}
     assert shown["published_total"] == 2001

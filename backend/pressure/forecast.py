@@ -1,0 +1,332 @@
+"""Layer 4, looking ahead: learns from a queue's own counts from which level on its producers have to wait.
+
+Plain arithmetic: no loop, no clock of its own, nothing of the queue. `Throttle` shows it each level (`look()`) and, at
+most 50 times a second, the counts (`sample()`). Then it does what `holding`, `gain` and `longest()` say:
+
+    FREE   below `threshold`. Nobody waits, however fast the level rises: most bursts go away by themselves.
+    HOLD   from `threshold` on. A producer goes for each item taken. If some still press after `Tuning.probation`
+           seconds, one goes for every `gain` items only (above the threshold twice as many), until the level is
+           down at `target`. There it is one for one again (and two for one a little below), as long as anybody
+           presses: the level stands. When nobody has pressed for a moment, or the consumer has got well below the
+           target, all are free again.
+
+So a level never stays where a burst has pushed it, as it does in the fixed zones. What is learned: the consumer's
+pace, and the room that publishers who cannot wait will need (`Room`): threshold and target lie so much lower. `Shadow`
+reckons what the fixed zones would have done. `distrust` names the reason while the zones have to act instead.
+
+What was tried and is not here, for it changed nothing that could be measured: forecasts of the
+level, a classifier of rising levels, a margin for producers that press at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+SAMPLE_SECONDS: Final = 0.02
+SMALLEST: Final = 250
+ENOUGH: Final = 10
+LONGEST_HOLD: Final = 0.5
+QUIET_SECONDS: Final = 0.03
+CLOCK_JUMP: Final = 5.0
+GUARD_SECONDS: Final = 60.0
+
+
+class Tuning(NamedTuple):
+    """How a throttle that looks ahead behaves. Levels are shares of the capacity.
+
+    hold_at: where HOLD begins at the latest. drain_to: the target, at most. gain, probation (seconds): see the module.
+    room: whether that is learned; then the target is low enough for the next burst to end below `cool`. doubt: how
+    large a burst must be expected of a queue of which nothing is known. stand: whether
+    the level is held at the target, rather than everybody let go there. guarded: whether the zones act while there is
+    a reason for distrust.
+    """
+
+    hold_at: float = 0.65
+    drain_to: float = 0.50
+    gain: float = 2.0
+    probation: float = 0.3
+    room: bool = True
+    cool: float = 0.75
+    doubt: float = 0.45
+    stand: bool = True
+    guarded: bool = True
+
+
+LEARNED: Final = Tuning()
+"""The model as it is."""
+
+
+class Pace:
+    """How many a second. The last seconds weigh most; both sums fade alike, so that a constant pace is exact."""
+
+    MEMORY: Final = 0.7
+    __slots__ = ("_number", "_seconds")
+
+    def __init__(self) -> None:
+        self._number = 0.0
+        self._seconds = 0.0
+
+    def add(self, number: float, seconds: float) -> None:
+        """So many in so many seconds."""
+        keep = math.exp(-seconds / self.MEMORY)
+        self._number = self._number * keep + number
+        self._seconds = self._seconds * keep + seconds
+
+    @property
+    def value(self) -> float:
+        """The pace; 0 before anything was added."""
+        return self._number / self._seconds if self._seconds else 0.0
+
+
+class Room:
+    """How many places publishers that cannot wait may still need.
+
+    They alone, before the same consumer, would make a queue of `alone` items. The longest that this was, fading by
+    half in `HALF_LIFE` seconds, may come again: so `MARGIN` times that, less what is there already. `doubt` is what may
+    come although it has not been seen yet; of that, half is gone after `DOUBT_HALF_LIFE` seconds of a consumer at work.
+    """
+
+    HALF_LIFE: Final = 120.0
+    MARGIN: Final = 1.15
+    DOUBT_HALF_LIFE: Final = 30.0
+    FADE: Final = -math.log(2) / HALF_LIFE
+    DOUBT_FADE: Final = -math.log(2) / DOUBT_HALF_LIFE
+    __slots__ = ("alone", "doubt", "peak")
+
+    def __init__(self, doubt: float = 0.0) -> None:
+        self.alone = 0.0
+        self.peak = 0.0
+        self.doubt = doubt
+
+    def add(self, nowait: int, takes: int, seconds: float, *, at_work: bool = True) -> None:
+        """In so many seconds so many came that could not wait, and so many were taken, of whatever kind.
+
+        at_work: whether the consumer had something to do all the time.
+        """
+        if at_work and self.doubt > 1:
+            self.doubt *= math.exp(seconds * self.DOUBT_FADE)
+        alone = self.alone + nowait - takes
+        self.alone = alone if alone > 0 else 0.0
+        if self.peak:
+            self.peak *= math.exp(seconds * self.FADE)
+        if self.alone > self.peak:
+            self.peak = self.alone
+
+    @property
+    def needed(self) -> float:
+        """Places, as far as was seen."""
+        return max(0.0, self.MARGIN * self.peak - self.alone)
+
+
+class Shadow:
+    """What the fixed zones would have made of the same traffic, as a fluid: a level, and the seconds they ask for.
+
+    Who is held now would have come again and again, as far as the zones let him: one for each item taken, and
+    whoever's delay is over. `asked` is what they would have asked for so far, in seconds of all producers together.
+    `debt` is how many seconds the model has held producers beyond 1.5 times that, `cooler` how many seconds less than
+    the zones it was above 70 %; both fade.
+    """
+
+    __slots__ = ("asked", "cooler", "debt", "level")
+
+    def __init__(self) -> None:
+        self.asked = self.debt = self.cooler = self.level = 0.0
+
+    def add(
+        self, seconds: float, waited: int, nowait: int, takes: int, pressing: int, pace: float, delay: float
+    ) -> None:  # fmt: skip
+        """What happened in so many seconds; `delay` is what the zones ask at `level`. waited: puts that could wait."""
+        if self.debt or self.cooler:
+            keep = math.exp(-seconds / GUARD_SECONDS)
+            self.debt *= keep
+            self.cooler *= keep
+        admitted: float = waited
+        if delay and pace:
+            crowd = pressing or 1
+            most = takes + crowd * seconds / delay
+            admitted = most if pressing else min(waited, most)
+            asked = admitted * min(delay, crowd / pace)
+            self.asked += asked
+            self.debt -= 1.5 * asked
+        level = self.level + nowait + admitted - takes
+        self.level = level if level > 0 else 0.0
+
+    def compare(self, seconds: float, held: float, hot: bool, hot_in_zones: bool) -> bool:
+        """What the model did meanwhile. True if the record says that the zones would have done better."""
+        self.debt = max(-1.0, self.debt + held)
+        if hot is not hot_in_zones:
+            self.cooler += seconds * (hot_in_zones - hot)
+        return self.debt > 1.0 and self.cooler < 0.5
+
+    def forgive(self) -> None:
+        """Begin a new record."""
+        self.debt = self.cooler = 0.0
+
+
+class Forecast:
+    """The model of one queue. See the module; everything is for the one who shows it the levels.
+
+    To read: `holding`; `gain`, items taken for each producer let go; `threshold`, the level from which on it holds;
+    `target`, the level at which that stands; `why`, in one word, it is in its present state; `distrust`, in one word,
+    why the zones have to act (None: they need not).
+    """
+
+    __slots__ = (
+        "_at", "_busy", "_capacity", "_distrusted_until", "_lowest", "_pressed", "_put", "_since", "_taken", "_took",
+        "_tuning", "distrust", "gain", "holding", "holds", "pace", "room", "shadow", "target", "threshold", "why",
+    )  # fmt: skip
+
+    def __init__(self, capacity: int, tuning: Tuning) -> None:
+        self._capacity = capacity
+        self._tuning = tuning
+        self.holds = 0
+        self.shadow = Shadow()
+        self._start("small" if capacity < SMALLEST else "learning")
+
+    def _start(self, distrust: str) -> None:
+        """Know nothing (any more)."""
+        self.distrust: str | None = distrust if self._tuning.guarded else None
+        self.pace = Pace()
+        self.room = Room(self._tuning.doubt * self._capacity)
+        self.shadow.level = 0.0
+        self.shadow.forgive()
+        self._decide()
+        self.holding = False
+        self.gain = 1.0
+        self.why = "start"
+        self._at: float | None = None
+        self._took = self._since = self._pressed = 0.0
+        self._distrusted_until = 0.0
+        self._taken = self._put = self._lowest = self._busy = 0
+
+    # -- at each level -----------------------------------------------------------------------------------
+
+    def look(self, now: float, level: int, pressing: int) -> None:
+        """The level, and how many producers wait, just before those are let go whom it sets free."""
+        if level < self._lowest:
+            self._lowest = level
+        if not self.holding:
+            if level >= self.threshold:
+                self._hold(now)
+            return
+        if pressing:
+            self._pressed = now
+        pace, target = self.pace.value, self.target
+        if now - self._pressed > max(QUIET_SECONDS, 3 / pace if pace else 0.0):
+            self._let_go("quiet")
+        elif level < target * 0.8 or (level <= target and not self._tuning.stand):
+            self._let_go("drained")
+        elif level <= target:
+            self.gain = 1.0 if level > 0.95 * target else 0.5
+        elif now - self._since > self._tuning.probation and level > target + self._capacity // 20:
+            # Above the threshold there is not even room for the next burst: down twice as fast.
+            self.gain = self._tuning.gain * (2 if level > self.threshold and self._tuning.room else 1)
+
+    def _hold(self, now: float) -> None:
+        self.holding, self.gain = True, 1.0
+        self.why = "room" if self.threshold < int(self._tuning.hold_at * self._capacity) else "threshold"
+        self._since = self._pressed = now
+        self.holds += 1
+
+    def _let_go(self, why: str) -> None:
+        self.holding, self.why, self.gain = False, why, 1.0
+
+    def longest(self, now: float, level: int, pressing: int, zone_delay: float) -> float:
+        """Seconds that a put is held at most; `zone_delay` is what the zones would ask of it."""
+        pace = self.pace.value
+        if not pace or (level > 0.62 * self._capacity and now - self._took > max(0.05, 10 / pace)):
+            return LONGEST_HOLD  # the consumer stands still
+        return max(zone_delay, min(LONGEST_HOLD, 2 * self.gain / pace * max(1, pressing)))
+
+    # -- once in a while -----------------------------------------------------------------------------------
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for a sample."""
+        return self._at is None or not 0 <= now - self._at < SAMPLE_SECONDS
+
+    def sample(
+        self,
+        now: float,
+        level: int,
+        taken: int,
+        lost: int,
+        nowait: int,
+        pressing: int,
+        zone_delay: Callable[[float], float],
+    ) -> None:
+        """The counts so far: taken; lost, replaced or refused. nowait: puts that could not wait since then."""
+        put = taken + level + lost
+        if self._at is not None:
+            seconds = now - self._at
+            takes, puts = taken - self._taken, put - self._put
+            if takes < 0 or puts < 0 or nowait < 0:
+                self._start("counts")
+            elif not 0 <= seconds < math.inf or (seconds > CLOCK_JUMP and self._lowest > 0):
+                self._start("clock")
+            else:
+                self._learn(seconds, takes, nowait)
+                self._judge(now, seconds, level, puts, takes, nowait, pressing, zone_delay)
+            if takes:
+                self._took = now
+        self._at, self._taken, self._put, self._lowest = now, taken, put, level
+        self._decide()
+
+    def _learn(self, seconds: float, takes: int, nowait: int) -> None:
+        at_work = self._lowest > 1
+        if at_work:  # a consumer that has waited for items tells nothing of its pace
+            self.pace.add(takes, seconds)
+            if self._busy < ENOUGH:
+                self._busy += 1
+        self.room.add(nowait, takes, seconds, at_work=at_work)
+
+    def _judge(
+        self, now: float, seconds: float, level: int, puts: int, takes: int, nowait: int, pressing: int,
+        zone_delay: Callable[[float], float],
+    ) -> None:  # fmt: skip
+        shadow, capacity = self.shadow, self._capacity
+        if self._lowest <= 1:
+            shadow.level = float(level)
+        else:
+            shadow.add(seconds, puts - nowait, nowait, takes, pressing, self.pace.value, zone_delay(shadow.level))
+            if shadow.level > capacity:
+                shadow.level = float(capacity)
+        held = pressing * seconds if self.holding else 0.0
+        worse = shadow.compare(seconds, held, level > 0.7 * capacity, shadow.level > 0.7 * capacity)
+        total = self.pace.value + self.room.alone + self.room.peak + shadow.level
+        if not math.isfinite(total + now):
+            self._start("numbers")
+        elif capacity < SMALLEST or self._busy < ENOUGH:
+            return
+        elif self.distrust == "record":
+            if now >= self._distrusted_until:
+                shadow.forgive()
+                self.distrust = None
+        elif worse and self._tuning.guarded:
+            self.distrust, self._distrusted_until = "record", now + GUARD_SECONDS
+        else:
+            self.distrust = None
+
+    def _decide(self) -> None:
+        tuning, capacity = self._tuning, self._capacity
+        threshold, target = tuning.hold_at * capacity, tuning.drain_to * capacity
+        if tuning.room:
+            needed = self.room.needed
+            if needed > 0.3 * capacity:  # below that it can make no difference
+                least = max(0.2 * capacity, 0.1 * self.pace.value)
+                threshold = min(threshold, max(0.97 * capacity - needed, least))
+            target = min(target, max(tuning.cool * capacity - max(needed, self.room.doubt), 0.2 * capacity))
+        self.threshold = int(threshold)
+        self.target = int(min(target, 0.8 * threshold if tuning.stand else threshold - 1))
+
+    def statistics(self) -> dict[str, Any]:
+        """The figures as plain data."""
+        return {
+            "threshold": self.threshold,
+            "target": self.target,
+            "room": round(self.room.needed),
+            "pace": self.pace.value,
+            "holds": self.holds,
+            "zones_seconds": self.shadow.asked,
+        }

@@ -1,0 +1,190 @@
+"""The results of bench_throttle.py as the throttle's section of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+RIVALS: Final = ("late", "drain", "stand")
+WORDS: Final = {
+    "fixed": "fixed zones",
+    "late": "one for one from 65 %",
+    "drain": "from 65 %, drained to 30 % at one for 1.25, then free",
+    "stand": "the model's holding with nothing learned",
+    "learned": "**learned**",
+}
+Row = Mapping[str, Any]
+Rows = Mapping[str, Mapping[str, Row]]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are figures."""
+    rule = [":--", *("--:" for _ in head[1:])]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
+
+
+def per_event(row: Row) -> float:
+    """What a publisher that waits waits for an event, in ms."""
+    return float(1000 * row["delay"] / max(1, row["published"]))
+
+
+def avoidable(row: Row, alone: Row) -> int:
+    """Lost beyond what those who cannot wait lose among themselves."""
+    return max(0, int(row["lost"]) - int(alone["lost"]))
+
+
+class Summary:
+    """One policy beside the fixed zones, over many shapes."""
+
+    def __init__(self, rows: Rows, policy: str) -> None:
+        self.rows = {name: (row[policy], row["fixed"], row["alone"]) for name, row in rows.items()}
+        self.calm = [n for n, (_, fixed, _) in self.rows.items() if not fixed["over70"] and not fixed["lost"]]
+        self.hot = [name for name in self.rows if name not in self.calm]
+        self.lost = sum(row["lost"] for row, _, _ in self.rows.values())
+        self.avoidable = sum(avoidable(row, alone) for row, _, alone in self.rows.values())
+        fixed_avoidable = sum(avoidable(fixed, alone) for _, fixed, alone in self.rows.values())
+        self.avoidable_ratio = self.avoidable / max(1, fixed_avoidable)
+        self.lost_ratio = self.lost / max(1, sum(fixed["lost"] for _, fixed, _ in self.rows.values()))
+        self.over70, self.over90 = self._ratio("over70"), self._ratio("over90")
+        self.worst70 = self._worst(list(self.rows), lambda row: 100 * float(row["over70"]))
+        self.calm_delay = self._delay(self.calm)
+        self.hot_delay = self._delay(self.hot)
+        self.calm_worst = self._worst(self.calm, per_event)
+        self.hot_worst = self._worst(self.hot, per_event)
+        self.throughput = min((r["delivered"] / max(1, f["delivered"]), n) for n, (r, f, _) in self.rows.items())
+        self.median = self._geometric("sojourn50", self.hot)
+        self.p99 = self._geometric("sojourn99", list(self.rows))
+        self.p99_worst = max((_quotient(r, f, "sojourn99"), n) for n, (r, f, _) in self.rows.items())
+
+    def _ratio(self, what: str) -> float:
+        total = sum(fixed[what] for _, fixed, _ in self.rows.values())
+        return float(sum(row[what] for row, _, _ in self.rows.values()) / total) if total else 0.0
+
+    def _delay(self, names: Sequence[str]) -> float:
+        total = sum(per_event(self.rows[name][1]) for name in names)
+        return sum(per_event(self.rows[name][0]) for name in names) / total if total else 0.0
+
+    def _worst(self, names: Sequence[str], of: Callable[[Row], float]) -> tuple[float, str]:
+        return max(((of(self.rows[name][0]) - of(self.rows[name][1]), name) for name in names), default=(0.0, "-"))
+
+    def _geometric(self, what: str, names: Sequence[str]) -> float:
+        return statistics.geometric_mean([_quotient(*self.rows[name][:2], what) for name in names] or [1.0])
+
+
+def _quotient(row: Row, fixed: Row, what: str) -> float:
+    return float(max(row[what], 1e-4) / max(fixed[what], 1e-4))
+
+
+def targets(learned: Summary, drain: Summary, named: Rows) -> str:
+    """What was asked for, and what was measured."""
+    greedy = [row for name, row in named.items() if name.startswith("greedy")]
+    greedy_ratio = sum(row["learned"]["lost"] for row in greedy) / max(1, sum(row["fixed"]["lost"] for row in greedy))
+    lost_to_drain = learned.avoidable / max(1, drain.avoidable)
+    rows = [
+        ("avoidable losses, × fixed", "≤ 0.15", f"{learned.avoidable_ratio:.3f}"),
+        ("avoidable losses, × drained without a model", "≤ 0.35", f"{lost_to_drain:.3f}"),
+        ("time above 70 %, × fixed", "≤ 0.25", f"{learned.over70:.2f}"),
+        ("time above 90 %, × fixed", "≤ 0.20", f"{learned.over90:.2f}"),
+        ("... and the worst shape, points above 70 %", "≤ +6", f"{learned.worst70[0]:+.1f}"),
+        ("calm shapes: what a publisher waits, × fixed", "≤ 0.95", f"{learned.calm_delay:.2f}"),
+        ("... and the worst shape, ms an event", "≤ +1", f"{learned.calm_worst[0]:+.2f}"),
+        ("hot shapes: the same", "≤ 1.20", f"{learned.hot_delay:.2f}"),
+        ("... and the worst shape, ms an event", "≤ +100", f"{learned.hot_worst[0]:+.0f}"),
+        ("throughput of the worst shape, × fixed", "≥ 0.98", f"{learned.throughput[0]:.3f}"),
+        ("hot shapes: median sojourn, × fixed", "≤ 0.80", f"{learned.median:.2f}"),
+        ("p99 sojourn, geometric mean", "≤ 1.05", f"{learned.p99:.2f}"),
+        ("greedy publisher beside bursts, lost, × fixed", "≤ 0.10", f"{greedy_ratio:.3f}"),
+    ]
+    return table(("random shapes that nobody tuned to", "asked", "learned"), rows)
+
+
+def overview(rows: Rows) -> str:
+    """All policies over the random shapes."""
+    lines = []
+    for policy, words in WORDS.items():
+        s = Summary(rows, policy)
+        lines.append((
+            words, f"{s.avoidable:,}", f"{s.avoidable_ratio:.3f}", f"{s.over70:.2f}", f"{s.over90:.2f}",
+            f"{s.calm_delay:.2f}", f"{s.hot_delay:.2f}", f"{s.median:.2f}", f"{s.p99:.2f}", f"{s.throughput[0]:.3f}",
+        ))  # fmt: skip
+    head = (
+        "", "lost, avoidable", "×", "> 70 %, ×", "> 90 %, ×", "waits, calm, ×", "waits, hot, ×",
+        "median sojourn, hot, ×", "p99 sojourn, ×", "least throughput, ×",
+    )  # fmt: skip
+    return table(head, lines)
+
+
+def worst(rows: Rows) -> str:
+    """Where each policy is worst beside the fixed zones."""
+    lines = []
+    for policy in (*RIVALS, "learned"):
+        s = Summary(rows, policy)
+        lines.append((
+            WORDS[policy], f"{s.worst70[0]:+.1f} ({s.worst70[1]})", f"{s.calm_worst[0]:+.2f} ({s.calm_worst[1]})",
+            f"{s.hot_worst[0]:+.0f} ({s.hot_worst[1]})", f"{s.p99_worst[0]:.2f} ({s.p99_worst[1]})",
+        ))  # fmt: skip
+    head = ("", "points above 70 %", "waits, calm, ms an event", "waits, hot, ms an event", "p99 sojourn, ×")
+    return table(head, lines)
+
+
+def shapes(rows: Rows) -> str:
+    """Each shape with a name: fixed → learned, and the best rule without a model."""
+
+    def three(row: Mapping[str, Row], of: Callable[[Row], str]) -> str:
+        return f"{of(row['fixed'])} → {of(row['learned'])} ({of(row['drain'])})"
+
+    lines = [
+        (
+            name,
+            three(row, lambda r: f"{r['lost']:,}"),
+            three(row, lambda r: f"{100 * r['over70']:.0f}"),
+            three(row, lambda r: f"{100 * r['over90']:.0f}"),
+            three(row, lambda r: f"{per_event(r):.1f}"),
+            three(row, lambda r: f"{1000 * r['sojourn50']:,.0f}"),
+            three(row, lambda r: f"{1000 * r['sojourn99']:,.0f}"),
+        )
+        for name, row in rows.items()
+    ]
+    head = ("shape", "lost", "% of time > 70 %", "> 90 %", "waits, ms an event", "sojourn p50, ms", "p99, ms")
+    return table(head, lines)
+
+
+def verdict(results: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether the model has beaten every rule without one: less lost, no more time above 70 %."""
+    rows = {**results["named"], **results["random"]}
+    learned = Summary(rows, "learned")
+    reasons = []
+    for policy in RIVALS:
+        rival = Summary(rows, policy)
+        if learned.avoidable >= rival.avoidable or learned.over70 > rival.over70 + 0.01:
+            reasons.append(
+                f"{WORDS[policy]}: lost {rival.avoidable:,} beside {learned.avoidable:,}, "
+                f"above 70 % {rival.over70:.3f} beside {learned.over70:.3f}"
+            )
+    return not reasons, "no: not better than " + "; ".join(reasons) if reasons else "the model has beaten every rival"
+
+
+def report(results: Mapping[str, Any]) -> str:
+    """The whole section."""
+    about, random = results["about"], results["random"]
+    learned, drain = Summary(random, "learned"), Summary(random, "drain")
+    return "\n".join([
+        "## Throttle that looks ahead\n",
+        f"`python -m tests.bench.bench_throttle`, {about['date']}, {about['python']}: {len(results['named'])} shapes "
+        f"of traffic that have a name, and {len(random)} random ones (seeds {about['seeds'][0]} to "
+        f"{about['seeds'][1]}; the model was tuned on others), "
+        "each through a real `EventBus` and one mailbox on a virtual clock. Ratios are to the fixed zones. *Avoidable* "
+        "are the losses beyond those of the same shape with nobody but publishers that cannot wait. A shape is *calm* "
+        "if the fixed zones never let it above 70 % and lose nothing, else *hot*. A publisher *waits* in "
+        "`await publish`.\n",
+        "### Targets\n",
+        targets(learned, drain, results["named"]) + "\n",
+        f"### Random shapes, {len(learned.calm)} calm and {len(learned.hot)} hot\n",
+        overview(random) + "\n",
+        "Where each is worst beside the fixed zones:\n",
+        worst(random) + "\n",
+        "### Shapes with a name: fixed → learned (drained to 30 % without a model)\n",
+        shapes(results["named"]) + "\n",
+        f"Verdict of the command: {verdict(results)[1]}.\n",
+    ])  # fmt: skip
