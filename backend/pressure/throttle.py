@@ -18,6 +18,8 @@ from .line import Timer, Waiter
 AT_ONCE: Final = 16
 MODES: Final = ("fixed", "learned", "observe")
 REPORT_SECONDS: Final = 1.0
+# An alarm may ring a hair before its time. What is left then is a matter of rounding, and no reason to set another.
+SHORTEST_WAIT: Final = 1e-6
 
 logger = logging.getLogger("copilot_pulse.backpressure")
 
@@ -382,7 +384,8 @@ class Throttle:
     def left(self, began: float, now: float) -> float:
         """How many seconds a producer that has waited since `began` has to wait yet, as things stand."""
         delay = self._longest()
-        return began + delay - now if delay else 0.0
+        left = began + delay - now if delay else 0.0
+        return left if left > SHORTEST_WAIT else 0.0
 
 
 async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None) -> None:

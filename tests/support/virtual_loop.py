@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+# A turn takes time, as in life: or what is left of a wait by a rounding error would be waited for without end.
+TURN_SECONDS: Final = 1e-9
 
 
 class _Jumping(selectors.DefaultSelector):
@@ -17,6 +20,7 @@ class _Jumping(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
+        self.loop.moved += TURN_SECONDS
         if ready or timeout == 0:
             return ready
         if timeout is None:
@@ -26,7 +30,8 @@ class _Jumping(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop for simulations: `time()` is seconds since it was made, and moves only when nothing is ready.
+    """A loop for simulations: `time()` is seconds since it was made, and moves only when nothing is ready (and by a
+    nanosecond a turn).
 
     Whatever waits by the loop's own timers runs on it unchanged, and always in the same order. Not for code
     that waits for other threads, processes or sockets: nothing would give these the time they need. A loop

@@ -470,3 +470,14 @@ async def test_a_change_is_reported_at_most_once_a_second() -> None:
 
     assert 2 <= len(news) <= 5
     assert "threshold" == next(one for one in news if one["state"] == "hold")["why"]
+
+
+def test_what_a_rounding_error_leaves_of_a_wait_is_not_waited_for() -> None:
+    """An alarm may ring a hair early; on a clock that stands still in between, another one would ring for ever."""
+    queue: BoundedQueue[int] = BoundedQueue(100)
+    for _ in range(50):
+        queue.put_nowait(0)
+    whole = queue.throttle.left(0.0, 0.0)
+
+    assert whole > 0.005
+    assert 0 == queue.throttle.left(0.0, whole - 1e-9)
