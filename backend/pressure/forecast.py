@@ -31,6 +31,7 @@ LONGEST_HOLD: Final = 0.5
 QUIET_SECONDS: Final = 0.03
 CLOCK_JUMP: Final = 5.0
 GUARD_SECONDS: Final = 60.0
+MOST_DEBT: Final = 10.0
 
 
 class Tuning(NamedTuple):
@@ -125,8 +126,8 @@ class Shadow:
 
     Who is held now would have come again and again, as far as the zones let him: one for each item taken, and
     whoever's delay is over. `asked` is what they would have asked for so far, in seconds of all producers together.
-    `debt` is how many seconds the model has held producers beyond 1.5 times that, `cooler` how many seconds less than
-    the zones it was above 70 %; both fade.
+    `debt` is for how many seconds the model has held somebody while the zones would have held nobody, `cooler` for how
+    many seconds less than the zones it was above 70 %; both fade.
     """
 
     __slots__ = ("asked", "cooler", "debt", "level")
@@ -149,16 +150,16 @@ class Shadow:
             admitted = most if pressing else min(waited, most)
             asked = admitted * min(delay, crowd / pace)
             self.asked += asked
-            self.debt -= 1.5 * asked
         level = self.level + nowait + admitted - takes
         self.level = level if level > 0 else 0.0
 
-    def compare(self, seconds: float, held: float, hot: bool, hot_in_zones: bool) -> bool:
+    def compare(self, seconds: float, needless: bool, hot: bool, hot_in_zones: bool) -> bool:
         """What the model did meanwhile. True if the record says that the zones would have done better."""
-        self.debt = max(-1.0, self.debt + held)
+        if needless:
+            self.debt += seconds
         if hot is not hot_in_zones:
             self.cooler += seconds * (hot_in_zones - hot)
-        return self.debt > 1.0 and self.cooler < 0.5
+        return self.debt > MOST_DEBT and self.cooler < 0.5
 
     def forgive(self) -> None:
         """Begin a new record."""
@@ -287,13 +288,14 @@ class Forecast:
     ) -> None:  # fmt: skip
         shadow, capacity = self.shadow, self._capacity
         if self._lowest <= 1:
-            shadow.level = float(level)
+            shadow.level, delay = float(level), 0.0
         else:
-            shadow.add(seconds, puts - nowait, nowait, takes, pressing, self.pace.value, zone_delay(shadow.level))
+            delay = zone_delay(shadow.level)
+            shadow.add(seconds, puts - nowait, nowait, takes, pressing, self.pace.value, delay)
             if shadow.level > capacity:
                 shadow.level = float(capacity)
-        held = pressing * seconds if self.holding else 0.0
-        worse = shadow.compare(seconds, held, level > 0.7 * capacity, shadow.level > 0.7 * capacity)
+        needless = pressing > 0 and self.holding and not delay
+        worse = shadow.compare(seconds, needless, level > 0.7 * capacity, shadow.level > 0.7 * capacity)
         total = self.pace.value + self.room.alone + self.room.peak + shadow.level
         if not math.isfinite(total + now):
             self._start("numbers")

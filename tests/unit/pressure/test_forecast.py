@@ -256,16 +256,19 @@ def test_a_long_rest_is_no_jump_of_the_clock() -> None:
 
 
 def test_a_record_worse_than_that_of_the_zones_gives_them_a_minute() -> None:
-    """The model holds for seconds, the zones would have asked for nothing, and would have been as low."""
+    """The model holds for ten seconds, the zones would have held nobody, and would have been as low."""
     drill = Drill().trained()
     drill.to(660, 10, pressing=4)
-    for _ in range(30):
+    for _ in range(int(9 / 0.025)):
+        drill.step(10, 10, pressing=4)
+    assert drill.distrust() is None
+    for _ in range(int(3 / 0.025)):
         drill.step(10, 10, pressing=4)
     assert "record" == drill.distrust()
-    for _ in range(int(59 / 0.025)):
+    for _ in range(int(55 / 0.025)):
         drill.step(10, 10)
     assert "record" == drill.distrust()
-    for _ in range(80):
+    for _ in range(int(6 / 0.025)):
         drill.step(10, 10)
     assert drill.distrust() is None
 
