@@ -62,7 +62,7 @@ def measure(keys: Sequence[str | int], processes: int) -> dict[str, dict[str, An
     rows: dict[str, dict[str, Any]] = {str(key): {} for key in keys}
     with multiprocessing.Pool(processes) as pool:
         for number, ((key, policy), outcome) in enumerate(pool.imap_unordered(played, jobs), 1):
-            rows[str(key)][policy] = outcome.as_dict()
+            rows[str(key)][policy] = {what: value for what, value in outcome.as_dict().items() if what != "statistics"}
             print(f"\r{number} of {len(jobs)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return rows
