@@ -11,7 +11,7 @@ from .errors import HtmlBody, PulseError, UnexpectedBody
 from .lazy import LazyPattern
 
 _HTML: Final = LazyPattern(
-    r"(?:\s|\ufeff|<!--[^>]{0,500}-->|<\?xml[^>]{0,200}>){0,40}<(?:!doctype\s{1,8}html|html|head|body)\b",
+    r"(?:\s|\ufeff|<!--[^>]{0,500}-->|<\?xml[^>]{0,200}>){0,40}<(?:!doctype\s{0,8}html|html|head|body)\b",
     re.IGNORECASE,
 )
 _TITLE: Final = LazyPattern(r"<title[^>]{0,200}>([^<]{1,200})", re.IGNORECASE)

@@ -17,6 +17,7 @@ from . import times
 from .addresses import host_of, provider_of
 from .bodies import html_title, is_html
 from .errors import PulseError
+from .lazy import LazyPattern
 
 _MAX_TEXT: Final = 4_000
 _REST: Final = 300
@@ -52,6 +53,7 @@ _MESSAGES: Final = (
     "detail",
     "details",
 ) + ("error_description", "errmsg", "description", "reason", "title")
+_IDENTIFIER: Final = LazyPattern(r"\b[a-z]{2,20}(?:_[a-z]{2,20}){1,6}\b")
 _PACKAGES: Final = {"httpx2": "httpx", "httpcore2": "httpcore", "builtins": "", "exceptiongroup": ""}
 
 
@@ -71,6 +73,8 @@ class Facts(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     codes: frozenset[str] = frozenset()
     """The provider's code and type, in lower case."""
+    named: frozenset[str] = frozenset()
+    """Words of the message that look like codes: `insufficient_quota`."""
     body: bool = False
     """A body came with the error."""
     spoken: bool = False
@@ -164,6 +168,7 @@ def gather(error: BaseException, wall: Callable[[], float] = time.time) -> Facts
         redirected_to=_url(safe(error, "redirected_to")) or _redirected(response, url),
         headers=headers,
         codes=told_of.codes | ({code.lower()} if code else set()),
+        named=frozenset(_IDENTIFIER.compiled.findall((said or "")[:600].lower())),
         body=bool(body),
         spoken=bool(said) and bool(message),
         provider=provider,

@@ -59,7 +59,7 @@ class Rule(NamedTuple):
 
     def _told(self, facts: Facts) -> bool:
         """By the code or by the words."""
-        if self.codes & facts.codes:
+        if self.codes & facts.codes or self.codes & facts.named:
             return True
         return self.words is not None and self.words.search(facts.text) is not None
 
@@ -90,9 +90,9 @@ def _no_such_address(facts: Facts) -> bool:
 def _keeps_robots_out(facts: Facts) -> bool:
     if "challenge" in facts.headers.get("cf-mitigated", ""):
         return True
-    return facts.html and (
-        w.PROTECTED.search(facts.text) is not None or w.PROTECTED_PAGE.search(facts.page) is not None
-    )
+    if facts.html or isinstance(facts.error, errors.HtmlBody):
+        return bool(w.PROTECTED.search(facts.text) or w.PROTECTED_PAGE.search(facts.page))
+    return facts.status == 403 and facts.text.startswith("error code: ") and bool(w.PROTECTED.search(facts.text))
 
 
 def _led_elsewhere(facts: Facts) -> bool:
@@ -307,6 +307,13 @@ RULES: Final[tuple[Rule, ...]] = (
         status=(401, 403),
         when=_led_elsewhere,
     ),
+    Rule(
+        "redirected",
+        "The same in words",
+        codes=w.AUTH_CODES,
+        words=w.AUTH,
+        when=lambda f: _led_elsewhere(f) and _says_why(f),
+    ),
     # 5. What the server says. The narrower a rule, the higher it stands; the bare status decides last.
     Rule("tls", "A plain request to an encrypted port", spoken=True, words=w.PLAIN_TO_TLS),
     Rule(
@@ -329,6 +336,7 @@ RULES: Final[tuple[Rule, ...]] = (
         words=w.CONTEXT,
         when=_of_the_context,
     ),
+    Rule("quota", "403 that speaks of a quota", status=(403,), words=w.ANY_QUOTA),
     Rule("server_memory", "Too little memory for the model", spoken=True, words=w.SERVER_MEMORY, when=_of_the_model),
     Rule("crashed", "The model crashed", spoken=True, words=w.CRASHED, when=_of_the_model),
     Rule("region", "A country or region that is not served", spoken=True, codes=w.REGION_CODES, words=w.REGION),
@@ -337,13 +345,13 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("no_tools", "Tools not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS),
     Rule("no_images", "Images not supported", spoken=True, words=w.NO_IMAGES),
     Rule("content_filter", "Content refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
+    Rule("loading", "The model is still being loaded", spoken=True, words=w.LOADING),
     Rule("no_provider", "A router without a fitting provider", spoken=True, words=w.NO_PROVIDER),
     Rule("not_activated", "Model not activated", spoken=True, codes=w.NOT_ACTIVATED_CODES, words=w.NOT_ACTIVATED),
     Rule("model_not_found", "Model unknown", codes=w.MODEL_CODES, words=w.MODEL, spoken=True, when=_says_why),
     Rule("model_not_found", "Model unknown, told as 5xx", status=(range(500, 600),), words=w.MODEL_SURELY),
     Rule("auth", "401", status=(401,)),
     Rule("auth", "Key refused", codes=w.AUTH_CODES, words=w.AUTH, spoken=True, when=_says_why),
-    Rule("loading", "The model is still being loaded", spoken=True, words=w.LOADING),
     Rule(
         "overloaded",
         "Overloaded",
@@ -358,9 +366,10 @@ RULES: Final[tuple[Rule, ...]] = (
         for kind in w.NUMBERED_KINDS
     ),
     Rule("rate_limited", "429", status=(429,)),
+    Rule("auth", "403 that speaks of a bad token", status=(403,), words=w.TOKEN),
     Rule("forbidden", "403, 407", status=(403, 407)),
     Rule("forbidden", "Permission denied", codes=w.FORBIDDEN_CODES, spoken=True, when=_says_why),
-    Rule("timeout", "408, 504, 522, 524", status=(408, 504, 522, 524)),
+    Rule("timeout", "408, 504, 522, 524, 598, 599", status=(408, 504, 522, 524, 598, 599)),
     Rule("context_too_long", "413", status=(413,)),
     Rule("bad_request", "404 with words of something else than the address", status=(404,), when=_talks_of_else),
     Rule("not_found", "404, 405, 410", status=(404, 405, 410)),

@@ -18,6 +18,7 @@ from .lazy import LazyPattern
 _LONGEST: Final = 400 * 86_400.0
 _PASSED: Final = 90.0
 """A date so many seconds ago is one that comes about now: two clocks differ."""
+_MAX_TEXT: Final = 1_000
 _MAX_DEPTH: Final = 5
 _MAX_FIELDS: Final = 60
 
@@ -214,6 +215,7 @@ def in_body(body: Any, wall: Callable[[], float], zone: float = 0.0) -> Told:
 
 def in_words(text: str, wall: Callable[[], float], zone: float = 0.0) -> Told:
     """What the words say: "try again in 20m30s", "will reset at 2026-08-25 07:41:44", "请在 20 秒后重试"."""
+    text = text[:_MAX_TEXT]
     found = _SPAN.search(text)
     if found is not None:
         return Told(_sum(next(group for group in found.groups() if group)))

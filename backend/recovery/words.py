@@ -89,13 +89,24 @@ CONTEXT: Final = _any(
     rf"(?:exceed(?:s|ed|ing)?|overflow(?:s|ed|ing)?|(?:longer|larger|greater|more) than|above the|"
     rf"beyond the)[^.\n]{{0,24}}?"
     rf"(?:context|{_MEASURE})",
+    r"(?:input|prompt|token|context|sequence|message|model)s?[ _-]?(?:tokens? |token[ _-])?(?:limit|"
+    r"length|window|size|count)s?"
+    r"\b[^\n]{0,40}(?:exceed|overflow|too |reached|> ?\d)",
+    r"\blength\b[^.\n]{0,12}\d{3,9}[^.\n]{0,12}(?:exceed|>|over|larger|longer|greater)",
+    r"\b(?:prompt|input|token|context|sequence)s?\b[^\n]{0,60}\d\)? ?>=? ?(?:\d|max|n_ctx|the )",
+    r"\b(?:n_ctx|max_model_len|max_seq_len|max_total_tokens|max_position_embeddings|max_input_(?:tokens|length))\b",
+    r"\bcontext (?:is |was )?full\b",
+    r"supports? (?:only |at most |up to )?(?:a )?(?:max(?:imum)? )?(?:of )?\d{3,9} (?:input |context |prompt )?tokens",
+    r"\bmax(?:imum)?[ _](?:model|seq|input|prompt|context)[ _-]?(?:len|length|tokens?|char\w*)\b",
+    rf"(?:input|prompt|context|message|total)[ _]tokens?\b[^\n]{{0,30}}{_OVER}[^\n]{{0,16}}\d{{3,}}",
+    r"(?:prompts?|inputs?|messages?|conversation|body)\b[^.\n]{0,40}exceed[^.\n]{0,30}(?:limit|max|size|length)",
+    r"(?:not|n't|cannot) fit[^.\n]{0,40}(?:context|window|model)",
     r"max(?:imum)? (?:\w{1,12} ){0,2}context",
     r"maximum (?:prompt|input|sequence) length",
     r"context[ _-]?(?:length|window|size|limit)[^\n]{0,60}(?:exceed|overflow|too |limit|reached|only|of \d)",
     r"context (?:the )?overflows",
     r"context shift is (?:disabled|not)",
-    r"too many (?:input |prompt |context )tokens",
-    r"too many tokens\b(?![^\n]{0,40}(?:wait|retry|again|per|minute))",
+    r"too many (?:\w{1,12} ){0,3}tokens\b(?![^\n]{0,40}(?:wait|retry|again|per|minute))",
     r"(?:input|prompt|messages?|conversation|request body|request)\b[^.\n]{0,30}(?:is |are |was )?too (?:long|large)",
     r"range of input length",
     r"reduce (?:the|your) (?:length|prompt|messages|input|context|number of)",
@@ -158,6 +169,7 @@ QUOTA_CODES: Final = _codes(
     "quotaexceeded commodity.not.purchased postpaidbilloverdue prepaidbilloverdue"
 )
 _CREDIT = r"(?:quota|balance|credits?|funds?|tokens? quota)"
+ANY_QUOTA: Final = _any(r"\bquota\b", r"配额|额度")
 # Of money, and of nothing that comes back by itself.
 CREDIT: Final = _any(
     r"insufficient[_ ](?:\w{1,12} )?(?:balance|credit|fund)",
@@ -186,11 +198,14 @@ QUOTA: Final = _any(
     r"free (?:tier|quota|trial|usage|plan)[^.\n]{0,40}(?:exhausted|exceeded|used up|expired|ended|over)",
     r"(?:trial|subscription|plan|package)\b[^.\n]{0,30}(?:has )?(?:expired|ended|lapsed|inactive|not active)",
     r"payment (?:is )?(?:required|method|failed|overdue)",
+    r"\bunpaid\b|past[ -]due|no active (?:subscription|plan|package)",
+    r"\b(?:daily|weekly|monthly)\b[^.\n]{0,40}(?:limit|quota|allowance|cap)\b",
     r"account (?:is |has )?(?:overdue|in arrears|not active, please check your billing)",
     r"account is in good standing",
     r"overdue (?:balance|payment|bill)",
     r"quota (?:has been |is )?(?:exhausted|used up)",
     r"quota limit exceeded",
+    r"quota exceeded (?:for|this)[^.\n]{0,20}\b(?:month|week|day|period|year|account|key|user|plan)\b",
     r"余额",
     r"欠费",
     r"充值",
@@ -257,11 +272,13 @@ OVERLOAD_CODES: Final = _codes(
 )
 # Told before a model answers at all: it is waited for.
 LOADING: Final = _any(
-    r"\bloading (?:the )?model\b",
+    r"(?<!error )(?<!failed )(?<!while )(?<!fail )\bloading (?:the )?model\b",
+    r"\bmodel\b[^\n]{0,60}(?:loading now|not loaded yet|being downloaded|downloading)",
     r"\bmodel\b[^\n]{0,100}\b(?:is|are) (?:\w{1,12} )?(?:loading|being loaded|starting|warming up|initiali[sz]ing)",
     r"\bmodel (?:is )?not (?:yet )?ready",
     r"\bmodel loading\b",
-    r"\b(?:server|model|engine|instance|container|endpoint|replica|deployment|machine)s?\b[^\n]{0,60}\b(?:starting up|"
+    r"\b(?:server|service|model|engine|instance|container|endpoint|replica|deployment|"
+    r"machine)s?\b[^\n]{0,60}\b(?:starting up|"
     r"is starting|warming up|initiali[sz]ing|cold[ -]start|not (?:yet )?ready|still loading|scaling up|scaled to zero|"
     r"waking up|booting|spinning up)",
     r"模型[^。\n]{0,20}(?:加载中|启动中|预热|未就绪)",
@@ -323,6 +340,7 @@ AUTH: Final = _any(
     r"(?:令牌|密钥|api ?key)[^。\n]{0,10}(?:无效|错误|过期|不正确|不存在|失效)",
     r"(?:身份验证|鉴权|认证)(?:失败|错误)",
 )
+TOKEN: Final = _any(r"\b(?:invalid|expired|missing|wrong|bad) (?:\w{1,12} )?token\b")
 FORBIDDEN_CODES: Final = _codes(
     "permission_error permission_denied forbidden access_denied permission_denied_error accessdenied"
 )
@@ -347,7 +365,12 @@ NOT_ACTIVATED: Final = _any(
     r"(?:not (?:available|included|accessible|supported)|unavailable) (?:on|in|for|with|under|"
     r"by) (?:your |the |this |a )?"
     r"(?:current |free |basic )*(?:\w{1,12} )?(?:plan|tier|subscription|account)",
+    r"\bmodel\b[^\n]{0,60}requires? (?:an? |the )?(?:\w{1,12} )?(?:subscription|plan|tier|account|upgrade)",
+    r"only available (?:to|for|on|with|in) (?:[\w-]{1,12} ){0,3}(?:tiers?|plans?|accounts?|users?|"
+    r"customers?|subscri\w+)",
+    r"请先[^。\n]{0,12}开通|开通[^。\n]{0,6}(?:模型|服务)",
     r"must be verified to use",
+    r"\bmodel access\b[^.\n]{0,24}(?:denied|not granted|required)",
     r"(?:requires?|accept(?:ing)?)[^.\n]{0,30}(?:terms|license|eula|agreement)",
     r"non-?serverless model",
     r"not found for account",
@@ -358,8 +381,10 @@ NOT_ACTIVATED: Final = _any(
 NO_PROVIDER: Final = _any(
     r"no (?:\w{1,12} )?(?:endpoints?|providers?)\b[^\n]{0,80}(?:data policy|privacy|guardrail|settings|allowed|"
     r"requested (?:parameters|providers?)|handle|routing|match|selected model|available for)",
+    r"no (?:\w{1,12} )?endpoints? (?:found|available) (?:that|which|matching|with)\b",
     r"all providers have been ignored",
-    r"not supported by any (?:\w{1,12} )?providers?",
+    r"\bany (?:of )?(?:your |the )?(?:\w{1,12} )?providers?\b",
+    r"no providers? (?:match|support|available|found|is)",
     r"(?:data policy|guardrails?|privacy settings)[^.\n]{0,60}(?:restrict|prevent|exclude|block|"
     r"no (?:endpoint|provider))",
 )
@@ -374,6 +399,7 @@ NO_IMAGES: Final = _any(
     r"unknown variant [`'\"]?image",
     r"missing data required for image",
     r"\bmmproj\b",
+    r"\btext[- ]only\b",
     r"(?:at most|up to|maximum of) 0 images?",
     r"(?:only (?:accepts?|supports?)|is an?) text(?:-only| input| only)",
     r"\bcontent\b[^.\n]{0,24}must be a (?:string|str)\b",
@@ -387,6 +413,7 @@ SERVER_MEMORY: Final = _any(
     r"(?:insufficient|not enough|lack of|low on) (?:\w{1,12} )?(?:memory|v?ram)\b",
     r"(?:unable|failed|cannot|could not) (?:to )?allocate",
     r"insufficient system resources",
+    r"memory layout cannot|requires?[^.\n]{0,40}\d ?(?:gb|gib|mib)\b[^.\n]{0,60}(?:available|free)",
     r"memory (?:is )?(?:insufficient|exhausted)",
     r"(?:内存|显存)(?:不足|不够|溢出)",
 )
@@ -398,6 +425,7 @@ CRASHED: Final = _any(
     r"enginedead|asyncenginedead|engine is dead",
     r"\bmodel (?:was |has been |is )?unloaded\b",
     r"channel error",
+    r"background loop|has errored",
     r"exit (?:code|status):? ?\d",
     r"segmentation fault|core dumped|signal: \w+|unexpected eof|post predict",
     r"\bcuda error\b|illegal memory access|device-side assert",
@@ -449,13 +477,14 @@ PROTECTED: Final = _any(
     r"security (?:check|verification)",
     r"captcha",
     r"ddos",
-    r"request (?:blocked|rejected|unsuccessful)",
+    r"request (?:has been |was )?(?:blocked|rejected|unsuccessful)",
+    r"^error code: 10(?:0[5-9]|1[0-24]|20)\b",
     r"安全验证|人机验证|访问被(?:拦截|阻断)",
 )
 PROTECTED_PAGE: Final = _any(
     r"cf-chl|challenge-platform|cf-error-details|_incapsula_|\baws-?waf\b|/\.well-known/vercel/security",
     r"enable javascript and cookies to continue",
-    r"(?:sorry, )?you have been blocked",
+    r"(?:you|request|access) (?:has|have) been (?:blocked|denied)",
     r"verify(?:ing)? you are (?:a )?human",
 )
 
