@@ -21,11 +21,6 @@ from .lazy import LazyPattern
 _HAS_VERSION: Final = LazyPattern(r"/(?:v\d|openai|compatible-mode)")
 _SOON: Final = 120.0
 _TERSE: Final = 24
-# Of a protocol error's words, those that blame what was sent; the others tell of a connection that ended.
-_NO_HTTP: Final = LazyPattern(
-    r"transfer.encoding|content.length|illegal|malformed|multiple|chunk size|bad (?:header|status|chunk)|"
-    r"invalid (?:header|status|http|chunk)|not supported"
-)
 _TWICE: Final = LazyPattern(r"/(chat/completions|completions|responses|messages)/.{0,40}chat/completions")
 
 
@@ -406,12 +401,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("connection_refused", "Nothing listens", types=("ConnectionRefusedError",)),
     Rule("connection_refused", "Nothing listens (ECONNREFUSED)", when=_errno(errno.ECONNREFUSED)),
     Rule("dns", "The name is not found", types=("socket.gaierror", "aiohttp.ClientConnectorDNSError")),
-    Rule(
-        "malformed",
-        "An answer that is no valid HTTP",
-        types=("httpx.RemoteProtocolError", "httpx.LocalProtocolError", "h11.RemoteProtocolError"),
-        words=_NO_HTTP,
-    ),
     Rule("connection", "The connection broke", types=_BROKEN),
     Rule(
         "connection",

@@ -459,12 +459,13 @@ OPTION: Final = _any(
 )
 # What breaks the rules of HTTP itself: the same with each answer.
 BAD_HTTP: Final = _any(
-    r"transfer-encoding",
-    r"content-length",
+    r"transfer.encoding",
+    r"content.length",
+    r"\bmultiple\b",
     r"illegal (?:header|status|http|request)",
     r"(?:invalid|bad|malformed|unexpected) (?:http|header|status|chunk)",
     r"(?:header|status) (?:line|name|value)",
-    r"expected http/",
+    r"expected http/|not supported",
 )
 
 # The title of a page that keeps robots out, and what stands inside of one.

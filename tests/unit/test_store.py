@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -901,7 +902,7 @@ async def test_clock_that_jumps_back_changes_no_order_and_no_id(tmp_path: Path) 
 
 async def test_files_of_a_process_that_is_gone_are_let_go_too(tmp_path: Path) -> None:
     """Otherwise a second ComfyUI of last month would stay for ever."""
-    wall = FakeClock(1_795_000_000.0)
+    wall = FakeClock(time.time())
     async with running(tmp_path) as first:
         await first.flush()
         async with running(tmp_path, wall=wall) as second:
