@@ -96,6 +96,9 @@ CONTEXT: Final = _any(
     r"\b(?:prompt|input|token|context|sequence)s?\b[^\n]{0,60}\d\)? ?>=? ?(?:\d|max|n_ctx|the )",
     r"\b(?:n_ctx|max_model_len|max_seq_len|max_total_tokens|max_position_embeddings|max_input_(?:tokens|length))\b",
     r"\bcontext (?:is |was )?full\b",
+    r"\btoken[^\n]{0,60}supports? (?:only )?up to \d",
+    r"exceed[^.\n]{0,20} (?:kv|key-value) cache",
+    r"max(?:imum)? (?:allowed |permitted )?(?:prompt|input|context) tokens?",
     r"supports? (?:only |at most |up to )?(?:a )?(?:max(?:imum)? )?(?:of )?\d{3,9} (?:input |context |prompt )?tokens",
     r"\bmax(?:imum)?[ _](?:model|seq|input|prompt|context)[ _-]?(?:len|length|tokens?|char\w*)\b",
     rf"(?:input|prompt|context|message|total)[ _]tokens?\b[^\n]{{0,30}}{_OVER}[^\n]{{0,16}}\d{{3,}}",
@@ -255,6 +258,7 @@ MODEL: Final = _any(
     r"models?\b[^\n]{0,120}(?:not (?:available|loaded|accessible|a valid|a supported)|is not supported)",
     r"models?\b[^\n]{0,120}(?:has been (?:decommissioned|deprecated|retired)|is (?:invalid|unknown))",
     r"^model: [\w.:/@-]{1,100} not_found_error",  # Anthropic says no more than that
+    r"\bmodels?\b[^\n]{0,60}(?<!temporarily )(?<!currently )\bunavailable",
     r"not found the model",
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
     r"(?:no such|unknown|invalid|unsupported|unrecognized) model",
@@ -277,7 +281,9 @@ LOADING: Final = _any(
     r"\bmodel\b[^\n]{0,100}\b(?:is|are) (?:\w{1,12} )?(?:loading|being loaded|starting|warming up|initiali[sz]ing)",
     r"\bmodel (?:is )?not (?:yet )?ready",
     r"\bmodel loading\b",
-    r"\b(?:server|service|model|engine|instance|container|endpoint|replica|deployment|"
+    r"(?:process of|still|currently) loading|loading in progress|waiting for (?:the )?model|"
+    r"weights? (?:are |is )?loading",
+    r"\b(?:server|service|upstream|backend|worker|gpu|model|engine|instance|container|endpoint|replica|deployment|"
     r"machine)s?\b[^\n]{0,60}\b(?:starting up|"
     r"is starting|warming up|initiali[sz]ing|cold[ -]start|not (?:yet )?ready|still loading|scaling up|scaled to zero|"
     r"waking up|booting|spinning up)",
@@ -370,6 +376,9 @@ NOT_ACTIVATED: Final = _any(
     r"customers?|subscri\w+)",
     r"请先[^。\n]{0,12}开通|开通[^。\n]{0,6}(?:模型|服务)",
     r"must be verified to use",
+    r"access to (?:this |the )?model\b[^.\n]{0,40}(?:requires|denied|not |restricted|approval)",
+    r"not (?:allowed|authori[sz]ed|permitted|eligible|entitled) to (?:use|access|call) (?:this |"
+    r"the )?(?:\w{1,12} )?model\b",
     r"\bmodel access\b[^.\n]{0,24}(?:denied|not granted|required)",
     r"(?:requires?|accept(?:ing)?)[^.\n]{0,30}(?:terms|license|eula|agreement)",
     r"non-?serverless model",
@@ -384,7 +393,7 @@ NO_PROVIDER: Final = _any(
     r"no (?:\w{1,12} )?endpoints? (?:found|available) (?:that|which|matching|with)\b",
     r"all providers have been ignored",
     r"\bany (?:of )?(?:your |the )?(?:\w{1,12} )?providers?\b",
-    r"no providers? (?:match|support|available|found|is)",
+    r"\bno (?:\w{1,12} ){0,3}providers?\b",
     r"(?:data policy|guardrails?|privacy settings)[^.\n]{0,60}(?:restrict|prevent|exclude|block|"
     r"no (?:endpoint|provider))",
 )
@@ -400,6 +409,9 @@ NO_IMAGES: Final = _any(
     r"missing data required for image",
     r"\bmmproj\b",
     r"\btext[- ]only\b",
+    r"\bmodel\b[^.\n]{0,30}(?:not able to|unable to|cannot|can't)[^.\n]{0,20}(?:images?|pictures?|vision)",
+    r"multi-?modal[^.\n]{0,30}disabled",
+    r"only text (?:\w{1,12} )?(?:is |are )?(?:supported|accepted|allowed)",
     r"(?:at most|up to|maximum of) 0 images?",
     r"(?:only (?:accepts?|supports?)|is an?) text(?:-only| input| only)",
     r"\bcontent\b[^.\n]{0,24}must be a (?:string|str)\b",
