@@ -331,6 +331,7 @@ class Monitor:
             "http": self.http.snapshot(),
             "mcp": self.rows(SourceNames.MCP),
             "seams": self.rows(SourceNames.SEAMS),
+            "fleet": (self._values.get(SourceNames.FLEET) or {}).get("instances"),
             "health": self.board.verdict(),
             "past": self.past,
             "extra": {name: value for name, value in self._values.items() if name not in _KNOWN},

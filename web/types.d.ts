@@ -97,6 +97,34 @@ export interface HealthProblem {
   values?: Record<string, unknown>;
 }
 
+/** One machine of the fleet; what it says of itself is cut to these names by the server. */
+export interface FleetRow {
+  boot: string;
+  name: string;
+  here: boolean;
+  state: "up" | "gone" | "left";
+  behind: number;
+  status: {
+    health: string;
+    impact: string;
+    summary: string;
+    chats: number | null;
+    failed: number | null;
+    first_token: number | null;
+    lag: number | null;
+    current: { chat_id: string; model: string; state: string; seconds: number | null; tokens: number | null }[];
+    problems: { check: string; output: string }[];
+  };
+}
+
+export interface FleetEvent {
+  instance: string;
+  key: string;
+  type: string;
+  time: number;
+  data: Record<string, unknown>;
+}
+
 /** The body of `/copilot-pulse/metrics`. The server may add keys. */
 export interface Snapshot {
   version: string;
@@ -104,6 +132,8 @@ export interface Snapshot {
   boot: string;
   time: number;
   uptime_seconds: number;
+  /** How many machines are known; null without a fleet. */
+  fleet?: { up: number; gone: number } | null;
   events: {
     published_total: number;
     rate: Record<string, number>;

@@ -222,7 +222,7 @@ class Groups:
         except ValueError:
             return []
         return [
-            FleetEvent(type_, data, source, session, instance=instance, key=f"{boot}-{number}", wall=wall)
+            FleetEvent(type_, data, source, session, instance=instance, key=f"{boot}-{number}", wall=wall / 1000)
             for number, type_, wall, source, session, data in (row for row in rows if checked(row, 0, last))
         ]
 

@@ -3,7 +3,7 @@
 Each process start has a stream of its own. Its entries' ids are `<last>-<count>`: the number of the batch's last
 event since that start, and how many are inside. So an id says what a reader has missed, writing a batch again is
 refused instead of done twice, and nothing depends on a clock. An entry holds one JSON array of
-`[number, type, wall, source, session, data]`.
+`[number, type, wall, source, session, data]`, where `wall` is in milliseconds.
 
 What is read may have been written by anybody: it is checked, and what is no event is counted and left out.
 """
@@ -139,21 +139,11 @@ class Batch(NamedTuple):
         return ("v", FORM, "d", self.unsent, "b", self.payload)
 
 
-class Row(NamedTuple):
-    """One event as it is written."""
-
-    number: int
-    type: str
-    wall: float
-    source: str
-    session: str | None
-    data: Mapping[str, Any]
+Row = tuple[int, str, int, str, "str | None", Mapping[str, Any]]
+"""One event as it is written: number, type, when it was made (milliseconds since the epoch), source, session, data."""
 
 
-def needs_stripping(type_: str) -> bool:
-    """Whether events of this type may hold text of a chat."""
-    spec = EVENTS.get(type_)
-    return spec is None or spec.text
+_WITHOUT_TEXT: Final = frozenset(type_ for type_, spec in EVENTS.items() if not spec.text)
 
 
 class Encoder:
@@ -168,7 +158,7 @@ class Encoder:
 
     def data_of(self, event: Event) -> Mapping[str, Any]:
         """The event's data as it may leave the process."""
-        if self._expose_text or not needs_stripping(event.type):
+        if self._expose_text or event.type in _WITHOUT_TEXT:
             return event.data
         return without_text(event.type, event.data)
 
@@ -184,8 +174,8 @@ class Encoder:
             return self._encode(row).encode("utf-8", "surrogatepass")
         except (TypeError, ValueError, RecursionError, RuntimeError):
             self.replaced += 1
-        plain = {str(name): self._replace(value) for name, value in dict(row.data).items()}
-        return self._encode(row._replace(data=plain)).encode("utf-8", "surrogatepass")
+        plain = {str(name): self._replace(value) for name, value in dict(row[5]).items()}
+        return self._encode((*row[:5], plain)).encode("utf-8", "surrogatepass")
 
     def _replace(self, value: Any) -> str:
         self.replaced += 1

@@ -246,11 +246,11 @@ class Reader:
         shift = self.wall_offset
         self.received += len(rows)
         if rows:
-            self.delivery_seconds.record(max(0.0, self._wall() - (rows[-1][2] - shift)))
+            self.delivery_seconds.record(max(0.0, self._wall() - (rows[-1][2] / 1000 - shift)))
         since = self._clock()
         for number, type_, wall, origin, session, data in rows:
             event = FleetEvent(
-                type_, data, origin, session, instance=instance, key=f"{boot}-{number}", wall=wall - shift
+                type_, data, origin, session, instance=instance, key=f"{boot}-{number}", wall=wall / 1000 - shift
             )
             seen(event)
             waiting = bus.publish(event)

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -34,8 +35,9 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     except UsageError as error:
         return _fail(str(error))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    run = _run if not options.fleet else partial(_run_fleet, arguments=sys.argv[1:] if arguments is None else arguments)
     try:
-        return asyncio.run(_run(options, environ))
+        return asyncio.run(run(options, environ))
     except KeyboardInterrupt:  # a second Ctrl-C, or one before the loop listens for it
         return 0
 
@@ -63,6 +65,33 @@ async def _run(options: Options, environ: Mapping[str, str]) -> int:
         await _serve(host, stop)
     finally:
         await host.close()
+    return 0
+
+
+async def _run_fleet(options: Options, environ: Mapping[str, str], arguments: Sequence[str]) -> int:
+    stop = asyncio.Event()
+    _listen(stop)
+    from ..origin import is_loopback
+    from .fleet import CannotStart, LocalFleet, arguments_of_host
+
+    if not is_loopback(options.host):
+        return _fail("--fleet is for trying things on this machine: it listens on 127.0.0.1 only")
+    fleet = LocalFleet(options.fleet, options.host, options.port, arguments_of_host(arguments), environ)
+    try:
+        await fleet.start()
+    except CannotStart as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(_why(error, options))
+    try:
+        sys.stdout.write(f"Copilot Pulse is at {fleet.url}, {options.fleet} hosts behind it (Ctrl-C ends them)\n")
+        for member in fleet.members:
+            sys.stdout.write(f"  {member.name}  {member.url}  kill -9 {member.process.pid}\n")
+        sys.stdout.write(f"{fleet.told} Chat, then end a host as shown: the page reads on at another.\n")
+        sys.stdout.flush()
+        await stop.wait()
+    finally:
+        await fleet.close()
     return 0
 
 

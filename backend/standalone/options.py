@@ -30,6 +30,7 @@ class Endpoint:
 class Options:
     """What the user asked for. Without an endpoint the scripted model answers.
 
+    `fleet`: so many hosts behind one address; 0: one host.
     `fixed_port`: the user named the port; otherwise a port that is in use gives way to the next free one.
     """
 
@@ -37,6 +38,7 @@ class Options:
     port: int
     endpoint: Endpoint | None
     fixed_port: bool = True
+    fleet: int = 0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,10 +62,20 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     parser.add_argument("--llm", metavar="URL", help="base URL of an OpenAI-compatible server")
     parser.add_argument("--model", metavar="NAME", help="the model to ask there")
     parser.add_argument("--api-key-env", metavar="VAR", help="environment variable that holds its key")
+    parser.add_argument(
+        "--fleet", type=_hosts, default=0, metavar="N",
+        help="start N hosts (2 to 9) behind one address, with a private redis-server if it is installed",
+    )  # fmt: skip
     given = parser.parse_args(arguments)
     endpoint = _endpoint(given.llm, given.model, given.api_key_env, environ)
     fixed = given.port is not None
-    return Options(given.host, given.port if fixed else PORT, endpoint, fixed_port=fixed)
+    return Options(given.host, given.port if fixed else PORT, endpoint, fixed_port=fixed, fleet=given.fleet)
+
+
+def _hosts(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hosts; allowed are 2 to 9")
+    return int(text)
 
 
 def _port(text: str) -> int:

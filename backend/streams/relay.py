@@ -147,10 +147,11 @@ class Relay:
         if "text" in frame:
             # Numbers between the one before and this one were given out elsewhere, for texts that are not known here:
             # only at this number is it known how much of the text a reader has.
-            old, text = self.text, self._first_units(frame["at"]) + frame["text"]
-            kept = len(old) if text.startswith(old) else _common(old, text)
-            if kept < len(old):
-                self._add_cut(seq, kept)
+            kept = self._first_units(frame["at"])
+            text = kept + frame["text"]
+            # Also if what was cut has grown back the same: in between, a reader elsewhere may have had less.
+            if len(kept) < len(self.text):
+                self._add_cut(seq, len(kept))
             self._wide = self._wide or (not text.isascii() and max(text) > "\uffff")
             self.text, self.seq = text, seq
             if abs(len(text) - self._index_lengths[-1]) >= self._index_step:

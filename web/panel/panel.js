@@ -10,6 +10,7 @@ import { PulseService } from "./service.js";
 import { createAway } from "./view-away.js";
 import { createCharts } from "./view-charts.js";
 import { createChats } from "./view-chats.js";
+import { createFleet } from "./view-fleet.js";
 import { createLinks } from "./view-links.js";
 import { createLog } from "./view-log.js";
 import { createProblems } from "./view-problems.js";
@@ -77,9 +78,10 @@ export function createPanel({
     const tiles = createTiles(context);
     const charts = createCharts(context);
     const links = createLinks(context);
+    const fleet = createFleet(context);
     const log = createLog(context);
     const foot = createFoot(context, { openSettings, copyText });
-    shown = [...(away ? [away] : []), top, tiles, chats, problems, charts, links, log, foot];
+    shown = [...(away ? [away] : []), top, tiles, chats, problems, charts, fleet, links, log, foot];
     element.lang = tag;
     element.setAttribute("aria-label", translate("title"));
     setText(head, translate("title"));
@@ -89,6 +91,7 @@ export function createPanel({
       tiles.element,
       h("div", { class: "cpulse-column cpulse-now" }, chats.element, problems.element),
       charts.element,
+      fleet.element,
       links.element,
       log.element,
       foot.element,

@@ -23,7 +23,7 @@ def numbers(box: Outbox) -> list[int]:
     """The numbers of all that waits, in the order in which they would be written."""
     found: list[int] = []
     while rows := box.take()[0]:
-        found += [row.number for row in rows]
+        found += [row[0] for row in rows]
     return found
 
 
@@ -50,7 +50,7 @@ def test_only_what_is_wanted_is_taken() -> None:
     for type_ in ("chat.delta", "chat.started", "chat.model", "error", "errors", "mcp.changed", "fleet.gap"):
         box.offer(Event(type_, {}, "test"))
 
-    assert [row.type for row in box.take()[0]] == ["chat.started", "error"]
+    assert [row[1] for row in box.take()[0]] == ["chat.started", "error"]
 
 
 def test_a_batch_is_bounded_by_number_and_by_weight() -> None:
@@ -76,7 +76,7 @@ def test_an_event_too_large_to_send_is_told_as_unsent() -> None:
     rows, _ = box.take()
     batch = box.batch(rows, b"")
 
-    assert ([row.number for row in rows], batch.id, batch.unsent, box.dropped) == ([1, 3], "3-2", 1, 1)
+    assert ([row[0] for row in rows], batch.id, batch.unsent, box.dropped) == ([1, 3], "3-2", 1, 1)
 
 
 def test_it_wakes_its_writer_once() -> None:
@@ -102,7 +102,7 @@ def test_whatever_happens_the_batches_tell_what_is_missing(steps: list[str], cap
             rows, _ = box.take()
             if rows:
                 batch = box.batch(rows, box.encode(rows))
-                sent += [row.number for row in rows]
+                sent += [row[0] for row in rows]
                 assert batch.last == sent[-1]
                 assert len(sent) + batch.unsent == batch.last
         else:

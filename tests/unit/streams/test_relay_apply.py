@@ -95,6 +95,24 @@ def lines_of(relay: Relay) -> list[dict[str, Any]]:
     return page.lines
 
 
+def test_what_was_cut_and_has_grown_back_is_sent_again() -> None:
+    """The copy saw the text before and after; a page that read in between had less of it."""
+    origin, copy, page = Relay(), Relay(), Page()
+    observer = origin.observe()
+    text = "y" * 5_000
+    origin.line({**LINE, "text": text})
+    mirror(observer, copy)
+    origin.line({**LINE, "text": ""})
+    origin.line({**LINE, "text": text})
+    take(origin.read(0), page, 2)
+    assert len(page.text) < len(text)
+    origin.end("completed")
+    mirror(observer, copy)
+    take(copy.read(page.seq), page)
+
+    assert (page.text, page.outcome) == (text, "completed")
+
+
 def test_a_frame_again_changes_nothing() -> None:
     """A copy that is written anew may bring frames that were there already."""
     origin, copy = Relay(), Relay()

@@ -1,0 +1,261 @@
+"""`python -m backend --fleet N`: several hosts behind one address, with a private Redis if there is one to be had.
+
+So a newcomer sees answers move: chats and streams are spread over the hosts, and when one is killed the page reads on
+at another. All else of a page goes to one host, as behind a proxy with sticky sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+
+log = logging.getLogger("copilot_pulse.standalone")
+
+START: Final = 60.0
+STOP: Final = 5.0
+LARGEST: Final = 16 * 2**20
+_SPREAD: Final = ("/api/chat/", "/ws/chat/", "/api/ws/chat/", "/copilot-pulse/streams/", "/api/copilot-pulse/streams/")
+_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "content-length"})
+
+
+def arguments_of_host(arguments: Sequence[str]) -> list[str]:
+    """A command line without what is for the whole fleet: its number, host and port."""
+    kept: list[str] = []
+    skip = False
+    for word in arguments:
+        name, given, _ = word.partition("=")
+        if skip or name in ("--fleet", "--host", "--port"):
+            skip = not skip and not given
+        else:
+            kept.append(word)
+    return kept
+
+
+class CannotStart(Exception):
+    """A part of the fleet did not start; the text says which and why."""
+
+
+@dataclass
+class Member:
+    """One host: a process of its own."""
+
+    name: str
+    port: int
+    process: asyncio.subprocess.Process
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.returncode is None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class LocalFleet:
+    """The hosts, their Redis and the address before them. Make it on the loop, `start()`, `close()`; each once.
+
+    `arguments` are those of each host (`--llm` and so on). `told` is what a user should know about the Redis.
+    """
+
+    def __init__(self, number: int, host: str, port: int, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+        self.members: list[Member] = []
+        self.url = ""
+        self.told = ""
+        self._number = number
+        self._host = host
+        self._port = port
+        self._arguments = list(arguments)
+        self._environ = dict(environ)
+        self._redis: subprocess.Popen[bytes] | None = None
+        self._folder = ""
+        self._next = itertools.count()
+        self._client: aiohttp.ClientSession | None = None
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Start all of it. Raises CannotStart or OSError; nothing is left running then, nor after a cancel."""
+        try:
+            self._start_redis()
+            for index in range(self._number):
+                await self._start_member(f"host-{index + 1}")
+            await asyncio.gather(*(self._until_up(member) for member in self.members))
+            await self._listen()
+        except BaseException:
+            await self.close()
+            raise
+
+    def _start_redis(self) -> None:
+        if self._environ.get("COPILOT_PULSE_REDIS_URL"):
+            self.told = "They share the Redis of COPILOT_PULSE_REDIS_URL."
+            return
+        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        if program is None:
+            self.told = "They do not know one another: redis-server is not installed (apt-get install redis-server)."
+            return
+        port, password = free_port(), secrets.token_hex(16)
+        self._folder = tempfile.mkdtemp(prefix="copilot-pulse-fleet-")
+        config = Path(self._folder) / "redis.conf"  # a password on the command line could be read by everybody
+        config.touch(mode=0o600)
+        config.write_text(
+            f'port {port}\nbind 127.0.0.1\nsave ""\nappendonly no\ndir {self._folder}\nrequirepass {password}\n',
+            "utf-8",
+        )
+        self._redis = subprocess.Popen(  # noqa: S603 - a program that `which` has found
+            [program, str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        self._environ["COPILOT_PULSE_REDIS_URL"] = f"redis://:{password}@127.0.0.1:{port}/0"
+        self.told = f"They share a private {Path(program).name}, which ends with them."
+
+    async def _start_member(self, name: str) -> None:
+        port = free_port()
+        environ = {"COPILOT_PULSE_REDIS_ANSWERS": "on", **self._environ, "COPILOT_PULSE_INSTANCE": name}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "backend", "--host", "127.0.0.1", "--port", str(port), *self._arguments,
+            cwd=Path(__file__).parents[2], env=environ, stdout=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        self.members.append(Member(name, port, process))
+
+    async def _until_up(self, member: Member) -> None:
+        end = asyncio.get_running_loop().time() + START
+        while member.alive and asyncio.get_running_loop().time() < end:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", member.port)
+                writer.close()
+                return
+            await asyncio.sleep(0.05)
+        raise CannotStart(f"{member.name} did not start; what it said is above")
+
+    async def _listen(self) -> None:
+        self._client = aiohttp.ClientSession(
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, connect=5),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        app = web.Application(client_max_size=LARGEST)
+        app.router.add_route("*", "/{path:.*}", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        self.url = f"http://{self._host}:{self._runner.addresses[0][1]}"
+
+    async def close(self) -> None:
+        """End all of it and wait. Idempotent."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+        for member in self.members:
+            if member.alive:
+                member.process.terminate()
+        for member in self.members:
+            try:
+                await asyncio.wait_for(member.process.wait(), STOP)
+            except asyncio.TimeoutError:
+                member.process.kill()
+                await member.process.wait()
+        redis, self._redis = self._redis, None
+        if redis is not None:
+            redis.terminate()
+            await asyncio.to_thread(redis.wait)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    # -- the address before them -----------------------------------------------------------------------
+
+    def _targets(self, path: str) -> list[Member]:
+        """The hosts that live, in the order in which they are to be tried for this path."""
+        alive = [member for member in self.members if member.alive]
+        if alive and path.startswith(_SPREAD):
+            first = next(self._next) % len(alive)
+            return alive[first:] + alive[:first]
+        return alive
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+        body = b"" if upgrade else await request.read()
+        for member in self._targets(request.path):
+            try:
+                return await (self._bridge(request, member) if upgrade else self._pass_on(request, member, body))
+            except aiohttp.ClientConnectorError:
+                continue
+        return web.json_response({"error": "no host of the fleet is running"}, status=502)
+
+    async def _pass_on(self, request: web.Request, member: Member, body: bytes) -> web.StreamResponse:
+        assert self._client is not None
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
+        async with self._client.request(
+            request.method, member.url + request.raw_path, headers=headers, data=body or None, allow_redirects=False
+        ) as answer:
+            kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
+            response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=kept)
+            response.headers["X-Fleet-Host"] = member.name
+            await response.prepare(request)
+            try:
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+                await response.write_eof()
+            except aiohttp.ClientError:
+                # Not whole: it must not look as if it were.
+                if request.transport is not None:
+                    request.transport.abort()
+            return response
+
+    async def _bridge(self, request: web.Request, member: Member) -> web.StreamResponse:
+        assert self._client is not None
+        asked = request.headers.get("Sec-WebSocket-Protocol", "")
+        protocols = [word.strip() for word in asked.split(",") if word.strip()]
+        kept = ("Host", "Origin", "Cookie", "User-Agent", "Authorization")
+        headers = {name: request.headers[name] for name in kept if name in request.headers}
+        try:
+            there = await self._client.ws_connect(
+                member.url + request.raw_path, headers=headers, protocols=protocols, max_msg_size=0
+            )
+        except aiohttp.WSServerHandshakeError as refused:
+            return web.json_response({"error": refused.message}, status=refused.status)
+        here = web.WebSocketResponse(protocols=[there.protocol] if there.protocol else [], max_msg_size=0)
+        await here.prepare(request)
+        pumps = [asyncio.ensure_future(_pump(here, there)), asyncio.ensure_future(_pump(there, here))]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            await there.close()
+            await here.close(code=there.close_code or 1001)
+        return here
+
+
+async def _pump(source: Any, target: Any) -> None:
+    async for message in source:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            await target.send_str(message.data)
+        elif message.type is aiohttp.WSMsgType.BINARY:
+            await target.send_bytes(message.data)

@@ -1,0 +1,92 @@
+"""The fleet's view of the panel, on `python -m backend --fleet 3` with its private Redis."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.support.redis_server import need_redis
+
+from .conftest import OpenPage
+
+ROOT = Path(__file__).parents[2]
+SOON = 30_000
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def fleet() -> Iterator[tuple[str, dict[str, int]]]:
+    """The command as a newcomer starts it: its address and its hosts' processes."""
+    need_redis()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "backend", "--fleet", "3", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    said = ""
+    while "Chat, then" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    found = re.search(r"at (http://[\d.:]+)", said)
+    assert found is not None
+    yield found[1], {m[1]: int(m[2]) for m in re.finditer(r"(host-\d) .*kill -9 (\d+)", said)}
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("locale", "title", "silent"), [("en-US", "Machines", "no sign of life"), ("zh-CN", "机器", "没有响应")]
+)
+def test_all_machines_are_in_one_panel(
+    fleet: tuple[str, dict[str, int]], open_page: OpenPage, locale: str, title: str, silent: str
+) -> None:
+    """A row each, with what it does when opened; what happens at the others is in one list; one that dies is told."""
+    url, pids = fleet
+    page = open_page(url, 1280, 1400, locale=locale)
+    view = page.locator(".cpulse-fleet")
+    rows = page.locator(".cpulse-fleet > .cpulse-list").first.locator(":scope > .cpulse-row")
+    expect(rows).to_have_count(3, timeout=SOON)
+    expect(view.locator("h3")).to_have_text(title)
+    for _ in range(3):  # they are spread over the hosts
+        page.get_by_role("textbox").first.fill("/help")
+        page.get_by_role("textbox").first.press("Enter")
+        expect(page.get_by_role("textbox").first).to_be_enabled(timeout=SOON)
+        page.wait_for_timeout(1_500)
+    expect(view.locator(".cpulse-fleet-log li", has_text="host-").first).to_be_visible(timeout=SOON)
+    view.scroll_into_view_if_needed()
+    rows.nth(1).locator("summary").click()
+    expect(rows.nth(1).locator("details li").first).to_be_visible()
+    os.kill(pids["host-3"], signal.SIGKILL)
+    expect(view.locator(".cpulse-row[data-tone=down] .cpulse-state")).to_have_text(silent, timeout=SOON)
+
+
+def test_with_one_machine_it_is_not_there(open_page: OpenPage) -> None:
+    """Nobody who has one machine sees the word, and nothing is asked for."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "backend", "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    found = re.search(r"at (http://[\d.:]+)", process.stdout.readline())
+    assert found is not None
+    try:
+        page = open_page(found[1], 1280, 900, locale="en-US")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.wait_for_selector(".cpulse-tile-value")
+        page.wait_for_timeout(2_500)
+
+        expect(page.locator(".cpulse-fleet")).to_be_hidden()
+        assert [one for one in asked if "fleet" in one and "view-fleet" not in one] == []
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        process.stdout.close()

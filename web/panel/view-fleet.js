@@ -1,0 +1,143 @@
+// @ts-check
+/**
+ * Several machines: a row each with how it is; opened, its chats and problems; below, what happened at the others.
+ * With one machine it is not there, and nothing is asked for.
+ */
+
+import { h, keyedList, setAttr, setText, show } from "./dom.js";
+
+/** @typedef {import("../types").ViewContext} ViewContext */
+/** @typedef {import("../types").FleetRow} FleetRow */
+/** @typedef {import("../types").FleetEvent} FleetEvent */
+
+const EVERY_MS = 3_000;
+const LOG_LIMIT = 50;
+const TONES = /** @type {Record<string, string>} */ ({ pass: "up", warn: "half", fail: "down" });
+
+/** @param {ViewContext} context @returns {import("../types").View} */
+export function createFleet(context) {
+  const { t, service, signal } = context;
+  const list = h("ul", { class: "cpulse-list" });
+  const log = h("ul", { class: "cpulse-list cpulse-fleet-log" });
+  const fill = keyedList(list, (/** @type {FleetRow} */ row) => createRow(row, context));
+  const fillLog = keyedList(log, (/** @type {FleetEvent} */ row) => createEvent(row, context));
+  const element = h(
+    "section",
+    { class: "cpulse-section cpulse-fleet", "aria-label": t("sections.fleet"), hidden: true },
+    h("h3", { text: t("sections.fleet") }),
+    list,
+    h("h4", { text: t("fleet.log") }),
+    log,
+  );
+  let asked = 0;
+  let busy = false;
+  let seq = 0;
+  /** @type {FleetEvent[]} */
+  let events = [];
+
+  async function ask() {
+    busy = true;
+    asked = Date.now();
+    try {
+      const response = await service.transport.fetch(`/copilot-pulse/fleet?since=${seq}`, { signal });
+      if (!response.ok) return;
+      const body = await response.json();
+      if (body.seq < seq) events = [];
+      seq = body.seq;
+      events = [...events, ...body.events].slice(-LOG_LIMIT);
+      fill(body.instances, (/** @type {FleetRow} */ row) => row.boot);
+      fillLog([...events].reverse(), (row) => `${row.key}|${row.type}|${row.time}`);
+    } catch {
+      // The panel tells of a server that does not answer; this view keeps what it had.
+    } finally {
+      busy = false;
+    }
+  }
+
+  return {
+    element,
+    update() {
+      const fleet = service.snapshot?.fleet;
+      const several = Boolean(fleet && fleet.up + fleet.gone > 1);
+      show(element, several);
+      if (several && !busy && !service.stale && Date.now() - asked >= EVERY_MS) void ask();
+    },
+  };
+}
+
+/** @param {FleetRow} first @param {ViewContext} context */
+function createRow(first, { t, format }) {
+  const title = h("span", { class: "cpulse-row-title" });
+  const state = h("span", { class: "cpulse-state" });
+  const figures = h("span", { class: "cpulse-figures" });
+  const details = h("ul", { class: "cpulse-list" });
+  const fill = keyedList(details, () => {
+    const line = h("li", { class: "cpulse-row-sub" });
+    return { element: line, update: (/** @type {string} */ text) => setText(line, text) };
+  });
+  const element = h(
+    "li",
+    { class: "cpulse-row" },
+    h("span", { class: "cpulse-dot", "aria-hidden": "true" }),
+    h(
+      "details",
+      { class: "cpulse-row-main" },
+      h("summary", { class: "cpulse-row-head" }, title, state, figures),
+      details,
+    ),
+  );
+  /** @param {FleetRow} row */
+  function update(row) {
+    const { status } = row;
+    const up = row.state === "up";
+    setAttr(
+      element,
+      "data-tone",
+      up ? (TONES[status.impact === "none" ? "pass" : status.health] ?? "unknown") : "down",
+    );
+    setText(title, row.here ? t("fleet.here", { name: row.name }) : row.name);
+    setText(state, up ? status.summary || t("fleet.unknown") : t(`fleet.${row.state}`));
+    setText(
+      figures,
+      [
+        t("fleet.chats", { n: status.chats ?? 0 }),
+        t("fleet.failed", { n: status.failed ?? 0 }),
+        `${t("tiles.firstToken.title")} ${format.seconds(status.first_token)}`,
+        `${t("fleet.lag")} ${format.seconds(status.lag)}`,
+        ...(row.behind ? [t("fleet.behind", { n: row.behind })] : []),
+      ].join(" · "),
+    );
+    const lines = [
+      ...status.current.map((chat) =>
+        [chat.model, chat.state, format.seconds(chat.seconds), t("fleet.tokens", { n: chat.tokens ?? 0 })].join(" · "),
+      ),
+      ...status.problems.map((problem) => `${t(`checks.${problem.check.replace(":", "_")}`)}: ${problem.output}`),
+    ];
+    fill(lines.length ? lines : [t("fleet.nothing")], (line) => line);
+  }
+  update(first);
+  return { element, update };
+}
+
+/** @param {FleetEvent} first @param {ViewContext} context */
+function createEvent(first, { format }) {
+  const element = h(
+    "li",
+    { class: "cpulse-row-sub" },
+    h("span", { class: "cpulse-row-when", text: format.clock(first.time) }),
+    h("span", { class: "cpulse-row-title", text: first.instance }),
+    h("span", { text: first.type }),
+    h("span", { class: "cpulse-figures", text: told(first.data) }),
+  );
+  return { element, update: () => {} };
+}
+
+/** @param {Record<string, unknown>} data */
+function told(data) {
+  const words = ["output", "message", "outcome", "state", "lost", "reason", "model", "status"];
+  return words
+    .filter((word) => data[word] !== undefined && data[word] !== null && data[word] !== "")
+    .map((word) => String(data[word]))
+    .join(" · ")
+    .slice(0, 200);
+}
