@@ -318,6 +318,8 @@ class _Parts:
             loops["mirror"], loops["replica"] = self.mirror.run(), replica.run()
         loop = asyncio.get_running_loop()
         self.tasks = [loop.create_task(run, name=f"copilot-pulse fleet {name}") for name, run in loops.items()]
+        for task in self.tasks:
+            task.add_done_callback(_tell_broken)
 
     async def aclose(self) -> None:
         """Write what waits, say goodbye, end the tasks."""
@@ -367,7 +369,7 @@ class _Parts:
             "version": registry.version, "started": registry.started, "behind": 0, "status": dict(registry.status()),
         }  # fmt: skip
         others = [one for one in registry.instances.values() if one.state != "left" or now - one.since < LEFT_SHOWN]
-        return [own, *(self._row(one, now) for one in others)]
+        return [own, *(self._row(one, now) for one in sorted(others, key=lambda one: one.name))]
 
     def _row(self, one: Instance, now: float) -> dict[str, Any]:
         source = self.reader.sources.get(one.boot)
@@ -402,6 +404,12 @@ class _Parts:
             "answers": self.answers.figures() if self.answers is not None else None,
             "gone": [one.name for one in registry.instances.values() if one.state == "gone"],
         }  # fmt: skip
+
+
+def _tell_broken(task: asyncio.Task[None]) -> None:
+    """A task of ours ends by a cancel alone; anything else is our mistake and must not be silent."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("%s broke; chats are not affected", task.get_name(), exc_info=task.exception())
 
 
 def _link_row(link: Link, now: float) -> dict[str, Any]:

@@ -200,9 +200,13 @@ class Reader:
         elif name in self._others:
             on_entry = self._others[name][1]
             self._others[name] = (id_.decode(), on_entry)
-            waiting = on_entry(id_, fields)
-            if waiting is not None:
-                await waiting
+            try:
+                waiting = on_entry(id_, fields)
+                if waiting is not None:
+                    await waiting
+            except Exception:  # whoever wrote it must not end the reading of all the rest
+                self.bad += 1
+                log.warning("fleet: an entry could not be taken", exc_info=True)
 
     async def _take(self, source: Source, id_: bytes, raw: Any) -> None:
         """One entry of an instance: first what is missing before it, then its events, one after the other."""

@@ -53,7 +53,7 @@ class Instance:
         self.status = status if isinstance(status, dict) else {}
         self.version = str(beat.get("version", ""))[:40]
         started = beat.get("started")
-        self.started = float(started) if isinstance(started, (int, float)) else 0.0
+        self.started = started if isinstance(started, float) else 0.0
 
 
 class Registry:

@@ -291,6 +291,22 @@ async def test_who_writes_rubbish_into_the_stream_harms_nobody(redis: RedisServe
         assert (other.fleet.figures() or {})["bad_entries"] == len(rubbish) + 2
 
 
+async def test_who_writes_rubbish_as_a_heartbeat_harms_nobody(redis: RedisServer) -> None:
+    """Members that are none, numbers that are none: the others go on seeing one another."""
+    async with nodes(redis.url) as (one, _):
+        rubbish = ["no json", "[]", "{}", '{"n": -1, "d": "x", "label": 7, "status": [], "started": 1%s}' % ("0" * 400)]
+        rubbish += ['{"n": 1e999, "status": {"chats": {}, "problems": 7, "current": [1]}}', "[" * 50_000]
+        for number, beat in enumerate(rubbish):
+            boot = "abcdefghijk" + "234567"[number]
+            await redis.command("SET", f"{{copilot-pulse}}:h:{boot}", beat, "PX", 60_000)
+            await redis.command("SADD", "{copilot-pulse}:m", boot, "no boot", "x" * 1_000)
+        await redis.command("XADD", f"{{copilot-pulse}}:c:{one.fleet.boot}", "*", "k", "look")
+        async with nodes(redis.url, "c") as (late,):
+            assert await wait_for(lambda: one.knows("c"), 30)
+            late.offer(3)
+            await settle(one, late)
+
+
 async def test_a_member_that_vanishes_is_noticed_and_one_that_leaves_at_once(redis: RedisServer) -> None:
     """The panel has to know within 15 s; a server that is stopped in good order says so itself."""
     async with nodes(redis.url, "abc") as (one, other, third):
