@@ -45,6 +45,7 @@ CONTRACT: dict[str, set[str]] = {
     "streams": {"chats", "origin", "aio"},
     "api": {"monitoring", "settings", "origin", "store", "fleet"},
     "pulse": {
+        "aio",
         "settings", "events", "event_bus", "error_handling", "monitoring", "chats", "streams", "store", "fleet",
     },
     "copilot": {
