@@ -141,6 +141,8 @@ class HttpSeam:
 
             async def once(asked: web.Request) -> web.StreamResponse:
                 nonlocal begun, response
+                if response is not None:  # asked at the second try of something of ours
+                    return response
                 begun = True
                 response = await handler(asked)
                 return response
@@ -170,7 +172,9 @@ class HttpSeam:
             if refusal is not None:
                 status = refusal.status
                 return refusal
-            response, status = await self._answer(request, handler, info)
+            answer = in_front(self._answer, self._answer, "the watch over a request, at the first try")
+            answered: tuple[web.StreamResponse, int] = await answer(request, handler, info)
+            response, status = answered
             return response
         except web.HTTPException as answer:
             status = answer.status

@@ -101,7 +101,7 @@ class ChatPump:
                 finally:
                     await source.aclose()
             if chat.active:
-                await self._finish_or_plain()
+                await in_front(self._finish, self._finish_plain, "the notices of an answer")()
         except asyncio.CancelledError:
             chat.end("cancelled")
             raise
@@ -205,16 +205,10 @@ class ChatPump:
         if not chat.notices:
             chat.notices.append(message)
 
-    async def _finish_or_plain(self) -> None:
-        try:
-            await self._finish()
-        except Exception as error:
-            if not our_fault(error):
-                raise
-            missed(error, "the notices of an answer")
-            self._chat.end("done")
-            data = self._last[1].get("data") if self._last is not None else None
-            self._go_plain((self._chat.text.raw, {"data": data, "finished": True}))
+    async def _finish_plain(self) -> None:
+        self._chat.end("done")
+        data = self._last[1].get("data") if self._last is not None else None
+        self._go_plain((self._chat.text.raw, {"data": data, "finished": True}))
 
     async def _finish(self) -> None:
         """The generator has ended: the last item goes out, with everything that the user must be told."""

@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
 
-from ..aio import fail_open
+from ..aio import fail_open, in_front
 from .relay import Outcome, Relay, RelayReader
 
 MAX_RUNNING: Final = 1_000
@@ -311,6 +311,8 @@ class StreamStore:
         self.resumed += resumed
         self._tell("stream.opened", stream, reader)
         return reader
+
+    read = in_front(read, read, "a reader of an answer, at the first try")
 
     def leave(self, stream: Stream, reader: RelayReader) -> None:
         """Close a reader. Idempotent."""

@@ -188,7 +188,8 @@ class StreamTap:
                 self._forward(reader), name="copilot-pulse stream response"
             )
 
-        writer.write_headers = then_start  # type: ignore[method-assign]
+        again = in_front(then_start, then_start, "the response of a stream, at the first try")
+        writer.write_headers = again  # type: ignore[method-assign]
 
     async def _forward(self, reader: RelayReader) -> None:
         send = self._send
