@@ -10,6 +10,7 @@
 #   comfyui         the real ComfyUI (about 6 GB: torch), without anything that our plugin needs
 #   comfyui-plugin  the same plus what a user's install of the plugin and of Copilot brings
 #   manager         the same ComfyUI plus ComfyUI Manager, without what our plugin needs
+#   lowest          the lower bounds of requirements.txt themselves, on the oldest Python of this machine
 #   redis           the same as dev on the oldest redis that the extra allows (5.0.1)
 #   tools           comfy-cli, for the registry's own checks
 #   litellm         LiteLLM's proxy
@@ -37,6 +38,12 @@ interpreter() {
       return
     fi
   done
+}
+
+oldest() {
+  local found
+  found=$(interpreter 3.10)
+  echo "${found:-$python}"
 }
 
 pip_install() { # PYTHON ARGS...: a network that hiccups once must not fail a run
@@ -70,6 +77,13 @@ install() { # NAME DIR: fill a new environment
     old)
       "$python" -m venv "$dir"
       pip_install "$target" -r "$repo/requirements-dev.txt" -r "$repo/.ci/requirements-old.txt"
+      ;;
+    lowest)
+      "$(oldest)" -m venv "$dir"
+      sed 's/>=/==/' "$repo/requirements.txt" >"$dir/lowest.txt"
+      pip_install "$target" -r "$repo/requirements-dev.txt"
+      # pytest's own plugins ask for newer ones, and work with these.
+      pip_install "$target" --no-deps -r "$dir/lowest.txt"
       ;;
     redis)
       "$python" -m venv "$dir"
@@ -124,6 +138,7 @@ fingerprint() { # NAME: a hash of all that decides the environment's content
       old) cat "$repo"/requirements*.txt "$repo/.ci/requirements-old.txt" ;;
       redis) cat "$repo"/requirements*.txt "$repo/.ci/requirements-redis.txt" ;;
       py3.*) cat "$repo"/requirements*.txt ;;
+      lowest) oldest && cat "$repo"/requirements*.txt ;;
       tools | litellm) cat "$repo/.ci/requirements-$1.txt" ;;
       local-model) fingerprint comfyui && cat "$repo/.ci/requirements-local-model.txt" ;;
       comfyui) echo "$torch $comfyui_wheel $frontend" ;;

@@ -184,8 +184,10 @@ async def costs(scenario: str, names: list[str], expected: str) -> AsyncIterator
     """The functions that cost the answer when they raise, as they are found, and what was read instead.
 
     A host is kept until something is lost: what one broken chat leaves behind must not be blamed on the next function.
+    A loss counts if it happens again on a new host: a machine that is busy with other things loses some by itself.
     """
     left = list(names)
+    suspects: set[str] = set()
     while left:
         lost = ""
         async with world() as running:
@@ -198,5 +200,8 @@ async def costs(scenario: str, names: list[str], expected: str) -> AsyncIterator
                     text = await running.ask(scenario)
                 if text != expected:
                     lost = text
-        if lost:
+        if lost and name not in suspects:
+            suspects.add(name)
+            left.insert(0, name)
+        elif lost:
             yield name, lost

@@ -129,7 +129,7 @@ class Link:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if task.done():
-                return _outcome(task)
+                return in_front(_outcome, asyncio.Task.result, "the outcome of a tool")(task)
         finally:
             await cancel_all([task])
         if ended is not None and ended.done():
