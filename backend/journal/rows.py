@@ -21,9 +21,11 @@ MAX_NODES: Final = 5_000  # values in one event's data
 _MAX_DEPTH: Final = 24
 _MEMO: Final = 4_096  # strings whose redacted form is remembered
 _MEMO_LENGTH: Final = 200  # longer ones hardly ever come twice
+_SHAPES: Final = 512  # shapes of data that are remembered
+_SHAPE_NAMES: Final = 64  # data with more names is looked at one by one
 
-Row = tuple[int, float, str, str, "str | None", int, str]
-"""id, time, type, source, session, version of the data, data as JSON."""
+Row = tuple["int | None", float, str, str, "str | None", int, str]
+"""id, time, type, source, session, version of the data, data as JSON. The id None is the one after the last row's."""
 
 
 class Stored(NamedTuple):
@@ -154,7 +156,7 @@ class Cleaner:
 
     def _other(self, value: Any, depth: int) -> Any:
         if isinstance(value, str):
-            return self.text(str(value))
+            return self.text(str.__str__(value))  # what it holds, whatever its class shows
         if value is None or isinstance(value, (bool, int)):
             return value
         if isinstance(value, float):
@@ -198,17 +200,23 @@ _escaped: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separator
 _made: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _encoder() -> Callable[[Any], str]:
-    """JSON's own encoder, made once instead of for each text: a third of the time of a small one."""
+_quote: Final[Callable[[str], str]] = json.encoder.encode_basestring  # type: ignore[attr-defined, unused-ignore]
+
+
+def _encoder(quote: Callable[[str], str]) -> Callable[[Any], str] | None:
+    """JSON's own encoder, made once instead of for each text: a third of the time of a small one.
+
+    `quote` makes JSON of every string in the data, names included. None on another Python than CPython.
+    """
     make_encoder = getattr(json.encoder, "c_make_encoder", None)
-    if make_encoder is None:  # another Python than CPython
-        return _made.encode
-    quote = json.encoder.encode_basestring  # type: ignore[attr-defined, unused-ignore]
+    if make_encoder is None:
+        return None
     make = make_encoder(None, _made.default, quote, None, ":", ",", False, False, False)
-    return lambda data: "".join(make(data, 0))
+    join = "".join
+    return lambda data: join(make(data, 0))
 
 
-_plain: Final = _encoder()
+_plain: Final = _encoder(_quote) or _made.encode
 
 
 def dumps(data: Any) -> str:
@@ -222,55 +230,130 @@ def dumps(data: Any) -> str:
     return text
 
 
+class _Quoted(dict[str, str]):
+    """Strings without secrets, as JSON has them: looked up by the encoder itself, without a call of ours."""
+
+    def __init__(self, cleaner: Cleaner) -> None:
+        super().__init__()
+        self._cleaner = cleaner
+
+    def __missing__(self, text: str) -> str:
+        quoted = dumps(self._cleaner.text(text))
+        if len(text) <= _MEMO_LENGTH:
+            self[text] = quoted
+        return quoted
+
+
+class _Words(dict[Any, str]):
+    """Types, sources and sessions without secrets, as SQLite can hold them."""
+
+    def __init__(self, cleaner: Cleaner) -> None:
+        super().__init__()
+        self._cleaner = cleaner
+
+    def __missing__(self, word: Any) -> str:
+        if len(self) > _MEMO:
+            self.clear()
+        self[word] = clean = _writable(self._cleaner.text(str(word)))
+        return clean
+
+
+class _FlatData:
+    """The short way for data that holds nothing but strings and numbers, as nearly all data does.
+
+    Its names and the types of its values decide, once for all data of that shape, that nothing in it is hidden
+    and nothing goes deeper. Then one run of JSON's encoder is enough, which takes each string from a memory.
+    """
+
+    def __init__(self, cleaner: Cleaner, secret_name: Callable[[str], bool], text_keys: frozenset[str]) -> None:
+        self._secret_name = secret_name
+        self._text_keys = text_keys
+        self._quoted = _Quoted(cleaner)
+        self._encode = _encoder(self._quoted.__getitem__)
+        self._shapes: dict[tuple[Any, ...], bool] = {}
+
+    def refresh(self, forget: bool) -> None:
+        """Once a batch: forget strings, because there are new secrets or because there are too many of them."""
+        if forget or len(self._quoted) > _MEMO:
+            self._quoted.clear()
+
+    def dumps(self, data: Mapping[Any, Any]) -> str | None:
+        """JSON without secrets; None if the data needs more than that. Raises ValueError for what is no JSON."""
+        if type(data) is not dict:
+            return None
+        shape = (*data, *map(type, data.values()))
+        is_flat = self._shapes.get(shape)
+        if is_flat is None:
+            is_flat = self._learn(shape)
+        return self._encode(data) if is_flat and self._encode is not None else None
+
+    def _learn(self, shape: tuple[Any, ...]) -> bool:
+        names, kinds = shape[: len(shape) // 2], shape[len(shape) // 2 :]
+        if len(names) > _SHAPE_NAMES or any(type(name) is not str or len(name) > _MEMO_LENGTH for name in names):
+            return False
+        is_flat = self._text_keys.isdisjoint(names) and all(
+            kind in _NUMBERS or (kind is str and not self._secret_name(name))
+            for name, kind in zip(names, kinds, strict=True)
+        )
+        if len(self._shapes) >= _SHAPES:
+            self._shapes.clear()
+        self._shapes[shape] = is_flat
+        return is_flat
+
+
+_NUMBERS: Final = frozenset((int, float, bool, type(None)))  # what a telling name may hold as it is
+
+
 class RowMaker:
     """Events into rows. For the writer's thread. `with_text`: the user wants the text of chats on disk."""
 
     def __init__(self, redaction: Redaction, *, with_text: bool = False) -> None:
         self._cleaner = Cleaner(redaction)
-        self._with_text = with_text
-        self._words: dict[Any, str] = {}
+        self._text_keys: frozenset[str] = frozenset() if with_text else TEXT_KEYS
+        self._flat = _FlatData(self._cleaner, redaction.secret_name, self._text_keys)
+        self._words = _Words(self._cleaner)
         self._versions = {name: getattr(spec, "v", 1) for name, spec in EVENTS.items()}
 
     def refresh(self) -> None:
         """Once a batch: take notice of secrets learned meanwhile."""
-        if self._cleaner.refresh():
+        forgot = self._cleaner.refresh()
+        self._flat.refresh(forgot)
+        if forgot:
             self._words.clear()
 
     def make(self, offset: float, event: Any) -> Row:
-        """The row of an event, its id 0; `offset` makes wall time of the event's time.
+        """The row of an event, its id None; `offset` makes wall time of the event's time.
 
         Never raises: what cannot be written is a row that says why.
         """
-        cleaner = self._cleaner
+        words = self._words
         type_ = str(event.type)
         try:
-            data = event.data
-            # Whatever the type: foreign plugins may publish ours with more in it.
-            if not self._with_text and not TEXT_KEYS.isdisjoint(data):
-                data = _without_text(data)
-            text = dumps(cleaner.data(data))
+            text = self._dumps(event.data)
             if len(text) > MAX_ROW:
                 raise TooLarge(f"its data has {len(text)} characters of JSON")
         except Exception as error:
             text = self._unstorable(event, error)
-        version = self._versions.get(type_, 1)
         try:
             time = event.time + offset
-            source, session = self._word(event.source), event.session
+            source, session = words[event.source], event.session
             if session is not None:
-                session = self._word(session)
+                session = words[session]
         except Exception:  # a foreign object that is no Event
             time, source, session = monotonic() + offset, "", None
-        return (0, time, self._word(type_), source, session, version, text)
+        return (None, time, words[type_], source, session, self._versions.get(type_, 1), text)
 
-    def _word(self, word: Any) -> str:
-        """A type, a source or a session, as SQLite can hold it."""
-        known = self._words.get(word)
-        if known is None:
-            if len(self._words) > _MEMO:
-                self._words.clear()
-            known = self._words[word] = _writable(self._cleaner.text(str(word)))
-        return known
+    def _dumps(self, data: Mapping[Any, Any]) -> str:
+        try:
+            text = self._flat.dumps(data)
+        except ValueError:  # an infinity
+            text = None
+        if text is not None:
+            return text
+        # Whatever the type: foreign plugins may publish ours with more in it.
+        if not self._text_keys.isdisjoint(data):
+            data = _without_text(data)
+        return dumps(self._cleaner.data(data))
 
     def _unstorable(self, event: Any, error: Exception) -> str:
         # The words of a foreign error may quote the data.

@@ -16,6 +16,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 from urllib.parse import quote
@@ -43,6 +44,10 @@ CREATE INDEX IF NOT EXISTS events_type_time ON events (type, time);
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 INSERT OR IGNORE INTO meta VALUES ('schema', 1);
 """
+
+_AT_ONCE: Final = 64  # rows of one statement: a third quicker than one by one; old SQLite takes 999 parameters
+_INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_MANY: Final = _INSERT + ", (?, ?, ?, ?, ?, ?, ?)" * (_AT_ONCE - 1)
 
 
 class Segment(NamedTuple):
@@ -279,18 +284,24 @@ class ActiveFile:
         return None if found == "ok" else found
 
     def insert(self, rows: list[Any]) -> None:
-        """Commit rows, in one transaction. Raises sqlite3.Error; nothing of it is in the file then."""
+        """Commit rows, in one transaction. Raises sqlite3.Error; nothing of it is in the file then.
+
+        The first row has its id. The ids of the others follow it, given or None.
+        """
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            many = len(rows) - len(rows) % _AT_ONCE
+            for start in range(0, many, _AT_ONCE):
+                connection.execute(_INSERT_MANY, tuple(chain.from_iterable(rows[start : start + _AT_ONCE])))
+            connection.executemany(_INSERT, rows[many:])
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
-        self.last_id = rows[-1][0]
+        self.last_id = rows[0][0] + len(rows) - 1
         if self.first_time is None:
             self.first_time = rows[0][1]
 

@@ -274,7 +274,7 @@ class Writer:
             self._waiting.append(loss)
 
     def _own_row(self, type_: str, time: float, data: dict[str, Any]) -> Row:
-        return (0, time, type_, OWN, None, 1, dumps(data))
+        return (None, time, type_, OWN, None, 1, dumps(data))
 
     # Writing
 
@@ -363,13 +363,14 @@ class Writer:
             self.committed()
 
     def _numbered(self, part: list[_Waiting], active: ActiveFile) -> list[Row]:
-        rows: list[Row] = []
-        for number, one in enumerate(part, max(self._next_id, active.last_id + 1)):
-            if isinstance(one, Loss):
-                data = {"reason": one.reason, "lost": one.lost, "by_type": one.by_type}
-                one = self._own_row("store.gap", one.until, {**data, "since": one.since, "until": one.until})
-            rows.append((number, *one[1:]))
+        """The rows of what waits, the first with its id: SQLite counts on from there."""
+        rows = [self._gap_row(one) if isinstance(one, Loss) else one for one in part]
+        rows[0] = (max(self._next_id, active.last_id + 1), *rows[0][1:])
         return rows
+
+    def _gap_row(self, loss: Loss) -> Row:
+        data = {"reason": loss.reason, "lost": loss.lost, "by_type": loss.by_type}
+        return self._own_row("store.gap", loss.until, {**data, "since": loss.since, "until": loss.until})
 
     def _count_commit(self, seconds: float) -> None:
         figures = self.figures

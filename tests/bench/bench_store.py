@@ -154,7 +154,8 @@ def ours(folder: Path, number: int, *, full: bool = False, batch: int = BATCH) -
     began, burnt = time.perf_counter(), time.thread_time()
     for start in range(0, number, batch):
         part = [rows.make(0.0, one) for one in events[start : start + batch]]
-        active.insert([(start + at, *row[1:]) for at, row in enumerate(part, 1)])
+        part[0] = (start + 1, *part[0][1:])  # as the writer does
+        active.insert(part)
     spent, used = time.perf_counter() - began, time.thread_time() - burnt
     active.seal()
     return spent, used, active.path.stat().st_size

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from enum import Enum
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.error_handling import Redactor, secret_name
@@ -60,6 +61,62 @@ def test_new_secret_is_taken_out_of_what_was_remembered_before() -> None:
     cleaner.refresh()
 
     assert cleaner.data({"host": "my-private-value"}) == {"host": "[redacted]"}
+
+
+LATER = "quiet harbour lantern"  # a secret that looks like none
+EVENT_DATA = st.dictionaries(
+    st.sampled_from([*NAMES, LATER]) | st.text(max_size=5),
+    PLAIN | st.sampled_from([LATER, f"it is {LATER}", "half a pair \ud83d", 'quoted "\\\n', "中文"]),
+    max_size=5,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(EVENT_DATA, max_size=6))
+def test_rows_are_those_of_the_full_redaction_whatever_was_remembered(datas: list[dict[str, Any]]) -> None:
+    """What a maker remembers of names, strings and shapes changes no row, also after a secret was learned."""
+    redactor = Redactor()
+    rows = RowMaker(Redaction(redactor.redact, secret_name, lambda: redactor.version))
+    for secret in (None, None, LATER):
+        redactor.add(secret)
+        rows.refresh()
+        for data in datas:
+            row = rows.make(0.0, Event("plugin.said", data, LATER, LATER))
+
+            assert row[6].encode()
+            assert read_row(0, row).data == redactor.redact_value(data)
+            assert row[3] == row[4] == redactor.redact(LATER)
+
+
+class Outcome(str, Enum):
+    DONE = "done"
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"token": 7}, {"token": KEY[:9]}),
+        ({"model": "a"}, {"model": {"token": "abc"}}),
+        ({"model": "a"}, {"model": [("authorization", "abc")]}),
+        ({"x": 1.0}, {"x": math.nan}),
+        ({"x": "done"}, {"x": Outcome.DONE}),
+        ({"x": True}, {"x": 1}),
+        ({"1": "a"}, {1: "a"}),
+    ],
+)
+def test_shape_that_was_seen_says_nothing_of_one_that_is_only_alike(
+    first: dict[Any, Any], then: dict[Any, Any]
+) -> None:
+    """The same names with other kinds of values, and names that are equal but not the same."""
+    rows = maker()
+    rows.make(0.0, Event("x", first, "test"))
+
+    read = [read_row(0, rows.make(0.0, Event("x", then, "test"))).data for _ in range(2)]
+
+    assert read == [stored("x", then)] * 2
+    assert "abc" not in str(read)
+    assert KEY[:9] not in str(read)
+    assert "Outcome" not in str(read)
 
 
 @pytest.mark.parametrize("type_", ["chat.finished", "chat.note", "plugin.said"])
