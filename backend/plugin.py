@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from .aio import fail_open
 from .api.routes import RoutesReport, add_routes
 from .copilot.attach import Attachment
 from .copilot.mcp.dismissed import Dismissed
@@ -57,7 +56,6 @@ class Plugin:
         """Send a message over ComfyUI's own WebSocket, to one page."""
         self.server.send_sync(name, data, client_id)
 
-    @fail_open("Copilot Pulse itself")
     async def _on_startup(self, app: web.Application) -> None:
         began = time.perf_counter()
         try:
@@ -104,7 +102,6 @@ class Plugin:
             },
         )
 
-    @fail_open("Copilot Pulse itself")
     async def _on_shutdown(self, app: web.Application) -> None:
         # Before the server waits for its requests: pages that read would hold it.
         try:
@@ -117,7 +114,6 @@ class Plugin:
         except Exception:
             log.exception("Copilot Pulse did not end its streams cleanly")
 
-    @fail_open("Copilot Pulse itself")
     async def _on_cleanup(self, app: web.Application) -> None:
         routes = [self._routes.aclose] if self._routes is not None else []
         for close in (*routes, self.attachment.aclose, self.pulse.aclose):
@@ -176,9 +172,7 @@ class Plugin:
                 raise web.HTTPNotFound
             return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
 
-        # aiohttp reads braces of a pattern as its own, and versions differ in whether a path's %25 is unescaped.
-        pattern = re.sub(r"\\[{}]", ".", re.escape(folder)).replace("%", "%(?:25)?")
-        app.router.add_get(f"/extensions/{{folder:{pattern}}}/{{file:.+}}", serve)
+        app.router.add_get(f"/extensions/{{folder:{re.escape(folder)}}}/{{file:.+}}", serve)
 
     def _say(self, seconds: float) -> None:
         """Two lines at most: what was attached, and what was not and why."""

@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..aio import ends, in_front, missed
+from ..aio import ends
 from ..chats import FRESH, GAVE_UP, RETRY, Chat, Label, Span, current_chat
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 
@@ -72,20 +72,13 @@ class RunReader:
                     if chat.active:
                         self._failed(error)
                     return
-                seen, delta = event, False
-                try:
-                    if event.type != "raw_response_event":
-                        seen = self._saw(event)
-                    else:
-                        delta = self._saw_raw(event.data)
-                except Exception as error:
-                    missed(error, "the figures of a run")
-                yield seen
-                if delta:
-                    try:
-                        handshake.delta_read()
-                    except Exception as error:
-                        missed(error, "the wait for the reader")
+                if event.type != "raw_response_event":
+                    yield self._saw(event)
+                elif self._saw_raw(event.data):
+                    yield event
+                    handshake.delta_read()
+                else:
+                    yield event
         finally:
             handshake.end()
             if not complete:
@@ -118,8 +111,8 @@ class RunReader:
         """Take note of something; a bug of ours in it must not look like a failure of the run."""
         try:
             look(what)
-        except Exception as error:
-            missed(error, "an event of a run")
+        except Exception:
+            log.exception("an event of a run was not understood")
 
     def _passed(self, label: Label) -> None:
         position = len(self._chat.text.raw)
@@ -300,8 +293,7 @@ class RunSeam:
                 log.exception("a run is not watched; the chat goes on without recovery")
                 return run
 
-        guarded = in_front(run_streamed, plain, "recovery for a run")
-        return classmethod(mark_wrapper(guarded, original))
+        return classmethod(mark_wrapper(run_streamed, original))
 
     def detach(self) -> None:
         """Put `Runner.run_streamed` back."""

@@ -25,8 +25,6 @@ from typing import Any, Final, Literal
 import aiohttp
 from yarl import URL
 
-from ..aio import fail_open
-
 log = logging.getLogger("copilot_pulse.http_client")
 
 Kind = Literal["aiohttp", "httpx", "own"]
@@ -55,7 +53,6 @@ class SharedHttp:
         self._making: asyncio.Task[None] | None = None
         self._users: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    @fail_open("the shared HTTP client")
     def share(self, user: Any) -> Any:
         """The client, for `user` until it leaves; None if there is none for the running loop. Any thread may ask."""
         try:
@@ -67,7 +64,6 @@ class SharedHttp:
         self._users.add(user)
         return self._client
 
-    @fail_open("the shared HTTP client")
     async def leave(self, user: Any) -> None:
         """`user` is done. The last one to leave closes the connections that are idle; others' are not touched."""
         self._users.discard(user)
@@ -76,7 +72,6 @@ class SharedHttp:
         for transport in {self._client._transport, *self._client._mounts.values()} - {None}:
             await transport.aclose()  # it opens again with the next request
 
-    @fail_open("the shared HTTP client")
     async def prepare(self) -> None:
         """Make the client, if there is none. Waits some 50 ms the first time; the loop goes on meanwhile.
 

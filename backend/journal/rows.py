@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from itertools import compress
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -238,7 +239,8 @@ class _Quoted(dict[str, str]):
         self._cleaner = cleaner
 
     def __missing__(self, text: str) -> str:
-        quoted = dumps(self._cleaner.text(text))
+        clean = self._cleaner.text(text)
+        quoted = _quote(clean) if clean.isascii() else dumps(clean)
         if len(text) <= _MEMO_LENGTH:
             self[text] = quoted
         return quoted
@@ -258,36 +260,18 @@ class _Words(dict[Any, str]):
         return clean
 
 
-class _FlatData:
-    """The short way for data that holds nothing but strings and numbers, as nearly all data does.
+class _Shapes(dict[tuple[Any, ...], bool]):
+    """Whether data of a shape is flat; a shape is the names of data, then the types of their values.
 
-    Its names and the types of its values decide, once for all data of that shape, that nothing in it is hidden
-    and nothing goes deeper. Then one run of JSON's encoder is enough, which takes each string from a memory.
+    Flat is what holds strings and numbers only, of which nothing is hidden and nothing is told as its length.
     """
 
-    def __init__(self, cleaner: Cleaner, secret_name: Callable[[str], bool], text_keys: frozenset[str]) -> None:
+    def __init__(self, secret_name: Callable[[str], bool], text_keys: frozenset[str]) -> None:
+        super().__init__()
         self._secret_name = secret_name
         self._text_keys = text_keys
-        self._quoted = _Quoted(cleaner)
-        self._encode = _encoder(self._quoted.__getitem__)
-        self._shapes: dict[tuple[Any, ...], bool] = {}
 
-    def refresh(self, forget: bool) -> None:
-        """Once a batch: forget strings, because there are new secrets or because there are too many of them."""
-        if forget or len(self._quoted) > _MEMO:
-            self._quoted.clear()
-
-    def dumps(self, data: Mapping[Any, Any]) -> str | None:
-        """JSON without secrets; None if the data needs more than that. Raises ValueError for what is no JSON."""
-        if type(data) is not dict:
-            return None
-        shape = (*data, *map(type, data.values()))
-        is_flat = self._shapes.get(shape)
-        if is_flat is None:
-            is_flat = self._learn(shape)
-        return self._encode(data) if is_flat and self._encode is not None else None
-
-    def _learn(self, shape: tuple[Any, ...]) -> bool:
+    def __missing__(self, shape: tuple[Any, ...]) -> bool:
         names, kinds = shape[: len(shape) // 2], shape[len(shape) // 2 :]
         if len(names) > _SHAPE_NAMES or any(type(name) is not str or len(name) > _MEMO_LENGTH for name in names):
             return False
@@ -295,12 +279,13 @@ class _FlatData:
             kind in _NUMBERS or (kind is str and not self._secret_name(name))
             for name, kind in zip(names, kinds, strict=True)
         )
-        if len(self._shapes) >= _SHAPES:
-            self._shapes.clear()
-        self._shapes[shape] = is_flat
+        if len(self) >= _SHAPES:
+            self.clear()
+        self[shape] = is_flat
         return is_flat
 
 
+_DICT: Final = frozenset((dict,))
 _NUMBERS: Final = frozenset((int, float, bool, type(None)))  # what a telling name may hold as it is
 
 
@@ -310,50 +295,74 @@ class RowMaker:
     def __init__(self, redaction: Redaction, *, with_text: bool = False) -> None:
         self._cleaner = Cleaner(redaction)
         self._text_keys: frozenset[str] = frozenset() if with_text else TEXT_KEYS
-        self._flat = _FlatData(self._cleaner, redaction.secret_name, self._text_keys)
+        self._shapes = _Shapes(redaction.secret_name, self._text_keys)
+        self._quoted = _Quoted(self._cleaner)
+        self._encode = _encoder(self._quoted.__getitem__)
         self._words = _Words(self._cleaner)
         self._versions = {name: getattr(spec, "v", 1) for name, spec in EVENTS.items()}
 
     def refresh(self) -> None:
         """Once a batch: take notice of secrets learned meanwhile."""
         forgot = self._cleaner.refresh()
-        self._flat.refresh(forgot)
+        if forgot or len(self._quoted) > _MEMO:
+            self._quoted.clear()
         if forgot:
             self._words.clear()
 
-    def make(self, offset: float, event: Any) -> Row:
-        """The row of an event, its id None; `offset` makes wall time of the event's time.
+    def make(self, offset: float, events: list[Any]) -> list[Row]:
+        """The rows of events, their ids None; `offset` makes wall time of an event's time.
 
         Never raises: what cannot be written is a row that says why.
         """
-        words = self._words
-        type_ = str(event.type)
+        rows: list[Row] = []
+        words, versions = self._words, self._versions
+        for event, text in zip(events, self._flat_texts(events), strict=True):
+            if text is None or len(text) > MAX_ROW:
+                text = self._text(event)
+            type_ = str(event.type)
+            try:
+                time = event.time + offset
+                source, session = words[event.source], event.session
+                if session is not None:
+                    session = words[session]
+            except Exception:  # a foreign object that is no Event
+                time, source, session = monotonic() + offset, "", None
+            rows.append((None, time, words[type_], source, session, versions.get(type_, 1), text))
+        return rows
+
+    def _flat_texts(self, events: list[Any]) -> list[str | None]:
+        """JSON without secrets of the events whose data is flat, made in one run; None for the others.
+
+        The shape of data decides, once for all of that shape, that nothing in it is hidden and nothing goes deeper.
+        All that is left to do then is quoting, and the encoder takes each string from a memory.
+        """
+        none: list[str | None] = [None] * len(events)
         try:
-            text = self._dumps(event.data)
+            datas = [event.data for event in events]
+            if self._encode is None or not set(map(type, datas)) <= _DICT:
+                return none
+            flat = list(map(self._shapes.__getitem__, [(*data, *map(type, data.values())) for data in datas]))
+            texts = self._encode(list(compress(datas, flat)))[2:-2].split("},{")
+        except Exception:  # a foreign object, or a number that JSON has no word for
+            return none
+        if len(texts) != sum(flat):  # none is flat, or a string holds what stands between two objects
+            return none
+        made = iter(texts)
+        return [f"{{{next(made)}}}" if is_flat else None for is_flat in flat]
+
+    def _text(self, event: Any) -> str:
+        """JSON without secrets of any data, looked at value by value."""
+        try:
+            data = event.data
+            # Whatever the type: foreign plugins may publish ours with more in it.
+            if not self._text_keys.isdisjoint(data):
+                data = _without_text(data)
+            text = dumps(self._cleaner.data(data))
             if len(text) > MAX_ROW:
                 raise TooLarge(f"its data has {len(text)} characters of JSON")
-        except Exception as error:
-            text = self._unstorable(event, error)
-        try:
-            time = event.time + offset
-            source, session = words[event.source], event.session
-            if session is not None:
-                session = words[session]
-        except Exception:  # a foreign object that is no Event
-            time, source, session = monotonic() + offset, "", None
-        return (None, time, words[type_], source, session, self._versions.get(type_, 1), text)
-
-    def _dumps(self, data: Mapping[Any, Any]) -> str:
-        try:
-            text = self._flat.dumps(data)
-        except ValueError:  # an infinity
-            text = None
-        if text is not None:
             return text
-        # Whatever the type: foreign plugins may publish ours with more in it.
-        if not self._text_keys.isdisjoint(data):
-            data = _without_text(data)
-        return dumps(self._cleaner.data(data))
+        except Exception as error:
+            return self._unstorable(event, error)
 
     def _unstorable(self, event: Any, error: Exception) -> str:
         # The words of a foreign error may quote the data.

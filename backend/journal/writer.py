@@ -239,13 +239,14 @@ class Writer:
         rows: list[Row] = []
         room = MAX_WAITING - len(self._waiting)
         size, make = self._waiting_bytes, self._rows.make
-        for event in batch.events:
-            if len(rows) >= room or size >= MAX_WAITING_BYTES:
-                refused.append(event)
-                continue
-            row = make(offset, event)
-            size += len(row[6]) + _OVERHEAD
-            rows.append(row)
+        for start in range(0, len(batch.events), CHUNK):
+            part = batch.events[start : start + CHUNK]
+            for event, row in zip(part, make(offset, part), strict=True):
+                if len(rows) >= room or size >= MAX_WAITING_BYTES:
+                    refused.append(event)
+                else:
+                    size += len(row[6]) + _OVERHEAD
+                    rows.append(row)
         if batch.loss is not None:
             self._lose(batch.loss)
         self._waiting += rows

@@ -153,7 +153,7 @@ def ours(folder: Path, number: int, *, full: bool = False, batch: int = BATCH) -
     rows = RowMaker(redaction())
     began, burnt = time.perf_counter(), time.thread_time()
     for start in range(0, number, batch):
-        part = [rows.make(0.0, one) for one in events[start : start + batch]]
+        part = rows.make(0.0, events[start : start + batch])
         part[0] = (start + 1, *part[0][1:])  # as the writer does
         active.insert(part)
     spent, used = time.perf_counter() - began, time.thread_time() - burnt
@@ -242,11 +242,10 @@ def fill(folder: Path, number: int) -> tuple[float, float]:
     while at < number:
         active = ActiveFile(folder / f"events-0-{at + 1:012}.db", 0, at + 1, full_sync=False)
         for start in range(at, min(at + per_file, number), 1_000):
-            part = []
-            for n in range(start, min(start + 1_000, at + per_file, number)):
-                row = rows.make(0.0, event(n, "error" if n % 700 == 0 else types[n % 6]))
-                part.append((n + 1, n * step, *row[2:]))
-            active.insert(part)
+            numbers = range(start, min(start + 1_000, at + per_file, number))
+            events = [event(n, "error" if n % 700 == 0 else types[n % 6]) for n in numbers]
+            made = rows.make(0.0, events)
+            active.insert([(n + 1, n * step, *row[2:]) for n, row in zip(numbers, made, strict=True)])
         active.seal()
         at += per_file
     return 12 * 3600.0, 13 * 3600.0
