@@ -12,6 +12,7 @@ the names of their types. The parts are in `backend/recovery/`; docs/errors.md h
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import random
@@ -28,6 +29,7 @@ from .recovery.bodies import wrong_body
 from .recovery.breaker import BreakerChange, BreakerLimits, BreakerRegistry, BreakerSettings
 from .recovery.classify import Classification, Classifier, Predicate
 from .recovery.kinds import Severity
+from .recovery.lazy import compile_all
 from .recovery.prompts import hold_prompt
 from .recovery.redact import Redactor, secret_name
 from .recovery.retry import RetryPolicy, RetrySettings
@@ -92,6 +94,7 @@ class RecoveryManager:
         self._publish_event = publish
         self._settings = settings
         self._rng = rng
+        self._prepared = False
         self._ids = itertools.count(1)
         # Ids of two runs of the program differ, and tell the order within one.
         self._run = f"{int(wall() * 1000) & 0xFFFFFF:06x}"
@@ -130,6 +133,15 @@ class RecoveryManager:
         return self.classifier.register_rule(
             match, severity=severity, kind=kind, retryable=retryable, override=override
         )
+
+    async def prepare(self) -> None:
+        """Compile in a thread what judging a failure takes, so that the first failure does not hold the loop for it.
+
+        Waits for that the first time, some 100 ms; afterwards for nothing. A cancel leaves the thread to finish.
+        """
+        if not self._prepared:
+            self._prepared = True
+            await asyncio.to_thread(compile_all)
 
     async def handle_error(self, error: BaseException, context: ErrorContext | str) -> bool:
         """Judge, count and publish an error; True if the operation should be made again.

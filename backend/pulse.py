@@ -132,7 +132,7 @@ class Pulse:
         self.streams = StreamStore(settings=lambda: settings.current, publish=self.publish, clock=time.monotonic)
         self.seams = SeamRegistry()
         # Awaited in a chat's own task before Copilot's generator starts: (chat, messages).
-        self.before_chat: list[Callable[[Chat, Any], Awaitable[None]]] = []
+        self.before_chat: list[Callable[[Chat, Any], Awaitable[None]]] = [self._prepare_recovery]
         # Asked when an answer ends: what else the user must be told, or None.
         self.chat_notices: list[Callable[[Chat], str | None]] = []
         # Tries a dead MCP server again, for the panel; False if it is not known. Set by who attaches.
@@ -153,6 +153,9 @@ class Pulse:
         """Publish an event of ours, or one of a chat's, from the loop, without waiting."""
         source, session = ("copilot-pulse", None) if chat is None else ("copilot", chat.session)
         self.bus.publish_nowait(Event(type=type_, data=data, source=source, session=session))
+
+    async def _prepare_recovery(self, chat: Chat, messages: Any) -> None:
+        await self.recovery.prepare()
 
     def open_store(self, folder: Path) -> None:
         """Keep events in `folder`, or where the setting says, from `start()` on; nothing if the user wants none."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backend.chats import Chat
 from backend.event_bus import Event, EventBus
 from backend.pulse import Pulse
 from backend.settings import LiveSettings, Settings
@@ -129,3 +130,17 @@ async def test_the_throttle_is_what_was_set_and_reports_itself(settings: Setting
         assert {"queue": "reader", "mode": mode, "state": "hold", "was": "free", "why": "room"} == told[0].data
     finally:
         await pulse.aclose()
+
+
+async def test_before_a_chat_its_failures_are_prepared_for(pulse: Pulse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What judging the first failure takes is done ahead, in the chat's own task."""
+    prepared: list[str] = []
+
+    async def prepare() -> None:
+        prepared.append("recovery")
+
+    monkeypatch.setattr(pulse.recovery, "prepare", prepare)
+    for ready in pulse.before_chat:
+        await ready(Chat(session=None), [])
+
+    assert ["recovery"] == prepared
