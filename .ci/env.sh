@@ -10,8 +10,11 @@
 #   comfyui         the real ComfyUI (about 6 GB: torch), without anything that our plugin needs
 #   comfyui-plugin  the same plus what a user's install of the plugin and of Copilot brings
 #   manager         the same ComfyUI plus ComfyUI Manager, without what our plugin needs
+#   lowest          the lower bounds of requirements.txt themselves, on the oldest Python of this machine
 #   redis           the same as dev on the oldest redis that the extra allows (5.0.1)
 #   tools           comfy-cli, for the registry's own checks
+#   litellm         LiteLLM's proxy
+#   local-model     transformers' model server, on the torch of comfyui
 #
 # An environment lives in ${XDG_CACHE_HOME:-~/.cache}/copilot-pulse-ci/NAME-HASH, where HASH is of all that
 # decides its content, and is used again once it is complete. PYTHON names the interpreter (default: python3),
@@ -37,6 +40,12 @@ interpreter() {
   done
 }
 
+oldest() {
+  local found
+  found=$(interpreter 3.10)
+  echo "${found:-$python}"
+}
+
 pip_install() { # PYTHON ARGS...: a network that hiccups once must not fail a run
   local target=$1 attempt log=$cache/.pip.$$.log
   shift
@@ -58,35 +67,6 @@ copy_of() {
   rm -f "$2/.complete"
 }
 
-install() { # PYTHON ARGS...: a network that hiccups once must not fail a run
-  local target=$1 attempt log=$cache/.pip.$$.log
-  shift
-  for attempt in 1 2 3; do
-    if "$target" -m pip install -q --no-input --disable-pip-version-check "$@" >"$log" 2>&1; then
-      rm -f "$log"
-      return
-    fi
-    tail -n 15 "$log" >&2
-    echo "env.sh: pip install failed (attempt $attempt of 3): $*" >&2
-  done
-  return 1
-}
-
-# A venv on top of another one: it sees all of the base's packages and keeps what it installs for itself.
-overlay() { # BASE-PYTHON DIR
-  "$1" -m venv "$2"
-  local site
-  site=$("$1" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-  "$1" - "$2" "$site" <<'PY'
-import pathlib, subprocess, sys
-target, base = sys.argv[1:]
-code = 'import sysconfig; print(sysconfig.get_paths()["purelib"])'
-own = subprocess.run([f"{target}/bin/python", "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-# addsitedir, not a bare path, so that the base's own .pth files work too.
-pathlib.Path(own, "base.pth").write_text(f"import site; site.addsitedir({base!r})\n")
-PY
-}
-
 install() { # NAME DIR: fill a new environment
   local name=$1 dir=$2 target=$2/bin/python
   case $name in
@@ -98,6 +78,13 @@ install() { # NAME DIR: fill a new environment
       "$python" -m venv "$dir"
       pip_install "$target" -r "$repo/requirements-dev.txt" -r "$repo/.ci/requirements-old.txt"
       ;;
+    lowest)
+      "$(oldest)" -m venv "$dir"
+      sed 's/>=/==/' "$repo/requirements.txt" >"$dir/lowest.txt"
+      pip_install "$target" -r "$repo/requirements-dev.txt"
+      # pytest's own plugins ask for newer ones, and work with these.
+      pip_install "$target" --no-deps -r "$dir/lowest.txt"
+      ;;
     redis)
       "$python" -m venv "$dir"
       pip_install "$target" -r "$repo/requirements-dev.txt" -r "$repo/.ci/requirements-redis.txt"
@@ -106,9 +93,13 @@ install() { # NAME DIR: fill a new environment
       "$(interpreter "${name#py}")" -m venv "$dir"
       pip_install "$target" -r "$repo/requirements-dev.txt"
       ;;
-    tools)
+    tools | litellm)
       "$python" -m venv "$dir"
-      pip_install "$target" -r "$repo/.ci/requirements-tools.txt"
+      pip_install "$target" -r "$repo/.ci/requirements-$name.txt"
+      ;;
+    local-model)
+      copy_of "$(ensure comfyui)" "$dir"
+      pip_install "$target" -r "$repo/.ci/requirements-local-model.txt"
       ;;
     comfyui)
       "$python" -m venv "$dir"
@@ -147,7 +138,9 @@ fingerprint() { # NAME: a hash of all that decides the environment's content
       old) cat "$repo"/requirements*.txt "$repo/.ci/requirements-old.txt" ;;
       redis) cat "$repo"/requirements*.txt "$repo/.ci/requirements-redis.txt" ;;
       py3.*) cat "$repo"/requirements*.txt ;;
-      tools) cat "$repo/.ci/requirements-tools.txt" ;;
+      lowest) oldest && cat "$repo"/requirements*.txt ;;
+      tools | litellm) cat "$repo/.ci/requirements-$1.txt" ;;
+      local-model) fingerprint comfyui && cat "$repo/.ci/requirements-local-model.txt" ;;
       comfyui) echo "$torch $comfyui_wheel $frontend" ;;
       comfyui-plugin) fingerprint comfyui && cat "$repo/requirements.txt" "$repo/requirements-standalone.txt" ;;
       manager) fingerprint comfyui && cat "$repo/.ci/requirements-manager.txt" ;;

@@ -273,6 +273,9 @@ class BoundedQueue(Generic[T]):
         self.producers.close()
         self.throttle.release(go=True)
         self._settle()
+        # A producer that broke off between its item and the promise of it has left a consumer waiting.
+        while self._consumers.tickets and self._available():
+            self._consumers.grant()
         if not self.items:
             self._consumers.close()
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Literal
 
-from .aio import ends, wait_set
+from .aio import ends, fail_open, wait_set
 
 log = logging.getLogger("copilot_pulse.chats")
 
@@ -159,11 +159,13 @@ class Handshake:
         if self._read_up is not None and self._read >= self._written:
             self._read_up.set()
 
+    @fail_open("the taking back of what broken attempts wrote")
     def begin(self) -> None:
         """The reader's side: the run is read from now on."""
         self.watched = True
         self._written = self._read = 0
 
+    @fail_open("the end of a run")
     def end(self) -> None:
         """The reader's side: nobody reads the run any more. Nobody is left waiting, no event is held."""
         self.watched = False
@@ -242,12 +244,14 @@ class Chat:
         """Where the user chose the model that is asked now: "chat" (the model list) or "workflow" (its own setting)."""
         return "workflow" if self.kind == "debug" or self.handed_off else "chat"
 
+    @fail_open("the state of a chat")
     def set_state(self, state: State, detail: str = "") -> None:
         """Change what the chat is doing; once it has ended nothing changes any more."""
         if self.active:
             self.state = state
             self.detail = detail
 
+    @fail_open("the end of a chat")
     def end(self, state: State) -> None:
         """End the chat with `done`, `failed` or `cancelled`; the first end counts."""
         if self.active:
@@ -270,6 +274,7 @@ class Chat:
             self.gate.set()
             self.gate = None
 
+    @fail_open("the freeing of an answer that is over")
     def free(self) -> None:
         """Let go of the text and the run of a chat that has ended; its figures stay."""
         self.text.free()
@@ -352,6 +357,7 @@ class ChatRegistry:
         if request is not None:
             self._by_request.setdefault(request, []).append(chat)
 
+    @fail_open("a chat in the list of those that ended")
     def remove(self, chat: Chat) -> None:
         """Move a chat that has ended to the list of ended ones; its buffers are freed."""
         if self._active.pop(chat.id, None) is not None:

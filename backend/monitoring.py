@@ -57,10 +57,11 @@ class SourceNames:
     SEAMS: Final = "seams"  # rows {name, attached, detail}
     CONNECTIONS: Final = "connections"  # {kind: number}
     STORE: Final = "store"  # figures of the event store, or None where there is none; for health and Prometheus
+    FAULTS: Final = "faults"  # rows {type, place, missing, count, ago}: what of ours broke, and was gone without
     FLEET: Final = "fleet"  # figures of the fleet, or None where there is none; for health and Prometheus
 
 
-_ROWS: Final = (SourceNames.CHATS, SourceNames.BREAKERS, SourceNames.MCP, SourceNames.SEAMS)
+_ROWS: Final = (SourceNames.CHATS, SourceNames.BREAKERS, SourceNames.MCP, SourceNames.SEAMS, SourceNames.FAULTS)
 _KNOWN: Final = frozenset(
     {*_ROWS, SourceNames.BUS, SourceNames.LATENCY, SourceNames.CONNECTIONS, SourceNames.FLEET, SourceNames.STORE}
 )

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from .aio import fail_open
 from .api.routes import RoutesReport, add_routes
 from .copilot.attach import Attachment
 from .copilot.mcp.dismissed import Dismissed
@@ -56,6 +57,7 @@ class Plugin:
         """Send a message over ComfyUI's own WebSocket, to one page."""
         self.server.send_sync(name, data, client_id)
 
+    @fail_open("Copilot Pulse itself")
     async def _on_startup(self, app: web.Application) -> None:
         began = time.perf_counter()
         try:
@@ -102,6 +104,7 @@ class Plugin:
             },
         )
 
+    @fail_open("Copilot Pulse itself")
     async def _on_shutdown(self, app: web.Application) -> None:
         # Before the server waits for its requests: pages that read would hold it.
         try:
@@ -114,6 +117,7 @@ class Plugin:
         except Exception:
             log.exception("Copilot Pulse did not end its streams cleanly")
 
+    @fail_open("Copilot Pulse itself")
     async def _on_cleanup(self, app: web.Application) -> None:
         routes = [self._routes.aclose] if self._routes is not None else []
         for close in (*routes, self.attachment.aclose, self.pulse.aclose):
@@ -172,7 +176,9 @@ class Plugin:
                 raise web.HTTPNotFound
             return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
 
-        app.router.add_get(f"/extensions/{{folder:{re.escape(folder)}}}/{{file:.+}}", serve)
+        # aiohttp reads braces of a pattern as its own, and versions differ in whether a path's %25 is unescaped.
+        pattern = re.sub(r"\\[{}]", ".", re.escape(folder)).replace("%", "%(?:25)?")
+        app.router.add_get(f"/extensions/{{folder:{pattern}}}/{{file:.+}}", serve)
 
     def _say(self, seconds: float) -> None:
         """Two lines at most: what was attached, and what was not and why."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from .aio import fail_open, faults
 from .chats import Chat, ChatRegistry
 from .error_handling import RecoveryManager, Redactor, secret_name
 from .event_bus import Event, EventBus, get_event_bus
@@ -33,6 +35,8 @@ VERSION: Final = "0.1.0"
 # Deltas come by the thousand and the bus counts them itself; what the monitor says for the store is no news to it.
 _MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ not in ("chat.delta", "metrics.minute"))
 _DAY: Final = 86_400.0
+# Variables of the environment that hold a key.
+_KEY_VARIABLE: Final = re.compile(r"(?:_|\b|API)(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
 def _is_essential(event: Event) -> bool:
@@ -147,8 +151,13 @@ class Pulse:
     def create(cls, environ: Mapping[str, str] = os.environ) -> Pulse:
         """The plugin with the settings that `environ` asks for, on the process's event bus."""
         settings, problems = from_environment(environ)
-        return cls(LiveSettings(settings, problems), get_event_bus(), get_fleet())
+        pulse = cls(LiveSettings(settings, problems), get_event_bus(), get_fleet())
+        for name, value in environ.items():
+            if _KEY_VARIABLE.search(name):
+                pulse.recovery.redactor.hold(value, for_good=True)
+        return pulse
 
+    @fail_open("events")
     def publish(self, type_: str, data: Mapping[str, Any], chat: Chat | None = None) -> None:
         """Publish an event of ours, or one of a chat's, from the loop, without waiting."""
         source, session = ("copilot-pulse", None) if chat is None else ("copilot", chat.session)
@@ -211,6 +220,7 @@ class Pulse:
         monitor.add_source(SourceNames.BREAKERS, self.recovery.breakers.snapshot)
         monitor.add_source(SourceNames.SEAMS, self.seams.snapshot)
         monitor.add_source(SourceNames.FLEET, self.fleet.figures)
+        monitor.add_source(SourceNames.FAULTS, faults)
         self.fleet.start(self.settings.current, version=VERSION, status=self._fleet_status)
         self.streams.elsewhere = self.fleet.answers
         monitor.start()

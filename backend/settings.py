@@ -124,6 +124,11 @@ class Settings:
         form=r"aiohttp|httpx|own",
     )
     expose_text: bool = _setting(False, "Let events with the text of chats leave the process.", panel=False)
+    private: bool = _setting(
+        False,
+        "Figures only: no sessions, models, hosts or servers' words, no panel, and nobody can stop a chat.",
+        panel=False,
+    )
     redis_url: Secret = _setting(  # noqa: RUF009
         _NOTHING,
         "Redis that several machines share, as redis://user:password@host:6379/0 or rediss://… for TLS. Empty: off.",

@@ -34,6 +34,8 @@ log = logging.getLogger("copilot_pulse.http")
 
 OWN: Final = "/copilot-pulse"
 GENERIC: Final = ("/metrics", "/health")
+PUBLIC: Final = (OWN + "/metrics", OWN + "/health", OWN + "/history")
+"""What is left with the setting `private`; of these, figures."""
 CACHE_SHARE: Final = 20
 """A body is served again for this many times what it took to make: scraping costs the loop 5 % at most."""
 CACHE_LIMIT: Final = 1.0
@@ -119,13 +121,15 @@ def add_routes(app_or_router: web.Application | web.UrlDispatcher, services: Ser
     live = services.settings
     feed = PanelFeed(services.monitor, send, refresh=lambda: live.current.panel_refresh)
     api = _Api(services, feed)
-    events = EventRoutes(lambda: services.store)
+    events = EventRoutes(lambda: None if live.current.private else services.store)
     report = RoutesReport(feed, events, events.add(router), [])
     for path, handlers in api.table().items():
         if path in GENERIC:
             for full in (path, f"/api{path}"):
                 _add_generic(router, full, handlers["GET"], report)
         else:
+            if path not in PUBLIC:
+                handlers = {method: _unless(live, handler) for method, handler in handlers.items()}
             report.added.extend(serve(router, path, handlers))
     services.monitor.add_check("http:routes", report.finding)
     if not services.monitor.has_source(SourceNames.CONNECTIONS):
@@ -203,6 +207,30 @@ class _Kept:
             return self._body
 
 
+# Whose keys come from servers and models.
+_BY_FOREIGN_NAMES: Final = frozenset(("tools", "extra"))
+
+
+def _unless(live: LiveSettings, handler: Handler) -> Handler:
+    async def unless_private(request: web.Request) -> web.StreamResponse:
+        if live.current.private:
+            raise Refused(403, "COPILOT_PULSE_PRIVATE is on: figures only")
+        return await handler(request)
+
+    return unless_private
+
+
+def figures_of(data: Any) -> Any:
+    """The numbers of a snapshot by their names, and what names the program's own; no row, no text from elsewhere."""
+    kept: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, (bool, int, float)) or name in ("status", "version"):
+            kept[name] = value
+        elif isinstance(value, dict) and (below := figures_of(value)) and name not in _BY_FOREIGN_NAMES:
+            kept[name] = below
+    return kept
+
+
 class _Api:
     """The handlers. Each is a coroutine function of one request."""
 
@@ -251,16 +279,21 @@ class _Api:
             raise Refused(406, "this page is available as " + ", ".join(o.type for o in OFFERS))
         if offer is JSON:
             check_reader(request)
+        elif self._services.settings.current.private:
+            raise Refused(403, "labels name models and hosts, and COPILOT_PULSE_PRIVATE is on: ask for format=json")
         response = _body(await self._made[offer.key].get(), offer.content_type)
         response.headers["Vary"] = "Accept"
         return response
 
     async def _make_json(self) -> bytes:
-        return _dumps(self._services.monitor.snapshot())
+        snapshot = self._services.monitor.snapshot()
+        return _dumps(figures_of(snapshot) if self._services.settings.current.private else snapshot)
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         """health+json: 200 for pass and warn, 503 for fail."""
         body = self._services.monitor.health()
+        if self._services.settings.current.private:
+            body = {"status": body["status"]}
         return _json(body, status=503 if body["status"] == "fail" else 200, content_type=HEALTH_TYPE)
 
     async def history(self, request: web.Request) -> web.StreamResponse:

@@ -15,8 +15,10 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from ..aio import missed, our_fault
 from ..chats import Chat, current_chat
 from .http import current_request, language_of
 from .notices import strip_messages
@@ -95,11 +97,11 @@ class ChatSeam:
                     request.tap.bind(chat)
                 context = contextvars.copy_context()
                 context.run(current_chat.set, chat)
-                pump = ChatPump(self._pulse, chat, lambda: function(*args, **kwargs))
+                pump = ChatPump(self._pulse, chat, partial(function, *args, **kwargs))
                 self._pulse.chats.add(chat, request)
                 context.run(pump.start, messages=args[0] if kind == "chat" and args else None)
-            except Exception:
-                log.exception("a chat could not be wrapped and goes on without Copilot Pulse")
+            except Exception as error:
+                missed(error, "the chat itself: it runs as without Copilot Pulse")
                 if pump is not None:
                     self._pulse.chats.remove(pump.chat)
                 pump = None
@@ -108,8 +110,15 @@ class ChatSeam:
                     yield item
                 return
             try:
-                async for item in pump.updates():
-                    yield item
+                for last in (False, True):
+                    try:
+                        async for item in pump.updates():
+                            yield item
+                        break
+                    except Exception as error:
+                        if last or not our_fault(error):
+                            raise
+                        missed(error, "the pace of an answer")  # its text is cumulative: what comes next has it all
             finally:
                 # The handler has left: either it is done, or its browser is gone and the HTTP seam
                 # (or, without it, this) stops the chat.

@@ -14,6 +14,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from ..aio import fail_open, in_front
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 from .shared_http import Kind, SharedHttp
 
@@ -46,6 +47,7 @@ def sharing_client(base: Any, http: SharedHttp) -> type[Any]:
                 self._copilot_pulse_shares = kwargs["http_client"] is not None
             super().__init__(*args, **kwargs)
 
+        @fail_open("the closing of a model client")
         async def close(self) -> None:
             """Close the connections; of shared ones, those that nobody needs."""
             if self._copilot_pulse_shares:
@@ -53,6 +55,8 @@ def sharing_client(base: Any, http: SharedHttp) -> type[Any]:
             else:
                 await super().close()
 
+    made = in_front(SharingClient.__init__, base.__init__, "the shared HTTP client")
+    SharingClient.__init__ = made  # type: ignore[method-assign]
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(SharingClient, name, getattr(base, name))
     return mark_wrapper(SharingClient, base)  # type: ignore[no-any-return]

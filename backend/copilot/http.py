@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiohttp import web
 
+from ..aio import fail_open, in_front, missed, our_fault
 from ..error_handling import language_of, secret_name
 from ..streams.store import StreamRefused
 from ..streams.tap import StreamTap, open_tap
@@ -135,9 +136,27 @@ class HttpSeam:
             if found is None:
                 return await handler(request)
             kind, route = found
-            if kind == "chat" or kind == "debug":
-                return await self._chat(request, handler, kind, route)
-            return await self._timed(request, handler, kind, route)
+            begun = kind == "blocking"  # that handler is looked into, and called in a thread
+            response: web.StreamResponse | None = None
+
+            async def once(asked: web.Request) -> web.StreamResponse:
+                nonlocal begun, response
+                if response is not None:  # asked at the second try of something of ours
+                    return response
+                begun = True
+                response = await handler(asked)
+                return response
+
+            try:
+                if kind == "chat" or kind == "debug":
+                    return await self._chat(request, once, kind, route)
+                return await self._timed(request, handler if begun else once, kind, route)
+            except Exception as error:
+                # What the handler itself raises is its own; what it has answered is answered.
+                if not our_fault(error) or (begun and response is None):
+                    raise
+                missed(error, "the watch over a request")
+            return await handler(request) if response is None else response
 
         return copilot_pulse
 
@@ -146,14 +165,16 @@ class HttpSeam:
     ) -> web.StreamResponse:
         self._remember_keys(request)
         started = self._clock()
-        info = RequestInfo(request, kind)
         status = 500
+        info = RequestInfo(request, kind)
         try:
             refusal = await self._refusal(request, info)
             if refusal is not None:
                 status = refusal.status
                 return refusal
-            response, status = await self._answer(request, handler, info)
+            answer = in_front(self._answer, self._answer, "the watch over a request, at the first try")
+            answered: tuple[web.StreamResponse, int] = await answer(request, handler, info)
+            response, status = answered
             return response
         except web.HTTPException as answer:
             status = answer.status
@@ -171,13 +192,15 @@ class HttpSeam:
         except ConnectionError:
             return web.Response(status=CLIENT_GONE)
         except Exception as error:  # the handler will meet it, too
-            log.debug("the body of a chat was not checked: %s", type(error).__name__)
+            missed(error, "the check of a request")
         if problem is not None:
             return web.json_response({"error": problem, "message": problem, "success": False}, status=400)
         try:
             info.tap = await open_tap(self._pulse.streams, request, info.session, info.kind)
         except StreamRefused as refused:
             return web.json_response({"error": refused.reason}, status=refused.status)
+        except Exception as error:
+            missed(error, "the resuming of an answer")
         return None
 
     async def _answer(
@@ -237,6 +260,7 @@ class HttpSeam:
         finally:
             self._report(request, route, status, started)
 
+    @fail_open("the end of a request's chats")
     async def _close_chats(self, info: RequestInfo) -> None:
         # In a task of its own: a cancel of the handler at this point must not become a
         # second cancel of the run that is being closed.
@@ -245,20 +269,22 @@ class HttpSeam:
         closing.add_done_callback(self._closed)
         await asyncio.wait({closing})
 
+    @fail_open("the end of a request's chats")
     def _closed(self, task: asyncio.Task[None]) -> None:
         self._closing.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.warning("a chat could not be closed: %s", type(task.exception()).__name__)
 
+    @fail_open("the keys of a request, for the redactor")
     def _remember_keys(self, request: web.Request) -> None:
-        try:
-            redactor = self._pulse.recovery.redactor
-            for name, value in request.headers.items():
-                if secret_name(name):
-                    redactor.add(value)
-        except Exception as error:
-            log.warning("the keys of a request were not noted: %s", type(error).__name__)
+        redactor = self._pulse.recovery.redactor
+        for name, value in request.headers.items():
+            if secret_name(name):
+                redactor.add(value)
+            elif name.lower().endswith("base-url"):
+                redactor.add_url(value)
 
+    @fail_open("the figures of requests")
     def _report(self, request: web.Request, route: str, status: int, started: float) -> None:
         data = {
             "method": request.method,
@@ -266,17 +292,15 @@ class HttpSeam:
             "status": status,
             "seconds": round(self._clock() - started, 6),
         }
-        try:
-            self._pulse.publish("http.request", data)
-        except Exception as error:
-            log.warning("an http.request event was not published: %s", type(error).__name__)
+        self._pulse.publish("http.request", data)
 
 
+@fail_open("the resuming of an answer")
 async def _on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
     # Runs in the handler's own task, when it begins to answer.
     info = current_request.get()
     if info is not None and info.tap is not None:
-        info.tap.take(request, response)
+        in_front(info.tap.take, info.tap.take, "the resuming of an answer")(request, response)
 
 
 def _status(response: Any) -> int:
@@ -339,6 +363,7 @@ class HangUpWatch:
         if isinstance(error, ConnectionError) and gone(self._request):
             raise ClientGone(error) from None
 
+    @fail_open("the watch over a connection")
     def _look(self) -> None:
         if not gone(self._request):
             self._handle = self._loop.call_later(POLL_SECONDS, self._look)

@@ -24,6 +24,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from ..aio import fail_open, in_front
 from ..chats import current_chat
 from .seam import CopilotModules, SeamMissing
 
@@ -55,6 +56,7 @@ class RedactingFilter(logging.Filter):
         self._redact = redact
         self._before = before
 
+    @fail_open("a line of the log that could not be cleaned", default=False)
     def filter(self, record: logging.LogRecord) -> bool:
         """Clean `record` in place; a record that went through another handler's filter is left alone."""
         if getattr(record, _CLEAN, False):
@@ -217,7 +219,7 @@ def _encodable(handler: Any, original: Format) -> Format:
             return text
         return text
 
-    return format_record
+    return in_front(format_record, original, "the encoding of the log")
 
 
 class InOurs(logging.Filter):
@@ -227,6 +229,7 @@ class InOurs(logging.Filter):
         super().__init__()
         self._inner = inner
 
+    @fail_open("a line of the log that could not be cleaned", default=False)
     def filter(self, record: logging.LogRecord) -> bool:
         """Any thread; never raises if `inner` does not."""
         if current_chat.get() is None and not hide_urls.get():

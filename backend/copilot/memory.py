@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..aio import ends
+from ..aio import ends, in_front
 from .seam import CopilotModules, Replacements, SeamMissing, SeamUnneeded, is_wrapper, mark_wrapper
 from .threads import CallTimeout, Lane
 
@@ -187,7 +187,7 @@ def _hand_over(original: Callable[..., Any]) -> Callable[..., Any]:
             return prepared.result
         return original(*args, **kwargs)
 
-    return mark_wrapper(optimize, original)  # type: ignore[no-any-return]
+    return mark_wrapper(in_front(optimize, original, "the prepared history summary"), original)  # type: ignore[no-any-return]
 
 
 def strip_assistant(messages: Messages) -> Messages:

@@ -25,6 +25,11 @@ def mark(notice: str) -> str:
     return f"> {_OPEN}{quoted[2:]}{_CLOSE}"
 
 
+def without_marks(text: str) -> str:
+    """`text` of a model without the character of our marks: what it writes must not pass for a notice of ours."""
+    return text.replace("\u2063", "") if "\u2063" in text else text
+
+
 def with_notices(text: str, notices: Iterable[str]) -> str:
     """`text`, then each notice once as a paragraph of its own."""
     parts = [text.rstrip()] if text.strip() else []

@@ -17,11 +17,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..aio import wait_set
+from ..aio import ends, fail_open, in_front, missed, our_fault, wait_set
 from ..backpressure import BoundedQueue, QueueClosed
 from ..chats import Chat
 from ..error_handling import Severity, errors
-from .notices import NO_WIDTH, with_notices
+from .notices import NO_WIDTH, with_notices, without_marks
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -32,6 +32,8 @@ log = logging.getLogger("copilot_pulse.chat")
 ENVELOPE: Final = 117
 # What a frame has around a piece of text (docs/protocol.md).
 FRAME: Final = 60
+# How often a reader without a queue looks for something new, in seconds.
+PLAIN_LOOK: Final = 0.05
 Item = tuple[str, Any]
 
 
@@ -63,6 +65,10 @@ class ChatPump:
         self._messages: Any = None
         # While a notice on a silence is shown, or made up for: the length of the text with it.
         self._longest_shown = 0
+        # Where the queue itself is broken the items go this way, without bound or pace.
+        self._plain: asyncio.Queue[Any] | None = None
+        self._plain_only = False
+        self._last_size = 0
 
     def start(self, messages: Any = None) -> None:
         """Start the pump's task in the current context; `messages` is the history, if there is one."""
@@ -71,8 +77,10 @@ class ChatPump:
         count = len(messages) if isinstance(messages, list) else 0
         self._pulse.publish("chat.started", {"chat_id": chat.id, "kind": chat.kind, "messages": count}, chat)
         chat.refresh = self._refresh
+        name = f"copilot-pulse {chat!r}"
         # Last: if anything here fails, the chat goes on without us, and must not run twice.
-        chat.pump_task = asyncio.get_running_loop().create_task(self._run(), name=f"copilot-pulse {chat!r}")
+        run = in_front(self._run, self._run, "the task of a chat, at the first try")
+        chat.pump_task = asyncio.get_running_loop().create_task(run(), name=name)
 
     # -- the pump's task -------------------------------------------------------------------------
 
@@ -83,24 +91,31 @@ class ChatPump:
                 source = self._source()
                 try:
                     async for item in source:
-                        await self._take(item)
+                        try:
+                            await self._take(item)
+                        except Exception as error:
+                            if not our_fault(error) and self._plain is None:
+                                raise
+                            missed(error, "the pace of an answer")
+                            self._go_plain(item)
                 finally:
                     await source.aclose()
             if chat.active:
-                await self._finish()
+                await in_front(self._finish, self._finish_plain, "the notices of an answer")()
         except asyncio.CancelledError:
             chat.end("cancelled")
             raise
         except Exception as error:
             await self._broke(error)
         finally:
-            self._queue.close()
+            self._close_queue()
             self._hurry.set()
             chat.end("failed")  # has no effect on a chat that has ended
             self._publish_finished()
             self._pulse.chats.remove(chat)
             await self._close_clients()
 
+    @fail_open("what prepares a chat: Copilot does it", default=True)
     async def _prepared(self) -> bool:
         """Get everything ready for Copilot's generator; whether it is to run."""
         chat = self._chat
@@ -112,14 +127,33 @@ class ChatPump:
                 chat.notices.append(str(refused))
                 self._pulse.recovery.record(refused, where="chat", outcome="gave_up", attempt=1, chat_id=chat.id)
                 return False
-            except Exception:
-                log.exception("a chat was not prepared; Copilot does it as without Copilot Pulse")
+            except Exception as error:
+                missed(error, "what prepares a chat: Copilot does it")
         return True
+
+    def _go_plain(self, item: Any = None) -> None:
+        """Hand `item` and all that follow it on without the queue; what is in that is read before them."""
+        if self._plain is None:
+            self._plain = asyncio.Queue()
+            self._close_queue()
+        if item is not None:
+            self._plain.put_nowait(item)
+
+    @fail_open("the end of a queue")
+    def _close_queue(self) -> None:
+        # Once more where it breaks: somebody may be left waiting.
+        in_front(self._queue.close, self._queue.close, "the end of a queue, at the first try")()
+
+    async def _put(self, item: Any, **how: Any) -> None:
+        if self._plain is not None:
+            self._plain.put_nowait(item)
+        else:
+            await self._queue.put(item, **how)
 
     async def _take(self, item: Any) -> None:
         chat = self._chat
         if not isinstance(item, tuple) or len(item) != 2:
-            await self._queue.put(item, essential=True)
+            await self._put(item, essential=True)
             return
         text, ext = item
         if not ext:
@@ -141,8 +175,9 @@ class ChatPump:
         self._last = None
         self._group += 1
         self._hurry.set()
-        await self._queue.put((chat.text.raw, ext), essential=True)
+        await self._put((chat.text.raw, ext), essential=True)
 
+    @fail_open("what is told of a silent model")
     def _refresh(self) -> None:
         """Show the text once more, for what has changed around it. A full queue has newer things to show."""
         with contextlib.suppress(asyncio.QueueFull, QueueClosed):
@@ -151,6 +186,9 @@ class ChatPump:
     async def _put_text(self, text: str) -> None:
         key = ("text", self._group)
         try:
+            if self._plain is not None:
+                self._plain.put_nowait((text, None))
+                return
             self._queue.put_nowait((text, None), key=key)
         except asyncio.QueueFull:
             await self._queue.put((text, None), key=key)
@@ -167,6 +205,11 @@ class ChatPump:
         if not chat.notices:
             chat.notices.append(message)
 
+    async def _finish_plain(self) -> None:
+        self._chat.end("done")
+        data = self._last[1].get("data") if self._last is not None else None
+        self._go_plain((self._chat.text.raw, {"data": data, "finished": True}))
+
     async def _finish(self) -> None:
         """The generator has ended: the last item goes out, with everything that the user must be told."""
         chat = self._chat
@@ -176,8 +219,8 @@ class ChatPump:
         for notice in self._pulse.chat_notices:
             try:
                 text = notice(chat)
-            except Exception:
-                log.exception("a notice is left out")
+            except Exception as error:
+                missed(error, "a notice")
                 continue
             if text:
                 chat.notices.append(text)
@@ -189,7 +232,7 @@ class ChatPump:
         self._hurry.set()
         # A page that is told `finished: false` at the end of the stream would wait for ever.
         with contextlib.suppress(QueueClosed):
-            await self._queue.put((chat.text.raw, {"data": data, "finished": True}), essential=True)
+            await self._put((chat.text.raw, {"data": data, "finished": True}), essential=True)
 
     async def _broke(self, error: Exception) -> None:
         """Copilot's generator raised, or something of ours did: the user gets what there is, and why."""
@@ -205,7 +248,7 @@ class ChatPump:
         chat.end("failed")
         self._hurry.set()
         with contextlib.suppress(QueueClosed):
-            await self._queue.put((chat.text.raw, {"data": None, "finished": True}), essential=True)
+            await self._put((chat.text.raw, {"data": None, "finished": True}), essential=True)
 
     def _explain(self, error: Exception) -> str:
         chat = self._chat
@@ -214,6 +257,7 @@ class ChatPump:
             cause, host=chat.host, model=chat.model, language=chat.language, partial=bool(chat.text.visible())
         )
 
+    @fail_open("the closing of model clients")
     async def _close_clients(self) -> None:
         # Copilot makes a client for each agent and never closes it; its connections would stay open
         # until the garbage collector comes by.
@@ -224,6 +268,7 @@ class ChatPump:
             except Exception as error:
                 log.debug("closing a model client failed: %s", type(error).__name__)
 
+    @fail_open("the figures of a chat")
     def _publish_finished(self) -> None:
         chat = self._chat
         outcome = {"done": "completed", "failed": "failed"}.get(chat.state, "cancelled")
@@ -248,6 +293,7 @@ class ChatPump:
             data["notice"] = "\n\n".join(chat.notices)
         self._pulse.publish("chat.finished", data, chat)
 
+    @fail_open("events")
     def _zone_changed(self, name: str, zone: Any, was: Any, fill: float) -> None:
         data = {"queue": name, "zone": zone.value, "was": was.value, "fill": fill}
         self._pulse.publish("queue.zone", data, self._chat)
@@ -265,36 +311,55 @@ class ChatPump:
         chat = self._chat
         loop = asyncio.get_running_loop()
         next_update = 0.0
-        last_size = 0
         while True:
             if loop.time() < next_update and not self._hurry.is_set():
                 await self._pause(next_update - loop.time())
             try:
-                item = await self._queue.get()
+                item = await self._next()
             except QueueClosed:
                 return
+            except Exception as error:
+                missed(error, "the pace of an answer")
+                if self._plain_only:
+                    return
+                self._plain_only = self._plain is not None
+                self._go_plain()
+                continue
             if not isinstance(item, tuple) or len(item) != 2:
                 yield item
                 continue
-            raw, ext = item
             if self._hurry.is_set() and chat.active:
                 self._hurry.clear()
-            text = chat.text.visible(raw)
-            if ext is not None and ext.get("finished"):
-                text = with_notices(text, chat.notices)
-            else:
-                text = self._with_silence(text)
-            size = cost(text)
-            chat.figures.updates += 1
-            settings = self._pulse.settings.current
-            if chat.resumable:
-                # Only what is new goes out; the whole text costs time, but no bytes.
-                chat.figures.bytes_sent += abs(size - last_size) + FRAME
-                last_size, size = size, size // 8
-            else:
-                chat.figures.bytes_sent += size + ENVELOPE
-            next_update = loop.time() + interval(size, settings.updates_per_second, settings.update_bytes_per_second)
-            yield (text, ext)
+            try:
+                item = (self._shown(*item), item[1])
+            except Exception as error:
+                missed(error, "the notices of an answer")
+            try:
+                next_update = loop.time() + self._count_update(item[0])
+            except Exception as error:
+                missed(error, "the pace of an answer")
+            yield item
+
+    async def _next(self) -> Any:
+        """The next item. Raises QueueClosed after the last one; a cancel leaves it where it is."""
+        if not self._plain_only:
+            try:
+                return await self._queue.get()
+            except QueueClosed:
+                if self._plain is None:
+                    raise
+        assert self._plain is not None
+        while self._plain.empty() and self._chat.pump_task is not None and not self._chat.pump_task.done():
+            await ends(self._chat.pump_task, PLAIN_LOOK)
+        if self._plain.empty():
+            raise QueueClosed("chat")
+        return self._plain.get_nowait()
+
+    def _shown(self, raw: str, ext: Any) -> str:
+        text = without_marks(self._chat.text.visible(raw))
+        if ext is not None and ext.get("finished"):
+            return with_notices(text, self._chat.notices)
+        return self._with_silence(text)
 
     def _with_silence(self, text: str) -> str:
         """`text` with the notice on a silence that lasts.
@@ -311,9 +376,24 @@ class ChatPump:
             text += NO_WIDTH * missing
         return text
 
+    def _count_update(self, text: str) -> float:
+        """Count an update; seconds until the next one."""
+        figures, settings = self._chat.figures, self._pulse.settings.current
+        size = cost(text)
+        figures.updates += 1
+        if self._chat.resumable:
+            # Only what is new goes out; the whole text costs time, but no bytes.
+            figures.bytes_sent += abs(size - self._last_size) + FRAME
+            self._last_size, size = size, size // 8
+        else:
+            figures.bytes_sent += size + ENVELOPE
+        return interval(size, settings.updates_per_second, settings.update_bytes_per_second)
+
+    @fail_open("the pace of an answer")
     async def _pause(self, seconds: float) -> None:
         await wait_set(self._hurry, seconds)
 
+    @fail_open("the end of a chat whose reader has left")
     def release(self) -> None:
         """The reader has left. A chat that still runs is stopped, without waiting for it."""
         chat = self._chat

@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ..aio import ends
+from ..aio import ends, in_front, missed
 from ..chats import FRESH, GAVE_UP, RETRY, Chat, Label, Span, current_chat
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 
@@ -72,13 +72,20 @@ class RunReader:
                     if chat.active:
                         self._failed(error)
                     return
-                if event.type != "raw_response_event":
-                    yield self._saw(event)
-                elif self._saw_raw(event.data):
-                    yield event
-                    handshake.delta_read()
-                else:
-                    yield event
+                seen, delta = event, False
+                try:
+                    if event.type != "raw_response_event":
+                        seen = self._saw(event)
+                    else:
+                        delta = self._saw_raw(event.data)
+                except Exception as error:
+                    missed(error, "the figures of a run")
+                yield seen
+                if delta:
+                    try:
+                        handshake.delta_read()
+                    except Exception as error:
+                        missed(error, "the wait for the reader")
         finally:
             handshake.end()
             if not complete:
@@ -111,8 +118,8 @@ class RunReader:
         """Take note of something; a bug of ours in it must not look like a failure of the run."""
         try:
             look(what)
-        except Exception:
-            log.exception("an event of a run was not understood")
+        except Exception as error:
+            missed(error, "an event of a run")
 
     def _passed(self, label: Label) -> None:
         position = len(self._chat.text.raw)
@@ -293,7 +300,8 @@ class RunSeam:
                 log.exception("a run is not watched; the chat goes on without recovery")
                 return run
 
-        return classmethod(mark_wrapper(run_streamed, original))
+        guarded = in_front(run_streamed, plain, "recovery for a run")
+        return classmethod(mark_wrapper(guarded, original))
 
     def detach(self) -> None:
         """Put `Runner.run_streamed` back."""

@@ -25,6 +25,8 @@ from typing import Any, Final, Literal
 import aiohttp
 from yarl import URL
 
+from ..aio import fail_open
+
 log = logging.getLogger("copilot_pulse.http_client")
 
 Kind = Literal["aiohttp", "httpx", "own"]
@@ -53,6 +55,7 @@ class SharedHttp:
         self._making: asyncio.Task[None] | None = None
         self._users: weakref.WeakSet[Any] = weakref.WeakSet()
 
+    @fail_open("the shared HTTP client")
     def share(self, user: Any) -> Any:
         """The client, for `user` until it leaves; None if there is none for the running loop. Any thread may ask."""
         try:
@@ -64,6 +67,7 @@ class SharedHttp:
         self._users.add(user)
         return self._client
 
+    @fail_open("the shared HTTP client")
     async def leave(self, user: Any) -> None:
         """`user` is done. The last one to leave closes the connections that are idle; others' are not touched."""
         self._users.discard(user)
@@ -72,6 +76,7 @@ class SharedHttp:
         for transport in {self._client._transport, *self._client._mounts.values()} - {None}:
             await transport.aclose()  # it opens again with the next request
 
+    @fail_open("the shared HTTP client")
     async def prepare(self) -> None:
         """Make the client, if there is none. Waits some 50 ms the first time; the loop goes on meanwhile.
 

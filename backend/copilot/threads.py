@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from ..aio import ends, wait_set
+from ..aio import ends, in_front, wait_set
 
 T = TypeVar("T")
 _LIMIT: Final = 8
@@ -76,11 +76,18 @@ class Lane:
             except BaseException as caught:
                 error = caught
             try:
-                loop.call_soon_threadsafe(deliver, result, error)
+                loop.call_soon_threadsafe(delivered, result, error)
             except RuntimeError:
                 return  # the loop was closed meanwhile: nobody waits any more
 
-        thread = threading.Thread(target=work, name=f"copilot-pulse {self.name}", daemon=True)
+        def broken(*_: Any) -> None:
+            self.busy = max(0, self.busy - 1)
+            if not future.done():
+                future.set_exception(RuntimeError("the call could not be made"))
+
+        delivered = in_front(deliver, broken, "the result of a thread")
+        guarded = in_front(work, lambda: loop.call_soon_threadsafe(broken), "the result of a thread")
+        thread = threading.Thread(target=guarded, name=f"copilot-pulse {self.name}", daemon=True)
         thread.start()
         self.busy += 1
         return future

@@ -57,6 +57,7 @@ def builtin(monitor: Watched) -> dict[str, tuple[Check, str]]:
     """name -> (check, componentType)."""
     return {
         "copilot:seams": (_seams(monitor), "component"),
+        "pulse:faults": (_faults(monitor), "component"),
         "errors:critical": (_critical(monitor), "component"),
         "chat:failures": (_chat_failures(monitor), "component"),
         "errors:recoveryRate": (_recovery(monitor), "component"),
@@ -112,6 +113,28 @@ def _seams(monitor: Watched) -> Check:
             "Those parts work as without this plugin. Update Copilot and Copilot Pulse, or report the "
             "diagnostics with Copilot's version.",
             "seams_missing", {"names": names},
+        )  # fmt: skip
+
+    return check
+
+
+def _faults(monitor: Watched) -> Check:
+    """What of ours has broken: chats go on without it, and somebody should know."""
+
+    def check() -> Finding | None:
+        if monitor.value("faults") is None:
+            return None
+        rows = [row for row in monitor.rows("faults") if row["ago"] < RECENT]
+        if not rows:
+            return Finding("pass", 0, "faults", 1)
+        missing = ", ".join(dict.fromkeys(row["missing"] for row in rows))
+        first = rows[0]
+        where = f"{first['type']} in {first['place']}"
+        return Finding(
+            "warn", sum(row["count"] for row in rows), "faults", 1,
+            f"Something of Copilot Pulse broke; chats went on without: {missing}.",
+            "Answers are not affected. Please report it, with the diagnostics.",
+            "fault", {"missing": missing, "where": where}, "none",
         )  # fmt: skip
 
     return check

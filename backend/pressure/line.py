@@ -126,8 +126,11 @@ class WaitingLine:
         """
         if not self.tickets:
             return False
+        # It stays in line until it has been told: whoever closes the line tells those who are left.
+        first = next(iter(self.tickets))
+        first.tell(WakeReason.GRANTED)
+        del self.tickets[first]
         self.reserved += 1
-        self.tickets.popitem(last=False)[0].tell(WakeReason.GRANTED)
         return True
 
     def close(self) -> None:

@@ -41,6 +41,8 @@ _SPACE_AT_WIDE: Final = LazyPattern(
     r" +(?=[\uff0c\uff1a\uff1b\uff08\uff09“。])|(?<=[\uff0c\uff1a\uff1b\uff08\uff09”。]) +"
 )
 _WORD_AT_HAN: Final = LazyPattern(r"(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9\[])|(?<=[A-Za-z0-9\]/])(?=[\u4e00-\u9fff])")
+# A link's bracket with what follows it, and the begin of an element. A server's words may hold either.
+_MARKUP: Final = LazyPattern(r"(\])([(\[:])|(<)([A-Za-z/!?])")
 _DAY: Final = 86_400.0
 _LONGEST: Final = 30
 
@@ -95,7 +97,7 @@ def explain(
     if name and name not in "".join(parts):
         parts.append(p["asked"].format(name=name))
     parts.append(spaced(" ", _fill(do, fields)))
-    text = " ".join(("" if zh else " ").join(part.strip() for part in parts if part.strip()).split())
+    text = harmless(" ".join(("" if zh else " ").join(part.strip() for part in parts if part.strip()).split()))
     return redact(_SPACE_AT_WIDE.sub("", text) if zh else text)
 
 
@@ -279,6 +281,11 @@ def _seconds(seconds: float, p: Mapping[str, str], at_least: float = 0.0) -> str
     if seconds < 2 * _DAY:
         return p["hours"].format(n=round(seconds / 3_600))
     return p["days"].format(n=round(seconds / _DAY)) if seconds <= _LONGEST * _DAY else p["long"]
+
+
+def harmless(text: str) -> str:
+    """`text` without what Markdown or HTML would make an image, a link or an element of: a blank parts its signs."""
+    return _MARKUP.sub(lambda found: " ".join(filter(None, found.groups())), text)
 
 
 def _quotable(message: str) -> str:

@@ -44,7 +44,7 @@ def wrong_body(
     parsed: Any = text[:_LENGTH]
     try:
         parsed = json.loads(text)
-    except ValueError:  # cut off, or no JSON: judged by its words
+    except (ValueError, RecursionError):  # cut off, no JSON, or nested beyond reason: judged by its words
         pass
     return UnexpectedBody(host, url, parsed, status=status, content_type=kind)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from .facts import Facts, beneath, children, gather, retry_after
@@ -119,6 +121,9 @@ class Classifier:
 
     def _judge(self, error: BaseException, depth: int) -> tuple[Classification, bool]:
         """The classification, and whether a specific rule made it (rather than a wrapper's or a fallback)."""
+        if isinstance(error, RecursionError) and _reading(error):
+            # Nested beyond reason is what somebody sent, and no fault of the program that read it.
+            error = json.JSONDecodeError("nested too deeply", "", 0)
         members = children(error)
         if members and depth < _MAX_DEPTH:
             return self._judge_group(members, depth)
@@ -188,6 +193,14 @@ class Classifier:
 
 
 _UNKNOWN: Final = Rule("unknown", "An error that no rule knows", always=True)
+
+
+def _reading(error: BaseException) -> bool:
+    """Whether `error` was raised while JSON was read."""
+    trace, file = error.__traceback__, ""
+    while trace is not None:
+        file, trace = trace.tb_frame.f_code.co_filename, trace.tb_next
+    return Path(file).parent.name == "json"
 
 
 def _by_type(types: type[BaseException] | tuple[type[BaseException], ...]) -> Predicate:

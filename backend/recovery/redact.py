@@ -7,9 +7,12 @@ time grows with the length of the text only. Redacting twice changes nothing; no
 
 from __future__ import annotations
 
+import html
+import math
 import re
 import threading
 import time
+from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -20,8 +23,15 @@ from .lazy import LazyPattern
 MARK: Final = "[redacted]"
 MAX_SECRETS: Final = 256
 PREFIX_LENGTH: Final = 8
+MAX_HELD: Final = 1_024
 _MIN_SECRET: Final = 6
+_ECHO_LENGTH: Final = 16
+_LONG_PART: Final = 20
 _MAX_DEPTH: Final = 24
+_HOST_PORT: Final = LazyPattern(
+    r"(?:localhost|[A-Za-z0-9-]{1,60}(?:\.[A-Za-z0-9-]{1,60}){1,8}):\d{1,5}(?:/|$)", re.IGNORECASE
+)
+_LONG_RUN: Final = LazyPattern(r"[A-Za-z0-9+/=_%\\&#;x-]{16}")
 _RUN: Final = LazyPattern(r"[A-Za-z0-9_*+/=~-]*")
 
 # What people type where a local server wants no key: no secrets, and words that our advice needs.
@@ -115,8 +125,9 @@ def secret_name(name: str) -> bool:
 class Redactor:
     """`redact()` that also knows concrete secrets, by value and by any prefix of eight characters or more.
 
-    The last 256 are kept, each for a day after it was last seen. `add()` and `redact()` may be called from
-    any thread, wait for nothing and never raise. `version` rises when what is known changes: who remembers
+    The last 256 that requests brought are kept, each for a day after it was last seen. Those that are used (`hold()`)
+    are kept apart, the last 1,024, so that nobody's requests push them out. `add()`, `hold()` and `redact()` may be
+    called from any thread, wait for nothing and never raise. `version` rises when what is known changes: who remembers
     results of `redact()` asks again then.
     """
 
@@ -124,6 +135,8 @@ class Redactor:
         self._clock = clock
         self._keep = keep
         self._seen: OrderedDict[str, float] = OrderedDict()
+        self._held: OrderedDict[str, float] = OrderedDict()
+        self._echoes: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._known: tuple[str, ...] = ()
         self.version = 0
@@ -133,6 +146,31 @@ class Redactor:
 
     def add(self, secret: Any) -> None:
         """Remember a secret value. Placeholders such as "lm-studio", addresses and very short values are none."""
+        self._remember(secret, self._seen, MAX_SECRETS, self._keep)
+
+    def add_url(self, url: Any) -> None:
+        """Remember what a base URL holds beside its address: a user with a password, or a key in its place or path.
+
+        People paste what they have; a password may have signs in it at which a URL ends.
+        """
+        if not isinstance(url, str):
+            return
+        _, scheme, rest = url.strip().rpartition("://") if "://" in url else ("", "", url.strip())
+        user, at, place = rest.rpartition("@")
+        if at:
+            self.add(user)
+            self.add(user.partition(":")[2])
+        for part in re.split(r"[/?#&=]", place):
+            if len(part) >= _LONG_PART and sum(map(str.isdigit, part)) > 1 and not set(part) & {".", " "}:
+                self.add(part)
+        if not scheme and not at and "." not in rest and ":" not in rest:
+            self.add(rest)  # no address at all: the key in the wrong field
+
+    def hold(self, secret: Any, *, for_good: bool = False) -> None:
+        """Remember a secret value that is in use: again with each use, or `for_good` as those of the environment."""
+        self._remember(secret, self._held, MAX_HELD, math.inf if for_good else self._keep)
+
+    def _remember(self, secret: Any, where: OrderedDict[str, float], most: int, keep: float) -> None:
         if not isinstance(secret, str):
             return
         secret = secret.strip()
@@ -141,19 +179,24 @@ class Redactor:
             secret = rest.strip()
         if len(secret) < _MIN_SECRET or secret.lower() in _PLACEHOLDERS or MARK in secret:
             return
-        if "://" in secret:  # the base URL in the key's field: every address begins like it
+        # The base URL in the key's field: every address begins like it.
+        if "://" in secret or _HOST_PORT.match(secret):
             return
         now = self._clock()
         with self._lock:
             for form in {secret, quote(secret, safe="")}:
-                self._seen[form] = now
-                self._seen.move_to_end(form)
-            while len(self._seen) > MAX_SECRETS or (self._seen and now - next(iter(self._seen.values())) > self._keep):
-                self._seen.popitem(last=False)
+                where[form] = max(now + keep, where.get(form, 0.0))
+                where.move_to_end(form)
+            while len(where) > most:
+                where.popitem(last=False)
+            for kept in (self._seen, self._held):
+                for form in [form for form, until in kept.items() if until < now]:
+                    del kept[form]
             # Longest first, so that a secret that contains another is taken out whole.
-            known = tuple(sorted(self._seen, key=len, reverse=True))
+            known = tuple(sorted({*self._seen, *self._held}, key=len, reverse=True))
             if set(known) != set(self._known):
                 self._known = known
+                self._echoes = tuple({echo for form in known for echo in echoes(form)})
                 self.version += 1
 
     def redact(self, text: str) -> str:
@@ -166,6 +209,11 @@ class Redactor:
 
     def _known_out(self, text: str) -> str:
         known = self._known
+        if _LONG_RUN.search(text):
+            for echo in self._echoes:
+                if echo in text:
+                    text = text.replace(echo, MARK)
+            text = _other_case_out(text, known)
         for secret in known:  # whole values first: what is left of them are prefixes
             if secret in text:
                 text = _whole_out(text, secret)
@@ -173,6 +221,36 @@ class Redactor:
             if head in text:
                 text = _prefixes_out(text, head, [secret for secret in known if secret.startswith(head)])
         return text
+
+
+def echoes(secret: str) -> set[str]:
+    """Other forms in which a server may give a secret of 16 characters and more back: Base64, hex, escapes."""
+    if len(secret) < _ECHO_LENGTH:
+        return set()
+    data = secret.encode("utf-8", "replace")
+    forms = {data.hex(), data.hex().upper(), quote(quote(secret, safe=""), safe=""), html.escape(secret)}
+    for before in range(3):  # where it stands in what was encoded shifts its letters
+        whole = b64encode(bytes(before) + data).decode()
+        inner = whole[(0, 2, 3)[before] :].rstrip("=")[:-1]
+        forms |= {inner, inner.replace("+", "-").replace("/", "_")}
+    forms.add("".join(f"\\u{ord(char):04x}" for char in secret))
+    forms.add("".join(f"&#{ord(char)};" for char in secret))
+    forms.add("".join(f"&#x{ord(char):x};" for char in secret))
+    return {form for form in forms if form != secret}
+
+
+def _other_case_out(text: str, known: tuple[str, ...]) -> str:
+    lower = text.lower()
+    if len(lower) != len(text):
+        return text
+    for secret in known:
+        if len(secret) < _ECHO_LENGTH:
+            continue
+        form = secret.lower()
+        while (at := lower.find(form)) >= 0:
+            text = text[:at] + MARK + text[at + len(form) :]
+            lower = lower[:at] + MARK + lower[at + len(form) :]
+    return text
 
 
 def _whole_out(text: str, secret: str) -> str:

@@ -331,7 +331,7 @@ RATE: Final = _any(
 AUTH_CODES: Final = _codes(
     "invalid_api_key authentication_error invalid_authentication_error incorrect_api_key_error unauthorized "
     "unauthenticated invalidapikey missing_api_key no_api_key 401 invalid_token expired_api_key "
-    "api_key_invalid invalid_key authenticationerror invalidaccesskeyid token_expired"
+    "api_key_invalid invalid_key authenticationerror invalidaccesskeyid token_expired no_db_connection"
 )
 _KEY = r"(?:api[ _-]?key|access token|credentials?|authentication|authorization)"
 AUTH: Final = _any(
@@ -341,6 +341,7 @@ AUTH: Final = _any(
     r"authentication (?:fails|failed|error)",
     r"unauthori[sz]ed",
     r"not authenticated",
+    r"\bno connected db\b",  # LiteLLM without a database looks up a key that is not its own
     rf"{_KEY}[^.\n]{{0,30}}\bleaked",
     r"无效的(?:令牌|api|密钥|key)",
     r"(?:令牌|密钥|api ?key)[^。\n]{0,10}(?:无效|错误|过期|不正确|不存在|失效)",

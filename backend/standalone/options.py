@@ -113,6 +113,8 @@ def _check_url(url: str) -> None:
     except ValueError:  # a port that is no number, or a broken IPv6 address
         usable = False
     if not usable:
-        raise UsageError(f"--llm {url!r} is no URL of a web server, {example}")
+        # What was pasted may be the key.
+        shown = f" {url!r}" if "://" in url or (len(url) < 20 and not url.startswith("sk-")) else ""
+        raise UsageError(f"--llm{shown} is no URL of a web server, {example}")
     if parts.query or parts.fragment:
         raise UsageError("--llm must end with the path: a base URL has no question mark and no # in it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections import deque
 from typing import Any, Final
@@ -10,6 +11,8 @@ from typing import Any, Final
 from aiohttp import WSCloseCode, web
 
 from ..streams.wire import encode
+
+log = logging.getLogger("copilot_pulse")
 
 MAX_SOCKETS: Final = 64
 _WAITING: Final = 8  # messages that wait for a slow page; a newer update makes an older one worthless
@@ -77,6 +80,8 @@ class SocketHub:
                     await socket.ws.send_str(socket.waiting.popleft())
                 except (ConnectionError, RuntimeError):  # the page has left; its reader ends, too
                     return
+                except Exception as error:  # one bad message must not cost the page those that follow
+                    log.warning("a message to a page was left out: %s", type(error).__name__)
 
     async def aclose(self) -> None:
         """Close every page's connection, side by side; they come back by themselves when we do."""

@@ -12,6 +12,7 @@ All of it belongs to one thread, the event loop's. Offsets (`at`) count UTF-16 c
 from __future__ import annotations
 
 import asyncio
+import sys
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -46,7 +47,8 @@ class _Item(NamedTuple):
     before: int  # the number of the newest plain text before it; 0: none since the item before
     length: int  # of the text at that point, in characters
     frame: Mapping[str, Any]  # with "type"
-    size: int
+    size: int  # in characters
+    held: int  # in bytes of memory
 
     @property
     def has_text(self) -> bool:
@@ -73,6 +75,7 @@ class Relay:
         self._text_seq = 0  # of the newest plain text, 0 if an item came later
         self._items: deque[_Item] = deque()
         self._item_chars = 0
+        self._item_bytes = 0
         self.lost = 0  # items that the log could not keep
         self._lost_seq = self._lost_length = 0
         self._cuts: list[_Cut] = []
@@ -90,7 +93,7 @@ class Relay:
     def size(self) -> int:
         """Bytes of memory, roughly: four for a character that is not ASCII."""
         wide = 1 if self.text.isascii() else 4
-        return OVERHEAD + len(self.text) * wide + 2 * self._item_chars + 80 * len(self._index_seqs)
+        return OVERHEAD + len(self.text) * wide + self._item_bytes + 80 * len(self._index_seqs)
 
     # -- the writer's side -----------------------------------------------------------------------
 
@@ -229,9 +232,10 @@ class Relay:
         if not counted:
             self.seq += 1
         frame = {"type": kind, **data}
-        size = len(repr(data)) if kind != "end" else 0
-        self._items.append(_Item(self.seq, self._text_seq, len(self.text), frame, size))
+        size, held = (len(repr(data)), held_bytes(data)) if kind != "end" else (0, 0)
+        self._items.append(_Item(self.seq, self._text_seq, len(self.text), frame, size, held))
         self._item_chars += size
+        self._item_bytes += held
         self._text_seq = 0
         if len(self._items) > MAX_ITEMS or self._item_chars > MAX_ITEM_CHARS:
             self._trim()
@@ -250,6 +254,7 @@ class Relay:
                 break
             del items[first]
             self._item_chars -= lost.size
+            self._item_bytes -= lost.held
             self.lost += 1
             self._lost_seq, self._lost_length = lost.seq, lost.length
 
@@ -328,6 +333,20 @@ class Relay:
 def piece_of(length: int) -> int:
     """How many characters of a text of `length` a frame holds at most."""
     return max(PIECE, length // PIECES)
+
+
+def held_bytes(value: Any) -> int:
+    """Bytes of memory that plain data holds: of many small objects, far more than its text is long."""
+    total, left = 0, [value]
+    while left:
+        one = left.pop()
+        total += sys.getsizeof(one)
+        if isinstance(one, Mapping):
+            left.extend(one.keys())
+            left.extend(one.values())
+        elif isinstance(one, (list, tuple)):
+            left.extend(one)
+    return total
 
 
 def _common(one: str, other: str) -> int:

@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
 
+from ..aio import fail_open, in_front
 from .relay import Outcome, Relay, RelayReader
 
 MAX_RUNNING: Final = 1_000
@@ -193,6 +194,12 @@ class StreamStore:
             self.elsewhere.begin(stream)
         return stream
 
+    def unclaim(self, stream_id: str) -> None:
+        """A request that has claimed this stream cannot write to it: it may be claimed anew."""
+        stream = self._running.get(stream_id)
+        if stream is not None:
+            stream.claimed = False
+
     async def check(self, stream_id: str, session: str) -> None:
         """Raise StreamRefused (409) if another machine writes this answer. Waits for at most a quarter second."""
         if self.elsewhere is None or stream_id in self._running or not _ID.fullmatch(stream_id):
@@ -305,6 +312,8 @@ class StreamStore:
         self._tell("stream.opened", stream, reader)
         return reader
 
+    read = in_front(read, read, "a reader of an answer, at the first try")
+
     def leave(self, stream: Stream, reader: RelayReader) -> None:
         """Close a reader. Idempotent."""
         if reader in stream.relay.readers:
@@ -312,6 +321,7 @@ class StreamStore:
             self._readers[reader.transport] -= 1
             self._tell("stream.closed", stream, reader)
 
+    @fail_open("events")
     def _tell(self, type_: str, stream: Stream, reader: RelayReader) -> None:
         self._publish(
             type_,
@@ -323,6 +333,7 @@ class StreamStore:
             },
         )
 
+    @fail_open("the grace period of an answer")
     def _readers_changed(self, stream: Stream) -> None:
         if stream.id not in self._running:
             return

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from ..aio import fail_open, in_front, missed, our_fault
 from .relay import Outcome, RelayReader
 from .store import Stream, StreamRefused, StreamStore
 from .wire import BEAT, MODE, STREAM, LineWriter, Shortener, line, notice_silence, write_in_time
@@ -65,6 +66,7 @@ class StreamTap:
         """Whether the handler has begun to answer."""
         return self.stream.relay.seq > 0
 
+    @fail_open("the holding back of a model")
     def bind(self, chat: Chat) -> None:
         """A chat runs under this request."""
         self.chat = chat
@@ -72,6 +74,7 @@ class StreamTap:
         self.stream.hold = chat.hold
         chat.hold(self.stream.held)
 
+    @fail_open("the grace period of an answer")
     def client_left(self) -> None:
         """The connection of this request is gone; the chat goes on for its grace period."""
         if self._reader is not None:
@@ -90,8 +93,10 @@ class StreamTap:
         relay.head(response.status, _shown(response))
         self.response = response
         self._send, self._send_eof = response.write, response.write_eof
-        response.write = self._write  # type: ignore[method-assign]
-        response.write_eof = self._write_eof  # type: ignore[method-assign]
+        # A second try is what is left where one breaks: its text has all the text before it.
+        again = "a line of an answer"
+        response.write = in_front(self._write, self._write, again)  # type: ignore[method-assign]
+        response.write_eof = in_front(self._write_eof, self._write_eof, again)  # type: ignore[method-assign]
         response.headers[STREAM] = self.mode
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # a proxy must not collect frames
@@ -143,7 +148,7 @@ class StreamTap:
         except (ValueError, RecursionError):
             read = None
         if isinstance(read, dict):
-            relay.line(read)
+            in_front(relay.line, relay.line, "a line of an answer")(read)
         else:
             relay.raw(data.decode("utf-8", "replace"))
 
@@ -154,10 +159,10 @@ class StreamTap:
         """
         if self._at_end:
             return
-        self._at_end = True
         if data:
             await self._write(data)
         self._flush()
+        self._at_end = True
         self.finish(None)
         if self._forwarder is not None:
             await asyncio.wait({self._forwarder})
@@ -183,7 +188,8 @@ class StreamTap:
                 self._forward(reader), name="copilot-pulse stream response"
             )
 
-        writer.write_headers = then_start  # type: ignore[method-assign]
+        again = in_front(then_start, then_start, "the response of a stream, at the first try")
+        writer.write_headers = again  # type: ignore[method-assign]
 
     async def _forward(self, reader: RelayReader) -> None:
         send = self._send
@@ -228,6 +234,7 @@ class StreamTap:
         await self._write_eof()
         return response
 
+    @fail_open("the end of a stream")
     async def aclose(self) -> None:
         """Leave the stream as a reader and end the task that writes; idempotent. Waits for it."""
         self.client_left()
@@ -253,4 +260,11 @@ async def open_tap(store: StreamStore, request: web.Request, session: str | None
     if mode not in ("lines", "frames", "detached"):
         raise StreamRefused(400, f"{MODE} has to be lines, frames or detached")
     await store.check(stream_id, session or "")
+    try:
+        return StreamTap(store, store.claim(stream_id, session or "", kind), mode)  # type: ignore[arg-type]
+    except Exception as error:
+        if not our_fault(error):
+            raise
+        missed(error, "an answer that can be resumed, at the first try")
+    store.unclaim(stream_id)
     return StreamTap(store, store.claim(stream_id, session or "", kind), mode)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
-from ...aio import cancel_all, ends, wait_set
+from ...aio import cancel_all, ends, fail_open, in_front, wait_set
 
 log = logging.getLogger("copilot_pulse.mcp")
 
@@ -92,7 +92,8 @@ class Link:
         if self.task is None:
             self.state = "connecting"
             loop = asyncio.get_running_loop()
-            self.task = loop.create_task(self._live(), name=f"copilot-pulse {self.name}")
+            live = in_front(self._live, self._live, "the task of a tool server, at the first try")
+            self.task = loop.create_task(live(), name=f"copilot-pulse {self.name}")
 
     @property
     def up(self) -> bool:
@@ -103,6 +104,7 @@ class Link:
         """Whether the caller runs in the link's own task."""
         return self.task is not None and asyncio.current_task() is self.task
 
+    @fail_open("the wait for a tool server")
     async def ready(self, wait: float) -> bool:
         """Whether the link is up; waits until it is or has failed, `wait` seconds at most.
 
@@ -127,7 +129,7 @@ class Link:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if task.done():
-                return _outcome(task)
+                return in_front(_outcome, asyncio.Task.result, "the outcome of a tool")(task)
         finally:
             await cancel_all([task])
         if ended is not None and ended.done():
@@ -156,6 +158,7 @@ class Link:
             self._cancelled = True
             self.task.cancel()
 
+    @fail_open("the time limit of a tool server")
     def _watch_the_time(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -182,7 +185,7 @@ class Link:
                 if self._timer is not None:
                     self._timer.cancel()
             if not self._stop.is_set():
-                self._settle("up")
+                in_front(self._settle, self._now, "the state of a tool server")("up")
                 await self._stop.wait()
         except asyncio.CancelledError as cancel:
             if self._timed_out and not self._stop.is_set():
@@ -206,6 +209,10 @@ class Link:
         if foreign is not None:
             raise foreign
 
+    def _now(self, state: State) -> None:
+        self.state = state
+        self._ready.set()
+
     def _settle(self, state: State) -> None:
         was, self.state = self.state, state
         self._ready.set()
@@ -220,6 +227,7 @@ class Link:
             except Exception:
                 log.warning("noting the state of an MCP server failed", exc_info=True)
 
+    @fail_open("the good-bye to a tool server")
     async def _clean(self) -> None:
         task = asyncio.current_task()
         assert task is not None

@@ -11,8 +11,10 @@ import logging
 import sys
 import weakref
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from ...aio import fail_open, in_front
 from ...chats import current_chat
 from ..seam import mark_wrapper
 from .directory import McpDirectory, Server, digest
@@ -89,9 +91,9 @@ class ServerGuard:
             return
         base, target = self._base, self._target
         self._link = Link(
-            connect=lambda: base.connect(target),
-            list_tools=lambda: _count_tools(base, target),
-            cleanup=lambda: base.cleanup(target),
+            connect=partial(base.connect, target),
+            list_tools=partial(in_front(_count_tools, _uncounted, "the count of tools"), base, target),
+            cleanup=partial(base.cleanup, target),
             limit=self._limit,
             outcome=self._settled,
             lost=lambda _: directory.suspect(server),
@@ -127,7 +129,7 @@ class ServerGuard:
             return
         try:
             # The link settles by itself when its time is up; this is for a loop that hardly turns.
-            if not await self._link.ready(self._limit + BUSY_SECONDS):
+            if await self._link.ready(self._limit + BUSY_SECONDS) is False:
                 self._give_up()
         except BaseException:
             await self._servers.abandon(self)
@@ -140,6 +142,7 @@ class ServerGuard:
         if self._link is not None:
             await self._link.close(LEAVE_SECONDS)
 
+    @fail_open("the end of a connection to a tool server")
     def stop(self) -> None:
         """End the connection without waiting. Any number of times."""
         self._settle_count()
@@ -179,6 +182,7 @@ class ServerGuard:
             text = self._pulse.recovery.redactor.redact(reason(error, self._name))
             return _tool_error(tool_name, f"the MCP server {self._name} says: {text}")
 
+    @fail_open("the check for tools of one name", default=True)
     def _is_ours(self, tool: str) -> bool:
         """Whether no other server of the chat has offered a tool of this name before."""
         holder = self.siblings.holder(tool, self)
@@ -191,6 +195,7 @@ class ServerGuard:
     def _name(self) -> str:
         return self._server.name if self._server is not None else ""
 
+    @fail_open("the state of a tool server")
     def _settled(self, link: Link) -> None:
         self._settle_count()
         server, directory = self._server, self._directory
@@ -307,6 +312,7 @@ class _Guarded:
     What the class calls itself, in the link's task, goes straight to it.
     """
 
+    _copilot_pulse: ServerGuard | None = None
     _copilot_pulse_base: ClassVar[Any]
     _copilot_pulse_make: ClassVar[MakeGuard]
 
@@ -358,7 +364,12 @@ def guarded_class(base: Any, make_guard: MakeGuard) -> Any:
     """
     names = {name: getattr(base, name) for name in ("__qualname__", "__module__", "__doc__")}
     own = {"_copilot_pulse_base": base, "_copilot_pulse_make": staticmethod(make_guard)}
-    return mark_wrapper(type(base)(base.__name__, (_Guarded, base), {**names, **own}), base)
+    # What breaks in front of the class leaves the object as without us.
+    fronts = {
+        name: in_front(getattr(_Guarded, name), getattr(base, name), "the watch over a tool server")
+        for name in ("__init__", "__aenter__", "__aexit__", "connect", "cleanup", "list_tools", "call_tool")
+    }
+    return mark_wrapper(type(base)(base.__name__, (_Guarded, base), {**names, **own, **fronts}), base)
 
 
 def _link_maker(base: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[float], Link]:
@@ -383,6 +394,10 @@ async def _count_tools(base: Any, server: Any) -> int:
     if getattr(server, "tool_filter", None) is not None:
         return 0
     return len(await base.list_tools(server))
+
+
+async def _uncounted(*_: Any) -> int:
+    return 0
 
 
 def _tool_error(tool: str, why: str) -> Any:

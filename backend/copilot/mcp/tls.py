@@ -10,7 +10,10 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
+
+from ...aio import in_front
 
 log = logging.getLogger("copilot_pulse.mcp")
 
@@ -68,4 +71,5 @@ def _factory(library: Any) -> Callable[..., Any]:
             **{name: value for name, value in given.items() if value is not None},
         )
 
-    return make
+    plain = partial(library.AsyncClient, follow_redirects=False)
+    return in_front(make, plain, "the shared TLS context of tool servers")

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Any
 
+from ...aio import missed
 from ...chats import Chat, Label
 from .normalise import Normaliser
 from .report import CallReport
@@ -80,10 +81,17 @@ class Attempt:
                 event = await self.watch.next(self._source)
             except StopAsyncIteration:
                 return None
-            if self._may_pass(event):
+            try:
+                if not self._may_pass(event):
+                    continue
                 if self.lease.probe and self.watch.answered:
                     self.lease.success()  # others need not wait until a long answer has ended
-                return event
+            except Exception as error:
+                missed(error, "the figures of an answer")
+                if event.type == "response.completed":
+                    self.final = event
+                    continue
+            return event
 
     def _may_pass(self, event: Any) -> bool:
         kind = event.type

@@ -11,9 +11,10 @@ import copy
 import inspect
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+from ...aio import fail_open, missed, our_fault
 from ...chats import FRESH, GAVE_UP, RETRY, Chat, current_chat
 from ...error_handling import Classification, RecoveryManager, errors
 from ...event_bus import EventBus
@@ -33,7 +34,7 @@ from .normalise import Normaliser
 from .replay import Replay, ReplayMemory
 from .report import CallReport, CallSettings
 from .tool_calls import ToolCalls, call_ids
-from .watch import StreamWatch
+from .watch import StreamWatch, close_stream
 
 log = logging.getLogger("copilot_pulse.model")
 
@@ -56,6 +57,20 @@ class CallParts(NamedTuple):
     thoughts: ReplayMemory
 
 
+class _NoLease:
+    """What an attempt holds where the breaker itself is broken."""
+
+    probe = False
+
+    def success(self, *_: object) -> None:
+        """Nothing is counted."""
+
+    cancelled = settle = success
+
+
+_NO_LEASE: Final = _NoLease()
+
+
 class ModelCall:
     """One call of the model by the runner. Used once, by one task."""
 
@@ -75,6 +90,8 @@ class ModelCall:
         self._open_stream = open_stream
         self._client = model._client
         self._chat: Chat | None = current_chat.get()
+        # Wherever it comes from: the page, the environment, Copilot's own file.
+        parts.recovery.redactor.hold(getattr(self._client, "api_key", None))
         self._endpoint = Endpoint.of(self._client.base_url)
         self._report = CallReport(
             parts.recovery, parts.settings, parts.bus, self._chat, self._endpoint, str(model.model)
@@ -119,26 +136,34 @@ class ModelCall:
                 async with attempt:
                     while (event := await attempt.next()) is not None:
                         yield event
-                closing = self._accept(attempt)
-                attempt.lease.success()
+                closing = self._judged(attempt)
+                self._settle(attempt, "success")
             except (asyncio.CancelledError, GeneratorExit):
-                if attempt is not None:
-                    attempt.lease.cancelled()
-                    self._count_stretch(attempt)
+                self._settle(attempt, "cancelled")
                 raise
             except Exception as error:
-                failure = (attempt.watch.verdict(error) if attempt is not None else None) or error
+                failure = error
             # Outside the handler above: what goes wrong in here must not carry the failure, whose
             # text may hold a key, into a log.
             if failure is not None:
-                closing = await self._recover(failure)
+                try:
+                    closing = await self._recover(failure)
+                except Exception as error:
+                    failure = error
+                if our_fault(failure):
+                    missed(failure, "recovery for this model call")
+                    break
+        if closing is None:
+            async for event in self._plain():
+                yield event
+            return
         await self._drain()
         for event in closing:
             yield event
 
     def _new_attempt(self) -> Attempt:
         """The next attempt; nothing is asked yet. Raises CircuitOpen if the server is left alone."""
-        lease = self._breaker.acquire()
+        lease = self._lease()
         self._requests += 1
         watch = self._watch()
         known = frozenset(self._known_tools())
@@ -157,17 +182,61 @@ class ModelCall:
 
     async def _recover(self, failure: BaseException) -> list[Any] | None:
         """Wait for the next attempt and return None, or return the events that close the call in vain."""
-        cause = self._recovery.classify(failure)
         attempt = self._attempt
-        self._stalls += cause.kind == "stalled"
         if attempt is not None:
             self._shown = self._shown or attempt.began
-            attempt.lease.settle(cause)
+            failure = attempt.watch.verdict(failure) or failure if isinstance(failure, Exception) else failure
+        if our_fault(failure):
+            raise failure
+        cause = self._recovery.classify(failure)
+        self._stalls += cause.kind == "stalled"
+        self._settle(attempt, "settle", cause)
         if await self._wait_for_retry(failure, cause):
             return None
         if attempt is not None:
             self._count_stretch(attempt)
         return self._give_up(cause)
+
+    def _lease(self) -> Any:
+        try:
+            return self._breaker.acquire()
+        except errors.CircuitOpen:
+            raise
+        except Exception as error:
+            missed(error, "the breaker of a model server")
+            return _NO_LEASE
+
+    @fail_open("the breaker of a model server")
+    def _settle(self, attempt: Attempt | None, outcome: str, *cause: Classification) -> None:
+        """Tell the breaker how an attempt has ended: success, cancelled, or settle with the cause."""
+        if attempt is None:
+            return
+        getattr(attempt.lease, outcome)(*cause)
+        if outcome == "cancelled":
+            self._count_stretch(attempt)
+
+    async def _plain(self) -> AsyncGenerator[Any, None]:
+        """The call as without us, in the place of all that was shown: something of ours broke, and not the model."""
+        source = self._open_stream(self._model, self._arguments, self._client)
+        first = True
+        try:
+            async for event in source:
+                if first and self._shown and self._chat is not None:
+                    self._chat.handshake.mark(event, RETRY)
+                first = False
+                yield event
+        finally:
+            await close_stream(source)
+
+    def _judged(self, attempt: Attempt) -> list[Any] | None:
+        """As `_accept()`, but an answer passes where the judging itself breaks."""
+        try:
+            return self._accept(attempt)
+        except Exception as error:
+            if not our_fault(error) or attempt.final is None:
+                raise
+            missed(error, "the check whether an answer is whole")
+            return [*attempt.held, attempt.final]
 
     def _accept(self, attempt: Attempt) -> list[Any] | None:
         """The events that close the call, if the answer may pass; None to ask again, for another answer.
@@ -218,7 +287,7 @@ class ModelCall:
             self._report.record(cause, "ignored", self._number)
             return []
         self._report.record(cause, "gave_up", self._number)
-        return self._tell(cause)
+        return [*self._tell(cause)]
 
     def _watch(self) -> StreamWatch:
         settings = self._settings()
@@ -276,6 +345,7 @@ class ModelCall:
         arguments = self._arguments.arguments
         return names_of(arguments.get("tools") or (), arguments.get("handoffs") or ())
 
+    @fail_open("the count of tokens")
     def _count_usage(self, attempt: Attempt, final: Any) -> None:
         usage = getattr(final, "usage", None)
         chat = self._chat
@@ -286,6 +356,7 @@ class ModelCall:
             chat.figures.tokens += usage.output_tokens - len(attempt.partial)
             self._count_stretch(attempt, usage.output_tokens)
 
+    @fail_open("the count of tokens")
     def _count_stretch(self, attempt: Attempt, tokens: int | None = None) -> None:
         """Add the attempt's time of streaming to the chat's, with the model's count of tokens, or that of deltas."""
         if self._chat is None:
@@ -348,7 +419,7 @@ class ModelCall:
     def _length(self) -> int:
         return sum(map(len, self._partial))
 
-    def _tell(self, cause: Classification) -> list[Any]:
+    def _tell(self, cause: Classification) -> Sequence[Any]:
         partial = bool(self._kept or self._length())
         because = None
         if cause.kind == "circuit_open":
@@ -358,6 +429,7 @@ class ModelCall:
 
     # -- the consumer ----------------------------------------------------------------------------
 
+    @fail_open("the wait for the reader")
     async def _drain(self) -> None:
         """Wait until the reader has seen every delta, before the runner can raise an error.
 
@@ -376,7 +448,7 @@ class ModelCall:
         self._arguments.arguments["self"] = model
         while True:
             self._number += 1
-            lease = self._breaker.acquire()
+            lease = self._lease()
             self._requests += 1
             try:
                 answer = await get_response(*self._arguments.args, **self._arguments.kwargs)

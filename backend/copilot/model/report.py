@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from ...aio import fail_open
 from ...chats import Chat
 from ...error_handling import Classification, ErrorContext, RecoveryManager
 from ...event_bus import Event, EventBus
@@ -54,6 +55,7 @@ class CallReport:
         self._error_id: str | None = None
         self._number = 1
 
+    @fail_open("the figures of a model call")
     def entered(self) -> None:
         """The runner makes the call."""
         chat = self._chat
@@ -66,6 +68,7 @@ class CallReport:
         chat.set_state("waiting")
         self._asked(chat, 1)
 
+    @fail_open("the figures of a model call")
     def first_token(self) -> None:
         """The first text or reasoning has come; only a chat's very first counts."""
         chat = self._chat
@@ -78,6 +81,7 @@ class CallReport:
             {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": chat.figures.first_token},
         )
 
+    @fail_open("what is told of a silent model")
     def silent(self, seconds: float, left: float | None) -> None:
         """The model is silent; see `SilenceListener`. Shown in the chat while it lasts."""
         chat = self._chat
@@ -90,6 +94,7 @@ class CallReport:
         data = {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": round(seconds, 1), "then": then}
         self._publish("chat.silent", data if left is None else {**data, "left": round(left, 1)})
 
+    @fail_open("what is told of a silent model")
     def heard(self) -> None:
         """The silence is over."""
         chat = self._chat
@@ -102,6 +107,7 @@ class CallReport:
             "chat.heard", {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": round(seconds, 1)}
         )
 
+    @fail_open("the figures of a model call")
     def retrying(self, cause: Classification, attempt: int, delay: float, cut: int) -> None:
         """Attempt number `attempt` has failed; in `delay` seconds the call is made again."""
         chat = self._chat
@@ -117,6 +123,7 @@ class CallReport:
             {"chat_id": chat.id, "attempt": attempt, "of": of, "wait": delay, "error": cause.kind, "cut": cut},
         )
 
+    @fail_open("the figures of a model call")
     def asked_again(self, attempt: int) -> None:
         """The wait is over, and attempt number `attempt` begins."""
         self._number = attempt
@@ -134,10 +141,12 @@ class CallReport:
             "model", attempt, waited, chat_id=chat_id, model=self.model, host=self.host, error_id=self._error_id
         )
 
+    @fail_open("the figures of a model call")
     def handled(self, context: ErrorContext) -> None:
         """Take over the id under which the failure was recorded."""
         self._error_id = context.error_id
 
+    @fail_open("the figures of a model call")
     def record(self, cause: Classification, outcome: ErrorOutcome, attempt: int, wait: float | None = None) -> None:
         """Count and publish a failure, or its recovery, under the call's id."""
         self._error_id = self._recovery.record(
@@ -152,6 +161,7 @@ class CallReport:
             error_id=self._error_id,
         )
 
+    @fail_open("what the user is told of a model call", default=())
     def tell(
         self,
         cause: Classification,
@@ -160,7 +170,7 @@ class CallReport:
         waited: float,
         partial: bool,
         because: Classification | None = None,
-    ) -> list[Any]:
+    ) -> Sequence[Any]:
         """Leave a notice with the chat; returns events that say it where there is no chat seam to do so.
 
         `because` is the failure that led to `cause`, if that was another call's.
@@ -189,6 +199,7 @@ class CallReport:
             {"chat_id": chat.id, "model": self.model, "host": self.host, "attempt": attempt, "turn": chat.turn},
         )
 
+    @fail_open("events")
     def _publish(self, type_: str, data: Mapping[str, Any]) -> None:
         session = self._chat.session if self._chat is not None else None
         self._bus.publish_nowait(Event(type=type_, data=dict(data), source="copilot", session=session))

@@ -16,6 +16,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from ...aio import in_front
 from ...chats import current_chat
 from ..seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 from .call import CallParts, ModelCall
@@ -75,6 +76,9 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
         arguments.arguments["self"] = attempt
         return base.stream_response(*arguments.args, **arguments.kwargs)
 
+    for name in ("__init__", "stream_response", "get_response"):
+        ours, plain = getattr(RecoveringModel, name), getattr(base, name)
+        setattr(RecoveringModel, name, in_front(ours, plain, "recovery for a model call"))
     RecoveringModel.__name__ = base.__name__
     RecoveringModel.__qualname__ = base.__qualname__
     mark_wrapper(RecoveringModel, base)

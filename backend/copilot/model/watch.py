@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol, TypeVar
 
+from ...aio import fail_open
 from ...error_handling import errors, host_of, wrong_body
 from .finish_reasons import Finish
 
@@ -123,6 +124,7 @@ class StreamWatch:
             self._due = min(self._due, max(self._progress, self._told_at) + TOLD_AFTER)
         self._timer = self._loop.call_at(self._due, self._check)
 
+    @fail_open("the watch over a silent model")
     def _check(self) -> None:
         self._timer = None
         now = self._loop.time()
@@ -298,6 +300,7 @@ class StreamWatch:
             redirected_to=url if response.history else None,
         )
 
+    @fail_open("the end of a watch")
     def stop(self) -> None:
         """Stop watching, at once."""
         self._heard()
@@ -305,6 +308,7 @@ class StreamWatch:
             self._timer.cancel()
             self._timer = None
 
+    @fail_open("the closing of a connection to the model")
     async def aclose(self) -> None:
         """Stop watching and close the connection; safe to call twice."""
         self.stop()

@@ -666,3 +666,21 @@ async def test_adding_routes_starts_nothing() -> None:
     add_routes(web.Application(), Parts(), lambda *message: None)
 
     assert len(asyncio.all_tasks()) == before
+
+
+async def test_private_leaves_figures_only(client: Client) -> None:
+    """With COPILOT_PULSE_PRIVATE nobody reads names or words, nor stops a chat; the figures stay."""
+    monitor = client.parts.monitor
+    monitor.add_source("chats", lambda: [{"chat_id": "7-abc", "session_id": "s-1", "state": "done", "model": "gpt-x"}])
+    monitor.tick()
+    client.parts.settings.current = replace(client.parts.settings.current, private=True)
+    status, _, body = await client.get("/copilot-pulse/metrics")
+    assert 200 == status
+    assert json.loads(body)["chat"]["active"] == 0
+    assert not {word for word in ("7-abc", "s-1", "gpt-x") if word in body}
+    assert {"status"} == set(json.loads((await client.get("/copilot-pulse/health"))[2]))
+    for path in ("metrics?format=prometheus", "diagnostics", "settings", "fleet"):
+        assert 403 == (await client.get(f"/copilot-pulse/{path}"))[0]
+    for path in ("chats/7-abc/stop", "panel", "settings", "mcp/probe"):
+        assert 403 == (await client.post(f"/copilot-pulse/{path}"))[0]
+    assert [] == client.parts.stopped

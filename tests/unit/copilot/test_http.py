@@ -494,7 +494,7 @@ async def test_failures_of_ours_do_not_reach_the_answer(world: World, caplog: py
     await world.start(("POST", CHAT, answer))
 
     assert 200 == (await world.post(headers={"Authorization": "Bearer x-1234567"}))[0]
-    for words in ("keys of a request", "could not be closed", "not published"):
+    for words in ("keys of a request", "could not be closed", "figures of requests"):
         assert words in caplog.text
 
 

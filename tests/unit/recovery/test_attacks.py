@@ -1,0 +1,148 @@
+"""What a stranger sends, or a server echoes: keys in other forms, nesting without end, keys pushed out of mind."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from urllib.parse import quote
+
+import pytest
+
+from backend.error_handling import Redactor, Severity
+from backend.pulse import Pulse
+from backend.recovery.advice import explain
+from backend.recovery.bodies import wrong_body
+from backend.recovery.classify import Classifier
+
+KEY = "zx+Kq/93hfLmT7wPbN2vRc8sYd4gJ6aE"
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        base64.b64encode(KEY.encode()).decode(),
+        base64.b64encode(f"user:{KEY}".encode()).decode(),
+        base64.b64encode(f"a:{KEY}".encode()).decode(),
+        base64.urlsafe_b64encode(KEY.encode()).decode(),
+        KEY.encode().hex(),
+        KEY.encode().hex().upper(),
+        KEY.upper(),
+        KEY.lower(),
+        quote(quote(KEY, safe=""), safe=""),
+        html.escape(KEY),
+        "".join(f"\\u{ord(c):04x}" for c in KEY),
+        "".join(f"&#{ord(c)};" for c in KEY),
+    ],
+)
+def test_a_known_key_is_taken_out_in_the_forms_of_an_echo(echo: str) -> None:
+    """A server may give a key back in another form; nobody may read that either."""
+    redactor = Redactor()
+    redactor.hold(KEY)
+    shown = redactor.redact(f"no such key {echo} here")
+    assert echo not in shown
+    assert "[redacted]" in shown
+    assert "no such key" in shown
+    assert "here" in shown
+
+
+def test_innocent_text_stays() -> None:
+    """A long word, a hash and a file's path are no key."""
+    redactor = Redactor()
+    redactor.hold(KEY)
+    text = "internationalisation of /models/checkpoints/sdxl_base_1.0.safetensors, revision 9f86d081884c7d659a2feaa0"
+    assert text == redactor.redact(text)
+
+
+def test_keys_in_use_are_neither_pushed_out_nor_forgotten() -> None:
+    """Strangers' headers push strangers' out, and a key is known for as long as it is used."""
+    now = [0.0]
+    redactor = Redactor(clock=lambda: now[0])
+    environment = "env-0123456789-abcdefghij"
+    redactor.hold(environment, for_good=True)
+    redactor.hold(KEY)
+    for number in range(2_000):
+        redactor.add(f"stranger-{number:06d}-xyz")
+    assert "[redacted]" == redactor.redact(KEY)
+    for _ in range(5):
+        now[0] += 80_000.0
+        redactor.hold(KEY)
+    assert "[redacted]" == redactor.redact(KEY)
+    assert "[redacted]" == redactor.redact(environment)
+    now[0] += 90_000.0
+    redactor.add("one-more-key-0001")
+    assert KEY == redactor.redact(KEY)
+    assert "[redacted]" == redactor.redact(environment)
+
+
+@pytest.mark.parametrize("field", ["localhost:1234", "127.0.0.1:8080", "llm.example.org:443/v1"])
+def test_an_address_in_the_keys_field_hides_nobodys_host(field: str) -> None:
+    """It is no secret, and everybody's errors name the host."""
+    redactor = Redactor()
+    redactor.add(field)
+    assert f"cannot reach {field}" == redactor.redact(f"cannot reach {field}")
+
+
+def test_the_keys_of_the_environment_are_known_from_the_start() -> None:
+    """Copilot reads keys from there, and no header tells of them."""
+    pulse = Pulse.create({"CC_OPENAI_API_KEY": KEY, "WORKFLOW_LLM_API_KEY": KEY[::-1], "LANG": "en_GB.UTF-8"})
+    assert "[redacted] [redacted]" == pulse.recovery.redactor.redact(f"{KEY} {KEY[::-1]}")
+    assert "en_GB.UTF-8" == pulse.recovery.redactor.redact("en_GB.UTF-8")
+
+
+def test_nesting_without_end_is_the_servers_fault() -> None:
+    """A body of brackets is malformed and asked again; it is no critical error of this program."""
+    assert wrong_body("application/json", NESTED[:4000], url="http://llm.example.org/v1") is not None
+    with pytest.raises(RecursionError) as caught:
+        json.loads(NESTED)
+    verdict = Classifier().classify(caught.value)
+    assert "malformed" == verdict.kind
+    assert verdict.severity is not Severity.CRITICAL
+    assert verdict.retryable
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "![seen](http://evil.example.org/pixel.png)",
+        "[sign in again](http://evil.example.org/)",
+        "![seen][1] [1]: http://evil.example.org/pixel.png",
+        '<img src="http://evil.example.org/pixel.png">',
+        "<script>evil.example.org</script>",
+    ],
+)
+def test_a_servers_words_are_no_markup_in_a_notice(words: str) -> None:
+    """Copilot's page renders Markdown: an image in an error text would tell its server who has read it."""
+    verdict = Classifier().classify(RuntimeError("x"))._replace(message=words, spoken=True)
+    told = explain(verdict, host="llm.example.org", model=words, language="en")
+    assert "evil.example.org" in told
+    for sign in ("](", "][", "]:", "<i", "<s", "</"):
+        assert sign not in told
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://alice:p/w#1?x@llm.example.org/v1", "p/w#1?x"),
+        ("https://alice:p[\"w]'1@llm.example.org/v1", "p[\"w]'1"),
+        ("alice:pass-word-1@llm.example.org", "pass-word-1"),
+        ("https://llm.example.org/key0123456789abcdefgh/v1", "key0123456789abcdefgh"),
+        ("http://q1w2e3r4t5y6u7i8o9p0a1s2", "q1w2e3r4t5y6u7i8o9p0a1s2"),
+        ("q1w2e3r4t5y6u7i8o9p0a1s2", "q1w2e3r4t5y6u7i8o9p0a1s2"),
+    ],
+)
+def test_what_a_base_url_holds_is_taken_out_of_the_log(url: str, secret: str) -> None:
+    """Copilot logs the address as it was typed, and a metrics label holds its host."""
+    redactor = Redactor()
+    redactor.add_url(url)
+    assert secret not in redactor.redact(f"Configuration: {{'base_url': '{url}'}}")
+    assert secret not in redactor.redact(secret)
+
+
+@pytest.mark.parametrize("url", ["http://localhost:11434/v1", "https://api.example.org/compatible-mode/v1", "ollama"])
+def test_a_plain_base_url_stays(url: str) -> None:
+    """An address is no secret."""
+    redactor = Redactor()
+    redactor.add_url(url)
+    assert url == redactor.redact(url)
