@@ -357,7 +357,8 @@ class BoundedQueue(Generic[T]):
         Those in the fast lane are not told apart: they count like the next one in a slow path.
         """
         if self.throttle.forecast is not None:
-            put = sum(self._counts()) + len(self.items) + self.in_hand
+            buffer = self.buffer
+            put = buffer.taken + len(self.items) + buffer.dropped + self._refused + self.room.conflated
             if not waits:
                 self.throttle.nowait += put - self._counted + 1
             self._counted = put

@@ -171,12 +171,14 @@ class Forecast:
 
     To read: `holding`; `gain`, items taken for each producer let go; `threshold`, the level from which on it holds;
     `target`, the level at which that stands; `why`, in one word, it is in its present state; `distrust`, in one word,
-    why the zones have to act (None: they need not).
+    why the zones have to act (None: they need not); `lowest`, the lowest level that it has seen since the last sample.
+    While the zones act it need not be shown the levels between that and the threshold, but for those of the samples.
     """
 
     __slots__ = (
-        "_at", "_busy", "_capacity", "_distrusted_until", "_lowest", "_pressed", "_put", "_since", "_taken", "_took",
-        "_tuning", "distrust", "gain", "holding", "holds", "pace", "room", "shadow", "target", "threshold", "why",
+        "_at", "_busy", "_capacity", "_distrusted_until", "_pressed", "_put", "_since", "_taken", "_took",
+        "_tuning", "distrust", "gain", "holding", "holds", "lowest", "pace", "room", "shadow", "target", "threshold",
+        "why",
     )  # fmt: skip
 
     def __init__(self, capacity: int, tuning: Tuning) -> None:
@@ -200,14 +202,14 @@ class Forecast:
         self._at: float | None = None
         self._took = self._since = self._pressed = 0.0
         self._distrusted_until = 0.0
-        self._taken = self._put = self._lowest = self._busy = 0
+        self._taken = self._put = self.lowest = self._busy = 0
 
     # -- at each level -----------------------------------------------------------------------------------
 
     def look(self, now: float, level: int, pressing: int) -> None:
         """The level, and how many producers wait, just before those are let go whom it sets free."""
-        if level < self._lowest:
-            self._lowest = level
+        if level < self.lowest:
+            self.lowest = level
         if not self.holding:
             if level >= self.threshold:
                 self._hold(now)
@@ -243,10 +245,6 @@ class Forecast:
 
     # -- once in a while -----------------------------------------------------------------------------------
 
-    def due(self, now: float) -> bool:
-        """Whether it is time for a sample."""
-        return self._at is None or not 0 <= now - self._at < SAMPLE_SECONDS
-
     def sample(
         self,
         now: float,
@@ -264,18 +262,18 @@ class Forecast:
             takes, puts = taken - self._taken, put - self._put
             if takes < 0 or puts < 0 or nowait < 0:
                 self._start("counts")
-            elif not 0 <= seconds < math.inf or (seconds > CLOCK_JUMP and self._lowest > 0):
+            elif not 0 <= seconds < math.inf or (seconds > CLOCK_JUMP and self.lowest > 0):
                 self._start("clock")
             else:
                 self._learn(seconds, takes, nowait)
                 self._judge(now, seconds, level, puts, takes, nowait, pressing, zone_delay)
             if takes:
                 self._took = now
-        self._at, self._taken, self._put, self._lowest = now, taken, put, level
+        self._at, self._taken, self._put, self.lowest = now, taken, put, level
         self._decide()
 
     def _learn(self, seconds: float, takes: int, nowait: int) -> None:
-        at_work = self._lowest > 1
+        at_work = self.lowest > 1
         if at_work:  # a consumer that has waited for items tells nothing of its pace
             self.pace.add(takes, seconds)
             if self._busy < ENOUGH:
@@ -287,7 +285,7 @@ class Forecast:
         zone_delay: Callable[[float], float],
     ) -> None:  # fmt: skip
         shadow, capacity = self.shadow, self._capacity
-        if self._lowest <= 1:
+        if self.lowest <= 1:
             shadow.level, delay = float(level), 0.0
         else:
             delay = zone_delay(shadow.level)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from .forecast import LEARNED, Forecast, Tuning
+from .forecast import LEARNED, SAMPLE_SECONDS, Forecast, Tuning
 from .line import Timer, Waiter
 
 AT_ONCE: Final = 16
@@ -166,9 +166,9 @@ class Throttle:
     """
 
     __slots__ = (
-        "_counts", "_credit", "_crossed", "_failed", "_meter", "_mode", "_reported", "_reported_at", "acting",
-        "ceiling", "clock", "count", "delaying", "floor", "forecast", "level", "looking", "news", "nowait", "paused",
-        "reaction", "seconds", "timer", "zone",
+        "_counts", "_credit", "_crossed", "_failed", "_meter", "_mode", "_reported", "_reported_at", "_sampled",
+        "acting", "ceiling", "clock", "count", "delaying", "floor", "forecast", "level", "looking", "news", "nowait",
+        "paused", "reaction", "seconds", "timer", "zone",
     )  # fmt: skip
 
     def __init__(
@@ -204,6 +204,7 @@ class Throttle:
         self.news: str | None = None
         self._credit = 0.0
         self._failed = False
+        self._sampled = -math.inf
         self._reported = "zones"
         self._reported_at = -math.inf
 
@@ -229,8 +230,13 @@ class Throttle:
 
     def note(self, level: int) -> Zone | None:
         """The queue has `level` items now. Returns the zone it was in, if it is in another one now."""
-        if self.forecast is not None:
-            return self._note_ahead(self.forecast, level)
+        forecast = self.forecast
+        if forecast is not None and (
+            self.acting
+            or not forecast.lowest <= level < forecast.threshold
+            or not 0 <= self.clock() - self._sampled < SAMPLE_SECONDS
+        ):
+            return self._note_ahead(forecast, level)
         fallen, self.level = min(self.level - level, AT_ONCE), level
         if fallen > 0 and self.paused:
             self._let_go(fallen)
@@ -272,47 +278,58 @@ class Throttle:
     # -- with a model --------------------------------------------------------------------------------------
 
     def _note_ahead(self, forecast: Forecast, level: int) -> Zone | None:
-        """As `note()`, but the model looks at each level, and decides if it may."""
-        pressing = len(self.paused) + self.looking
-        fallen, self.level = min(self.level - level, AT_ONCE), level
-        if fallen > 0 and self.paused:
-            if self.acting:
-                self._credit += fallen / forecast.gain
-                fallen = int(self._credit)
-                self._credit -= fallen
-            self._let_go(fallen)
-        meter, was = self._meter, None
+        """As `note()`, but the model looks at the level, and decides if it may.
+
+        For each level while it decides; else only for those that tell it anything, for a flood pays for each look.
+        """
+        paused, meter, acted, was = self.paused, self._meter, self.acting, None
+        pressing = len(paused) + self.looking
+        fallen, self.level = self.level - level, level
+        if fallen > 0 and paused:
+            self._follow(forecast, min(fallen, AT_ONCE))
         if not meter.floor <= level <= meter.ceiling:
             was = self._enter_zone(level)
-        acted = self.acting
         try:
             self._show(forecast, level, pressing)
         except Exception as error:
             self._give_up(error)
-        self.floor, self.ceiling = meter.floor, meter.ceiling
+        self.floor, ceiling = meter.floor, meter.ceiling
         if self.acting:
-            self.ceiling = min(self.ceiling, forecast.threshold - 1)
-            self._delay(forecast.holding)
+            most = forecast.threshold - 1
+            self.ceiling = most if most < ceiling else ceiling
+            if forecast.holding is not self.delaying:
+                self._delay(forecast.holding)
         else:
-            self._delay(meter.delay(meter.capacity) > 0)
+            self.ceiling = ceiling
+            if was is not None or acted:
+                self._delay(meter.delay(meter.capacity) > 0)
             if was is not None:
                 self._look_again_in(was)
         if acted is not self.acting:
             self.release()
         return was
 
+    def _follow(self, forecast: Forecast, fallen: int) -> None:
+        """So many were taken: let as many producers go, or as the model says."""
+        if self.acting:
+            self._credit += fallen / forecast.gain
+            fallen = int(self._credit)
+            self._credit -= fallen
+        self._let_go(fallen)
+
     def _show(self, forecast: Forecast, level: int, pressing: int) -> None:
         """Let the model see the level, and now and then the counts; note what has become of it."""
-        now = self.clock()
-        if forecast.due(now):
+        now, held = self.clock(), forecast.holding
+        if due := not 0 <= now - self._sampled < SAMPLE_SECONDS:
             assert self._counts is not None
             forecast.sample(now, level, *self._counts(), self.nowait, pressing, self._meter.delay_at)
-            self.nowait = 0
+            self.nowait, self._sampled = 0, now
         forecast.look(now, level, pressing)
-        self.acting = self._mode == "learned" and forecast.distrust is None
-        state = self.state
-        if state != self._reported and now - self._reported_at >= REPORT_SECONDS:
-            self.news, self._reported, self._reported_at = self._reported, state, now
+        if due or forecast.holding is not held:
+            self.acting = self._mode == "learned" and forecast.distrust is None
+            state = self.state
+            if state != self._reported and now - self._reported_at >= REPORT_SECONDS:
+                self.news, self._reported, self._reported_at = self._reported, state, now
 
     def _give_up(self, error: Exception) -> None:
         logger.error("the model of a throttle failed, the zones act from now on: %s", type(error).__name__)

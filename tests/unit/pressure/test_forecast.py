@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backend.backpressure import BoundedQueue, ThrottlePlan
 from backend.event_bus import EventBus
-from backend.pressure.forecast import Forecast, Pace, Room, Shadow, Tuning
+from backend.pressure.forecast import SAMPLE_SECONDS, Forecast, Pace, Room, Shadow, Tuning
 from tests.support.manual_time import ManualTime, turns
 
 
@@ -27,6 +27,7 @@ class Drill:
         self.level = 0
         self.taken = 0
         self.nowait = 0
+        self.sampled = -math.inf
 
     def step(
         self, puts: int = 0, takes: int = 0, *, nowait: int = 0, pressing: int = 0, seconds: float = 0.025
@@ -41,9 +42,9 @@ class Drill:
 
     def show(self, pressing: int = 0) -> None:
         """As the throttle does."""
-        if self.model.due(self.now):
+        if not 0 <= self.now - self.sampled < SAMPLE_SECONDS:
             self.model.sample(self.now, self.level, self.taken, 0, self.nowait, pressing, lambda _: 0.0)
-            self.nowait = 0
+            self.nowait, self.sampled = 0, self.now
         self.model.look(self.now, self.level, pressing)
 
     def distrust(self) -> str | None:
@@ -435,6 +436,21 @@ async def test_observing_the_zones_act_and_the_model_reports() -> None:
     traffic.time.jump(0.025)
     traffic.fill(700)
     assert "hold" == traffic.queue.statistics().throttle["state"]
+
+
+async def test_observing_sees_what_happens_between_two_samples() -> None:
+    """A level that reaches the threshold is a hold, and one that falls to nothing says that the consumer had a rest."""
+    traffic = Traffic("observe")
+    await traffic.learn()
+    pace = traffic.queue.statistics().throttle["pace"]
+    traffic.fill(700)
+    assert 1 == traffic.queue.statistics().throttle["holds"]
+
+    for _ in range(700):
+        await traffic.queue.get()
+    traffic.fill(60)
+    await traffic.run(1)
+    assert pace == traffic.queue.statistics().throttle["pace"]
 
 
 async def test_a_broken_model_is_turned_off_once_and_the_zones_act(caplog: pytest.LogCaptureFixture) -> None:
