@@ -2,7 +2,8 @@
 
 `python -m tests.bench.bench_throttle` plays 23 shapes that have a name, and 60 random ones, through the real event bus
 on a virtual clock: a minute of traffic in a second, the same on every machine. `--seen` plays the random shapes that
-the model was tuned on, and `--check` writes nothing. It ends with 1 if the model has not beaten every rule without one.
+the model was tuned on, `--first` others than usual, and `--check` writes nothing.
+It ends with 1 if the model has not beaten every rule without one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tests.bench.throttle_shapes import Shape, named, random_shape
 
 HERE = Path(__file__).resolve().parent
 SEEN = range(50)
-UNSEEN = range(1000, 1060)
+UNSEEN = 1000
 
 WITHOUT = Tuning(room=False, guarded=False, drain_to=0.30)
 POLICIES = {
@@ -72,12 +73,14 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seen", action="store_true", help="the random shapes that the model was tuned on")
+    parser.add_argument("--first", type=int, default=UNSEEN, help="the seed of the first random shape")
     parser.add_argument("--shapes", type=int, default=60, help="how many random ones")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--check", action="store_true", help="print the tables, write nothing")
     parser.add_argument("--json", type=Path, default=HERE / "results" / "bench_throttle.json")
     arguments = parser.parse_args()
-    seeds = list(SEEN if arguments.seen else UNSEEN)[: arguments.shapes]
+    unseen = range(arguments.first, arguments.first + arguments.shapes)
+    seeds = list(SEEN[: arguments.shapes] if arguments.seen else unseen)
     results = {
         "about": {
             "date": time.strftime("%Y-%m-%d"),
