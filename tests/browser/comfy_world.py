@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from playwright.sync_api import Page
@@ -30,10 +31,10 @@ TAB = "copilot-pulse"
 SEEN_BEFORE = {"Comfy.TutorialCompleted": True, "Comfy.InstalledVersion": NEWEST_FRONTEND}
 
 
-class World:
-    """Everything that a chat needs, and a ComfyUI around it. `close()` ends all of it."""
+class Servers:
+    """All that a chat needs besides a ComfyUI. `close()` ends all of it."""
 
-    def __init__(self, folder: Path, *, frontend: Path | None = None, copilot: bool = True, llm_port: int = 0) -> None:
+    def __init__(self, *, llm_port: int = 0) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="browser-world", daemon=True)
         self._thread.start()
@@ -42,24 +43,49 @@ class World:
         self.search = McpServer(tools={"bing_search": Tool("found on the web")})
         for server in (self.llm, self.mcp, self.search):
             self.run(server.start())
-        nodes = [Node(ROOT, "copilot-pulse"), *([Node(STANDIN, "ComfyUI-Copilot")] if copilot else [])]
-        environment = {"BACKEND_BASE_URL": self.mcp.root, "COPILOT_STANDIN_SEARCH_URL": self.search.url}
-        arguments = ["--front-end-root", str(frontend)] if frontend else []
-        self.comfy = ComfyUI(folder, nodes, environment, arguments)
-        self.comfy.install()
-        # A first visit shows dialogs over everything.
-        user = self.comfy.app / "user" / "default"
-        user.mkdir(parents=True)
-        (user / "comfy.settings.json").write_text(json.dumps(SEEN_BEFORE), "utf-8")
-        self.comfy.start()
-
-    @property
-    def url(self) -> str:
-        return self.comfy.url
 
     def run(self, work: Coroutine[Any, Any, Any], timeout: float = 60.0) -> Any:
         """Run a coroutine on the servers' loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+
+    def lay_comfy(
+        self,
+        folder: Path,
+        *,
+        frontend: Path | None = None,
+        copilot: bool = True,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> ComfyUI:
+        """A ComfyUI with the plugin, laid down but not started; whoever starts it stops it."""
+        nodes = [Node(ROOT, "copilot-pulse"), *([Node(STANDIN, "ComfyUI-Copilot")] if copilot else [])]
+        environment = {
+            "BACKEND_BASE_URL": self.mcp.root, "COPILOT_STANDIN_SEARCH_URL": self.search.url, **environment
+        }  # fmt: skip
+        comfy = ComfyUI(folder, nodes, environment, ["--front-end-root", str(frontend)] if frontend else [])
+        comfy.install()
+        # A first visit shows dialogs over everything.
+        user = comfy.app / "user" / "default"
+        user.mkdir(parents=True)
+        (user / "comfy.settings.json").write_text(json.dumps(SEEN_BEFORE), "utf-8")
+        return comfy
+
+    def close(self) -> None:
+        for server in (self.llm, self.mcp, self.search):
+            self.run(server.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+
+class World(Servers):
+    """Everything that a chat needs, and a ComfyUI around it. `close()` ends all of it."""
+
+    def __init__(self, folder: Path, *, frontend: Path | None = None, copilot: bool = True, llm_port: int = 0) -> None:
+        super().__init__(llm_port=llm_port)
+        self.comfy = self.lay_comfy(folder, frontend=frontend, copilot=copilot).start()
+
+    @property
+    def url(self) -> str:
+        return self.comfy.url
 
     def chat(self, prompt: str = "hello", **options: Any) -> Chat:
         """One message, and wait for its whole answer."""
@@ -84,10 +110,7 @@ class World:
 
     def close(self) -> None:
         self.comfy.stop()
-        for server in (self.llm, self.mcp, self.search):
-            self.run(server.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        super().close()
 
 
 def newest_frontend() -> Path:

@@ -46,7 +46,7 @@ def test_behind_nginx(world: World, open_page: OpenPage, console_errors: list[st
     """Whatever the proxy makes of `Host`."""
     world.llm.reset_counts()
     world.llm.plan(Plan(Words(60)))
-    with Nginx(world.comfy.port, CONFIGURATIONS[name]) as proxy:
+    with Nginx(world.comfy.port, lines=CONFIGURATIONS[name]) as proxy:
         page: Page = open_page("about:blank", 1440, 900, locale="en-US")
         page.set_default_timeout(60_000)
         page.add_init_script(

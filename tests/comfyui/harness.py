@@ -128,6 +128,11 @@ class ComfyUI:
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         """All that ComfyUI has printed so far."""
         return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""

@@ -30,7 +30,7 @@ def lines(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def proxy(host: Host, lines: str) -> Iterator[Nginx]:
     """nginx before the host."""
-    with Nginx(host.port, lines) as running:
+    with Nginx(host.port, lines=lines) as running:
         yield running
 
 
@@ -100,7 +100,7 @@ async def test_a_chat_comes_whole(proxy: Nginx, llm: FaultServer) -> None:
 @pytest.mark.parametrize(("name", "machine"), [("host kept", "127.0.0.1"), ("host forwarded", "gpu.example")])
 async def test_a_socket_opens(host: Host, http: aiohttp.ClientSession, name: str, machine: str) -> None:
     """Where the proxy tells the name that the browser asked for, chats go over the WebSocket."""
-    with Nginx(host.port, CONFIGURATIONS[name]) as proxy:
+    with Nginx(host.port, lines=CONFIGURATIONS[name]) as proxy:
         page = f"{machine}:{proxy.port}"
         async with http.ws_connect(
             f"{proxy.url}/ws/chat/s",
@@ -130,7 +130,7 @@ async def test_a_socket_of_another_site_does_not(host: Host, proxy: Nginx, http:
 
 async def test_below_a_path(host: Host, http: aiohttp.ClientSession) -> None:
     """A proxy that gives ComfyUI a folder of its own."""
-    with Nginx(host.port, CONFIGURATIONS["host kept"], "/comfy/") as proxy:
+    with Nginx(host.port, path="/comfy/") as proxy:
         headers = from_page(f"gpu.lan:{proxy.port}", PLAIN_HTTP)
         async with http.post(
             f"{proxy.url}/api/copilot-pulse/panel", json={"client_id": "c", "open": True}, headers=headers

@@ -19,6 +19,7 @@ import pytest
 from aiohttp import ClientConnectionError, ClientSession, ContentTypeError, web
 
 from backend.api.routes import add_routes
+from backend.fleet_redis.layout import Seconds
 from backend.monitoring import Monitor
 from backend.settings import LiveSettings
 from tests.support.figures import bus_figures
@@ -94,10 +95,26 @@ class App:
         monitor.add_source("mcp", lambda: servers)
         monitor.add_source("seams", lambda: seams)
         monitor.add_source("breakers", lambda: breakers)
+        self._seconds = Seconds()
+        monitor.add_source("fleet", self._fleet)
 
     def _bus(self) -> dict[str, Any]:
         queue = {"name": "panel", "size": 30, "capacity": 100, "dropped": self._n, "conflated": self._n}
         return bus_figures(queue, published={"chat.delta": 100 * self._n})
+
+    def _fleet(self) -> dict[str, Any]:
+        """As `Fleet.figures()` gives it, with everything in use."""
+        n, link = self._n, {"up": True, "down_seconds": None, "problem": None}
+        return {
+            "target": "127.0.0.1:6379", "answers": {"mirrored": 1, "behind": 0.02, "remote_readers": 1, "followed": 1},
+            "links": {"writer": {**link, "reconnects": {"lost": n}, "errors": {"lost": n}}, "reader": link},
+            "groups": {"billing": {"pending": 1, "redelivered": n, "dead": n}},
+            "outbox": {"size": 30, "capacity": 100, "peak": 40, "dropped": n},
+            "sent_events": 10 * n, "sent_batches": n, "healed_events": n, "received_events": 20 * n, "bad_entries": n,
+            "gaps": {"trimmed": n}, "lag": 3, "instances": {"up": 3, "gone": 1}, "gone": ["studio-3"],
+            "write_seconds": self._seconds.snapshot(), "delivery_seconds": self._seconds.snapshot(),
+            "gap_seconds": 1.0, "gone_seconds": 1.0,
+        }  # fmt: skip
 
     def live(self) -> None:
         """A chat with a retry, one that failed, a model list, some latency."""
@@ -116,6 +133,7 @@ class App:
         tell(Happened("error", **mishap, outcome="gave_up", message="gone"))
         tell(Happened("chat.finished", **who, outcome="failed", seconds=1.0, first_token=None, tokens=0))
         tell(Happened("http.request", method="GET", route="/api/model_config", status=200, seconds=0.3))
+        self._seconds.record(0.004)
         self.monitor.on_latency([0.0004, 0.002])
         self.monitor.system.on_lag(0.003, self.monitor.clock())
 

@@ -1,6 +1,6 @@
 """Debian's nginx in front of a server of a test, on a free port of loopback, with the lines of a real configuration.
 
-with Nginx(port, PORT_DROPPED) as proxy:
+with Nginx(port, lines=PORT_DROPPED) as proxy:
     ...  # proxy.port, proxy.url
 """
 
@@ -52,7 +52,8 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
-    upstream {inner} {{ server 127.0.0.1:{upstream}; }}
+    upstream {inner} {{ {same} {servers} }}
+    upstream any {{ {servers} }}
     server {{
         listen 127.0.0.1:{port};
         location {path} {{
@@ -60,15 +61,27 @@ http {{
             {upgrade}
             {lines}
         }}
+        {spread}
     }}
 }}
+"""
+# Of several servers any gets a chat or the reading of one, in turn; all else of a page goes to one and the same.
+_SPREAD: Final = """
+        location ~ ^/(api/)?(chat|ws/chat|copilot-pulse/streams)/ {{
+            proxy_pass http://any;
+            {upgrade}
+            {lines}
+        }}
 """
 
 
 class Nginx:
-    """A running nginx. `lines` go into its `location`; `path` is the folder that it serves the upstream under."""
+    """A running nginx. `lines` go into its `location`; `path` is the folder that it serves the upstream under.
 
-    def __init__(self, upstream: int, lines: str = HOST_KEPT, path: str = "/") -> None:
+    Several upstreams get chats in turn (round robin).
+    """
+
+    def __init__(self, *upstreams: int, lines: str = HOST_KEPT, path: str = "/") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
@@ -78,7 +91,15 @@ class Nginx:
         configuration = Path(folder) / "nginx.conf"
         configuration.write_text(
             _CONFIGURATION.format(
-                folder=folder, upstream=upstream, port=self.port, path=path, upgrade=_UPGRADE, lines=lines, inner=INNER
+                folder=folder,
+                port=self.port,
+                path=path,
+                upgrade=_UPGRADE,
+                lines=lines,
+                inner=INNER,
+                servers=" ".join(f"server 127.0.0.1:{port};" for port in upstreams),
+                same="ip_hash;" if len(upstreams) > 1 else "",
+                spread=_SPREAD.format(upgrade=_UPGRADE, lines=lines) if len(upstreams) > 1 else "",
             ),
             "utf-8",
         )
