@@ -117,10 +117,13 @@ class Outbox:
         rows: list[Row] = []
         self.peak = max(self.peak, len(waiting))
         offset = self._wall() - time.monotonic() + self.wall_offset
-        data_of, pop, number = self._encoder.data_of, waiting.popitem, self._taken
+        pop, number = waiting.popitem, self._taken
+        data_of, plain = self._encoder.data_of, self._encoder.plain
         while waiting and len(rows) < MOST_EVENTS and weight < MOST_BYTES:
             number, event = pop(last=False)
-            data = data_of(event)
+            data = event.data
+            if not plain(data):
+                data = data_of(event)
             size = 64 + 16 * len(data)
             for value in data.values():  # `weigh` in short: this is done for each event
                 if value.__class__ is str:

@@ -2,8 +2,8 @@
 
     COPILOT_PULSE_COMFY_PYTHON=$(.ci/env.sh comfyui-plugin) python -m tests.browser.screenshot_fleet
 
-The chats go through the stand-in Copilot to a model server on loopback, and are spread by the proxy. Nothing is drawn or
-retouched.
+The chats go through the stand-in Copilot to a model server on loopback, and are spread by the proxy. Nothing is
+drawn or retouched.
 """
 
 from __future__ import annotations

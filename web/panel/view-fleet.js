@@ -5,13 +5,14 @@
  */
 
 import { h, keyedList, setAttr, setText, show } from "./dom.js";
+import { NOISE, summarise } from "./view-log.js";
 
 /** @typedef {import("../types").ViewContext} ViewContext */
 /** @typedef {import("../types").FleetRow} FleetRow */
 /** @typedef {import("../types").FleetEvent} FleetEvent */
 
 const EVERY_MS = 3_000;
-const LOG_LIMIT = 50;
+const LOG_LIMIT = 20;
 const TONES = /** @type {Record<string, string>} */ ({ pass: "up", warn: "half", fail: "down" });
 
 /** @param {ViewContext} context @returns {import("../types").View} */
@@ -44,7 +45,8 @@ export function createFleet(context) {
       const body = await response.json();
       if (body.seq < seq) events = [];
       seq = body.seq;
-      events = [...events, ...body.events].slice(-LOG_LIMIT);
+      const news = body.events.filter((/** @type {FleetEvent} */ event) => !NOISE.has(event.type));
+      events = [...events, ...news].slice(-LOG_LIMIT);
       fill(body.instances, (/** @type {FleetRow} */ row) => row.boot);
       fillLog([...events].reverse(), (row) => `${row.key}|${row.type}|${row.time}`);
     } catch {
@@ -97,16 +99,15 @@ function createRow(first, { t, format }) {
     );
     setText(title, row.here ? t("fleet.here", { name: row.name }) : row.name);
     setText(state, up ? status.summary || t("fleet.unknown") : t(`fleet.${row.state}`));
-    setText(
-      figures,
-      [
-        t("fleet.chats", { n: status.chats ?? 0 }),
-        t("fleet.failed", { n: status.failed ?? 0 }),
-        `${t("tiles.firstToken.title")} ${format.seconds(status.first_token)}`,
-        `${t("fleet.lag")} ${format.seconds(status.lag)}`,
-        ...(row.behind ? [t("fleet.behind", { n: row.behind })] : []),
-      ].join(" · "),
-    );
+    // Figures of a machine that is gone are no news.
+    const told = [
+      t("fleet.running", { n: status.chats ?? 0 }),
+      t("fleet.failed", { n: status.failed ?? 0 }),
+      `${t("tiles.firstToken.title")} ${format.seconds(status.first_token)}`,
+      `${t("fleet.lag")} ${format.seconds(status.lag)}`,
+      ...(row.behind ? [t("fleet.behind", { n: row.behind })] : []),
+    ];
+    setText(figures, up ? told.join(" · ") : "");
     const lines = [
       ...status.current.map((chat) =>
         [chat.model, chat.state, format.seconds(chat.seconds), t("fleet.tokens", { n: chat.tokens ?? 0 })].join(" · "),
@@ -120,24 +121,14 @@ function createRow(first, { t, format }) {
 }
 
 /** @param {FleetEvent} first @param {ViewContext} context */
-function createEvent(first, { format }) {
+function createEvent(first, context) {
   const element = h(
     "li",
     { class: "cpulse-row-sub" },
-    h("span", { class: "cpulse-row-when", text: format.clock(first.time) }),
+    h("span", { class: "cpulse-row-when", text: context.format.clock(first.time, true) }),
     h("span", { class: "cpulse-row-title", text: first.instance }),
     h("span", { text: first.type }),
-    h("span", { class: "cpulse-figures", text: told(first.data) }),
+    h("span", { class: "cpulse-figures", text: summarise(first, context) }),
   );
   return { element, update: () => {} };
-}
-
-/** @param {Record<string, unknown>} data */
-function told(data) {
-  const words = ["output", "message", "outcome", "state", "lost", "reason", "model", "status"];
-  return words
-    .filter((word) => data[word] !== undefined && data[word] !== null && data[word] !== "")
-    .map((word) => String(data[word]))
-    .join(" · ")
-    .slice(0, 200);
 }

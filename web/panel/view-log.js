@@ -11,13 +11,15 @@ import { kindText, known } from "./verdict.js";
 /** Rows in the page; the service keeps more, and a filter searches them all. */
 const ROWS = 150;
 const GROUPS = /** @type {const} */ (["important", "chat", "errors", "all"]);
-const NOISE = new Set([
+/** What nobody looks for unless something is wrong. */
+export const NOISE = new Set([
   "http.request",
   "chat.delta",
   "stream.opened",
   "stream.closed",
   "chat.model",
   "chat.agent_changed",
+  "metrics.minute",
 ]);
 const TROUBLE = new Set([
   "error",
@@ -222,15 +224,16 @@ function toneOf(event) {
 /**
  * An event in a few words. Unknown types show their first few plain values.
  *
- * @param {LogEvent} event
+ * @param {Pick<LogEvent, "type" | "data">} event
  * @param {ViewContext} context
  * @returns {string}
  */
-function summarise(event, { t, format }) {
+export function summarise(event, { t, format }) {
   const data = /** @type {Record<string, any>} */ (event.data ?? {});
   const host = [data.model, data.host].filter(Boolean).join(" @ ");
   /** @type {Record<string, () => (string | undefined | null | false)[]>} */
   const forms = {
+    "fleet.instance": () => [t(`fleet.${data.state}`)],
     "chat.started": () => [data.kind === "debug" ? t("chats.debug") : "", t("log.messages", { n: data.messages ?? 0 })],
     "chat.model": () => [host, data.attempt > 1 && t("log.attempt", { n: data.attempt })],
     "chat.first_token": () => [format.seconds(data.seconds), host],
