@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import sys
 import weakref
@@ -78,7 +79,7 @@ class SharedHttp:
 
     @fail_open("the shared HTTP client")
     async def prepare(self) -> None:
-        """Make the client, if there is none. Waits some 50 ms the first time; the loop goes on meanwhile.
+        """Make the client, if there is none. Waits some 100 ms the first time; the loop goes on meanwhile.
 
         Never raises: without a client each chat makes its own, as without us. A cancel leaves the making to itself.
         """
@@ -93,7 +94,7 @@ class SharedHttp:
             openai = sys.modules["openai"]
             base = openai.DefaultAsyncHttpxClient
             library = sys.modules[base.__mro__[1].__module__.partition(".")[0]]
-            context = await asyncio.to_thread(library.create_ssl_context, trust_env=True)
+            context = await asyncio.to_thread(_read_ahead, library)
             kind = _over_aiohttp(base, library) if self.kind == "aiohttp" else base
             jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
             self._client = kind(verify=context, trust_env=self._trust_env, cookies=jar)
@@ -111,6 +112,21 @@ class SharedHttp:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+
+def _read_ahead(library: Any) -> Any:
+    """Read the certificates, and do what the libraries leave to their first answer: imports, models of events, tracing.
+
+    Each of these takes about 20 ms; for a thread.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        importlib.import_module("openai.resources.chat.chat")
+        types = importlib.import_module("openai.types.responses")
+        for name in ("Response", "ResponseCreatedEvent", "ResponseCompletedEvent"):
+            getattr(types, name).model_rebuild()
+        if tracing := sys.modules.get("agents.tracing"):
+            tracing.get_trace_provider()
+    return library.create_ssl_context(trust_env=True)
 
 
 def _over_aiohttp(base: Any, library: Any) -> Any:

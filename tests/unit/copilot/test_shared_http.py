@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -20,6 +23,7 @@ from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import answer, cut_at, redirect, reset_at, reset_before_headers, stall_at, words
 from tests.support.net import refused_url, until
 
+ROOT = Path(__file__).resolve().parents[3]
 ASK: Any = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
 
@@ -288,3 +292,34 @@ def test_only_what_looks_like_the_client_is_replaced() -> None:
         made = sharing_client(openai.AsyncOpenAI, SharedHttp(kind))
         assert issubclass(made, openai.AsyncOpenAI)
         assert is_wrapper(made)
+
+
+async def test_what_the_first_request_imports_is_imported_in_a_thread_before_it() -> None:
+    """In a fresh process, for here it is imported long since; the loop would stand still for it."""
+    program = """
+import asyncio, sys, threading
+import openai
+from backend.copilot.shared_http import SharedHttp
+
+late = "openai.resources.chat.completions.completions"
+threads = []
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == late:
+            threads.append(threading.current_thread() is threading.main_thread())
+
+async def main():
+    sys.meta_path.insert(0, Watch())
+    http = SharedHttp()
+    await http.prepare()
+    assert late in sys.modules
+    await http.aclose()
+
+asyncio.run(main())
+print("on the loop" if any(threads) else "in a thread")
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=ROOT, stdout=subprocess.PIPE)
+    told, _ = await process.communicate()
+
+    assert b"in a thread" == told.strip()
