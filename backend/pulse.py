@@ -222,7 +222,9 @@ class Pulse:
         monitor.add_source(SourceNames.FLEET, self.fleet.figures)
         monitor.add_source(SourceNames.FAULTS, faults)
         self.fleet.start(self.settings.current, version=VERSION, status=self._fleet_status)
-        self.streams.elsewhere = self.fleet.answers
+        # What was stored here is at hand at once; another machine has to be asked.
+        stored = self.store.answers if self.store is not None else None
+        self.streams.elsewhere = tuple(one for one in (stored, self.fleet.answers) if one is not None)
         monitor.start()
 
     def _fleet_status(self) -> dict[str, Any]:
@@ -264,9 +266,11 @@ class Pulse:
 
     async def aclose(self) -> None:
         """Stop chats, fleet, monitor and event store, and take the plugin's handlers off the bus, which stays open."""
+        if self.store is not None:
+            self.store.answers.close()  # before chats end only because of this
         await self.chats.aclose()
         self.streams.close()
-        self.streams.elsewhere = None
+        self.streams.elsewhere = ()
         await self.fleet.aclose()
         await self.monitor.aclose()
         if self._restoring is not None:

@@ -186,7 +186,10 @@ class Settings:
         "normal", "`full`: every commit waits for the disk, for power cuts.", high=6, panel=False, form="normal|full"
     )
     store_text: bool = _setting(
-        False, "Text inside of events, such as notices, is stored, too. Keys are taken out all the same.", panel=False
+        False,
+        "The text of answers is stored, too, so that a page finds what there was of one after a crash. Keys are taken "
+        "out all the same.",
+        panel=False,
     )
 
 

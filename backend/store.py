@@ -29,6 +29,7 @@ from typing import IO, Any, Final, NamedTuple, TypeVar
 
 from .aio import wait_set
 from .event_bus import Event
+from .journal.answers import ANSWER, Answers
 from .journal.export import FORMATS, lines
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
 from .journal.replay import Projection, Upcaster, Upcasters, replay
@@ -153,6 +154,14 @@ class EventStore:
         )
         self._writer.committed = self._committed
         self._reader = Reader(folder, Upcasters(upcasters) or None)
+        self.answers = Answers(
+            take=self.on_event,
+            read=self._read_answer,
+            ask=self.ask,
+            redaction=redaction,
+            with_text=with_text,
+            wall=wall,
+        )  # fmt: skip
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended: asyncio.Event | None = None
@@ -490,7 +499,7 @@ class EventStore:
 
         def clean(row: dict[str, Any]) -> dict[str, Any]:
             cleaner.refresh()
-            return cleaner.data(row)
+            return cleaner.data(_leaving(row))
 
         return lines(self._reader.scan(which), fmt, clean)
 
@@ -505,7 +514,7 @@ class EventStore:
     def plain(self, events: Iterable[Stored]) -> list[dict[str, Any]]:
         """Events as plain data that may leave the process: redacted with what is known by now."""
         cleaner = Cleaner(self._redaction, bounded=False)
-        return [cleaner.data(event.as_dict()) for event in events]
+        return [cleaner.data(_leaving(event.as_dict())) for event in events]
 
     def clean(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """A story or another answer, redacted with what is known by now."""
@@ -575,10 +584,20 @@ class EventStore:
             return self._word("set aside", file=figures.set_aside)
         return None
 
+    def _read_answer(self, type_: str, name: str, since: float) -> Iterator[Stored]:
+        return self._reader.scan(Filter((type_,), since=since, session=name))
+
     def _word(self, code: str, **values: Any) -> StoreProblem:
         known = {"folder": str(self.folder), **values}
         text, advice = _PROBLEMS[code]
         return StoreProblem(code, text.format(**known), advice, known)
+
+
+def _leaving(row: dict[str, Any]) -> dict[str, Any]:
+    """An event that leaves the store: packed text of an answer, in which no secret could be found, stays behind."""
+    if row["type"] == ANSWER:
+        row["data"] = {name: value for name, value in row["data"].items() if name != "frames"}
+    return row
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -129,7 +129,7 @@ CHINESE: Final[Mapping[str, str]] = {
     "store_bytes": "所有事件文件合计的上限。",
     "store_flush": "崩溃时最多丢失多长时间的最新事件。",
     "store_sync": "`full`：每次提交都等磁盘写完，防断电。",
-    "store_text": "事件里的文字（如提示）也写入存储。密钥仍会去掉。",
+    "store_text": "回答的文字也写入存储，崩溃后页面能取回已写的部分。密钥仍会去掉。",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
+from .answers import ANSWER
 from .rows import Stored
 
 CHAT_ENDS: Final = ("chat.started", "chat.finished", "store.opened")
@@ -60,7 +61,7 @@ class ChatStory:
         if event.type == "store.opened":
             self._restarted(event)
             return
-        if event.data.get("chat_id") != self._chat:
+        if event.data.get("chat_id") != self._chat or event.type == ANSWER:
             return
         self._events += 1
         story = self._story

@@ -38,6 +38,10 @@ OVERHEAD: Final = 2_000
 """Bytes that a relay costs beside its text: counted, so that many empty answers cannot fill the memory."""
 
 
+ABOVE: Final = 10**9
+"""Numbers that are passed over where an answer's writer is gone: it may have given more of them than are known here."""
+
+
 class RelayEnded(RuntimeError):
     """Raised when something is written after the end."""
 
@@ -83,6 +87,7 @@ class Relay:
         self._index_lengths: list[int] = [0]
         self._index_step = INDEX_STEP
         self._envelope: dict[str, Any] | None = None
+        self._known: int | None = None  # the last number that is known here, if its writer is gone
 
     @property
     def finished(self) -> bool:
@@ -176,6 +181,8 @@ class Relay:
     def abandon(self, sentence: str) -> None:
         """Whoever wrote this is gone: add a sentence to the text, in a last line like those before, and end."""
         if self.outcome is None:
+            self._known = self.seq
+            self.seq += ABOVE
             written = next((item.frame["line"] for item in reversed(self._items) if item.has_text), None)
             if written is not None:
                 self.line({**written, "ext": None, "finished": True, "text": self.text + sentence})
@@ -273,6 +280,8 @@ class Relay:
         if not 0 <= after <= self.seq:
             after = 0
         index = bisect_right(self._index_seqs, after) - 1
+        if self._known is not None and after > self._known:
+            index = 0  # what it has was written behind what is known here: it gets all the text
         reader = RelayReader(self, after, self._index_seqs[index], self._index_lengths[index], transport, pieces)
         self.readers.append(reader)
         self._readers_changed()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 from ..aio import fail_open, in_front
@@ -58,11 +58,17 @@ class StreamRefused(Exception):
         self.reason = reason
 
 
-class RemoteAnswer(Protocol):
-    """An answer that another machine writes."""
+class Lost(Protocol):
+    """Called when whoever wrote an answer is gone; `sentence` says so to the user."""
 
-    def follow(self, relay: Relay, lost: Callable[[], None], /) -> None:
-        """Apply all its frames to `relay`; call `lost()` if its machine has died."""
+    def __call__(self, sentence: str = MACHINE_GONE, /) -> None: ...
+
+
+class RemoteAnswer(Protocol):
+    """An answer that another process writes, or has written."""
+
+    def follow(self, relay: Relay, lost: Lost, /) -> None:
+        """Apply all its frames to `relay`; call `lost()` if whoever wrote it has died."""
 
     def leave(self) -> None:
         """Follow it no longer."""
@@ -72,10 +78,11 @@ class RemoteAnswer(Protocol):
 
 
 class Elsewhere(Protocol):
-    """The other machines of a fleet, as far as answers go; see backend/fleet.py. None of it raises."""
+    """Other processes, as far as answers go: those of before (backend/store.py), and the other machines of a fleet
+    (backend/fleet.py). None of it raises."""
 
     def begin(self, stream: Stream, /) -> None:
-        """This answer is written here: copy it, so that it can be read elsewhere."""
+        """This answer is written here: copy it, so that it can be read by others."""
 
     def finish(self, stream: Stream, /) -> None:
         """It has ended."""
@@ -84,10 +91,11 @@ class Elsewhere(Protocol):
         """It has never been."""
 
     async def claimed(self, stream_id: str, session: str, /) -> bool:
-        """Whether another machine writes it; says no rather than wait."""
+        """Whether another process writes it now; says no rather than wait."""
 
-    async def find(self, stream_id: str, session: str, /) -> RemoteAnswer | None:
-        """The answer at another machine, or None; waits for a second at most."""
+    async def find(self, stream_id: str, session: str, /) -> RemoteAnswer | str | None:
+        """The answer of another process, or None; a sentence if it is known that it is no longer kept. Does not
+        wait for long."""
 
 
 class Stream:
@@ -100,6 +108,7 @@ class Stream:
         self.relay = Relay()
         self.claimed = False
         self.chat_id = ""
+        self.language = "en"  # of the page
         # Cancels what writes, without waiting; set by who writes.
         self.stop: Callable[[], None] | None = None
         # Told whether the model should be held back.
@@ -151,8 +160,8 @@ class StreamStore:
         self._readers: Counter[str] = Counter()
         self.refused = 0
         self.resumed = 0
-        # The other machines, if there are any; set by who ties it together.
-        self.elsewhere: Elsewhere | None = None
+        # Other processes whose answers can be read here, and ours there; set by who ties it together.
+        self.elsewhere: Sequence[Elsewhere] = ()
         self._followed: dict[str, Stream] = {}
         self._leases: dict[str, float] = {}
 
@@ -188,10 +197,10 @@ class StreamStore:
             stream = self.reserve(stream_id, session, kind)
         stream.claimed = True
         self._readers_changed(stream)
-        if self.elsewhere is not None:
-            claimed = stream
-            stream.lease = lambda seconds: self._lease(claimed, seconds)
-            self.elsewhere.begin(stream)
+        claimed = stream
+        stream.lease = lambda seconds: self._lease(claimed, seconds)
+        for other in self.elsewhere:
+            other.begin(stream)
         return stream
 
     def unclaim(self, stream_id: str) -> None:
@@ -202,10 +211,11 @@ class StreamStore:
 
     async def check(self, stream_id: str, session: str) -> None:
         """Raise StreamRefused (409) if another machine writes this answer. Waits for at most a quarter second."""
-        if self.elsewhere is None or stream_id in self._running or not _ID.fullmatch(stream_id):
+        if stream_id in self._running or not _ID.fullmatch(stream_id):
             return
-        if await self.elsewhere.claimed(stream_id, session):
-            raise self._refuse(409, "this stream id is in use")
+        for other in self.elsewhere:
+            if await other.claimed(stream_id, session):
+                raise self._refuse(409, "this stream id is in use")
 
     def finish(self, stream: Stream, outcome: Outcome) -> None:
         """Nobody writes to `stream` any more; from now on it can be read, or it is forgotten. Idempotent."""
@@ -218,8 +228,8 @@ class StreamStore:
         self._kept[stream.id] = stream
         self._kept_bytes += stream.relay.size
         self._leases.pop(stream.id, None)
-        if self.elsewhere is not None:
-            self.elsewhere.finish(stream)
+        for other in self.elsewhere:
+            other.finish(stream)
         self.sweep()
 
     def discard(self, stream: Stream) -> None:
@@ -229,8 +239,8 @@ class StreamStore:
             stream.stop = stream.hold = None
             if not stream.relay.finished:
                 stream.relay.end("failed")
-            if self.elsewhere is not None:
-                self.elsewhere.discard(stream)
+            for other in self.elsewhere:
+                other.discard(stream)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -248,16 +258,20 @@ class StreamStore:
         raise self._refuse(404, "no such stream")
 
     async def find_anywhere(self, stream_id: str, session: str, after: int = 0) -> Stream:
-        """As `find()`, but also an answer that another machine writes; waits for it for about a second.
+        """As `find()`, but also an answer that another process writes or has written; waits for it for about a second.
 
-        A cancel leaves nothing behind that does not end by itself.
+        410 with a sentence if it is known that the process ended which wrote it. A cancel leaves nothing behind that
+        does not end by itself.
         """
         try:
             return self.find(stream_id, session)
         except StreamRefused as refused:
-            if refused.status != 404 or self.elsewhere is None or not _ID.fullmatch(stream_id):
+            if refused.status != 404 or not _ID.fullmatch(stream_id):
                 raise
-            answer = await self.elsewhere.find(stream_id, session)
+            answer, sentence = await self._find_elsewhere(stream_id, session)
+            if answer is None and sentence and after:  # who has nothing of it may as well ask again
+                self.refused -= 1
+                raise self._refuse(410, sentence) from None
             if answer is None:
                 raise
         self.refused -= 1
@@ -270,8 +284,19 @@ class StreamStore:
             await asyncio.sleep(0.02)
         return stream
 
+    async def _find_elsewhere(self, stream_id: str, session: str) -> tuple[RemoteAnswer | None, str]:
+        """The answer, or why it is gone if anybody knows."""
+        sentence = ""
+        for other in self.elsewhere:
+            found = await other.find(stream_id, session)
+            if isinstance(found, str):
+                sentence = found
+            elif found is not None:
+                return found, ""
+        return None, sentence
+
     def _follow(self, stream_id: str, session: str, answer: RemoteAnswer) -> Stream:
-        """A stream fed by another machine, for as long as somebody reads it here."""
+        """A stream fed by another process, for as long as somebody reads it here."""
         stream = Stream(stream_id, session, "chat")
         stream.stop = answer.cancel
 
@@ -284,7 +309,11 @@ class StreamStore:
         self._followed[stream_id] = stream
         later = self._call_later or asyncio.get_running_loop().call_later
         later(UNREAD, readers_changed)
-        answer.follow(stream.relay, lambda: stream.relay.abandon(MACHINE_GONE))
+
+        def lost(sentence: str = MACHINE_GONE, /) -> None:
+            stream.relay.abandon(sentence)
+
+        answer.follow(stream.relay, lost)
         return stream
 
     def _lease(self, stream: Stream, seconds: float) -> None:

@@ -71,6 +71,7 @@ class StreamTap:
         """A chat runs under this request."""
         self.chat = chat
         self.stream.chat_id = chat.id
+        self.stream.language = chat.language
         self.stream.hold = chat.hold
         chat.hold(self.stream.held)
 

@@ -33,7 +33,7 @@ class Site:
         self.node = node
         self.settings = Settings(resume_grace=30.0)
         self.store = StreamStore(settings=lambda: self.settings, publish=lambda *_: None, clock=time.monotonic)
-        self.store.elsewhere = node.fleet.answers
+        self.store.elsewhere = [one for one in (node.fleet.answers,) if one is not None]
         self.streams = Streams(self.store)
         self.url = ""
         self._runner: web.AppRunner | None = None

@@ -236,7 +236,7 @@ export class StreamReader extends EventTarget {
       const response = await this.options.fetch(`${this._url}?${query}`, { signal: watch.signal, cache: "no-store" });
       const { status } = response;
       if (status === 404) return "unknown";
-      if (status === 410) throw new AnswerLost("This answer is no longer kept.");
+      if (status === 410) throw new AnswerLost(await reasonOf(response));
       if (status >= 400 && status < 500 && !LATER.has(status)) {
         throw new AnswerLost(`ComfyUI does not give this answer (HTTP ${status}).`);
       }
@@ -378,6 +378,17 @@ export class StreamReader extends EventTarget {
       );
     });
   }
+}
+
+/** What the server says of an answer that it no longer has. @param {Response} response */
+async function reasonOf(response) {
+  try {
+    const { error } = await response.json();
+    if (typeof error === "string" && error) return error;
+  } catch {
+    // Not ours: a proxy's page.
+  }
+  return "This answer is no longer kept.";
 }
 
 /** 144 random bits, as the server wants them. */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,6 +136,22 @@ def test_an_abandoned_copy_ends_in_a_sentence() -> None:
 
     (*_, last) = lines_of(copy)
     assert (last["text"], last["finished"], copy.outcome) == ("half an ans gone.", True, "failed")
+
+
+@pytest.mark.parametrize("more", [1, 2, 3, 50])
+def test_a_page_that_has_more_than_the_abandoned_copy_loses_nothing(more: int) -> None:
+    """Its numbers were given by who is gone, for text that is not known here: it gets all, under higher numbers."""
+    origin, copy, page = Relay(), Relay(), Page()
+    origin.line({**LINE, "text": "x" * 600})
+    mirror(origin.observe(), copy)
+    for number in range(more):
+        origin.line({**LINE, "text": f"another text {number}"})
+    take(origin.read(0), page)
+    copy.abandon(" gone.")
+    take(copy.read(page.seq), page)
+
+    assert (page.text, page.outcome) == ("x" * 600 + " gone.", "failed")
+    assert page.in_order
 
 
 def test_an_observer_counts_as_no_reader() -> None:
