@@ -37,6 +37,26 @@ class ChatModel(TypedDict):
     turn: int
 
 
+class ChatModelEnded(TypedDict):
+    """The model call that `chat.model` of this turn and attempt told of has ended. `first_token` is seconds after its
+    beginning; `finish` is the provider's word for why it stopped, empty if it gave none. The counts of tokens are the
+    provider's: what it does not say is absent."""
+
+    chat_id: str
+    model: str
+    host: str
+    turn: int
+    attempt: int
+    outcome: Outcome
+    seconds: float
+    first_token: float | None
+    finish: str
+    input_tokens: NotRequired[int]
+    output_tokens: NotRequired[int]
+    cached_tokens: NotRequired[int]
+    reasoning_tokens: NotRequired[int]
+
+
 class ChatDelta(TypedDict):
     chat_id: str
     text: str
@@ -273,6 +293,7 @@ class EventSpec(NamedTuple):
 EVENTS: Final[Mapping[str, EventSpec]] = {
     "chat.started": EventSpec(ChatStarted, "A chat or a debug run began."),
     "chat.model": EventSpec(ChatModel, "The model is asked (once a turn, and again for each retry)."),
+    "chat.model_ended": EventSpec(ChatModelEnded, "A model call ended, with its usage."),
     "chat.first_token": EventSpec(ChatFirstToken, "The first text or reasoning of a chat arrived."),
     "chat.delta": EventSpec(ChatDelta, "A piece of the answer arrived.", essential=False, text=True),
     "chat.tool_called": EventSpec(ChatToolCalled, "The model called a tool."),

@@ -16,6 +16,7 @@ TOTALS: Final = (*CHAT_ENDS, "error")
 STEPS: Final = {"hour": 3600.0, "day": 86_400.0}
 INTERRUPTED: Final = "interrupted"
 _MAX_SPANS: Final = 2_000
+_USAGE: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _FIGURES: Final = (
     ("first_token", "tokens", "stream_tokens", "stream_seconds", "length", "updates")
     + ("bytes_sent", "bytes_saved", "retries", "notice", "notice_length")
@@ -26,16 +27,17 @@ class ChatStory:
     """One chat from its events, for a waterfall. Times of spans are seconds since the chat began.
 
     Spans have `kind`, `start`, `end` (None while it is open) and more by kind: `attempt` (turn, attempt, model,
-    host, outcome, first_token), `wait` (attempt, of, error, cut), `tool` (tool, call_id, length), `agent` (agent),
-    `reader` (transport, outcome).
+    host, outcome, first_token, finish, and the provider's counts of tokens), `wait` (turn, attempt, of, error, cut),
+    `tool` (turn, tool, call_id, length), `agent` (agent), `reader` (transport). `usage` sums the provider's counts up.
     """
 
     def __init__(self, chat_id: str) -> None:
         self._chat = chat_id
         self._story: dict[str, Any] = {
             "chat_id": chat_id, "session": None, "kind": None, "outcome": None, "model": None, "host": None,
-            "started": None, "seconds": None,
+            "started": None, "seconds": None, "usage": dict.fromkeys(_USAGE),
         }  # fmt: skip
+        self._turn: int | None = None
         self._spans: list[dict[str, Any]] = []
         self._errors: list[dict[str, Any]] = []
         self._events = 0
@@ -45,6 +47,7 @@ class ChatStory:
         self._digest = {
             "chat.started": self._started,
             "chat.model": self._attempt,
+            "chat.model_ended": self._attempt_ended,
             "chat.first_token": self._first_token,
             "chat.retrying": self._retrying,
             "chat.tool_called": self._tool_called,
@@ -100,7 +103,25 @@ class ChatStory:
         self._end(("attempt",), at, "completed")
         self._story["model"], self._story["host"] = data.get("model"), data.get("host")
         known = {name: data.get(name) for name in ("turn", "attempt", "model", "host")}
-        self._open("attempt", at, **known, outcome=None, first_token=None)
+        self._turn = known["turn"]
+        self._open("attempt", at, **known, outcome=None, first_token=None, finish=None, **dict.fromkeys(_USAGE))
+
+    def _attempt_ended(self, data: dict[str, Any], at: float) -> None:
+        call = (data.get("turn"), data.get("attempt"))
+        for span in reversed(self._spans):
+            if span["kind"] == "attempt" and (span["turn"], span["attempt"]) == call:
+                break
+        else:
+            return
+        first = data.get("first_token")
+        span |= {"end": at, "outcome": data.get("outcome"), "finish": data.get("finish")}
+        if isinstance(first, (int, float)):
+            span["first_token"] = span["start"] + first
+        for name in _USAGE:
+            count = data.get(name)
+            if isinstance(count, int):
+                span[name] = count
+                self._story["usage"][name] = (self._story["usage"][name] or 0) + count
 
     def _first_token(self, data: dict[str, Any], at: float) -> None:
         for span in reversed(self._spans):
@@ -111,11 +132,11 @@ class ChatStory:
     def _retrying(self, data: dict[str, Any], at: float) -> None:
         self._end(("attempt",), at, "failed")
         known = {name: data.get(name) for name in ("attempt", "of", "error", "cut")}
-        self._open("wait", at, **known, seconds=data.get("wait"))
+        self._open("wait", at, turn=self._turn, **known, seconds=data.get("wait"))
 
     def _tool_called(self, data: dict[str, Any], at: float) -> None:
         self._end(("attempt",), at, "completed")
-        self._open("tool", at, tool=data.get("tool"), call_id=data.get("call_id"), length=None)
+        self._open("tool", at, turn=self._turn, tool=data.get("tool"), call_id=data.get("call_id"), length=None)
 
     def _tool_output(self, data: dict[str, Any], at: float) -> None:
         for span in self._spans:

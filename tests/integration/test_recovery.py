@@ -17,6 +17,7 @@ from tests.support.llm_steps import (
     Eof,
     Finish,
     Plan,
+    Raw,
     ToolCall,
     Wait,
     Words,
@@ -32,6 +33,10 @@ from tests.support.net import Gate, until
 from tests.support.plugged import NODES, metrics_of, pulse_of, warm
 
 _UNKNOWN_TOOL = Plan(ToolCall("make_coffee", {}))
+_USAGE = (
+    b'data: {"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 25, "total_tokens": 125, '
+    b'"prompt_tokens_details": {"cached_tokens": 64}, "completion_tokens_details": {"reasoning_tokens": 5}}}\n\n'
+)
 
 
 async def test_a_server_that_keeps_failing_is_left_alone_and_probed_again(llm: FaultServer) -> None:
@@ -227,6 +232,29 @@ async def test_every_step_of_a_recovery_is_an_event(llm: FaultServer) -> None:
     assert 1 == len({e.data["error_id"] for e in events})
     assert 2 == metrics["errors"]["retries"]
     assert 1 == metrics["errors"]["recovered"]
+
+
+async def test_every_call_of_the_model_has_an_end_with_its_usage(llm: FaultServer) -> None:
+    """One that broke, one whose tool does not exist, one that answered: each as often ended as it was begun."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        events: list[Any] = []
+        bus = pulse_of(host).bus
+        bus.subscribe("chat.model", events.append)
+        bus.subscribe("chat.model_ended", events.append)
+        llm.plan(reset_at(3), _UNKNOWN_TOOL, Plan(Words(20), Finish("stop"), Raw(_USAGE)))
+        await host.chat(session="a")
+
+    assert [e.type for e in events] == ["chat.model", "chat.model_ended"] * 3
+    assert [e.data["attempt"] for e in events] == [1, 1, 2, 2, 3, 3]
+    assert {e.data["turn"] for e in events} == {1}
+    first, second, last = (e.data for e in events if e.type == "chat.model_ended")
+    assert (first["outcome"], first.get("output_tokens")) == ("failed", None)
+    assert (second["outcome"], second["finish"]) == ("completed", "tool_calls")
+    assert (last["outcome"], last["finish"]) == ("completed", "stop")
+    usage = [last[f"{name}_tokens"] for name in ("input", "output", "cached", "reasoning")]
+    assert usage == [100, 25, 64, 5]
+    assert 0 <= last["first_token"] <= last["seconds"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ...aio import fail_open, missed, our_fault
 from ...chats import FRESH, GAVE_UP, RETRY, Chat, current_chat
 from ...error_handling import Classification, RecoveryManager, errors
 from ...event_bus import EventBus
+from ...events import Outcome
 from .answers import (
     answer_text,
     completed_event,
@@ -138,8 +139,12 @@ class ModelCall:
                         yield event
                 closing = self._judged(attempt)
                 self._settle(attempt, "success")
+                self._report_end("completed")
+                if closing is None:
+                    self._report.asked_again(self._number + 1)
             except (asyncio.CancelledError, GeneratorExit):
                 self._settle(attempt, "cancelled")
+                self._report_end("cancelled")
                 raise
             except Exception as error:
                 failure = error
@@ -183,6 +188,7 @@ class ModelCall:
     async def _recover(self, failure: BaseException) -> list[Any] | None:
         """Wait for the next attempt and return None, or return the events that close the call in vain."""
         attempt = self._attempt
+        self._report_end("failed")
         if attempt is not None:
             self._shown = self._shown or attempt.began
             failure = attempt.watch.verdict(failure) or failure if isinstance(failure, Exception) else failure
@@ -237,6 +243,17 @@ class ModelCall:
                 raise
             missed(error, "the check whether an answer is whole")
             return [*attempt.held, attempt.final]
+
+    @fail_open("the report of a model call")
+    def _report_end(self, outcome: Outcome) -> None:
+        """Tell how the attempt has ended; of one that has been told of, nothing."""
+        attempt = self._attempt
+        if attempt is None:
+            self._report.ended(outcome)
+            return
+        usage = getattr(attempt.final.response, "usage", None) if attempt.final is not None else None
+        watch = attempt.watch
+        self._report.ended(outcome, first=watch.first_after, finish=watch.finish_reason, usage=usage)
 
     def _accept(self, attempt: Attempt) -> list[Any] | None:
         """The events that close the call, if the answer may pass; None to ask again, for another answer.

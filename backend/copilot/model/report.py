@@ -10,7 +10,7 @@ from ...aio import fail_open
 from ...chats import Chat
 from ...error_handling import Classification, ErrorContext, RecoveryManager
 from ...event_bus import Event, EventBus
-from ...events import ErrorOutcome
+from ...events import ErrorOutcome, Outcome
 from .answers import text_event
 from .endpoint import Endpoint
 from .silence import Then, silence_notice
@@ -54,6 +54,7 @@ class CallReport:
         self.model = clean(model)[:200]
         self._error_id: str | None = None
         self._number = 1
+        self._asked_at: float | None = None  # on the chat's clock, while an attempt is under way
 
     @fail_open("the figures of a model call")
     def entered(self) -> None:
@@ -134,6 +135,19 @@ class CallReport:
         chat.set_state("waiting")
         self._asked(chat, attempt)
 
+    def ended(self, outcome: Outcome, *, first: float | None = None, finish: str = "", usage: Any = None) -> None:
+        """The attempt has ended. `first`: seconds to its first token; `usage`: the provider's, if it told any."""
+        chat, began = self._chat, self._asked_at
+        if chat is None or began is None:
+            return
+        self._asked_at = None
+        data = {
+            "chat_id": chat.id, "model": self.model, "host": self.host, "turn": chat.turn, "attempt": self._number,
+            "outcome": outcome, "seconds": chat.clock() - began, "first_token": first,
+            "finish": self._recovery.redactor.redact(finish)[:60],
+        }  # fmt: skip
+        self._publish("chat.model_ended", {**data, **_counts(usage)})
+
     def context(self, attempt: int, waited: float) -> ErrorContext:
         """A failure of this call, for `handle_error()`; give it back to `handled()`."""
         chat_id = self._chat.id if self._chat is not None else None
@@ -194,6 +208,7 @@ class CallReport:
         return [text_event("\n\n" + notice) for notice in notices]
 
     def _asked(self, chat: Chat, attempt: int) -> None:
+        self._asked_at = chat.clock()
         self._publish(
             "chat.model",
             {"chat_id": chat.id, "model": self.model, "host": self.host, "attempt": attempt, "turn": chat.turn},
@@ -203,3 +218,15 @@ class CallReport:
     def _publish(self, type_: str, data: Mapping[str, Any]) -> None:
         session = self._chat.session if self._chat is not None else None
         self._bus.publish_nowait(Event(type=type_, data=dict(data), source="copilot", session=session))
+
+
+def _counts(usage: Any) -> dict[str, int]:
+    """The provider's counts of tokens, as far as there are any."""
+    places = {
+        "input_tokens": (usage, "input_tokens"),
+        "output_tokens": (usage, "output_tokens"),
+        "cached_tokens": (getattr(usage, "input_tokens_details", None), "cached_tokens"),
+        "reasoning_tokens": (getattr(usage, "output_tokens_details", None), "reasoning_tokens"),
+    }
+    counts = {name: getattr(place, field, None) for name, (place, field) in places.items()}
+    return {name: count for name, count in counts.items() if isinstance(count, int) and count}

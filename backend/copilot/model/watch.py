@@ -246,6 +246,11 @@ class StreamWatch:
             self._timer.cancel()
             self._arm()
 
+    @property
+    def first_after(self) -> float | None:
+        """Seconds from the beginning of the attempt to the first piece of the answer; None while there is none."""
+        return None if self._pieces is None else self._pieces[0] - self._began
+
     def stretch(self, *, text: bool) -> float:
         """Seconds from the first piece of the answer to the last; with `text` only its text counts."""
         first, last = (self._texts if text else self._pieces) or (0.0, 0.0)

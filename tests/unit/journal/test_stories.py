@@ -63,7 +63,41 @@ def test_story_is_the_waterfall_of_a_chat() -> None:
     assert [one["outcome"] for one in attempts] == ["failed", "completed", "completed"]
     assert attempts[1]["first_token"] == pytest.approx(1.4)
     assert told["spans"][1]["error"] == "APITimeoutError"
+    assert [one["turn"] for one in told["spans"] if one["kind"] in ("wait", "tool")] == [1, 1, 1]
     assert told["errors"][0]["kind"] == "timeout"
+
+
+def test_story_knows_what_each_call_of_the_model_has_cost() -> None:
+    """Its end, why the provider stopped, when its first token came, and tokens, summed up for the chat."""
+    call = {**WHO, "turn": 1}
+    usage = {"input_tokens": 100, "output_tokens": 20, "cached_tokens": 64}
+    broken = {"outcome": "failed", "seconds": 0.4, "first_token": None, "finish": ""}
+    whole = {"outcome": "completed", "seconds": 1.0, "first_token": 0.25, "finish": "stop"}
+    story = ChatStory("7")
+    replay(
+        happened(
+            (0.0, "chat.started", {"kind": "chat", "messages": 1}),
+            (0.1, "chat.model", {**call, "attempt": 1}),
+            (0.5, "chat.model_ended", {**call, "attempt": 1, **broken, "input_tokens": 100}),
+            (0.5, "chat.retrying", {"attempt": 1, "of": 3, "wait": 0.5, "error": "reset", "cut": 0}),
+            (1.0, "chat.model", {**call, "attempt": 2}),
+            (2.0, "chat.model_ended", {**call, "attempt": 2, **whole, **usage}),
+            (3.0, "chat.finished", {"outcome": "completed", "seconds": 3.0}),
+        ),
+        story,
+    )
+    told = story.result()
+
+    assert told is not None
+    first, last = (one for one in told["spans"] if one["kind"] == "attempt")
+    assert (first["outcome"], first["end"], first["input_tokens"], first["output_tokens"]) == (
+        "failed", pytest.approx(0.5), 100, None,
+    )  # fmt: skip
+    assert (last["outcome"], last["finish"], last["end"]) == ("completed", "stop", pytest.approx(2.0))
+    assert last["first_token"] == pytest.approx(1.25)
+    assert told["usage"] == {
+        "input_tokens": 200, "output_tokens": 20, "cached_tokens": 64, "reasoning_tokens": None,
+    }  # fmt: skip
 
 
 def test_story_that_a_restart_cut_off_is_interrupted() -> None:
