@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
+from ..aio import fail_open
 from .rows import Cleaner, Redaction, Stored, dumps
 
 log = logging.getLogger("copilot_pulse.store")
@@ -38,6 +39,8 @@ FIND: Final = 5.0
 # A secret must not lie on disk in two halves: the last two words wait for what follows them.
 _LAST_WORDS: Final = re.compile(r"[!-~]{0,200}\s{0,20}[!-~]{0,200}\s{0,20}\Z")
 _LONGEST_WORDS: Final = 440
+
+_MISSING: Final = "answers in the event store"
 
 RESTARTED: Final[Mapping[str, str]] = {
     "en": "\n\n---\nComfyUI was restarted, or crashed, while this answer was being written. Above is what was kept of "
@@ -220,11 +223,13 @@ class Answers:
 
     # Writing
 
+    @fail_open(_MISSING)
     def begin(self, stream: Stream) -> None:
         """This answer is written here from now on."""
         self._written[stream.id] = _Written(stream)
         self._arm()
 
+    @fail_open(_MISSING)
     def finish(self, stream: Stream) -> None:
         """It has ended."""
         one = self._written.pop(stream.id, None)
@@ -235,6 +240,7 @@ class Answers:
         """It has never been."""
         self._written.pop(stream.id, None)
 
+    @fail_open(_MISSING)
     def close(self) -> None:
         """The program stops: write what there is. That an answer ends because of it is not its end."""
         if self._timer is not None:
@@ -248,11 +254,12 @@ class Answers:
         if self._timer is None and self._written:
             self._timer = asyncio.get_running_loop().call_later(PACE, self._look)
 
+    @fail_open(_MISSING)
     def _look(self) -> None:
         self._timer = None
+        self._arm()
         for one in self._written.values():
             self._write(one)
-        self._arm()
 
     def _write(self, one: _Written) -> None:
         stream = one.stream

@@ -244,7 +244,7 @@ class ModelCall:
             missed(error, "the check whether an answer is whole")
             return [*attempt.held, attempt.final]
 
-    @fail_open("the report of a model call")
+    @fail_open("the figures of a model call")
     def _report_end(self, outcome: Outcome) -> None:
         """Tell how the attempt has ended; of one that has been told of, nothing."""
         attempt = self._attempt
