@@ -281,7 +281,8 @@ class FleetDead(TypedDict):
 class EventSpec(NamedTuple):
     """One row of the event table.
 
-    `essential` events are never dropped by a mailbox. `text` tells that the data holds a user's text.
+    `essential` events are never dropped to make room, up to twice the mailbox's capacity. `text` tells that the
+    data holds a user's text.
     """
 
     data: type

@@ -5,7 +5,8 @@
 
 The local bus keeps its meaning: what happens here. `fleet.bus` has the events of all instances, this one included
 (with `instance` ""), each in its order. Whatever was lost on the way is told by `fleet.gap`, with its number. Redis
-that is away, slow, full or wrong delays no chat, never holds the loop and costs bounded memory.
+that is away, slow, full or wrong delays no chat (only where answers are shared, the begin of one by a quarter second),
+never holds the loop and costs bounded memory.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Fleet:
             from .fleet_redis.outbox import Patterns
 
             self._wanted = Patterns(self._settings.redis_events).match
-            self._bridge = self.local.subscribe("*", self._mirror, name="fleet bus")
+            self._bridge = self.local.subscribe("*", self._bridge_event, name="fleet bus")
         return bus
 
     @property
@@ -194,7 +195,7 @@ class Fleet:
             self._bus = EventBus(capacity=settings.queue_size, put_timeout=settings.put_timeout)
         return self._bus
 
-    def _mirror(self, event: Event) -> None:
+    def _bridge_event(self, event: Event) -> None:
         """Give a local event to the fleet bus, if somebody there wants it."""
         type_ = event.type
         bus = self._bus

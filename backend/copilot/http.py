@@ -220,7 +220,7 @@ class HttpSeam:
                 if tap is not None:
                     await tap.returned(response)
                 return response, _status(response)
-        except ClientGone as left:
+        except HungUp as left:
             fault = left.reason
             if tap is not None and tap.response is not None and isinstance(fault, asyncio.CancelledError):
                 await self._close_chats(info)
@@ -314,7 +314,7 @@ def gone(request: web.Request) -> bool:
     return transport is None or transport.is_closing()
 
 
-class ClientGone(Exception):
+class HungUp(Exception):
     """Raised out of a `HangUpWatch` when the handler ended because its client has left; `reason` is how it ended."""
 
     def __init__(self, reason: asyncio.CancelledError | ConnectionError) -> None:
@@ -328,7 +328,7 @@ class HangUpWatch:
     aiohttp tells a handler of it only at its next write, which in a stall never comes, and its supported
     versions have nothing to wait for; so a timer looks every 0.1 s (6 µs a look).
 
-    Our cancel leaves the block as `ClientGone`, and so does the ConnectionError of a write to a client that has
+    Our cancel leaves the block as `HungUp`, and so does the ConnectionError of a write to a client that has
     left. A cancel that came from somebody else passes, also when it came beside ours.
     """
 
@@ -359,9 +359,9 @@ class HangUpWatch:
             uncancel = getattr(task, "uncancel", None)
             others = uncancel is not None and uncancel() > 0
         if isinstance(error, asyncio.CancelledError) and self._fired and not others:
-            raise ClientGone(error) from None
+            raise HungUp(error) from None
         if isinstance(error, ConnectionError) and gone(self._request):
-            raise ClientGone(error) from None
+            raise HungUp(error) from None
 
     @fail_open("the watch over a connection")
     def _look(self) -> None:

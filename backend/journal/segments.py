@@ -1,4 +1,5 @@
-"""The files of the store: their names, who may write which, when a new one begins and which ones go.
+"""The files of the store: their names, their locks, their bounds. When a new one begins and which ones go is
+decided by the thread that writes, in writer.py.
 
 A store is a folder of segments, `events-<slot>-<id of the first event>.db`, each a SQLite file of bounded size.
 The last segment of a slot is written to (WAL); the ones before it are sealed. A slot belongs to one process, by

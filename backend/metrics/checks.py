@@ -6,25 +6,25 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from . import checks_fleet, checks_store
 from .health import Check, Finding, Level
 from .histogram import quantiles
-from .layers import fleet, store
 from .layers.chat import ChatLayer
 from .layers.error import ErrorLayer
 from .layers.event import EventLayer
 from .layers.system import SystemLayer
 
 RECENT: Final = 300.0
-"""Seconds for which a failed chat, a critical error or a stall is still news."""
+"""Seconds for which a failed chat counts."""
 ALL_FAILED_MIN: Final = 3
 RECOVERY_MIN: Final = 5
 RECOVERY_LOW: Final = 0.8
-STALL_NEWS: Final = 60.0
+NEWS: Final = 60.0
+"""Seconds for which a stall of the loop, a dropped event or a critical error is still news."""
 STALL_WARNS: Final = 1.0
 """Seconds; shorter ones, of the loop or of the process, are told as events: each load of ComfyUI's own page
 causes some."""
 LAG_MIN: Final = 100
-CRITICAL_NEWS: Final = 60.0
 MEMORY_FULL: Final = 95.0
 """Percent in use above which an out-of-memory has not passed."""
 STREAMS_CROWDED: Final = 0.9
@@ -70,8 +70,8 @@ def builtin(monitor: Watched) -> dict[str, tuple[Check, str]]:
         "loop:lag": (_lag(monitor), "system"),
         "loop:stall": (_stall(monitor), "system"),
         "system:memory": (_memory(monitor), "system"),
-        **fleet.checks(lambda: monitor.value("fleet")),
-        **store.checks(lambda: monitor.value("store")),
+        **checks_fleet.checks(lambda: monitor.value("fleet")),
+        **checks_store.checks(lambda: monitor.value("store")),
     }
 
 
@@ -147,7 +147,7 @@ def _critical(monitor: Watched) -> Check:
         when, kind, type_ = monitor.errors.last_critical or (float("-inf"), "", "")
         used = monitor.system.process.get("memory_used_percent")
         full = kind == "memory" and used is not None and used > MEMORY_FULL
-        if monitor.clock() - when >= CRITICAL_NEWS and not full:
+        if monitor.clock() - when >= NEWS and not full:
             monitor.errors.last_critical = None
             return Finding("pass", 0, "errors", 1)
         code, advice = _CRITICAL_ADVICE.get(kind, _CRITICAL_ADVICE["memory"])
@@ -290,7 +290,7 @@ def _dropped(monitor: Watched) -> Check:
         if total > seen["total"]:
             seen["at"] = now
         seen["total"] = total
-        if now - seen["at"] > STALL_NEWS:
+        if now - seen["at"] > NEWS:
             return Finding("pass", total, "events")
         return Finding(
             "warn", total, "events", None,
@@ -349,7 +349,7 @@ def _lag(monitor: Watched) -> Check:
 def _stall(monitor: Watched) -> Check:
     def check() -> Finding:
         stall = monitor.system.last_stall
-        if stall is None or monitor.clock() - monitor.system.last_stall_at > STALL_NEWS:
+        if stall is None or monitor.clock() - monitor.system.last_stall_at > NEWS:
             return Finding("pass", 0, "s")
         seconds, frame = float(stall.get("seconds", 0)), str(stall.get("frame", ""))
         if seconds < STALL_WARNS:

@@ -51,7 +51,7 @@ class BreakerLimits(NamedTuple):
     nobody tries within another `window`, it closes by itself: what was counted is out of date.
     """
 
-    share: float = 0.5
+    share: float = 0.8
     min_calls: int = 5
     window: float = 60.0
     open_for: float = 20.0

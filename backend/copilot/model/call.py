@@ -32,9 +32,9 @@ from .client import WatchedClient, without_retries
 from .endpoint import Endpoint
 from .judge import HostMemory, shortfall, truncation
 from .normalise import Normaliser
-from .replay import Replay, ReplayMemory
 from .report import CallReport, CallSettings
 from .tool_calls import ToolCalls, call_ids
+from .tool_history import Replay, ReplayMemory
 from .watch import StreamWatch, close_stream
 
 log = logging.getLogger("copilot_pulse.model")

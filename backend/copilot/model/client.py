@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator
 from typing import Any
 
 from .normalise import Normaliser, ToldFailure
-from .replay import Replay
 from .sse import EventReader, ServerEvent
+from .tool_history import Replay
 from .watch import StreamWatch, close_stream
 
 

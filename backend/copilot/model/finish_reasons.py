@@ -19,6 +19,15 @@ class Finish(Enum):
     OTHER = "for a reason that nobody knows"
 
 
+BROKEN: Final = (Finish.CUT_OFF, Finish.OVERLOADED)
+"""Ends that are failures of the server: the call is made again."""
+
+
+def settled(before: Finish | None, now: Finish) -> Finish:
+    """The meaning of an answer whose server gives a second finish reason: a worse one replaces a good end."""
+    return now if before in (None, Finish.DONE) else before
+
+
 _NOT_YET: Final = frozenset({"", "null", "none", "unspecified", "finish_reason_unspecified", "in_progress", "continue"})
 # Read from above: the first pattern that is found decides.
 _MEANINGS: Final[Sequence[tuple[re.Pattern[str], Finish]]] = tuple(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from .chunks import ChunkMaker
-from .finish_reasons import Finish, finish_of
+from .finish_reasons import BROKEN, Finish, finish_of, settled
 from .repeats import RepeatFilter
 from .sse import WRAPPERS, ServerEvent
 from .text_filter import TextFilter, is_markup
@@ -136,8 +136,8 @@ class Normaliser:
         tools = self._tool_calls(delta)
         word = _finish_word(choice, delta, data)
         meaning = finish_of(word) if word else None
-        if meaning is not None and self._meaning in (None, Finish.DONE):
-            self._meaning = meaning
+        if meaning is not None:
+            self._meaning = settled(self._meaning, meaning)
         shown = ""
         if content:
             shown = self._filter.feed(self._repeats.feed(content))
@@ -197,7 +197,7 @@ class Normaliser:
         rest = self._filter.feed(self._repeats.rest())
         thought = self._filter.take_thought()
         before, held = self._filter.rest()
-        if meaning in (Finish.CUT_OFF, Finish.OVERLOADED):
+        if meaning in BROKEN:
             self._failed_in_words()
         out: list[Any] = [self._chunks.delta(reasoning_content=thought)] if thought else []
         calls = (self._tools or self._legacy).finished(whole=done or meaning is not None)

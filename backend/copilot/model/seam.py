@@ -21,7 +21,7 @@ from ...chats import current_chat
 from ..seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 from .call import CallParts, ModelCall
 from .judge import HostMemory
-from .replay import ReplayMemory
+from .tool_history import ReplayMemory
 
 if TYPE_CHECKING:
     from ...pulse import Pulse

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from ...aio import fail_open
 from ...error_handling import errors, host_of, wrong_body
-from .finish_reasons import Finish
+from .finish_reasons import BROKEN, Finish, settled
 
 T = TypeVar("T")
 # A server that sends heartbeats and nothing of the answer is not waited for longer than this, in seconds.
@@ -235,9 +235,9 @@ class StreamWatch:
             if text:
                 self._texts = (self._texts[0] if self._texts else now, now)
             self._went_on = self._went_on or (brought and self._finished)
-        if meaning is not None and not self.finished:
+        if meaning is not None and settled(self.finish, meaning) is not self.finish:
             self.finish, self.finish_reason = meaning, finish
-            self._finished = meaning not in (Finish.CUT_OFF, Finish.OVERLOADED)
+            self._finished = meaning not in BROKEN
         if self._limit() != limit:
             self._arm_again()
 
@@ -270,7 +270,7 @@ class StreamWatch:
 
     def broken_off(self) -> errors.PulseError | None:
         """What the server tells of its failure by the finish reason; None if the answer has not ended so."""
-        if self.finish not in (Finish.CUT_OFF, Finish.OVERLOADED):
+        if self.finish not in BROKEN:
             return None
         words = {"message": f"finish reason {self.finish_reason[:40]}"}
         return self.stream_error(words | ({"code": "overloaded"} if self.finish is Finish.OVERLOADED else {}))

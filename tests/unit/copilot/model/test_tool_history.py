@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backend.copilot.model.replay import Replay, ReplayMemory
+from backend.copilot.model.tool_history import Replay, ReplayMemory
 
 
 class Owner:
