@@ -108,7 +108,8 @@ class ChatPump:
         except Exception as error:
             await self._broke(error)
         finally:
-            self._close_queue()
+            close = self._queue.close  # once more where it breaks: somebody may be left waiting
+            fail_open("the end of a queue")(in_front(close, close, "the end of a queue, at the first try"))()
             self._hurry.set()
             chat.end("failed")  # has no effect on a chat that has ended
             self._publish_finished()
@@ -135,14 +136,10 @@ class ChatPump:
         """Hand `item` and all that follow it on without the queue; what is in that is read before them."""
         if self._plain is None:
             self._plain = asyncio.Queue()
-            self._close_queue()
+            close = self._queue.close
+            fail_open("the end of a queue")(in_front(close, close, "the end of a queue, at the first try"))()
         if item is not None:
             self._plain.put_nowait(item)
-
-    @fail_open("the end of a queue")
-    def _close_queue(self) -> None:
-        # Once more where it breaks: somebody may be left waiting.
-        in_front(self._queue.close, self._queue.close, "the end of a queue, at the first try")()
 
     async def _put(self, item: Any, **how: Any) -> None:
         if self._plain is not None:

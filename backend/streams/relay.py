@@ -34,8 +34,8 @@ PIECE: Final = 4_096
 PIECES: Final = 32
 """A frame has at most so many characters of text, or this part of all the text if that is more: a connection that
 breaks early still makes progress, a frame is little to hold, and a page that shows each piece has little to do."""
-OVERHEAD: Final = 2_000
-"""Bytes that a relay costs beside its text: counted, so that many empty answers cannot fill the memory."""
+OVERHEAD: Final = 1_000
+"""Bytes that a relay costs beside its text and items: counted, so that many empty answers cannot fill the memory."""
 
 
 ABOVE: Final = 10**9
