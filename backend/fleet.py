@@ -307,20 +307,23 @@ class _Parts:
         }  # fmt: skip
         self.answers: Answers | None = None
         if settings.redis_answers:
-            from .fleet_redis.mirror import Mirror
-            from .fleet_redis.replica import Replica
-
-            self.mirror = Mirror(
-                self.writer, keys, fleet.boot,
-                keep=lambda: settings.stream_keep, grace=lambda: settings.resume_grace,
-            )  # fmt: skip
-            replica = Replica(self.writer, self.reader, self.registry, keys)
-            self.answers = Answers(self.mirror, replica)
-            loops["mirror"], loops["replica"] = self.mirror.run(), replica.run()
+            loops.update(self._share_answers(settings))
         loop = asyncio.get_running_loop()
         self.tasks = [loop.create_task(run, name=f"copilot-pulse fleet {name}") for name, run in loops.items()]
         for task in self.tasks:
             task.add_done_callback(_tell_broken)
+
+    def _share_answers(self, settings: Settings) -> dict[str, Coroutine[Any, Any, None]]:
+        from .fleet_redis.mirror import Mirror
+        from .fleet_redis.replica import Replica
+
+        self.mirror = Mirror(
+            self.writer, self.keys, self.fleet.boot,
+            keep=lambda: settings.stream_keep, grace=lambda: settings.resume_grace,
+        )  # fmt: skip
+        replica = Replica(self.writer, self.reader, self.registry, self.keys)
+        self.answers = Answers(self.mirror, replica)
+        return {"mirror": self.mirror.run(), "replica": replica.run()}
 
     async def aclose(self) -> None:
         """Write what waits, say goodbye, end the tasks."""

@@ -1,7 +1,7 @@
 """The fleet against its peers on one real redis-server, in one run: ratios count, not figures.
 
-    python -m venv /tmp/bench && /tmp/bench/bin/pip install -r tests/bench/requirements-fleet.txt
-    /tmp/bench/bin/python -m tests.bench.bench_fleet --rounds 5
+    python -m venv .venv-bench && .venv-bench/bin/pip install -r tests/bench/requirements-fleet.txt
+    .venv-bench/bin/python -m tests.bench.bench_fleet --rounds 5
 
 A publisher and a subscriber, each a process of its own. The base is redis-py's own pipelined XADD, 256 events at a
 time, with the standard library's JSON. Peers that are not installed are left out.
