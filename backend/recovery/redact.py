@@ -163,8 +163,9 @@ class Redactor:
         for part in re.split(r"[/?#&=]", place):
             if len(part) >= _LONG_PART and sum(map(str.isdigit, part)) > 1 and not set(part) & {".", " "}:
                 self.add(part)
-        if not scheme and not at and "." not in rest and ":" not in rest:
-            self.add(rest)  # no address at all: the key in the wrong field
+        word = rest.partition("/")[0]
+        if not scheme and not at and not set(rest) & {".", ":", " "} and _looks_random(word):
+            self.add(word)  # no address at all: the key in the wrong field
 
     def hold(self, secret: Any, *, for_good: bool = False) -> None:
         """Remember a secret value that is in use: again with each use, or `for_good` as those of the environment."""

@@ -14,6 +14,8 @@ from tests.support.llm_steps import Plan, Words, words
 from tests.support.nginx import CONFIGURATIONS, Nginx
 from tests.support.stream_client import StreamClient
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Content-Type": "application/json"}
 MARK = {"X-Copilot-Pulse": "1"}
 # A page of loopback or https says whether it asks its own server; one of plain http in a network does not.

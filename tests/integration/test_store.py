@@ -17,6 +17,8 @@ from backend.journal.segments import list_segments
 from backend.store import Filter, NotStored
 from tests.support.stores import everything, new_store, put, running
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("STORE_KILLS", "30"))
 

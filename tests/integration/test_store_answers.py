@@ -16,6 +16,8 @@ from backend.store import Filter
 from tests.support.stores import new_store, raw_bytes, until_true
 from tests.support.stream_client import StreamClient
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -13,6 +13,8 @@ from tests.bench.throttle_report import per_event
 from tests.bench.throttle_shapes import Shape, named, random_shape
 from tests.support.virtual_loop import run_virtually
 
+pytestmark = pytest.mark.slow
+
 SHAPES = [replace(shape, seconds=min(25.0, shape.seconds)) for shape in named()]
 
 

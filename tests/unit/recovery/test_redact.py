@@ -360,3 +360,20 @@ def test_known_secrets_are_hidden_in_values_verdicts_and_advice() -> None:
     assert "4567" not in explain(verdict)
     assert "secrets" in repr(redactor)
     assert "4567" not in repr(redactor)
+
+
+@pytest.mark.parametrize("url", ["not a url", "localhost/v1", "ollama", "my server", "modelserver/v1"])
+def test_what_is_no_key_in_the_place_of_a_base_url_hides_nothing(url: str) -> None:
+    """A name or a sentence that somebody types as the base URL stays readable, for everybody."""
+    redactor = Redactor()
+    redactor.add_url(url)
+
+    assert f"asked {url} for it" == redactor.redact(f"asked {url} for it")
+
+
+def test_a_key_in_the_place_of_a_base_url_is_hidden() -> None:
+    """People paste what they have."""
+    redactor = Redactor()
+    redactor.add_url("fireworkskey-plain-0042/v1")
+
+    assert "plain-0042" not in redactor.redact("asked fireworkskey-plain-0042 for it")
