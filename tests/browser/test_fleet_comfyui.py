@@ -56,17 +56,26 @@ class Studio(Servers):
         self.run(self.network.start())
 
     def start(self) -> None:
-        """Start those that do not run, and wait until each knows the others."""
+        """Start those that do not run, and wait until each knows the others.
+
+        A name is free again when the others have noticed the end of who had it.
+        """
+        dead = {name for name, comfy in self.comfies.items() if not comfy.running}
+        alive = [comfy for comfy in self.comfies.values() if comfy.running]
+        wait_for(lambda: not any(dead & self._up(comfy) for comfy in alive), 240, "the end is noticed")
         with ThreadPoolExecutor(len(self.comfies)) as pool:
             list(pool.map(ComfyUI.start, self._dead()))
-        wait_for(lambda: all(self._knows_all(comfy) for comfy in self.comfies.values()), 60, "the fleet is complete")
+        wait_for(lambda: all(self._knows_all(comfy) for comfy in self.comfies.values()), 240, "the fleet is complete")
 
     def _dead(self) -> list[ComfyUI]:
         return [comfy for comfy in self.comfies.values() if not comfy.running]
 
     def _knows_all(self, comfy: ComfyUI) -> bool:
+        return self._up(comfy) == set(NAMES)
+
+    def _up(self, comfy: ComfyUI) -> set[str]:
         rows = comfy.get("/copilot-pulse/fleet").json()["instances"]
-        return {row["name"] for row in rows if row["state"] == "up"} == set(NAMES)
+        return {row["name"] for row in rows if row["state"] == "up"}
 
     def kill(self, name: str) -> None:
         """As the kernel does when the memory is full."""
