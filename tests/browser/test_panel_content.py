@@ -207,7 +207,8 @@ def test_a_dead_server_is_not_told_of_again(fake: FakePulse, open_page: OpenPage
     """Beside a dead MCP server, and no other line, stands a button that ends the notices about it in answers."""
     page = show(fake, open_page, "failing")
     links = page.locator(".cpulse-links")
-    links.get_by_role("button", name="Do not tell again: copilot").click()
+    with page.expect_response("**/copilot-pulse/mcp/dismiss"):
+        links.get_by_role("button", name="Do not tell again: copilot").click()
     expect(links.get_by_role("button", name="tell again")).to_have_count(1)
 
     assert fake.posts("/copilot-pulse/mcp/dismiss") == [{"server": "copilot", "dismissed": True}]
