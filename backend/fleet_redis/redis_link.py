@@ -364,7 +364,8 @@ def _explain_reply(kind: str, word: str, text: str, target: str) -> LinkError:
 def _explain_refusal(chain: list[BaseException], name: str, target: Target) -> LinkError:
     """Why a connection did not come about."""
     for one in chain:
-        if isinstance(one, OSError) and one.errno:
+        # A reset is a hang-up, too: what the server had not read when it closed.
+        if isinstance(one, OSError) and one.errno and not isinstance(one, ConnectionResetError | BrokenPipeError):
             known = one.errno > 0 and not isinstance(one, socket.gaierror)
             return LinkError("address", name, os.strerror(one.errno).lower() if known else "the name is not known")
     # The library says that the server hung up: at the first bytes, that is TLS on one side only, as a rule.
