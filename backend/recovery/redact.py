@@ -164,7 +164,7 @@ class Redactor:
             if len(part) >= _LONG_PART and sum(map(str.isdigit, part)) > 1 and not set(part) & {".", " "}:
                 self.add(part)
         word = rest.partition("/")[0]
-        if not scheme and not at and not set(rest) & {".", ":", " "} and _looks_random(word):
+        if not scheme and not at and not set(rest) & {".", ":", " "} and len(word) >= 16 and _looks_random(word):
             self.add(word)  # no address at all: the key in the wrong field
 
     def hold(self, secret: Any, *, for_good: bool = False) -> None:

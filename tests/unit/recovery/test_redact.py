@@ -362,7 +362,9 @@ def test_known_secrets_are_hidden_in_values_verdicts_and_advice() -> None:
     assert "4567" not in repr(redactor)
 
 
-@pytest.mark.parametrize("url", ["not a url", "localhost/v1", "ollama", "my server", "modelserver/v1"])
+@pytest.mark.parametrize(
+    "url", ["not a url", "localhost/v1", "ollama", "my server", "modelserver/v1", "MyModelServer", "gpu-server-01/v1"]
+)
 def test_what_is_no_key_in_the_place_of_a_base_url_hides_nothing(url: str) -> None:
     """A name or a sentence that somebody types as the base URL stays readable, for everybody."""
     redactor = Redactor()
