@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ YOUNG_OBJECTS: Final = 20_000
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
     """Run the program; returns the exit code: 0 after Ctrl-C, 2 if it could not start."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _escape_what_the_terminal_lacks()
     if arguments[:1] == ["events"]:
         from .events_cli import main as events
 
@@ -44,6 +46,13 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         return asyncio.run(run(options, environ))
     except KeyboardInterrupt:  # a second Ctrl-C, or one before the loop listens for it
         return 0
+
+
+def _escape_what_the_terminal_lacks() -> None:
+    """Windows writes to files and pipes in its old code pages: a letter that these lack must not end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 async def _run(options: Options, environ: Mapping[str, str]) -> int:

@@ -120,6 +120,14 @@ def _say(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+def _writable(character: str, instead: str) -> str:
+    try:
+        character.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return instead
+    return character
+
+
 # Commands
 
 
@@ -251,10 +259,11 @@ def _story(store: EventStore, given: argparse.Namespace) -> int:
     figures = ", ".join(f"{name}={_short(story[name])}" for name in ("tokens", "retries", "length") if name in story)
     _say(f"chat {story['chat_id']}  {_when(story['started'])}  {story['model'] or ''}  {story['outcome'] or 'runs'}")
     _say(f"{seconds:.3f} s  {figures}".rstrip())
+    solid = _writable("█", "#")
     for span in story["spans"]:
         end = seconds if span["end"] is None else span["end"]
         left = min(int(span["start"] / seconds * _BAR), _BAR - 1)
-        bar = " " * left + "█" * max(round((end - span["start"]) / seconds * _BAR), 1)
+        bar = " " * left + solid * max(round((end - span["start"]) / seconds * _BAR), 1)
         known = (f"{name}={_short(value)}" for name, value in span.items() if name not in ("kind", "start", "end"))
         told = " ".join(one for one in known if not one.endswith("=null"))
         _say(f"{span['start']:>9.3f} {bar[:_BAR]:<{_BAR}} {end - span['start']:>8.3f} s  {span['kind']:<7} {told}")

@@ -107,6 +107,22 @@ async def test_story_draws_a_chat(run: Run) -> None:
     assert "nothing is known" in err
 
 
+async def test_a_narrow_code_page_ends_nothing(folder: Path) -> None:
+    """Windows writes to a pipe or a file in a code page of 256 letters: what it lacks is written in another way."""
+    async with running(folder) as store:
+        store.on_event(event("error", None, chat_id="b2", kind="server", message="服务器繁忙 🎉"))
+    for arguments in (["story", "b2"], ["list"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "backend", "events", "--dir", str(folder), *arguments],
+            cwd=ROOT, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        )  # fmt: skip
+
+        assert ran.returncode == 0, ran.stderr
+        out = ran.stdout.decode("cp1252")
+        assert "\\u7e41" in out
+        assert (" # " in out) == (arguments[0] == "story")
+
+
 async def test_check_finds_a_damaged_file(run: Run, folder: Path) -> None:
     """Exit code 1, for scripts; what can be read is listed all the same."""
     assert run("check")[0] == 0
