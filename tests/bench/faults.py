@@ -1,10 +1,11 @@
-"""Writes docs/faults.md: what a user sees of each fault, without and with Copilot Pulse.
+"""What a user sees of each fault, without and with Copilot Pulse.
 
-    python -m tests.bench.faults [--check]
+    python -m tests.bench.faults [--check] [--write]
 
 Runs every row of tests/integration/fault_rows.py three times on the stand-in Copilot, over real sockets: unpatched with
 both MCP servers up, unpatched with both unreachable, and with the plugin with both unreachable. A row that has
-not ended after 12 s counts as one that hangs. `--check` exits with 1 if a row with the plugin is not right.
+not ended after 12 s counts as one that hangs. `--check` exits with 1 if a row with the plugin is not right; `--write`
+puts the table into docs/faults.md.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from backend.copilot.notices import strip
@@ -41,7 +41,8 @@ _HEAD: Final = """\
 Each row is a fault that a model server, the network or the agent can produce, injected over real sockets. The
 columns are the tests' stand-in for Copilot, which has Copilot's seams and flaws: unpatched, with its MCP servers
 up and unreachable (as they are today), and with Copilot Pulse, MCP servers unreachable.
-Made by `python -m tests.bench.faults`; every row of the last column is asserted in tests/integration/test_faults.py.
+Made by `python -m tests.bench.faults --write`; every row of the last column is asserted in
+tests/integration/test_faults.py.
 
 """
 
@@ -134,14 +135,16 @@ def table(results: list[tuple[Row, str, str, str]]) -> str:
 
 
 def main() -> None:
-    """Measure and write the page."""
+    """Measure and say how many are right; write the page where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a row with the plugin is not right")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/faults.md")
     options = parser.parse_args()
     out = sys.stdout
     logging.disable(logging.CRITICAL)
     results = asyncio.run(measure())
-    Path(TARGET).write_text(table(results), "utf-8")
+    if options.write:
+        TARGET.write_text(table(results), "utf-8")
     wrong = [(row.name, pulse) for row, _, _, pulse in results if pulse not in _GOOD]
     out.write(table(results).split("\n\n")[2] + "\n")
     for name, verdict in wrong:

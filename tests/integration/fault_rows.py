@@ -1,6 +1,6 @@
 """The fault table: what goes wrong, and what the user must then see. One row a fault.
 
-Read by test_faults.py, which asserts it, and by `python -m tests.bench.faults`, which writes docs/faults.md.
+Read by test_faults.py, which asserts it, and by `python -m tests.bench.faults --write`, which makes docs/faults.md.
 """
 
 from __future__ import annotations
