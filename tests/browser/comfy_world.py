@@ -11,9 +11,8 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import zipfile
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -127,14 +126,6 @@ def newest_frontend() -> Path:
             wheel.unlink()
         (target / ".complete").touch()
     return target / "comfyui_frontend_package" / "static"
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0, what: str = "it") -> None:
-    """Wait until something on the server's side is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.05)
 
 
 def enter(page: Page, url: str) -> None:

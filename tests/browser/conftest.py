@@ -81,6 +81,17 @@ def open_page(browser: Browser, console_errors: list[str]) -> Iterator[OpenPage]
 @pytest.fixture
 def panel(fake: FakePulse, open_page: OpenPage) -> Page:
     """A page of the busy fake with the panel open and filled."""
-    page = open_page(f"{fake.url}/page")
-    page.wait_for_selector(".cpulse-log-row")
+    return settled(open_page(f"{fake.url}/page"))
+
+
+def settled(page: Page) -> Page:
+    """The page, once its panel is all there: figures, the past of the charts, the lease and the first update.
+
+    What a test does next then meets nothing that is still on its way.
+    """
+    page.wait_for_function("""() => {
+      const service = window.pulse?.panel?.service;
+      return service && !service._loading && service.log.some(({ type }) => type === 'pulse.started')
+        && document.querySelector('.cpulse-log-row');
+    }""")
     return page

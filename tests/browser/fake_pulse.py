@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from . import scenarios
+from .waiting import wait_for
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -72,10 +73,19 @@ class FakePulse:
         self._thread.join(5)
         self._loop.close()
 
-    def push(self, events: list[Json] | None = None, **changes: Any) -> None:
-        """Send one update to every panel with a lease, as the real feed does once a refresh."""
+    def push(self, events: list[Json] | None = None, *, readers: int = 1, **changes: Any) -> None:
+        """Send one update to every panel with a lease, as the real feed does once a refresh.
+
+        Waits until so many panels listen: one that has just been opened may be on its way still.
+        """
+        wait_for(lambda: len(self.readers()) >= readers, 15, f"{readers} listening panels")
         snapshot = self.snapshot() | changes
         self._run(self._push({"snapshot": snapshot, "events": events or []}))
+
+    def readers(self) -> list[web.WebSocketResponse]:
+        """The sockets of the panels that would get an update now: lease and connection have both arrived."""
+        sockets = [self.sockets.get(client) for client in list(self.leases)]
+        return [socket for socket in sockets if socket is not None and not socket.closed]
 
     def drop_sockets(self) -> None:
         """Cut all live connections; the server stays."""
@@ -161,7 +171,7 @@ class FakePulse:
             if body["open"]:
                 self.leases.add(body["client_id"])
                 self.ever_leased.set()
-                await self._push({"snapshot": self.snapshot(), "events": scenarios.log(self.scenario, self.clock())})
+                await self._greet(body["client_id"])
             else:
                 self.leases.discard(body["client_id"])
         return web.json_response({"ok": True})
@@ -171,6 +181,8 @@ class FakePulse:
         await socket.prepare(request)
         client = request.query["clientId"]
         self.sockets[client] = socket
+        if client in self.leases:
+            await self._greet(client)
         async for message in socket:
             if message.type is WSMsgType.ERROR:
                 break
@@ -178,12 +190,20 @@ class FakePulse:
             del self.sockets[client]
         return socket
 
+    async def _greet(self, client: str) -> None:
+        """A new panel gets the last events at once, whichever of its lease and its socket came first."""
+        update = {"snapshot": self.snapshot(), "events": scenarios.log(self.scenario, self.clock())}
+        socket = self.sockets.get(client)
+        if socket is not None and not socket.closed:
+            await socket.send_str(_message(update))
+
     async def _push(self, update: Json) -> None:
-        text = json.dumps({"type": "copilot-pulse.update", "data": update})
-        for client in list(self.leases):
-            socket = self.sockets.get(client)
-            if socket is not None and not socket.closed:
-                await socket.send_str(text)
+        for socket in self.readers():
+            await socket.send_str(_message(update))
+
+
+def _message(update: Json) -> str:
+    return json.dumps({"type": "copilot-pulse.update", "data": update})
 
 
 def main() -> None:
@@ -194,7 +214,7 @@ def main() -> None:
     try:
         while True:
             time.sleep(1)
-            fake.push()
+            fake.push(readers=0)
     except KeyboardInterrupt:
         fake.close()
 

@@ -17,6 +17,7 @@ import psutil
 from playwright.sync_api import Page, sync_playwright
 
 from .chromium import launch
+from .conftest import settled
 from .fake_pulse import FakePulse
 
 DRAW = """
@@ -90,7 +91,7 @@ def main() -> int:
 
     def feed() -> None:
         while not stop.wait(1.0):
-            fake.push()
+            fake.push(readers=0)
 
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
@@ -105,7 +106,7 @@ def main() -> int:
         closed = browser_cpu(seconds)
         sys.stdout.write(f"panel closed: {100 * closed / seconds:.2f} % of a core\n")
         page.evaluate("window.pulse.open()")
-        page.wait_for_selector(".cpulse-log-row")
+        settled(page)
         for scenario in ("idle", "busy"):
             fake.scenario = scenario
             for name in ("1m", "1h"):

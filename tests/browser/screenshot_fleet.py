@@ -20,10 +20,11 @@ from tests.support.llm_steps import Wait, Words
 from tests.support.net import Gate
 
 from .chromium import launch
-from .comfy_world import toggle, wait_for
+from .comfy_world import toggle
 from .screenshots import BANNER, TARGET, WIDTH, widen
 from .test_fleet_comfyui import Studio, open_studio
 from .test_streams_comfyui import ANSWER, ask
+from .waiting import wait_for
 
 MODEL = "qwen3:8b"
 # From the title to the end of what happened at the others.

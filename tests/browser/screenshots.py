@@ -28,7 +28,8 @@ from tests.support.llm_steps import Pause, Stall, ToolCall, Words
 from tests.support.mcp_server import Tool
 
 from .chromium import launch
-from .comfy_world import World, enter, newest_frontend, setting, toggle, wait_for
+from .comfy_world import World, enter, newest_frontend, setting, toggle
+from .waiting import wait_for
 
 TARGET = ROOT / "docs" / "screenshots"
 LOOKS = [("dark", "en"), ("light", "en"), ("dark", "zh"), ("light", "zh")]

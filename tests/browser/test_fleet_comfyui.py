@@ -21,9 +21,10 @@ from tests.support.nginx import Nginx
 from tests.support.proxy import FaultProxy
 from tests.support.redis_server import RedisServer
 
-from .comfy_world import Servers, enter, toggle, wait_for
+from .comfy_world import Servers, enter, toggle
 from .conftest import OpenPage
 from .test_streams_comfyui import ANSWER, NETWORK, ask, is_whole, shows
+from .waiting import wait_for
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(600)]
 NAMES = ("studio-1", "studio-2", "studio-3")

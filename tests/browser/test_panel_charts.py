@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-from .conftest import OpenPage
+from .conftest import OpenPage, settled
 from .fake_pulse import FakePulse
 
 NAMES = [
@@ -49,7 +49,7 @@ def test_lines_are_drawn(fake: FakePulse, open_page: OpenPage) -> None:
     """Every series of a busy server gives a line, and the queue's chart has its three thresholds."""
     fake.scenario = "failing"
     page = open_page(f"{fake.url}/page", height=4200)
-    page.wait_for_selector(".cpulse-log-row")
+    settled(page)
     page.wait_for_function(
         """() => [...document.querySelectorAll('.cpulse-series:not(.cpulse-join)')]
           .every((path) => (path.getAttribute('d') ?? '').length > 10)"""
@@ -148,7 +148,7 @@ def test_labels_are_inside_of_their_chart(fake: FakePulse, open_page: OpenPage) 
     fake.change = lambda snapshot: snapshot["system"].update(rss_bytes=147_200_000)
     for lang in ("en", "zh"):
         page = open_page(f"{fake.url}/page?lang={lang}", height=4200)
-        page.wait_for_selector(".cpulse-log-row")
+        settled(page)
         page.wait_for_function("document.querySelector('.cpulse-axis').textContent")
         outside = page.evaluate("""() => [...document.querySelectorAll('.cpulse-axis')]
           .filter((label) => label.textContent)
@@ -161,7 +161,7 @@ def test_no_cursor_where_there_is_nothing_to_read(fake: FakePulse, open_page: Op
     """Pointing into one chart leaves a chart without data alone."""
     fake.scenario = "idle"
     page = open_page(f"{fake.url}/page", height=4200)
-    page.wait_for_selector(".cpulse-log-row")
+    settled(page)
     box = chart(page, "CPU").locator(".cpulse-plot").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] - 40, box["y"] + 30)
@@ -188,7 +188,7 @@ def test_nothing_is_drawn_while_nothing_changes(panel: Page) -> None:
 def test_charts_out_of_sight_are_not_drawn(fake: FakePulse, open_page: OpenPage) -> None:
     """A chart below the fold is drawn when it is scrolled to, not before."""
     page = open_page(f"{fake.url}/page", height=300)
-    page.wait_for_selector(".cpulse-log-row")
+    settled(page)
     line = chart(page, "Loop lag, p99").locator(".cpulse-series")
     assert line.get_attribute("d") is None
     line.evaluate("(e) => e.closest('figure').scrollIntoView()")
@@ -235,7 +235,7 @@ def test_theme_changes_without_a_script(panel: Page) -> None:
 def test_no_motion_where_none_is_wanted(fake: FakePulse, open_page: OpenPage) -> None:
     """For readers who asked for reduced motion nothing moves."""
     page = open_page(f"{fake.url}/page", reduced_motion="reduce")
-    page.wait_for_selector(".cpulse-log-row")
+    settled(page)
 
     assert page.evaluate(
         """() => [...document.querySelectorAll('.cpulse *')].map((e) => getComputedStyle(e))

@@ -15,8 +15,9 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support.llm_server import Plan, answer, reset_at, status
 from tests.support.llm_steps import Words
 
-from .comfy_world import World, enter, newest_frontend, setting, toggle, wait_for
+from .comfy_world import World, enter, newest_frontend, setting, toggle
 from .conftest import HERE
+from .waiting import wait_for
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(300)]
 

@@ -8,14 +8,15 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import OpenPage
+from .conftest import OpenPage, settled
 from .fake_pulse import FakePulse
+from .waiting import wait_for
 
 
 def show(fake: FakePulse, open_page: OpenPage, scenario: str, query: str = "", **options: object) -> Page:
     fake.scenario = scenario
     page = open_page(f"{fake.url}/page?{query}", **options)
-    page.wait_for_selector(".cpulse-log-row")
+    settled(page)
     return page
 
 
@@ -123,8 +124,8 @@ def test_stop_button_stops_its_chat(panel: Page, fake: FakePulse) -> None:
     panel.wait_for_function("document.querySelectorAll('.cpulse-chat button:disabled').length > 0")
 
     expect(panel.locator(".cpulse-chat[data-state=done] button:visible")).to_have_count(0)
-    stopped = [where for method, where, _ in fake.requests if method == "POST" and where.endswith("/stop")]
-    assert stopped == ["/copilot-pulse/chats/15-abc/stop"]
+    stopped = "/copilot-pulse/chats/15-abc/stop"
+    wait_for(lambda: [where for _, where, _ in fake.requests if where.endswith("/stop")] == [stopped])
 
 
 def test_refused_stop_can_be_tried_again(panel: Page, fake: FakePulse) -> None:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import OpenPage
+from .conftest import OpenPage, settled
 from .fake_pulse import FakePulse
+from .waiting import wait_for
 
 TITLE = ".cpulse-verdict-title"
 CLOSED = {"listeners": 0, "timers": 0, "frames": 0, "observers": 0}
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something on the server's side has happened."""
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def test_updates_are_shown(panel: Page, fake: FakePulse) -> None:
@@ -38,7 +28,7 @@ def test_open_and_close_say_so(panel: Page, fake: FakePulse) -> None:
     panel.evaluate("pulse.close()")
     wait_for(lambda: not fake.leases)
     asked = len(fake.requests)
-    fake.push()
+    fake.push(readers=0)
 
     assert fake.posts("/copilot-pulse/panel") == [
         {"client_id": client, "open": True},
@@ -55,7 +45,7 @@ def test_nothing_is_left_after_closing(fake: FakePulse, open_page: OpenPage) -> 
     before = page.evaluate("leftovers()")
     for round_ in range(10):
         page.evaluate("pulse.open()")
-        page.wait_for_selector(".cpulse-log-row")
+        settled(page)
         page.get_by_role("button", name="Copy diagnostics").click()
         page.locator(".cpulse-plot").first.hover()
         page.locator('input[value="1h"]' if round_ % 2 else 'input[value="1m"]').check(force=True)
@@ -124,7 +114,7 @@ def test_dead_server_is_told_at_once_and_stays_dead(fake: FakePulse, open_page: 
     page = open_page("about:blank")
     page.clock.install()
     page.goto(f"{fake.url}/page")
-    page.wait_for_selector(".cpulse-log-row")
+    settled(page)
     page.evaluate("""() => {
         window.told = [];
         const note = () => told.push(document.querySelector('.cpulse-verdict').dataset.status);
@@ -167,7 +157,7 @@ def test_errors_from_before_are_told_once_and_in_order(fake: FakePulse, open_pag
     row = {"error_id": "e9", "kind": "timeout", "type": "T", "outcome": "gave_up", "attempt": 1, "severity": "medium"}
     fake.change = lambda snapshot: snapshot["errors"].update(recent=[{**row, "time": snapshot["time"] - 30}])
     page = open_page(f"{fake.url}/page")
-    page.wait_for_selector(".cpulse-log-row")
+    settled(page)
     fake.push([{"id": "77", "type": "error", "time": fake.clock() - 30, "data": row}])
     fake.push([{"id": "78", "type": "chat.started", "time": fake.clock(), "data": {"messages": 9}}])
     expect(page.locator(".cpulse-log-row", has_text="9 messages")).to_have_count(1)
@@ -209,7 +199,7 @@ def test_a_refusal_is_told_as_one(fake: FakePulse, open_page: OpenPage, path: st
 def test_two_pages(panel: Page, fake: FakePulse, open_page: OpenPage) -> None:
     """Two pages each get their own updates, and closing one leaves the other alone."""
     other = open_page(f"{fake.url}/page")
-    other.wait_for_selector(".cpulse-log-row")
+    settled(other)
     assert len(fake.leases) == 2
     panel.evaluate("pulse.close()")
     wait_for(lambda: len(fake.leases) == 1)
@@ -224,7 +214,7 @@ def test_lease_is_renewed(fake: FakePulse, open_page: OpenPage) -> None:
     page = open_page("about:blank")
     page.clock.install()
     page.goto(f"{fake.url}/page")
-    page.wait_for_selector(".cpulse-log-row")
+    settled(page)
     for renewal in range(2, 5):
         page.clock.run_for(20_500)
         wait_for(lambda wanted=renewal: len(fake.posts("/copilot-pulse/panel")) >= wanted)  # type: ignore[misc]
@@ -237,7 +227,7 @@ def test_silent_feed_is_noticed(fake: FakePulse, open_page: OpenPage) -> None:
     page = open_page("about:blank")
     page.clock.install()
     page.goto(f"{fake.url}/page")
-    page.wait_for_selector(".cpulse-log-row")
+    settled(page)
     page.clock.run_for(20_500)
     wait_for(lambda: len(fake.posts("/copilot-pulse/panel")) >= 2)
     fake.scenario = "failing"
@@ -252,7 +242,7 @@ def test_reload_keeps_history(panel: Page, fake: FakePulse) -> None:
     panel.locator('input[value="1h"]').check(force=True)
     expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "1h")
     panel.reload()
-    panel.wait_for_selector(".cpulse-problem")
+    settled(panel)
 
     expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "1h")
     assert panel.evaluate("pulse.panel.service.history.series.events_rate.filter((v) => v !== null).length") > 600

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from .conftest import OpenPage
 from .test_standalone_page import Program
+from .waiting import wait_for
 
 ANSWER_MS = 20_000
 
@@ -47,7 +48,7 @@ def test_a_mended_fault_is_told(page: Page, program: Program) -> None:
 
     expect(page.locator(".cpulse-problem[data-outcome=recovered]").first).to_be_visible()
     expect(page.locator(".cpulse-log-row", has_text="chat.retrying").first).to_be_visible()
-    assert program.metrics()["errors"]["recovered"] > before
+    wait_for(lambda: program.metrics()["errors"]["recovered"] > before)
     bars = page.locator(".cpulse-series-bars")
     bars.scroll_into_view_if_needed()
     expect(bars).to_have_attribute("d", re.compile("^M"))

@@ -12,9 +12,10 @@ from tests.support.llm_steps import Plan, Words, words
 from tests.support.nginx import CONFIGURATIONS, Nginx
 
 from .chromium import launch
-from .comfy_world import World, enter, toggle, wait_for
+from .comfy_world import World, enter, toggle
 from .conftest import OpenPage
 from .test_streams_comfyui import ask, is_whole
+from .waiting import wait_for
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(300)]
 

@@ -14,6 +14,7 @@ from tests.support.proxy import FaultProxy
 
 from .conftest import OpenPage
 from .test_standalone_page import ANSWER_MS, Program, finished, send
+from .waiting import wait_for
 
 # Some of them start the program twice, and read an answer that is slow on purpose.
 pytestmark = pytest.mark.timeout(180)
@@ -88,7 +89,7 @@ def test_a_reload_gets_the_rest_of_the_answer(program: Program, open_page: OpenP
     finished(page)
     expect(page.locator(ANSWER)).to_contain_text(WHOLE)
     assert (page.locator(ANSWER).text_content() or "").count("Three words") == 1
-    assert program.metrics()["chat"]["completed"] == 1
+    wait_for(lambda: program.metrics()["chat"]["completed"] == 1)
     page.reload()
     expect(page.locator(ANSWER)).to_contain_text(WHOLE)
 
@@ -103,9 +104,7 @@ def test_stop_works_after_a_reload(program: Program, open_page: OpenPage) -> Non
 
     finished(page)
     expect(page.locator(".meta").last).to_contain_text("Stopped")
-    while program.metrics()["chat"]["active"]:
-        page.wait_for_timeout(20)
-    assert program.metrics()["chat"]["cancelled"] == 1
+    wait_for(lambda: program.metrics()["chat"]["cancelled"] == 1)
 
 
 def test_a_network_cut_is_told_and_survived(program: Program, network: Network, open_page: OpenPage) -> None:
@@ -120,7 +119,7 @@ def test_a_network_cut_is_told_and_survived(program: Program, network: Network, 
     expect(page.locator(ANSWER)).to_contain_text(WHOLE)
     assert (page.locator(ANSWER).text_content() or "").count("Three words") == 1
     expect(page.locator(".meta").last).to_contain_text("came back for the rest")
-    assert program.metrics()["chat"]["completed"] == 1
+    wait_for(lambda: program.metrics()["chat"]["completed"] == 1)
 
 
 def test_a_new_server_does_not_know_the_answer(program: Program, open_page: OpenPage) -> None:

@@ -13,8 +13,9 @@ from tests.support.llm_steps import Plan, Wait, Words, words
 from tests.support.net import Gate
 from tests.support.proxy import Fault, FaultProxy
 
-from .comfy_world import World, enter, setting, toggle, wait_for
+from .comfy_world import World, enter, setting, toggle
 from .conftest import OpenPage
+from .waiting import wait_for
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(300)]
 
