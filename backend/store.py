@@ -31,12 +31,14 @@ from .aio import wait_set
 from .event_bus import Event
 from .journal.answers import ANSWER, Answers
 from .journal.export import FORMATS, lines
+from .journal.faults import NotStored
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
 from .journal.replay import Projection, Upcaster, Upcasters, replay
+from .journal.retention import Limits
 from .journal.rows import Cleaner, Redaction, Stored, dumps
-from .journal.segments import Limits, free_slots, list_segments
+from .journal.segments import free_slots, list_segments
 from .journal.stories import CHAT_ENDS, STEPS, TOTALS, Chats, ChatStory, Totals
-from .journal.writer import CHUNK, MAX_WAITING, Batch, Command, Config, Loss, NotStored, Stop, Writer
+from .journal.writer import CHUNK, MAX_WAITING, Batch, Command, Config, Loss, Stop, Writer
 
 __all__ = [
     "FORMATS",

@@ -19,6 +19,10 @@ class Fault(enum.Enum):
     OTHER = "failed"
 
 
+class NotStored(Exception):
+    """Raised when what was asked to be on disk is not; the text says why."""
+
+
 # Python 3.10 tells no error code: the words of SQLite have been the same for many years.
 _WORDS: Final = (
     ("disk is full", Fault.FULL),

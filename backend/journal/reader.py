@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from .faults import Fault, fault_of
-from .rows import Stored, dumps, read_row
-from .segments import SCHEMA, Segment, list_segments, mend, open_readonly, schema_of
+from .layout import SCHEMA, Layout, Search, layout_of, schema_of
+from .rows import Stored, dumps
+from .segments import Segment, list_segments, mend, open_readonly
 
 PAGE_ROWS: Final = 500
 MAX_PAGE: Final = 2_000
 QUERY_SECONDS: Final = 5.0
 _SALVAGED: Final = 20  # ids asked for at once in a damaged file
 _STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock
-_COLUMNS: Final = "id, time, type, source, session, v, data"
 
 
 Span = tuple[float, float]
@@ -71,6 +71,11 @@ class Filter(NamedTuple):
         """The conditions on the data."""
         wanted = {"chat_id": self.chat, "model": self.model, "outcome": self.outcome}
         return {name: value for name, value in wanted.items() if value is not None}
+
+    def search(self) -> Search:
+        """The part of it that SQL decides; what it says of the data is narrowed only, not decided."""
+        words = tuple(map(dumps, self.data_fields().values()))
+        return Search(self.types, self.since, self.until, self.session, words)
 
     def misses(self, span: Span | None) -> bool:
         """Whether no event of that time can be one of these."""
@@ -264,7 +269,7 @@ class Reader:
         try:
             connection = open_readonly(segment.path)
             try:
-                if _is_empty(connection):  # a kill came between its making and its first row
+                if layout_of(connection) is None:  # a kill came between its making and its first row
                     return row
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 row["problem"] = "" if answer == "ok" else f"damaged: {answer}"
@@ -293,12 +298,6 @@ def _gap(slot: int, id_: int, lost: int, reason: str) -> Stored:
 
 def _merged(streams: list[Generator[Stored, None, None]], newest_first: bool) -> Iterable[Stored]:
     return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_by_time, reverse=newest_first)
-
-
-def _is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether a file has just been made and holds no table yet."""
-    found: int = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone()[0]
-    return found == 0
 
 
 def _by_time(event: Stored) -> float:
@@ -337,21 +336,22 @@ class _OneFile:
             connection = open_readonly(self._segment.path)
             if self._deadline is not None:
                 connection.set_progress_handler(self._too_late, _STEPS)
-            if self._holds_nothing(connection):
+            layout = layout_of(connection)
+            if layout is None or self._is_of_another_time(connection):
                 return
             if self._segment.damaged:
-                yield from self._salvage(connection, seen)
+                yield from self._salvage(connection, layout, seen)
                 return
             last = seen
             try:
-                for event in self._pages(connection, seen):
+                for event in self._pages(connection, layout, seen):
                     last = event.id
                     yield event
             except sqlite3.DatabaseError as error:
                 self._raise_if_late(error)
                 if fault_of(error) is not Fault.CORRUPT:
                     raise
-                yield from self._salvage(connection, last)
+                yield from self._salvage(connection, layout, last)
         except sqlite3.DatabaseError as error:
             self._raise_if_late(error)
             if not self._segment.path.exists():
@@ -372,10 +372,8 @@ class _OneFile:
         if "interrupted" in str(error):
             raise TooSlow("the answer takes too long: ask for less time, or for fewer types") from None
 
-    def _holds_nothing(self, connection: sqlite3.Connection) -> bool:
-        """Whether a file is being made just now, or says that it has nothing of the time that is asked for."""
-        if _is_empty(connection):
-            return True
+    def _is_of_another_time(self, connection: sqlite3.Connection) -> bool:
+        """Whether a file says that it has nothing of the time that is asked for."""
         if self._which.since is None and self._which.until is None:
             return False
         row = connection.execute(
@@ -386,37 +384,34 @@ class _OneFile:
         self._spans[self._segment.path] = span = (row[0], row[1])
         return self._which.misses(span)
 
-    def _pages(self, connection: sqlite3.Connection, seen: int | None) -> Iterator[Stored]:
-        where, values = _conditions(self._which)
+    def _pages(self, connection: sqlite3.Connection, layout: Layout, seen: int | None) -> Iterator[Stored]:
+        where, values = layout.conditions(self._which.search())
         order, sign = ("DESC", "<") if self._newest_first else ("ASC", ">")
-        first = f"SELECT {_COLUMNS} FROM events{where} ORDER BY id {order} LIMIT ?"  # noqa: S608
-        later = (
-            f"SELECT {_COLUMNS} FROM events{where}{' AND' if where else ' WHERE'} id {sign} ?"  # noqa: S608
-            f" ORDER BY id {order} LIMIT ?"
-        )
-        slot, upcast, fits = self._segment.slot, self._upcast, self._which.fits
-        exact = bool(self._which.data_fields())
-        plain = not (upcast or exact)
+        select, end = f"SELECT {layout.columns} FROM events", f" ORDER BY id {order} LIMIT ?"  # noqa: S608
+        beyond = "" if seen is None else f"id {sign} ?"
+        both = " AND ".join(filter(None, (where, beyond)))
+        rows = self._page_of(connection, f"{select}{' WHERE ' if both else ''}{both}{end}", values, seen)
+        # What fills a page is not rare: to go on row by row is quicker than to sort all that the index has.
+        later = f"{select} NOT INDEXED WHERE {where}{' AND ' if where else ''}id {sign} ?{end}"
         while True:
-            if self._too_late():
-                raise TooSlow("the answer takes too long: ask for less time, or for fewer types")
-            if seen is None:
-                rows = connection.execute(first, (*values, self._page)).fetchall()
-            else:
-                rows = connection.execute(later, (*values, seen, self._page)).fetchall()
-            if plain:
-                for row in rows:
-                    yield read_row(slot, row)
-            for row in () if plain else rows:
-                event = read_row(slot, row)
-                event = event if upcast is None else upcast(event)
-                if not exact or fits(event):
-                    yield event
+            yield from self._events(layout, rows)
             if len(rows) < self._page:
                 return
-            seen = rows[-1][0]
+            rows = self._page_of(connection, later, values, rows[-1][0])
 
-    def _salvage(self, connection: sqlite3.Connection, seen: int | None) -> Iterator[Stored]:
+    def _page_of(self, connection: sqlite3.Connection, sql: str, values: list[Any], seen: int | None) -> list[Any]:
+        if self._too_late():
+            raise TooSlow("the answer takes too long: ask for less time, or for fewer types")
+        return connection.execute(sql, (*values, *(() if seen is None else (seen,)), self._page)).fetchall()
+
+    def _events(self, layout: Layout, rows: list[Any]) -> Iterable[Stored]:
+        """Those of the rows that fit, in today's shape."""
+        events: Iterable[Stored] = layout.read(self._segment.slot, rows)
+        if self._upcast is not None:
+            events = map(self._upcast, events)
+        return filter(self._which.fits, events) if self._which.data_fields() else events
+
+    def _salvage(self, connection: sqlite3.Connection, layout: Layout, seen: int | None) -> Iterator[Stored]:
         """What can still be read of a damaged file, a few ids at a time."""
         low, high = self._range(connection)
         if self._newest_first:
@@ -428,12 +423,9 @@ class _OneFile:
         for start in reversed(starts) if self._newest_first else starts:
             if self._too_late():
                 raise TooSlow("a damaged file takes too long to read: ask for less time")
-            rows = self._window(connection, start, min(start + _SALVAGED - 1, high), lost)
-            for row in reversed(rows) if self._newest_first else rows:
-                event = read_row(self._segment.slot, row)
-                event = event if self._upcast is None else self._upcast(event)
-                if self._which.fits(event):
-                    yield event
+            rows = self._window(connection, layout, start, min(start + _SALVAGED - 1, high), lost)
+            events = self._events(layout, list(reversed(rows)) if self._newest_first else rows)
+            yield from filter(self._which.fits, events)
         name = self._segment.path.name
         if lost:
             self._damaged.append(f"{name}: {len(lost)} events from {min(lost)} to {max(lost)} cannot be read")
@@ -454,8 +446,10 @@ class _OneFile:
             return low, ends[1]
         return low, low + self._segment.bytes // 100  # no event takes less
 
-    def _window(self, connection: sqlite3.Connection, low: int, high: int, lost: list[int]) -> list[Any]:
-        sql = f"SELECT {_COLUMNS} FROM events NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id"  # noqa: S608
+    def _window(
+        self, connection: sqlite3.Connection, layout: Layout, low: int, high: int, lost: list[int]
+    ) -> list[Any]:
+        sql = f"SELECT {layout.columns} FROM events NOT INDEXED WHERE id BETWEEN ? AND ? ORDER BY id"  # noqa: S608
         try:
             return connection.execute(sql, (low, high)).fetchall()
         except sqlite3.DatabaseError as error:
@@ -465,37 +459,8 @@ class _OneFile:
                 return []
         rows = []
         for id_ in range(low, high + 1):
-            rows += self._window(connection, id_, id_, lost)
+            rows += self._window(connection, layout, id_, id_, lost)
         return rows
-
-
-def _conditions(which: Filter) -> tuple[str, list[Any]]:
-    """The part of a filter that SQL decides; what it says of the data is narrowed only, not decided."""
-    parts: list[str] = []
-    values: list[Any] = []
-    types = [pattern for pattern in which.types if pattern != "*"]
-    if types and len(types) == len(which.types):
-        each = []
-        for pattern in types:
-            if pattern.endswith(".*"):
-                each.append("type >= ? AND type < ?")  # so that the index serves it
-                values += [pattern[:-1], pattern[:-2] + "/"]  # '/' follows '.'
-            else:
-                each.append("type = ?")
-                values.append(pattern)
-        parts.append("(" + " OR ".join(each) + ")")
-    for condition, value in (
-        ("time >= ?", which.since),
-        ("time < ?", which.until),
-        ("session = ?", which.session),
-    ):
-        if value is not None:
-            parts.append(condition)
-            values.append(value)
-    for name, text in which.data_fields().items():
-        parts.append("instr(data, ?)")
-        values.append(f'"{name}":{dumps(text)}')
-    return (" WHERE " + " AND ".join(parts) if parts else ""), values
 
 
 _PATTERN: Final = re.compile(r"\*|[^*\s]{1,100}?(\.\*)?")

@@ -1,4 +1,4 @@
-"""An event as a row of the store, and back: what may be written, and how it is written down.
+"""An event as a row of the store: what may be written, and how it is written down (`layout.py` says where).
 
 A row holds no text of a chat and no secret. What JSON has no word for becomes something that it has: infinities
 and NaN are null, half a surrogate pair is escaped, an object becomes its text.
@@ -7,13 +7,16 @@ and NaN are null, half a surrogate pair is escaped, an object becomes its text.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping
-from itertools import compress
+from itertools import compress, repeat
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from ..events import EVENTS, TEXT_KEYS
+
+log = logging.getLogger("copilot_pulse.store")
 
 MARK: Final = "[redacted]"
 MAX_TEXT: Final = 2_000  # characters of one string
@@ -22,11 +25,32 @@ MAX_NODES: Final = 5_000  # values in one event's data
 _MAX_DEPTH: Final = 24
 _MEMO: Final = 4_096  # strings whose redacted form is remembered
 _MEMO_LENGTH: Final = 200  # longer ones hardly ever come twice
-_SHAPES: Final = 512  # shapes of data that are remembered
+_SHAPES: Final = 512  # shapes with names that a process makes: who publishes ever new names gets none
+_SEEN: Final = 4_096  # the same without names
 _SHAPE_NAMES: Final = 64  # data with more names is looked at one by one
 
-Row = tuple["int | None", float, str, str, "str | None", int, str]
-"""id, time, type, source, session, version of the data, data as JSON. The id None is the one after the last row's."""
+
+class Shape:
+    """What many events have in common: type, source, version of the data, and the names of its values.
+
+    With `names` an event's data is stored as the array of its values, without (None) as an object. Shapes are
+    compared by identity: a `RowMaker` makes each once.
+    """
+
+    __slots__ = ("names", "source", "type", "v")
+
+    def __init__(self, type: str, source: str, v: int, names: tuple[str, ...] | None = None) -> None:
+        self.type = type
+        self.source = source
+        self.v = v
+        self.names = names
+
+    def __repr__(self) -> str:
+        return f"<Shape {self.type} from {self.source}, version {self.v}: {self.names}>"
+
+
+Row = tuple["int | None", float, Shape, "str | None", str]
+"""id, time, shape, session, data as JSON. The id None is the one after the last row's."""
 
 
 class Stored(NamedTuple):
@@ -239,6 +263,7 @@ class _Quoted(dict[str, str]):
         self._cleaner = cleaner
 
     def __missing__(self, text: str) -> str:
+        text = str.__str__(text)  # what it holds, whatever its class shows
         clean = self._cleaner.text(text)
         quoted = _quote(clean) if clean.isascii() else dumps(clean)
         if len(text) <= _MEMO_LENGTH:
@@ -246,47 +271,98 @@ class _Quoted(dict[str, str]):
         return quoted
 
 
-class _Words(dict[Any, str]):
-    """Types, sources and sessions without secrets, as SQLite can hold them."""
+class _Words(dict[Any, "str | None"]):
+    """Types, sources and sessions without secrets, as SQLite can hold them. None stays None: no session."""
 
     def __init__(self, cleaner: Cleaner) -> None:
         super().__init__()
         self._cleaner = cleaner
 
-    def __missing__(self, word: Any) -> str:
+    def __missing__(self, word: Any) -> str | None:
         if len(self) > _MEMO:
             self.clear()
-        self[word] = clean = _writable(self._cleaner.text(str(word)))
+        self[word] = clean = None if word is None else _writable(self._cleaner.text(str(word)))
         return clean
-
-
-class _Shapes(dict[tuple[Any, ...], bool]):
-    """Whether data of a shape is flat; a shape is the names of data, then the types of their values.
-
-    Flat is what holds strings and numbers only, of which nothing is hidden and nothing is told as its length.
-    """
-
-    def __init__(self, secret_name: Callable[[str], bool], text_keys: frozenset[str]) -> None:
-        super().__init__()
-        self._secret_name = secret_name
-        self._text_keys = text_keys
-
-    def __missing__(self, shape: tuple[Any, ...]) -> bool:
-        names, kinds = shape[: len(shape) // 2], shape[len(shape) // 2 :]
-        if len(names) > _SHAPE_NAMES or any(type(name) is not str or len(name) > _MEMO_LENGTH for name in names):
-            return False
-        is_flat = self._text_keys.isdisjoint(names) and all(
-            kind in _NUMBERS or (kind is str and not self._secret_name(name))
-            for name, kind in zip(names, kinds, strict=True)
-        )
-        if len(self) >= _SHAPES:
-            self.clear()
-        self[shape] = is_flat
-        return is_flat
 
 
 _DICT: Final = frozenset((dict,))
 _NUMBERS: Final = frozenset((int, float, bool, type(None)))  # what a telling name may hold as it is
+
+
+class _Shapes(dict[tuple[Any, ...], "Shape | None"]):
+    """The shape of events whose data is flat, None for the others. The key is type, source, the names of data and
+    then the types of their values.
+
+    Flat is what holds strings and numbers only, of which nothing is hidden and nothing is told as its length.
+    """
+
+    def __init__(
+        self,
+        cleaner: Cleaner,
+        words: _Words,
+        secret_name: Callable[[str], bool],
+        text_keys: frozenset[str],
+    ) -> None:
+        super().__init__()
+        self._clean = cleaner.text
+        self._words = words
+        self._secret_name = secret_name
+        self._text_keys = text_keys
+        self._versions = {name: getattr(spec, "v", 1) for name, spec in EVENTS.items()}
+        self._named: dict[tuple[Any, ...], Shape] = {}
+        self._unnamed: dict[tuple[str, str], Shape] = {}
+
+    def forget(self) -> None:
+        """There are new secrets: words of shapes may be some."""
+        self.clear()
+        self._named.clear()
+        self._unnamed.clear()
+
+    def __missing__(self, key: tuple[Any, ...]) -> Shape | None:
+        type_, source, *rest = key
+        names, kinds = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+        if len(self) >= _SEEN:
+            self.clear()
+        self[key] = shape = self._shape(type_, source, tuple(names)) if self._is_flat(names, kinds) else None
+        return shape
+
+    def _is_flat(self, names: list[Any], kinds: list[type]) -> bool:
+        return (
+            len(names) <= _SHAPE_NAMES
+            and all(type(name) is str and len(name) <= _MEMO_LENGTH for name in names)
+            and self._text_keys.isdisjoint(names)
+            and all(
+                kind in _NUMBERS or (kind is str and not self._secret_name(name))
+                for name, kind in zip(names, kinds, strict=True)
+            )
+        )
+
+    def _shape(self, type_: Any, source: Any, names: tuple[str, ...]) -> Shape | None:
+        shape = self._named.get((type_, source, names))
+        if shape is None and len(self._named) < _SHAPES:
+            clean = tuple(map(self._clean, names))
+            shape = Shape(self._words[type_] or "", self._words[source] or "", self._version(type_), clean)
+            self._named[type_, source, names] = shape
+        return shape
+
+    def _version(self, type_: Any) -> int:
+        return self._versions.get(str(type_), 1)
+
+    def unnamed(self, event: Any) -> Shape:
+        """The shape of any event, whose data is stored as an object. Never raises."""
+        type_, source = "unreadable", ""
+        try:
+            type_ = str(event.type)
+            source = self._words[event.source] or ""
+        except Exception:  # a foreign object that is no Event
+            log.debug("an event without a type or a source")
+        shape = self._unnamed.get((type_, source))
+        if shape is None:
+            if len(self._unnamed) >= _SEEN:
+                self._unnamed.clear()
+            shape = Shape(self._words[type_] or "", source, self._version(type_))
+            self._unnamed[type_, source] = shape
+        return shape
 
 
 class RowMaker:
@@ -295,11 +371,10 @@ class RowMaker:
     def __init__(self, redaction: Redaction, *, with_text: bool = False) -> None:
         self._cleaner = Cleaner(redaction)
         self._text_keys: frozenset[str] = frozenset() if with_text else TEXT_KEYS
-        self._shapes = _Shapes(redaction.secret_name, self._text_keys)
+        self._words = _Words(self._cleaner)
+        self._shapes = _Shapes(self._cleaner, self._words, redaction.secret_name, self._text_keys)
         self._quoted = _Quoted(self._cleaner)
         self._encode = _encoder(self._quoted.__getitem__)
-        self._words = _Words(self._cleaner)
-        self._versions = {name: getattr(spec, "v", 1) for name, spec in EVENTS.items()}
 
     def refresh(self) -> None:
         """Once a batch: take notice of secrets learned meanwhile."""
@@ -308,47 +383,62 @@ class RowMaker:
             self._quoted.clear()
         if forgot:
             self._words.clear()
+            self._shapes.forget()
 
     def make(self, offset: float, events: list[Any]) -> list[Row]:
         """The rows of events, their ids None; `offset` makes wall time of an event's time.
 
         Never raises: what cannot be written is a row that says why.
         """
-        rows: list[Row] = []
-        words, versions = self._words, self._versions
-        for event, text in zip(events, self._flat_texts(events), strict=True):
-            if text is None or len(text) > MAX_ROW:
-                text = self._text(event)
-            type_ = str(event.type)
-            try:
-                time = event.time + offset
-                source, session = words[event.source], event.session
-                if session is not None:
-                    session = words[session]
-            except Exception:  # a foreign object that is no Event
-                time, source, session = monotonic() + offset, "", None
-            rows.append((None, time, words[type_], source, session, versions.get(type_, 1), text))
-        return rows
+        shapes, texts = self._flat(events)
+        try:
+            times = [event.time + offset for event in events]
+            sessions = [event.session for event in events]
+            if math.isfinite(sum(times)) and max(map(len, texts)) <= MAX_ROW and None not in shapes:
+                held = cast("list[Shape]", shapes)
+                return list(zip(repeat(None), times, held, map(self._words.__getitem__, sessions), texts))
+        except Exception:
+            log.debug("there are events that are none of ours")
+        return [self._row(offset, *each) for each in zip(events, shapes, texts, strict=True)]
 
-    def _flat_texts(self, events: list[Any]) -> list[str | None]:
-        """JSON without secrets of the events whose data is flat, made in one run; None for the others.
+    def _row(self, offset: float, event: Any, shape: Shape | None, text: str) -> Row:
+        if shape is None or len(text) > MAX_ROW:
+            shape, text = self._shapes.unnamed(event), self._text(event)
+        try:
+            time, session = event.time + offset, self._words[event.session]
+            if not math.isfinite(time):
+                raise ValueError("no time")
+        except Exception:  # a foreign object that is no Event
+            time, session = monotonic() + offset, None
+        return (None, time, shape, session, text)
 
-        The shape of data decides, once for all of that shape, that nothing in it is hidden and nothing goes deeper.
-        All that is left to do then is quoting, and the encoder takes each string from a memory.
+    def _flat(self, events: list[Any]) -> tuple[list[Shape | None], list[str]]:
+        """Shapes and JSON of the events whose data is flat, made in one run; None and "" for the others.
+
+        The shape decides, once for all of its events, that nothing in them is hidden and nothing goes deeper. All
+        that is left to do then is quoting, and the encoder takes each string from a memory.
         """
-        none: list[str | None] = [None] * len(events)
+        none: tuple[list[Shape | None], list[str]] = [None] * len(events), [""] * len(events)
         try:
             datas = [event.data for event in events]
             if self._encode is None or not set(map(type, datas)) <= _DICT:
                 return none
-            flat = list(map(self._shapes.__getitem__, [(*data, *map(type, data.values())) for data in datas]))
-            texts = self._encode(list(compress(datas, flat)))[2:-2].split("},{")
-        except Exception:  # a foreign object, or a number that JSON has no word for
+            shape_of = self._shapes.__getitem__
+            shapes = [
+                shape_of((event.type, event.source, *data, *map(type, data.values())))
+                for event, data in zip(events, datas, strict=True)
+            ]
+            values = [list(data.values()) for data in compress(datas, shapes)]
+            texts = self._encode(values)[1:-1].replace("],[", "]\n[").split("\n")  # no JSON has a line's end in it
+        except Exception as error:  # a foreign object, or a number that JSON has no word for
+            log.debug("events are looked at one by one: %s", type(error).__name__)
             return none
-        if len(texts) != sum(flat):  # none is flat, or a string holds what stands between two objects
+        if len(texts) != len(values):  # none is flat, or a string holds what stands between two arrays
             return none
+        if None not in shapes:
+            return shapes, texts
         made = iter(texts)
-        return [f"{{{next(made)}}}" if is_flat else None for is_flat in flat]
+        return shapes, ["" if shape is None else next(made) for shape in shapes]
 
     def _text(self, event: Any) -> str:
         """JSON without secrets of any data, looked at value by value."""
@@ -389,19 +479,3 @@ def _writable(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-# Without looking for spaces around it: `dumps` writes none.
-_scan: Final = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-
-
-def read_row(slot: int, row: Any) -> Stored:
-    """The event of a row, as it was written. Data that is no JSON object any more is told as such."""
-    id_, time, type_, source, session, version, text = row
-    try:
-        data, end = _scan(text, 0)
-        if end != len(text) or type(data) is not dict:
-            data = {"unreadable": "the data of this event is no object"}
-    except (ValueError, TypeError, RecursionError, StopIteration):
-        data = {"unreadable": "the data of this event is damaged"}
-    return Stored(slot, id_, time, type_, source, session, version, data)

@@ -10,45 +10,29 @@ goes as whole files: no SQL can make room on a full disk, and deleting rows is s
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 from urllib.parse import quote
+
+from .layout import TABLES, Layout, Numbers, insert, schema_of
+from .rows import Row
 
 if sys.platform == "win32":  # pragma: no cover
     import msvcrt
 else:
     import fcntl
 
-SCHEMA: Final = 1
 SLOTS: Final = 16
 PAGE: Final = 4096
-SHARE: Final = 8  # a segment may have this part of the bytes and of the time that are kept
-LEAST_SEGMENT: Final = 64 * 1024
-DISK_SHARE: Final = 0.8  # of what is free beside us: the last part of a disk is left to others
 LOCK_SECONDS: Final = 2.0
 _NAME: Final = re.compile(r"events-(\d{1,3})-(\d{12,19})\.db(\.corrupt-\d+)?")
 _SIDES: Final = ("-wal", "-shm", "-journal")
-
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY, time REAL NOT NULL, type TEXT NOT NULL, source TEXT NOT NULL, session TEXT,
-    v INTEGER NOT NULL, data TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS events_type_time ON events (type, time);
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-INSERT OR IGNORE INTO meta VALUES ('schema', 1);
-"""
-
-_AT_ONCE: Final = 64  # rows of one statement: a third quicker than one by one; old SQLite takes 999 parameters
-_INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
-_INSERT_MANY: Final = _INSERT + ", (?, ?, ?, ?, ?, ?, ?)" * (_AT_ONCE - 1)
 
 
 class Segment(NamedTuple):
@@ -142,12 +126,6 @@ def mend(segment: Segment) -> bool:
     return True
 
 
-def schema_of(connection: sqlite3.Connection) -> int:
-    """The schema's number of a file."""
-    row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
-    return int(row[0]) if row else 0
-
-
 class SlotLock:
     """The lock of a slot, held until `release()` or the end of the process."""
 
@@ -218,17 +196,6 @@ def free_slots(folder: Path, own: int | None) -> Iterator[set[int]]:
             lock.release()
 
 
-class Limits(NamedTuple):
-    """How much is kept."""
-
-    days: float
-    bytes: int
-
-    def room(self, folder: Path, own: int) -> int:
-        """Bytes that the store may take: what is asked for, less where the disk has not got it."""
-        return max(min(self.bytes, own + int(free_bytes(folder) * DISK_SHARE)), LEAST_SEGMENT)
-
-
 def free_bytes(folder: Path) -> int:
     """What is free on the folder's disk; very much if the system cannot tell."""
     try:
@@ -272,8 +239,9 @@ class ActiveFile:
         run(f"PRAGMA synchronous={'FULL' if full_sync else 'NORMAL'}")
         run("PRAGMA journal_size_limit=0")
         run("PRAGMA wal_autocheckpoint=1000")
-        self._connection.executescript(f"BEGIN IMMEDIATE;{_TABLES}COMMIT;")
+        self._connection.executescript(f"BEGIN IMMEDIATE;{TABLES}COMMIT;")
         self.schema = schema_of(self._connection)
+        self._numbers = Numbers(self._connection)
         row = run("SELECT id FROM events ORDER BY id DESC LIMIT 1").fetchone()
         self.last_id: int = row[0] if row else 0
         row = run("SELECT time FROM events ORDER BY id LIMIT 1").fetchone()
@@ -284,7 +252,7 @@ class ActiveFile:
         found: str = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         return None if found == "ok" else found
 
-    def insert(self, rows: list[Any]) -> None:
+    def insert(self, rows: list[Row]) -> None:
         """Commit rows, in one transaction. Raises sqlite3.Error; nothing of it is in the file then.
 
         The first row has its id. The ids of the others follow it, given or None.
@@ -292,17 +260,17 @@ class ActiveFile:
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-            many = len(rows) - len(rows) % _AT_ONCE
-            for start in range(0, many, _AT_ONCE):
-                connection.execute(_INSERT_MANY, tuple(chain.from_iterable(rows[start : start + _AT_ONCE])))
-            connection.executemany(_INSERT, rows[many:])
+            insert(connection, rows, self._numbers)
             connection.execute("COMMIT")
         except BaseException:
+            self._numbers.clear()
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
-        self.last_id = rows[0][0] + len(rows) - 1
+        first = rows[0][0]
+        assert first is not None
+        self.last_id = first + len(rows) - 1
         if self.first_time is None:
             self.first_time = rows[0][1]
 
@@ -329,30 +297,43 @@ class ActiveFile:
 
     def chats_of(self, session: str) -> set[str]:
         """The session's chats here. Raises sqlite3.Error."""
-        return chats_of(self._connection, session)
+        return Layout(self._connection).chats_of(session)
 
     def erase(self, session: str, chats: set[str]) -> dict[str, int]:
-        """As the function of this name."""
-        return erase(self._connection, session, chats)
+        """As that of the layout."""
+        self._numbers.clear()
+        return Layout(self._connection).erase(session, chats)
 
     def seal(self) -> None:
         """Make it one plain file: nothing is written to it any more. What fails is left as it is."""
-        with contextlib.suppress(sqlite3.Error):
-            # So that a search by time need not open what cannot hold it. Clocks jump: the ends are not enough.
-            self._connection.execute(
-                "INSERT OR REPLACE INTO meta SELECT 'span', json_array(min(time), max(time)) FROM events"
-            )
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            # Refused while somebody reads; the file is as good in WAL mode, only with more files beside it.
-            self._connection.execute("PRAGMA busy_timeout=100")
-            self._connection.execute("PRAGMA journal_mode=DELETE")
+        _seal(self._connection)
         self.close()
 
     def close(self) -> None:
         """Close the connection. Twice is fine."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
+
+
+def _seal(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        # So that a search by time need not open what cannot hold it. Clocks jump: the ends are not enough.
+        connection.execute("INSERT OR REPLACE INTO meta SELECT 'span', json_array(min(time), max(time)) FROM events")
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # Refused while somebody reads; the file is as good in WAL mode, only with more files beside it.
+        connection.execute("PRAGMA busy_timeout=100")
+        connection.execute("PRAGMA journal_mode=DELETE")
+
+
+def seal_file(path: Path) -> None:
+    """Make one plain file of what an older version wrote to. What fails is left as it is."""
+    with contextlib.suppress(sqlite3.Error):
+        connection = sqlite3.connect(str(path), isolation_level=None, timeout=LOCK_SECONDS)
+        try:
+            _seal(connection)
+        finally:
+            connection.close()
 
 
 def set_aside(path: Path, number: int) -> Path | None:
@@ -366,36 +347,3 @@ def set_aside(path: Path, number: int) -> Path | None:
         except OSError:
             return None
     return target
-
-
-def chats_of(connection: sqlite3.Connection, session: str) -> set[str]:
-    """The ids of a session's chats in a file. Raises sqlite3.Error."""
-    rows = connection.execute(
-        "SELECT DISTINCT json_extract(data, '$.chat_id') FROM events WHERE session = ? AND json_valid(data)", (session,)
-    )
-    return {chat for (chat,) in rows if isinstance(chat, str) and chat}
-
-
-def erase(connection: sqlite3.Connection, session: str, chats: set[str]) -> dict[str, int]:
-    """Take a session's events, and those that name one of these chats, out of a file; how many by type.
-
-    No byte of them is left in it. The caller owns the file. Raises sqlite3.Error.
-    """
-    where = "session = ? OR (json_valid(data) AND json_extract(data, '$.chat_id') IN (SELECT value FROM json_each(?)))"
-    values = (session, json.dumps(sorted(chats)))
-    connection.execute("PRAGMA secure_delete=ON")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        found = connection.execute(f"SELECT type, count(*) FROM events WHERE {where} GROUP BY type", values)  # noqa: S608
-        counts = dict(found.fetchall())
-        if counts:
-            connection.execute(f"DELETE FROM events WHERE {where}", values)  # noqa: S608
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    # The -wal still holds what was deleted.
-    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        raise sqlite3.OperationalError("database is locked by a reader")
-    return counts

@@ -16,25 +16,22 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeVar
 
-from .faults import Fault, fault_of
-from .rows import Redaction, Row, RowMaker, dumps
+from .faults import Fault, NotStored, fault_of
+from .forgetting import chats_in, erase_session, remove_all
+from .layout import SCHEMA, chat_of, schema_of
+from .retention import Limits, Retention, last_time
+from .rows import Redaction, Row, RowMaker, Shape, dumps
 from .segments import (
-    LEAST_SEGMENT,
-    SCHEMA,
-    SHARE,
     ActiveFile,
-    Limits,
     Segment,
     SlotLock,
-    chats_of,
-    erase,
     free_bytes,
     free_slots,
     list_segments,
     open_readonly,
     remove,
     roll_back,
-    schema_of,
+    seal_file,
     set_aside,
     take_slot,
 )
@@ -48,7 +45,6 @@ _OVERHEAD: Final = 100  # bytes of a waiting row beside its data
 CHUNK: Final = 256  # rows of one transaction
 MAX_WAITING: Final = 20_000
 MAX_WAITING_BYTES: Final = 16_000_000
-HOURLY: Final = 3600.0
 RETRY: Final = {
     Fault.FULL: 30.0,
     Fault.UNWRITABLE: 60.0,
@@ -118,10 +114,6 @@ class Figures:
         self.journal_mode = ""
 
 
-class NotStored(Exception):
-    """Raised when what was asked to be on disk is not; the text says why."""
-
-
 class Writer:
     """The state of the thread. `run()` is the thread's body; all else is called in it, except where it says so.
 
@@ -160,9 +152,7 @@ class Writer:
         self._waiting_bytes = 0
         self._retry_at = 0.0
         self._tries = 0
-        self._next_retain = 0.0
-        self._segment_bytes = LEAST_SEGMENT
-        self._sealed_bytes = 0
+        self._retention = Retention(folder, config.limits, clock=clock, wall=wall)
         self._in_hand: Batch | None = None
 
     # The thread
@@ -214,7 +204,7 @@ class Writer:
 
     def _pause(self) -> float:
         now = self._clock()
-        due = self._next_retain
+        due = self._retention.due
         if self._waiting:
             due = min(due, self._retry_at)
         # Short enough for an hour to be noticed after the machine slept, whose clock may have stood still.
@@ -245,7 +235,7 @@ class Writer:
                 if len(rows) >= room or size >= MAX_WAITING_BYTES:
                     refused.append(event)
                 else:
-                    size += len(row[6]) + _OVERHEAD
+                    size += len(row[4]) + _OVERHEAD
                     rows.append(row)
         if batch.loss is not None:
             self._lose(batch.loss)
@@ -275,7 +265,7 @@ class Writer:
             self._waiting.append(loss)
 
     def _own_row(self, type_: str, time: float, data: dict[str, Any]) -> Row:
-        return (None, time, type_, OWN, None, 1, dumps(data))
+        return (None, time, Shape(type_, OWN, 1), None, dumps(data))
 
     # Writing
 
@@ -293,8 +283,7 @@ class Writer:
             fault = self._note(error)
         if fault is None:
             self._well()
-            if now >= self._next_retain:
-                self.retain()
+            self._keep_house()
 
     def _well(self) -> None:
         if self.figures.fault is not None:
@@ -320,7 +309,7 @@ class Writer:
         self._waiting = list(losses)
         self._waiting_bytes = 0
         if rows:
-            by_type = dict(Counter(row[2] for row in rows))
+            by_type = dict(Counter(row[2].type for row in rows))
             self.figures.taken += len(rows)
             self._lose(Loss(reason, len(rows), by_type, rows[0][1], rows[-1][1]))
 
@@ -351,15 +340,13 @@ class Writer:
         del self._waiting[: len(part)]
         self._ever = True
         self._next_id = active.last_id + 1
-        self._waiting_bytes -= sum(len(one[6]) + _OVERHEAD for one in part if not isinstance(one, Loss))
-        events = sum(not isinstance(one, Loss) and one[3] != OWN for one in part)
+        self._waiting_bytes -= sum(len(one[4]) + _OVERHEAD for one in part if not isinstance(one, Loss))
+        events = sum(not isinstance(one, Loss) and one[2].source != OWN for one in part)
         figures = self.figures
         figures.stored += events
         figures.taken += events
         figures.last_id = active.last_id
-        figures.bytes = self._sealed_bytes + active.size
-        if active.size >= self._segment_bytes or self._is_old(active):
-            self._rotate()
+        self._keep_house()
         if self.committed is not None:
             self.committed()
 
@@ -479,7 +466,7 @@ class Writer:
         if not self._started:
             self._started = True
             own = [one for one in list_segments(self._folder) if one.slot == self._slot]
-            before = next((told for one in reversed(own) if (told := _last_time(one)) is not None), None)
+            before = next((told for one in reversed(own) if (told := last_time(one)) is not None), None)
             self._waiting.insert(0, self._own_row("store.opened", self._wall(), {**self._opened, "down_since": before}))
         return active
 
@@ -491,7 +478,7 @@ class Writer:
         if own and not own[-1].damaged and not self._fresh:
             last = own[-1]
             schema, newest = self._newest(last)
-            if schema <= SCHEMA:
+            if schema == SCHEMA:
                 active = ActiveFile(last.path, self._slot, last.first_id, full_sync=full_sync)
                 damage = None if self._next_id else active.damage()
                 if damage is None:
@@ -499,7 +486,10 @@ class Writer:
                     return active
                 active.close()
                 raise sqlite3.DatabaseError(f"database disk image is malformed: {damage}")
-            log.warning("%s is of a newer version of Copilot Pulse: it is read, and a new file begins", last.path.name)
+            if schema < SCHEMA:
+                seal_file(last.path)
+            else:
+                log.warning("%s is of a newer version: it is read, and a new file begins", last.path.name)
             self._next_id = max(self._next_id, newest + 1)
         if not self._next_id:
             self._next_id = max((_bound(one.path) for one in own), default=1)
@@ -518,7 +508,7 @@ class Writer:
         try:
             has_meta = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
             schema = schema_of(connection) if has_meta else SCHEMA
-            if schema <= SCHEMA:
+            if schema == SCHEMA:
                 return schema, 0
             try:
                 row = connection.execute("SELECT id FROM events ORDER BY id DESC LIMIT 1").fetchone()
@@ -529,64 +519,23 @@ class Writer:
             connection.close()
 
     def _measure(self) -> None:
-        """Note what the store takes, and how large a segment may become on this disk."""
-        segments = list_segments(self._folder)
-        self.figures.segments = len(segments)
-        in_use = self._active.path if self._active is not None else None
-        self._sealed_bytes = sum(one.bytes for one in segments if one.path != in_use)
-        self.figures.bytes = self._sealed_bytes + (self._active.size if self._active is not None else 0)
-        self._segment_bytes = max(self.config.limits.room(self._folder, self.figures.bytes) // SHARE, LEAST_SEGMENT)
+        self._retention.measure(self._active)
+        self._show_sizes()
 
-    def _is_old(self, active: ActiveFile) -> bool:
-        first = active.first_time
-        return first is not None and self._wall() - first >= self.config.limits.days * 86_400 / SHARE
+    def _show_sizes(self) -> None:
+        self.figures.bytes, self.figures.segments = self._retention.bytes, self._retention.segments
 
-    def _rotate(self) -> None:
-        active, self._active = self._active, None
-        assert active is not None
-        active.seal()
-        self._fresh = True
-        self.retain()
-
-    def retain(self) -> None:
-        """Unlink the oldest sealed files until age and bytes hold. Of the slots that no other process has."""
-        self._next_retain = self._clock() + HOURLY
-        limits = self.config.limits
-        if self._active is not None and self._is_old(self._active):
-            active, self._active, self._fresh = self._active, None, True
+    def _keep_house(self) -> None:
+        """Seal the file that is large or old enough, and let go what is too much or too old."""
+        active, retention = self._active, self._retention
+        retention.grown(active)
+        ended = active is not None and retention.ends(active)
+        if ended and active is not None:
+            self._active, self._fresh = None, True
             active.seal()
-        try:
-            with free_slots(self._folder, self._slot if self._lock is not None else None) as slots:
-                segments = [one for one in list_segments(self._folder) if one.slot in slots]
-                self._thin_out(segments, limits)
-        except OSError as error:
-            log.debug("nothing was let go: %s", error)
-        self._measure()
-
-    def _thin_out(self, segments: list[Segment], limits: Limits) -> None:
-        sizes = {one.path: one.bytes for one in segments}
-        total = sum(sizes.values())
-        room = limits.room(self._folder, total)
-        oldest = self._wall() - limits.days * 86_400
-        in_use = self._active.path if self._active is not None else None
-        slots: dict[int, list[Segment]] = {}
-        for one in reversed(segments):  # the oldest of a slot stands last, and is taken off there
-            if one.path != in_use:
-                slots.setdefault(one.slot, []).append(one)
-        ages = {slot: _age(files[-1]) for slot, files in slots.items()}
-        while ages:
-            slot = min(ages, key=ages.__getitem__)
-            if ages[slot] >= oldest and total <= room:
-                break
-            one = slots[slot].pop()
-            if remove(one):
-                total -= sizes[one.path]
-            else:
-                self._next_retain = self._clock() + 60.0  # Windows, while somebody reads it
-            if slots[slot]:
-                ages[slot] = _age(slots[slot][-1])
-            else:
-                del ages[slot]
+        if ended or self._clock() >= retention.due:
+            retention.let_go(self._slot if self._lock is not None else None, self._active)
+        self._show_sizes()
 
     # What is asked for
 
@@ -613,60 +562,31 @@ class Writer:
         self._measure()
         if others:
             raise NotStored(f"{others} files belong to another ComfyUI that runs: ask there as well")
-        return gone
+        return dict(gone)
 
-    def _forget_all(self, segments: list[Segment]) -> dict[str, int]:
-        gone: Counter[str] = Counter()
-        kept = [one for one in self._waiting if not isinstance(one, Loss)]
-        gone.update(row[2] for row in kept)
-        self.figures.taken += len(kept)
+    def _forget_all(self, segments: list[Segment]) -> Counter[str]:
+        rows = [one for one in self._waiting if not isinstance(one, Loss)]
+        self.figures.taken += len(rows)
         self._waiting, self._waiting_bytes = [], 0
         if self._active is not None:
             self._active.close()
             self._active = None
         self._fresh = True
-        stuck = []
-        for one in segments:
-            gone.update(_types_in(one.path))
-            if not remove(one):
-                stuck.append(one.path.name)
-        if stuck:
-            raise NotStored(f"somebody reads {', '.join(stuck)}: try again")
-        return dict(gone)
+        return remove_all(segments) + Counter(row[2].type for row in rows)
 
-    def _forget_session(self, segments: list[Segment], session: str) -> dict[str, int]:
-        chats: set[str] = set()
-        gone: Counter[str] = Counter()
-        open_now = self._active.path if self._active is not None else None
-        for one in segments:
-            try:
-                if one.path == open_now and self._active is not None:
-                    chats |= self._active.chats_of(session)
-                else:
-                    connection = open_readonly(one.path)
-                    try:
-                        chats |= chats_of(connection, session)
-                    finally:
-                        connection.close()
-            except Exception as error:
-                log.debug("%s cannot be searched: %s", one.path.name, error)
-        for one in segments:
-            if one.path == open_now and self._active is not None:
-                gone.update(self._active.erase(session, chats))
-            else:
-                gone.update(_erase_sealed(one, session, chats))
-        needles = [f'"chat_id":{dumps(chat)}' for chat in chats]
+    def _forget_session(self, segments: list[Segment], session: str) -> Counter[str]:
+        chats = chats_in(segments, self._active, session)
+        gone = erase_session(segments, self._active, session, chats)
         kept: list[_Waiting] = []
-        for waiting in self._waiting:
-            mine = not isinstance(waiting, Loss) and (waiting[4] == session or any(n in waiting[6] for n in needles))
-            if mine and not isinstance(waiting, Loss):
-                gone[waiting[2]] += 1
+        for one in self._waiting:
+            if isinstance(one, Loss) or (one[3] != session and chat_of(one) not in chats):
+                kept.append(one)
             else:
-                kept.append(waiting)
+                gone[one[2].type] += 1
         self.figures.taken += len(self._waiting) - len(kept)
         self._waiting = kept
-        self._waiting_bytes = sum(len(one[6]) + _OVERHEAD for one in kept if not isinstance(one, Loss))
-        return dict(gone)
+        self._waiting_bytes = sum(len(one[4]) + _OVERHEAD for one in kept if not isinstance(one, Loss))
+        return gone
 
     def _close(self) -> None:
         if self._active is not None and self.figures.fault is None:
@@ -683,28 +603,6 @@ class Writer:
 _Waiting = Row | Loss
 
 
-def _last_time(segment: Segment) -> float | None:
-    """When the newest event of a file was; None if it has none or cannot be read."""
-    try:
-        connection = open_readonly(segment.path)
-        try:
-            row = connection.execute("SELECT time FROM events ORDER BY id DESC LIMIT 1").fetchone()
-            return row[0] if row else None
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return None
-
-
-def _age(segment: Segment) -> float:
-    """The time by which a file is too old or not."""
-    told = _last_time(segment)
-    try:
-        return told if told is not None else segment.path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def _bound(path: Path) -> int:
     """An id above all that a file may hold: asked for, or else by its size. No row takes less than 32 bytes."""
     match = path.name.split("-")
@@ -719,28 +617,3 @@ def _bound(path: Path) -> int:
     except Exception:
         size = sum(os.path.getsize(f"{path}{side}") if os.path.exists(f"{path}{side}") else 0 for side in ("", "-wal"))
         return first + size // 32 + 1
-
-
-def _types_in(path: Path) -> dict[str, int]:
-    try:
-        connection = open_readonly(path)
-        try:
-            return dict(connection.execute("SELECT type, count(*) FROM events GROUP BY type").fetchall())
-        finally:
-            connection.close()
-    except Exception:
-        return {}
-
-
-def _erase_sealed(segment: Segment, session: str, chats: set[str]) -> dict[str, int]:
-    try:
-        connection = sqlite3.connect(str(segment.path), isolation_level=None, timeout=2.0)
-        try:
-            return erase(connection, session, chats)
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        if fault_of(error) is not Fault.CORRUPT:
-            raise NotStored(f"{segment.path.name} could not be changed: {error}") from error
-        remove(segment)  # nobody can say what is in there
-        return {}

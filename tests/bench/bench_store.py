@@ -284,7 +284,9 @@ def one_hour(folder: Path, since: float, until: float) -> tuple[float, float, in
         connection = sqlite3.connect(segment.path)
         scanned += len(
             connection.execute(
-                "SELECT * FROM events NOT INDEXED WHERE type = 'error' AND time >= ? AND time < ?", (since, until)
+                "SELECT * FROM events NOT INDEXED WHERE shape IN (SELECT id FROM shapes WHERE type = 'error') "
+                "AND time >= ? AND time < ?",
+                (since, until),
             ).fetchall()
         )
         connection.close()

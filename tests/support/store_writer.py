@@ -12,19 +12,15 @@ import time
 from pathlib import Path
 
 from backend.event_bus import EventBus
-from backend.journal import segments, writer
+from backend.journal import retention
 from tests.support.stores import event, new_store
 
 
 async def main(folder: Path, first: int) -> None:
     """Publish in batches of any size, and flush after each."""
     # Small files, so that a kill hits rotations as well, and room for all of them.
-    for module, name, value in (
-        (writer, "LEAST_SEGMENT", 40_000),
-        (segments, "LEAST_SEGMENT", 40_000),
-        (writer, "SHARE", 1600),
-    ):
-        setattr(module, name, value)
+    for name, value in (("LEAST_SEGMENT", 40_000), ("SHARE", 1600)):
+        setattr(retention, name, value)
     bus = EventBus()
     store = new_store(folder)
     bus.subscribe("*", store.on_event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from backend.error_handling import Redactor, secret_name
 from backend.event_bus import Event
+from backend.journal.layout import TABLES, Layout, Numbers, insert
+from backend.journal.rows import Row
 from backend.store import EventStore, Filter, Redaction, Stored
 
 
@@ -69,3 +72,14 @@ async def until_true(condition: Callable[[], Any], seconds: float = 30.0) -> Non
     while not condition():
         assert time.monotonic() < end, "it did not come to that"
         await asyncio.sleep(0.01)
+
+
+def read_row(row: Row) -> Stored:
+    """The event that is read where a row was written."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript(TABLES)
+    insert(connection, [row], Numbers(connection))
+    layout = Layout(connection)
+    (event,) = layout.read(0, connection.execute(f"SELECT {layout.columns} FROM events").fetchall())
+    connection.close()
+    return event

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from backend.event_bus import EventBus
+from backend.journal import retention as retention_module
 from backend.journal import writer as writer_module
 from backend.journal.faults import Fault
 from backend.journal.segments import ActiveFile, list_segments
@@ -221,7 +222,7 @@ async def test_export_takes_out_what_became_known_as_a_secret_later(tmp_path: Pa
 
 async def test_forgetting_a_session_leaves_no_byte_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over several files, the -wal included, with its chats' errors that name no session; others stay."""
-    monkeypatch.setattr(writer_module, "LEAST_SEGMENT", 30_000)
+    monkeypatch.setattr(retention_module, "LEAST_SEGMENT", 30_000)
     async with running(tmp_path, keep_bytes=400_000) as store:
         for n in range(900):
             store.on_event(event("chat.model", f"session-{n % 3}", n=n, chat_id=f"chat-{n % 3}", mark=f"mark-{n % 3}"))
@@ -713,7 +714,7 @@ async def test_newer_schema_is_read_and_not_written_to(tmp_path: Path) -> None:
         put(store, 10)
     path = list_segments(tmp_path)[0].path
     connection = sqlite3.connect(path)
-    connection.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
+    connection.execute("UPDATE meta SET value = 99 WHERE key = 'schema'")
     connection.execute("ALTER TABLE events ADD COLUMN more TEXT")
     connection.commit()
     connection.close()
@@ -837,7 +838,7 @@ async def test_input_output_error_on_a_disk_with_room_removes_nothing(
         with pytest.raises(NotStored, match="failed"):
             await store.flush()
 
-        assert [one.path for one in list_segments(tmp_path)] == files
+        assert set(files) <= {one.path for one in list_segments(tmp_path)}
         monkeypatch.undo()
         await store.flush()
         assert store._writer.figures.fault is None

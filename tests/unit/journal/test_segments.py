@@ -11,14 +11,23 @@ import pytest
 
 from backend.journal import segments
 from backend.journal.faults import Fault, fault_of
-from backend.journal.segments import ActiveFile, Limits, SlotLock, free_slots, list_segments, set_aside, take_slot
+from backend.journal.rows import Row, Shape
+from backend.journal.segments import ActiveFile, SlotLock, free_slots, list_segments, set_aside, take_slot
 
 
 def make(folder: Path, slot: int = 0, first: int = 1, rows: int = 3) -> ActiveFile:
     """A segment with some rows, open."""
     active = ActiveFile(folder / f"events-{slot}-{first:012}.db", slot, first, full_sync=False)
-    active.insert([(first + n, 1000.0 + n, "x", "test", "s", 1, f'{{"n":{n}}}') for n in range(rows)])
+    active.insert([row(first + n, 1000.0 + n) for n in range(rows)])
     return active
+
+
+SHAPE = Shape("x", "test", 1, ("n",))
+
+
+def row(id_: int, time: float = 1.0) -> Row:
+    """A row that says its number."""
+    return (id_, time, SHAPE, "s", f"[{id_}]")
 
 
 def test_slot_belongs_to_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -93,8 +102,8 @@ def test_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     active = make(tmp_path, rows=1)
 
     with pytest.raises(sqlite3.Error):
-        active.insert([(2, 1.0, "x", "t", None, 1, "{}"), (2, 1.0, "x", "t", None, 1, "{}")])
-    active.insert([(2, 1.0, "x", "t", None, 1, "{}")])
+        active.insert([row(2), row(2)])
+    active.insert([row(2)])
     active.close()
 
     connection = sqlite3.connect(active.path)
@@ -112,15 +121,6 @@ def test_set_aside_takes_the_wal_along(tmp_path: Path) -> None:
     assert "events-0-000000000001.db.corrupt-7" in names
     assert "events-0-000000000001.db.corrupt-7-wal" in names
     assert [(one.first_id, one.damaged) for one in list_segments(tmp_path)] == [(1, True)]
-
-
-def test_limit_leaves_a_part_of_the_disk_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """64 MB on a disk of 2 MB would fill it."""
-    monkeypatch.setattr(segments, "free_bytes", lambda folder: 2_000_000)
-
-    assert Limits(7, 64_000_000).room(tmp_path, 0) == 1_600_000
-    assert Limits(7, 64_000_000).room(tmp_path, 1_000_000) == 2_600_000
-    assert Limits(7, 1_000_000).room(tmp_path, 0) == 1_000_000
 
 
 @pytest.mark.parametrize(
