@@ -103,6 +103,7 @@ class Plugin:
                 "missing": [s.name for s in pulse.seams.missing],
             },
         )
+        self.attachment.read_ahead()
 
     @fail_open("Copilot Pulse itself")
     async def _on_shutdown(self, app: web.Application) -> None:

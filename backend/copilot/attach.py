@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ..chats import Chat
@@ -16,8 +17,7 @@ from .log import LogSeam
 from .mcp.seam import McpSeam
 from .mcp.tls import prepare_tls
 from .memory import MemorySeam, user_texts
-from .model import watch as stream_watch
-from .model.seam import ModelSeam
+from .model.seam import ModelSeam, read_ahead
 from .pump import ChatRefused
 from .run import RunSeam
 from .seam import CopilotModules, Seam, SeamMissing, SeamUnneeded, find_copilots
@@ -49,13 +49,13 @@ class Attachment:
             self.http,
         )
         self._mismatch = ("", "")
+        self._ahead: threading.Thread | None = None
         pulse.monitor.add_check("copilot:libraries", self._libraries)
         pulse.before_chat += (self._hold_prompt, self._refuse, self._prepare_connections, self._summarise_history)
         pulse.chat_notices.append(self._missing_tools)
         pulse.probe_mcp = self.mcp.probe
         pulse.dismiss_mcp = self.mcp.directory.dismiss
         pulse.monitor.add_source(SourceNames.MCP, self.mcp.snapshot)
-        pulse.monitor.watch.look_past(stream_watch.__file__)
 
     def attach(self) -> bool:
         """Attach to every Copilot that has been imported. False if there is none. Never raises.
@@ -74,6 +74,15 @@ class Attachment:
             if copilots:
                 self._attach_to(seam, copilots)
         return bool(copilots)
+
+    def read_ahead(self) -> None:
+        """Import in a thread what only chats need. Called when all else is done: ComfyUI's start need not wait for it.
+
+        Not left to the first chat, for by then an update of the plugin may have put other files there.
+        """
+        if self._pulse.seams.copilots and self._ahead is None:
+            self._ahead = threading.Thread(target=read_ahead, name="copilot-pulse read-ahead", daemon=True)
+            self._ahead.start()
 
     def _attach_to(self, seam: Seam, copilots: list[CopilotModules]) -> None:
         """Attach one seam to every Copilot, and note what came of it."""
@@ -137,3 +146,5 @@ class Attachment:
         self.detach()
         for seam in reversed(self.seams):
             await seam.aclose()
+        if self._ahead is not None:
+            self._ahead.join()  # some 10 ms at most, and only of a program that ends right after its start

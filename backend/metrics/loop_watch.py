@@ -183,7 +183,8 @@ class LoopWatch:
 
     def look_past(self, *paths: str) -> None:
         """Never blame the code in these files or folders: it stands on every stack because it looks on."""
-        self._onlookers = (*self._onlookers, *(path.replace("\\", "/") for path in paths))
+        told = (path.replace("\\", "/") for path in paths)
+        self._onlookers = tuple(dict.fromkeys((*self._onlookers, *told)))
 
     @property
     def running(self) -> bool:

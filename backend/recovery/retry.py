@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class RetrySettings(Protocol):
@@ -21,8 +20,7 @@ class RetrySettings(Protocol):
     def retry_budget(self) -> float: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """Exponential back-off with jitter: wait k is random between a half of `min(cap, base * 2**(k-1))` seconds and
     all of it.
 
@@ -35,7 +33,7 @@ class RetryPolicy:
     base: float = 0.5
     cap: float = 10.0
     budget: float = 30.0
-    rng: Callable[[], float] = field(default=random.random, compare=False)
+    rng: Callable[[], float] = random.random
 
     @classmethod
     def of(cls, settings: RetrySettings, rng: Callable[[], float] = random.random) -> RetryPolicy:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ..chats import Chat, current_chat
 from ..copilot.client import sharing_client
-from ..copilot.model.seam import recovering_model
+from ..copilot.model.seam import read_ahead, recovering_model
 from ..copilot.run import read_run, without_tracing
 from ..copilot.shared_http import Kind, SharedHttp
 from ..origin import is_loopback
@@ -44,6 +44,7 @@ class HostAgent:
         self._pulse = pulse
         self._endpoint = endpoint
         self._library = _Library()
+        read_ahead()
         model = self._library.chat_model
         # COPILOT_PULSE=off shows what the same faults do without us.
         self._model_class = recovering_model(pulse, model) if pulse.settings.current.enabled else model

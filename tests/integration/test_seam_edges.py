@@ -307,3 +307,11 @@ async def test_silence_is_noticed_on_a_loop_that_is_always_late(monkeypatch: pyt
 
     assert watch._fired
     assert 2 <= len(looks)
+
+
+async def test_what_only_chats_need_is_there_before_the_first_chat(llm: FaultServer) -> None:
+    """The rooms of a model call are imported after the start, in a thread: no chat holds ComfyUI's loop for them."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        package = type(plugin_of(host)).__module__.removesuffix(".plugin")
+
+        await until(lambda: f"{package}.copilot.model.call" in sys.modules, what="imported without a chat")

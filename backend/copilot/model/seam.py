@@ -13,23 +13,50 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ...aio import in_front
 from ...chats import current_chat
 from ..seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
-from .call import CallParts, ModelCall
-from .judge import HostMemory
-from .tool_history import ReplayMemory
 
 if TYPE_CHECKING:
     from ...pulse import Pulse
+    from .call import ModelCall
 
 log = logging.getLogger("copilot_pulse.model")
 
 TARGET_MODULE = "backend.agent_factory"
 TARGET = "OpenAIChatCompletionsModel"
+
+
+def read_ahead() -> None:
+    """Import what a model call is made of: ComfyUI's start need not wait for that. For a thread, before the first call.
+
+    Never raises: a call imports itself what is not there yet, and goes on without recovery if it cannot.
+    """
+    try:
+        from . import call, judge, tool_history, watch  # noqa: F401
+    except Exception:
+        log.exception("a part of the recovery for model calls cannot be loaded")
+
+
+def calls_for(pulse: Pulse) -> Callable[..., ModelCall]:
+    """What makes the model calls of a plugin: `(model, arguments, open_stream)`, see `ModelCall`."""
+
+    @cache
+    def maker() -> Callable[..., ModelCall]:
+        from . import watch
+        from .call import CallParts, ModelCall
+        from .judge import HostMemory
+        from .tool_history import ReplayMemory
+
+        pulse.monitor.watch.look_past(watch.__file__)
+        parts = CallParts(pulse.recovery, lambda: pulse.settings.current, pulse.bus, HostMemory(), ReplayMemory())
+        return partial(ModelCall, parts)
+
+    return lambda *arguments: maker()(*arguments)
 
 
 def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
@@ -42,7 +69,7 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
             raise SeamMissing(f"{base.__name__} has no method {name}")
     stream_signature = inspect.signature(base.stream_response)
     response_signature = inspect.signature(base.get_response)
-    parts = CallParts(pulse.recovery, lambda: pulse.settings.current, pulse.bus, HostMemory(), ReplayMemory())
+    new_call = calls_for(pulse)
 
     class RecoveringModel(base):  # type: ignore[misc]
         """Copilot's model class, with Copilot Pulse's recovery around each call."""
@@ -58,7 +85,7 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
             # Not a generator of its own: one layer less for every token.
             try:
                 arguments = stream_signature.bind(self, *args, **kwargs)
-                return ModelCall(parts, self, arguments, open_stream).stream()
+                return new_call(self, arguments, open_stream).stream()
             except Exception:
                 log.exception("a model call goes on without recovery")
                 answer: AsyncIterator[Any] = base.stream_response(self, *args, **kwargs)
@@ -66,7 +93,7 @@ def recovering_model(pulse: Pulse, base: type[Any]) -> type[Any]:
 
         async def get_response(self, *args: Any, **kwargs: Any) -> Any:
             arguments = response_signature.bind(self, *args, **kwargs)
-            return await ModelCall(parts, self, arguments, open_stream).respond(base.get_response)
+            return await new_call(self, arguments, open_stream).respond(base.get_response)
 
     def open_stream(model: Any, arguments: inspect.BoundArguments, client: Any) -> Any:
         # A copy for each attempt carries the watched client, so that calls that share a model object
