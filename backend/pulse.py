@@ -74,7 +74,12 @@ def read_past(store: EventStore, start: float) -> Past:
     told = {
         "since": days[0]["time"] if days else None,
         "until": start,
-        "down": [[one.data["down_since"], one.time] for one in opened if one.data.get("down_since") is not None],
+        "down": [
+            [one.data["down_since"], one.time]
+            for one in opened
+            # Another ComfyUI with the same folder has a slot of its own, and was perhaps not down.
+            if one.data.get("down_since") is not None and one.slot == store.statistics()["slot"]
+        ],
         "chats": dict(chats),
         **{name: sum(row[name] for row in days) for name in ("errors", "recovered", "retries", "tokens")},
     }

@@ -47,6 +47,10 @@ RESTARTED: Final[Mapping[str, str]] = {
     "it; send the message again to have all of it.",
     "zh": "\n\n---\nComfyUI 在生成此回答期间重启或崩溃了。以上是已保存的部分；请重新发送消息以获得完整回答。",
 }
+RESTARTED_EARLY: Final[Mapping[str, str]] = {
+    "en": "ComfyUI was restarted, or crashed, before any of this answer was kept; send the message again.",
+    "zh": "ComfyUI 重启或崩溃时，此回答尚未保存任何内容；请重新发送消息。",
+}
 NOT_KEPT: Final[Mapping[str, str]] = {
     "en": "ComfyUI was restarted, or crashed, since this answer was begun, and keeps no text of chats. "
     "Send the message again.",
@@ -304,7 +308,7 @@ class Answers:
         run, language = rows[-1].data.get("run"), str(rows[-1].data.get("language"))
         language = language if language in RESTARTED else "en"
         frames = list(_frames_of(row.data for row in rows if row.data.get("run") == run))
-        return StoredAnswer(frames, RESTARTED[language]) if frames else NOT_KEPT[language]
+        return StoredAnswer(frames, RESTARTED[language], RESTARTED_EARLY[language]) if frames else NOT_KEPT[language]
 
 
 def _frames_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -328,17 +332,18 @@ def _frames_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 class StoredAnswer:
     """An answer of a former run: see `RemoteAnswer` in streams/store.py."""
 
-    def __init__(self, frames: list[dict[str, Any]], sentence: str) -> None:
+    def __init__(self, frames: list[dict[str, Any]], sentence: str, early: str) -> None:
         self._frames = frames
         self._sentence = sentence
+        self._early = early
 
     def follow(self, relay: Relay, lost: Callable[..., None]) -> None:
-        """Give `relay` all of it, and `lost()` the sentence if its end is missing."""
+        """Give `relay` all of it, and `lost()` what to say (with some text, and without) if its end is missing."""
         whole = all("text" not in frame or frame["was"] == len(frame["text"]) for frame in self._frames)
         for frame in self._frames if whole else _anew(self._frames):
             relay.apply({name: value for name, value in frame.items() if name != "was"})
         if not relay.finished:
-            lost(self._sentence)
+            lost(self._sentence, self._early)
 
     def cancel(self) -> None:
         """Nothing works on it any more."""

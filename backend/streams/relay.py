@@ -178,12 +178,18 @@ class Relay:
                 self.outcome = frame["outcome"]
                 self._wake()
 
-    def abandon(self, sentence: str) -> None:
-        """Whoever wrote this is gone: add a sentence to the text, in a last line like those before, and end."""
+    def abandon(self, sentence: str, line: Mapping[str, Any] | None = None) -> None:
+        """Whoever wrote this is gone: add a sentence to the text, in a last line like those before, and end.
+
+        `line` is what lines look like where no text is known yet. An answer that is no stream of lines, such as an
+        error, gets none.
+        """
         if self.outcome is None:
             self._known = self.seq
             self.seq += ABOVE
             written = next((item.frame["line"] for item in reversed(self._items) if item.has_text), None)
+            if written is None and all(item.frame["type"] in ("head", "item") for item in self._items):
+                written = line
             if written is not None:
                 self.line({**written, "ext": None, "finished": True, "text": self.text + sentence})
             self.end("failed")

@@ -30,6 +30,11 @@ MACHINE_GONE: Final = (
     "\n\n---\nThe machine that wrote this answer has stopped. Above is what it had written; send the message again "
     "to have all of it."
 )
+MACHINE_GONE_EARLY: Final = (
+    "The machine that was to write this answer has stopped before it had written anything; send the message again."
+)
+# A line of Copilot's answers, for one that has ended before it had any.
+_LINE: Final[Mapping[str, Any]] = {"type": "message", "format": "markdown", "text": "", "finished": False, "ext": None}
 
 
 class Timer(Protocol):
@@ -59,9 +64,9 @@ class StreamRefused(Exception):
 
 
 class Lost(Protocol):
-    """Called when whoever wrote an answer is gone; `sentence` says so to the user."""
+    """Called when whoever wrote an answer is gone; `sentence` says so to the user, `early` where there is no text."""
 
-    def __call__(self, sentence: str = MACHINE_GONE, /) -> None: ...
+    def __call__(self, sentence: str = MACHINE_GONE, early: str = MACHINE_GONE_EARLY, /) -> None: ...
 
 
 class RemoteAnswer(Protocol):
@@ -310,8 +315,8 @@ class StreamStore:
         later = self._call_later or asyncio.get_running_loop().call_later
         later(UNREAD, readers_changed)
 
-        def lost(sentence: str = MACHINE_GONE, /) -> None:
-            stream.relay.abandon(sentence)
+        def lost(sentence: str = MACHINE_GONE, early: str = MACHINE_GONE_EARLY, /) -> None:
+            stream.relay.abandon(sentence if stream.relay.text else early, {**_LINE, "session_id": session})
 
         answer.follow(stream.relay, lost)
         return stream

@@ -14,7 +14,7 @@ import pytest
 
 from backend.standalone.host import Host
 from backend.standalone.options import Options
-from tests.support.stores import everything, new_store, raw_bytes, until_true
+from tests.support.stores import everything, new_store, raw_bytes, running, until_true
 
 PATH = "/copilot-pulse/events"
 QUICK = {"COPILOT_PULSE_STALL_TIMEOUT": "20", "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "20"}
@@ -103,6 +103,23 @@ async def test_panel_after_a_restart_shows_what_was_before(folder: Path) -> None
     assert [value for _, value in ages] == [10800.0, 600.0, 120.0]
     assert all(abs(steps * 60 - value) <= 120 for steps, value in ages)
     assert sum(value == 0.5 for value in hour["series"]["queue_fill"]) == 24
+
+
+async def test_another_program_in_the_same_folder_was_not_down(folder: Path) -> None:
+    """It starts later, with a slot of its own: that is no hole in our history."""
+    async with hosted(folder) as (host, _):
+        assert host.pulse.store is not None
+        async with running(host.pulse.store.folder), running(host.pulse.store.folder):
+            pass
+        async with running(host.pulse.store.folder) as other:
+            await other.flush()
+            assert other.statistics()["slot"] == 1
+    async with hosted(folder) as (host, _):
+        monitor = host.pulse.monitor
+        await until_true(lambda: monitor.past is not None)
+
+    assert monitor.past is not None
+    assert len(monitor.past["down"]) == 1
 
 
 async def test_metrics_and_health_know_the_store(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backend.journal.answers import RESTARTED, StoredAnswer
+from backend.journal.answers import RESTARTED, RESTARTED_EARLY, StoredAnswer
 from backend.store import EventStore, Filter
 from backend.streams.relay import Relay
 from backend.streams.store import Stream
@@ -43,7 +43,7 @@ async def come_back(store: EventStore, session: str = "s1") -> Any:
 def shown(answer: StoredAnswer, page: Page | None = None) -> Page:
     """What a page shows of it, one that has some of it already or a new one."""
     relay, page = Relay(), page or Page()
-    answer.follow(relay, relay.abandon)
+    answer.follow(relay, lambda told, early: relay.abandon(told if relay.text else early, LINE))
     reader = relay.read(page.seq)
     while (frame := reader.next_nowait()) is not None:
         page.take(frame)
@@ -86,6 +86,22 @@ async def test_answer_that_was_cut_off_says_so(tmp_path: Path, language: str) ->
 
         assert page.text == "So much of it is on the disk " + RESTARTED[language]
         assert (page.outcome, page.in_order) == ("failed", True)
+
+
+@pytest.mark.parametrize("lines", [(), ({"ext": None, "session_id": "s1"},), ({**LINE, "text": "One"},)])
+async def test_answer_of_which_no_text_was_kept_says_so(tmp_path: Path, lines: tuple[dict[str, Any], ...]) -> None:
+    """It had begun, and perhaps had lines without text, or a first word that waited for the next one."""
+    async with running(tmp_path, with_text=True) as store:
+        stream = new_stream()
+        store.answers.begin(stream)
+        stream.relay.head(200, {"Content-Type": "application/json"})
+        for line in lines:
+            stream.relay.line(line)
+        store.answers._look()
+        page = shown(await come_back(store), have(stream))
+
+        assert page.text == RESTARTED_EARLY["en"]
+        assert (page.outcome, page.lines[-1]["finished"], page.in_order) == ("failed", True, True)
 
 
 @pytest.mark.parametrize("ended", [True, False])

@@ -138,6 +138,20 @@ def test_an_abandoned_copy_ends_in_a_sentence() -> None:
     assert (last["text"], last["finished"], copy.outcome) == ("half an ans gone.", True, "failed")
 
 
+def test_an_abandoned_copy_without_text_gets_a_line_unless_it_has_no_lines() -> None:
+    """One that had only begun is a stream of lines; the body of an error is none."""
+    begun, body = Relay(), Relay()
+    begun.head(200, {})
+    body.head(400, {})
+    body.body("no such model")
+    for copy in (begun, body):
+        copy.abandon("gone.", LINE)
+
+    assert [(line["text"], line["finished"]) for line in lines_of(begun)] == [("gone.", True)]
+    assert lines_of(body) == []
+    assert begun.outcome == body.outcome == "failed"
+
+
 @pytest.mark.parametrize("more", [1, 2, 3, 50])
 def test_a_page_that_has_more_than_the_abandoned_copy_loses_nothing(more: int) -> None:
     """Its numbers were given by who is gone, for text that is not known here: it gets all, under higher numbers."""
