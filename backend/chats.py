@@ -31,13 +31,17 @@ current_chat: contextvars.ContextVar[Chat | None] = contextvars.ContextVar("copi
 
 
 class Span:
-    """A stretch of Copilot's cumulative text that one attempt of a model call wrote; offsets in characters."""
+    """A stretch of Copilot's cumulative text that one attempt of a model call wrote; offsets in characters.
 
-    __slots__ = ("end", "start")
+    `same` is how much of it the attempt after it wrote again as it was; None while that is not known.
+    """
+
+    __slots__ = ("end", "same", "start")
 
     def __init__(self, start: int, end: int) -> None:
         self.start = start
         self.end = end
+        self.same: int | None = None
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -50,6 +54,7 @@ class AnswerText:
         self.raw = ""
         self.cuts: list[Span] = []
         self._length: int | None = None
+        self._seams: list[int] | None = None
 
     def visible(self, raw: str | None = None) -> str:
         """`raw` (default: all that Copilot has written) without what broken attempts left behind."""
@@ -76,8 +81,42 @@ class AnswerText:
         if len(span):
             self.cuts.append(span)
 
+    def seams(self) -> list[int]:
+        """Where in what is shown one attempt's text ended and another's goes on, in characters; still known after
+        `free()`. A seam is known once the new attempt has written as much as the broken one, or something else.
+        """
+        if self._seams is not None:
+            return self._seams
+        found: list[int] = []
+        removed = 0
+        for index, cut in enumerate(self.cuts):
+            if cut.same is None:
+                cut.same = self._written_again(index)
+            if cut.same is not None and cut.start - removed + cut.same:
+                found.append(cut.start - removed + cut.same)
+            removed += len(cut)
+        return found
+
+    @property
+    def mending(self) -> bool:
+        """Whether the newest attempt has not yet written as much as the broken one that it takes the place of."""
+        return bool(self.cuts) and self._seams is None and self._written_again(len(self.cuts) - 1) is None
+
+    def _written_again(self, index: int) -> int | None:
+        cut, after = self.cuts[index], self.cuts[index].end
+        for later in self.cuts[index + 1 :]:
+            if later.start == after:
+                after = later.end
+        old, new = self.raw[cut.start : cut.end], self.raw[after : after + len(cut)]
+        if new == old:
+            return len(old)
+        if old.startswith(new):
+            return None
+        return next(place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other)
+
     def free(self) -> None:
         """Let go of the text of an answer that is over. The cuts stay: its last item may not have been read yet."""
+        self._seams = self.seams()
         self._length = self.length
         self.raw = ""
 
@@ -207,6 +246,10 @@ class Chat:
         self.turn = 0
         self.of = 0
         self.retry_at: float | None = None
+        # The kind of failure for which the present call was made again; "" if it was not.
+        self.repairing = ""
+        # When asking again makes sense after a failure that names a time, on the chat's clock.
+        self.again_at: float | None = None
         # While the model sends nothing of an answer: since when, until when that is allowed (None: for ever), and
         # what the page shows of it.
         self.silent_since: float | None = None
@@ -244,6 +287,13 @@ class Chat:
         """Where the user chose the model that is asked now: "chat" (the model list) or "workflow" (its own setting)."""
         return "workflow" if self.kind == "debug" or self.handed_off else "chat"
 
+    @property
+    def repair(self) -> str:
+        """The kind of failure that is being repaired now: until the new attempt has written what was lost. Else ""."""
+        if not self.active or not (self.state in ("retrying", "waiting") or self.text.mending):
+            return ""
+        return self.repairing
+
     @fail_open("the state of a chat")
     def set_state(self, state: State, detail: str = "") -> None:
         """Change what the chat is doing; once it has ended nothing changes any more."""
@@ -263,6 +313,10 @@ class Chat:
     def show_while_silent(self, notice: str) -> None:
         """Show a notice under the text until another one, or "", takes its place. Never waits."""
         self.silence_notice = notice
+        self.show_again()
+
+    def show_again(self) -> None:
+        """Show the text once more, for what has changed beside it. Never waits."""
         if self.refresh is not None and self.active:
             self.refresh()
 

@@ -18,7 +18,7 @@ import logging
 import random
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -95,6 +95,8 @@ class RecoveryManager:
         self._settings = settings
         self._rng = rng
         self._prepared = False
+        # What a host other than Copilot in ComfyUI calls its own places, by language; see `explain()`.
+        self.host_words: Mapping[str, Mapping[str, str]] = {}
         self._ids = itertools.count(1)
         # Ids of two runs of the program differ, and tell the order within one.
         self._run = f"{int(wall() * 1000) & 0xFFFFFF:06x}"
@@ -118,7 +120,7 @@ class RecoveryManager:
 
     def explain(self, verdict: Classification, **about: Any) -> str:
         """`explain()`, with the secrets that are known by value taken out too."""
-        return self.redactor.redact(explain(verdict, **about))
+        return self.redactor.redact(explain(verdict, host_words=self.host_words, **about))
 
     def register_rule(
         self,

@@ -63,16 +63,18 @@ def explain(
     language: str = "en",
     where_set: str | None = None,
     partial: bool = False,
+    host_words: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """One paragraph about a failure, without a line break and without a secret. Pure; any thread.
 
     `host` is host and port of the base URL, `attempts` counts all calls that were made, `waited` is seconds.
     `language` is a language tag; all but Chinese read English. `where_set` tells where the model was chosen:
-    "chat", "workflow" or words of your own. `partial` tells that a part of the answer stands above.
+    "chat", "workflow" or words of your own. `partial` tells that a part of the answer stands above. `host_words` are
+    a host's own by language, in the place of those of `PLACES` and `PHRASES` in advice_en and advice_zh.
     """
     zh = language_of(language) == "zh"
     spoken = advice_zh if zh else advice_en
-    p = spoken.PHRASES
+    p = {**spoken.PLACES, **spoken.PHRASES, **(host_words or {}).get("zh" if zh else "en", {})}
     base = addresses.clean_url(base_url)
     host = addresses.host_of(host) or addresses.clean_url(host) or addresses.host_of(base) or addresses.host_of(c.url)
     words = _quotable(c.message)
@@ -125,6 +127,8 @@ class _Pieces(Mapping[str, str]):
         self._is_local = addresses.is_local(host)
 
     def __getitem__(self, name: str) -> str:
+        if name in advice_en.PLACES:
+            return self._p[name]
         if name in _LOCAL_ONLY:
             return self._p[name] if self._is_local else ""
         if name in _EITHER:
@@ -258,6 +262,9 @@ class _Pieces(Mapping[str, str]):
         if self._host.endswith(":1234"):
             return self._p["load"]
         return self._p["pull"].format(name=self._name) if self._host.endswith(":11434") else ""
+
+    def _Computer(self) -> str:
+        return _capital(self._p["computer"])
 
     def _parse(self) -> str:
         return self._p["parse"]

@@ -42,7 +42,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "connection_refused": ("Nothing answers at {address}: the connection was refused.", "{refused}"),
     "dns": (
         "The host name {hostname} was not found.",
-        "Check the spelling of the base URL{base}, and the network or VPN of the computer that runs ComfyUI.",
+        "Check the spelling of the base URL{base}, and the network or VPN of {computer}.",
     ),
     "tls": (
         "No encrypted connection to {server} could be made.",
@@ -79,12 +79,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "quota": (
         "The credit or quota of the account{at} is used up{status}.",
-        "{again} Add credit or check the plan at the provider, or use another key or provider in Copilot's API "
-        "settings.",
+        "{again} Add credit or check the plan at the provider, or use another key or provider {by_key}.",
     ),
     "auth": (
         "{Server} refused the API key{status}.",
-        "Check the key in Copilot's API settings: it may be missing, incomplete, expired, or belong to "
+        "Check the key {at_key}: it may be missing, incomplete, expired, or belong to "
         "another provider than the base URL{base}.",
     ),
     "forbidden": (
@@ -111,34 +110,33 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "region": (
         "The provider{at} does not serve the country or region that the request comes from{status}.",
-        "Choose a provider that serves it, or let ComfyUI's computer reach this one by a permitted way.",
+        "Choose a provider that serves it, or let {computer} reach this one by a permitted way.",
     ),
     "protected": (
         "A protection page answered in front of {server}, not the model{status}.",
-        "It takes ComfyUI for a robot or blocks its network. Switch a VPN or proxy off, try again later, or use an "
+        "It takes {program} for a robot or blocks its network. Switch a VPN or proxy off, try again later, or use an "
         "address of the provider that is meant for programs. The key is not the reason.",
     ),
     "redirected": (
         "{Server} led the request on to {target}, another server, to which the API key is not sent{status}.",
-        "If that server is the right one, set the base URL in Copilot's API settings to {try_target}.",
+        "If that server is the right one, set the base URL {by_url} to {try_target}.",
     ),
     "not_found": (
         "{Server} has nothing at {called}{status}.",
-        "Check the base URL{base} in Copilot's API settings. It usually ends in /v1, such as {example}.",
+        "Check the base URL{base} {at_url}. It usually ends in /v1, such as {example}.",
     ),
     "missing_v1": (
         "{called} does not exist{at}: the base URL seems to lack its version part.",
-        "Set the base URL in Copilot's API settings to {try_url} and send the message again.",
+        "Set the base URL {by_url} to {try_url} and send the message again.",
     ),
     "html_body": (
         "{Server} answered with a web page instead of a model's answer{redirect}.",
-        "The base URL{base} is the address of a website, not of a model's interface. Set it in Copilot's "
-        "API settings to an OpenAI-compatible address, such as {example}.",
+        "The base URL{base} is the address of a website, not of a model's interface. Set it {by_url} "
+        "to an OpenAI-compatible address, such as {example}.",
     ),
     "bad_url": (
         "The base URL{base} is no usable address.",
-        "It starts with http:// or https:// and ends before /chat/completions, such as {example}. Correct "
-        "it in Copilot's API settings.",
+        "It starts with http:// or https:// and ends before /chat/completions, such as {example}. Correct it {by_url}.",
     ),
     "context_too_long": (
         "The conversation, with the workflow in it, is longer than {model}{at} can read.",
@@ -149,7 +147,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{why_refused}If you cannot change that, choose another model{picker}.",
     ),
     "no_tools": (
-        "{Model}{at} cannot call tools, which Copilot needs.",
+        "{Model}{at} cannot call tools, which {assistant} needs.",
         "Choose a model with tool support (function calling){picker}, such as qwen3, llama3.1 or gpt-4.1.{serve}",
     ),
     "no_images": (
@@ -179,12 +177,12 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Ask for less at a time, or choose a more capable model{picker}.",
     ),
     "model_behavior": (
-        "{Model}{at} gave an answer that Copilot cannot use.",
+        "{Model}{at} gave an answer that {assistant} cannot use.",
         "Send the message again, or choose another model{picker}.",
     ),
     "user_error": (
-        "Copilot's agent or one of its tools is set up wrongly.",
-        "Update ComfyUI-Copilot and openai-agents; if it stays, report the error to ComfyUI-Copilot.",
+        "The agent of {assistant} or one of its tools is set up wrongly.",
+        "Update {package} and openai-agents; if it stays, report the error to {package}.",
     ),
     "internal": (
         "Code failed while the answer was made ({type}).",
@@ -195,7 +193,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Send the message again; if it stays, report the error with the details of Copilot Pulse's panel.",
     ),
     "memory": (
-        "ComfyUI's computer ran out of memory, so this chat was stopped.",
+        "{Computer} ran out of memory, so this chat was stopped.",
         "Close other programs, unload models in ComfyUI, then send the message again.",
     ),
     "recursion": (
@@ -203,9 +201,22 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Try a simpler workflow; if it stays, report the error with the details of Copilot Pulse's panel.",
     ),
     "system": (
-        "ComfyUI's computer is in trouble ({type}), so this chat was stopped.",
-        "Check free disk space and open files, and restart ComfyUI.",
+        "{Computer} is in trouble ({type}), so this chat was stopped.",
+        "Check free disk space and open files, and restart {program}.",
     ),
+}
+
+# What only a host knows of itself; another host than Copilot in ComfyUI brings words of its own for these, or for any
+# phrase below.
+PLACES: Final[Mapping[str, str]] = {
+    "program": "ComfyUI",
+    "computer": "ComfyUI's computer",
+    "assistant": "Copilot",
+    "package": "ComfyUI-Copilot",
+    "at_key": "in Copilot's API settings",
+    "by_key": "in Copilot's API settings",
+    "at_url": "in Copilot's API settings",
+    "by_url": "in Copilot's API settings",
 }
 
 PHRASES: Final[Mapping[str, str]] = {
@@ -221,7 +232,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "quote": 'The server says: "{words}"',
     "own_words": "Its own words above tell what it dislikes. ",
     "no_words": "It does not say why; its own log may. ",
-    "option": "The model or the server does not know an option that Copilot uses. ",
+    "option": "The model or the server does not know an option that {assistant} uses. ",
     "no_right": "The key may lack the right to use {model}, or the provider does not serve this network. ",
     "no_interface": "check that the base URL{base} belongs to an OpenAI-compatible interface.",
     "damaged": "the server, or a proxy in front of it, damages its answers: update it, or choose another.",
@@ -267,7 +278,7 @@ PHRASES: Final[Mapping[str, str]] = {
     ),
     "refused_local": (
         "Is the local server running? Start it (LM Studio: Developer, Start Server, port 1234; Ollama: "
-        '"ollama serve", port 11434) and compare the port with the base URL{base}. If ComfyUI runs in '
+        '"ollama serve", port 11434) and compare the port with the base URL{base}. If {program} runs in '
         "Docker, localhost is the container itself: use host.docker.internal."
     ),
     "refused": (

@@ -38,7 +38,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "connection_refused": ("{address} 无人应答：连接被拒绝。", "{refused}"),
     "dns": (
         "找不到主机名 {hostname}。",
-        "请检查 Base URL{base}的拼写，以及运行 ComfyUI 的电脑的网络或 VPN。",
+        "请检查 Base URL{base}的拼写，以及{computer}的网络或 VPN。",
     ),
     "tls": ("无法与{server}建立加密连接。", "{scheme}若是证书不受信任，请检查本机日期以及中间的代理。"),
     "server_error": (
@@ -71,11 +71,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "quota": (
         "账户{at}的余额或配额已用完{status}。",
-        "{again}请在服务商处充值或检查套餐，或在 Copilot 的 API 设置中换用其他密钥或服务商。",
+        "{again}请在服务商处充值或检查套餐，或{by_key}换用其他密钥或服务商。",
     ),
     "auth": (
         "{Server}拒绝了 API 密钥{status}。",
-        "请在 Copilot 的 API 设置中检查密钥：可能缺失、不完整、已过期，或不属于该 Base URL{base}的服务商。",
+        "请{at_key}检查密钥：可能缺失、不完整、已过期，或不属于该 Base URL{base}的服务商。",
     ),
     "forbidden": (
         "{Server}不允许此请求{status}。",
@@ -101,33 +101,32 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "region": (
         "服务商{at}不支持请求所在的国家或地区{status}。",
-        "请换用支持该地区的服务商，或让 ComfyUI 的电脑以允许的方式访问它。",
+        "请换用支持该地区的服务商，或让{computer}以允许的方式访问它。",
     ),
     "protected": (
         "应答的是{server}前面的防护页面，而不是模型{status}。",
-        "它把 ComfyUI 当成了机器人，或屏蔽了所在的网络。请关闭 VPN 或代理，稍后再试，或使用服务商为程序提供的地址。"
+        "它把{program}当成了机器人，或屏蔽了所在的网络。请关闭 VPN 或代理，稍后再试，或使用服务商为程序提供的地址。"
         "这与密钥无关。",
     ),
     "redirected": (
         "{Server}把请求转到了另一台服务器 {target}，而密钥不会发给它{status}。",
-        "如果那才是正确的服务器，请在 Copilot 的 API 设置中把 Base URL 改为 {try_target}。",
+        "如果那才是正确的服务器，请{by_url}把 Base URL 改为 {try_target}。",
     ),
     "not_found": (
         "{Server}上没有 {called}{status}。",
-        "请在 Copilot 的 API 设置中检查 Base URL{base}。它通常以 /v1 结尾，例如 {example}。",
+        "请{at_url}检查 Base URL{base}。它通常以 /v1 结尾，例如 {example}。",
     ),
     "missing_v1": (
         "{called} 不存在{at}：Base URL 似乎缺少版本部分。",
-        "请在 Copilot 的 API 设置中把 Base URL 改为 {try_url}，然后重新发送。",
+        "请{by_url}把 Base URL 改为 {try_url}，然后重新发送。",
     ),
     "html_body": (
         "{Server}返回的是网页，而不是模型的回答{redirect}。",
-        "Base URL{base}是网站地址，不是模型接口地址。请在 Copilot 的 API 设置中改为 OpenAI 兼容的地址，"
-        "例如 {example}。",
+        "Base URL{base}是网站地址，不是模型接口地址。请{by_url}改为 OpenAI 兼容的地址，例如 {example}。",
     ),
     "bad_url": (
         "Base URL{base}不是可用的地址。",
-        "它应以 http:// 或 https:// 开头，且不含 /chat/completions，例如 {example}。请在 Copilot 的 API 设置中改正。",
+        "它应以 http:// 或 https:// 开头，且不含 /chat/completions，例如 {example}。请{by_url}改正。",
     ),
     "context_too_long": (
         "对话（含工作流）超出了{model}{at}的上下文长度。",
@@ -138,7 +137,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{why_refused}若无法更改，请换一个模型{picker}。",
     ),
     "no_tools": (
-        "{Model}{at}不支持工具调用，而 Copilot 需要它。",
+        "{Model}{at}不支持工具调用，而{assistant}需要它。",
         "请换一个支持工具调用（function calling）的模型{picker}，例如 qwen3、llama3.1 或 gpt-4.1。{serve}",
     ),
     "no_images": (
@@ -165,10 +164,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{Model}{at}用完了所有轮次仍未完成。",
         "请每次少提一些要求，或换一个更强的模型{picker}。",
     ),
-    "model_behavior": ("{Model}{at}给出的回答 Copilot 无法使用。", "请重新发送，或换一个模型{picker}。"),
+    "model_behavior": ("{Model}{at}给出的回答{assistant}无法使用。", "请重新发送，或换一个模型{picker}。"),
     "user_error": (
-        "Copilot 的智能体或其工具设置有误。",
-        "请更新 ComfyUI-Copilot 和 openai-agents；若仍然如此，请向 ComfyUI-Copilot 反馈。",
+        "{assistant}的智能体或其工具设置有误。",
+        "请更新 {package} 和 openai-agents；若仍然如此，请向 {package} 反馈。",
     ),
     "internal": (
         "生成回答时代码出错（{type}）。",
@@ -179,7 +178,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "请重新发送；若仍然如此，请附上 Copilot Pulse 面板中的详情进行反馈。",
     ),
     "memory": (
-        "运行 ComfyUI 的电脑内存不足，此对话已停止。",
+        "{Computer}内存不足，此对话已停止。",
         "请关闭其他程序，在 ComfyUI 中卸载模型，然后重新发送。",
     ),
     "recursion": (
@@ -187,9 +186,21 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "请尝试更简单的工作流；若仍然如此，请附上 Copilot Pulse 面板中的详情进行反馈。",
     ),
     "system": (
-        "运行 ComfyUI 的电脑出现故障（{type}），此对话已停止。",
-        "请检查磁盘空间和打开的文件数，并重启 ComfyUI。",
+        "{Computer}出现故障（{type}），此对话已停止。",
+        "请检查磁盘空间和打开的文件数，并重启{program}。",
     ),
+}
+
+# What only a host knows of itself; see advice_en.
+PLACES: Final[Mapping[str, str]] = {
+    "program": "ComfyUI",
+    "computer": "运行 ComfyUI 的电脑",
+    "assistant": "Copilot",
+    "package": "ComfyUI-Copilot",
+    "at_key": "在 Copilot 的 API 设置中",
+    "by_key": "在 Copilot 的 API 设置中",
+    "at_url": "在 Copilot 的 API 设置中",
+    "by_url": "在 Copilot 的 API 设置中",
 }
 
 PHRASES: Final[Mapping[str, str]] = {
@@ -205,7 +216,7 @@ PHRASES: Final[Mapping[str, str]] = {
     "quote": "服务端的原话：“{words}”",
     "own_words": "原因见上面服务端的原话。",
     "no_words": "它没有说明原因，其自身的日志或许有。",
-    "option": "模型或服务不支持 Copilot 使用的某个选项。",
+    "option": "模型或服务不支持{assistant}使用的某个选项。",
     "no_right": "该密钥可能无权使用{model}，或服务商不接受来自此网络的请求。",
     "no_interface": "请检查 Base URL{base}是否属于 OpenAI 兼容接口。",
     "damaged": "说明该服务或它前面的代理损坏了应答：请更新它，或换用其他服务。",
@@ -246,7 +257,7 @@ PHRASES: Final[Mapping[str, str]] = {
     ),
     "refused_local": (
         '本地服务在运行吗？请启动它（LM Studio：Developer → Start Server，端口 1234；Ollama："ollama '
-        'serve"，端口 11434），并核对 Base URL{base}的端口。若 ComfyUI 在 Docker 中运行，localhost '
+        'serve"，端口 11434），并核对 Base URL{base}的端口。若{program}在 Docker 中运行，localhost '
         "指的是容器本身，请改用 host.docker.internal。"
     ),
     "refused": "请检查 Base URL{base}的主机和端口、中间的防火墙，以及该服务是否在运行。",

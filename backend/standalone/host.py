@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from ..api.routes import RoutesReport, add_routes
+from ..chats import Chat
 from ..copilot.chat import ChatSeam
 from ..copilot.http import HttpSeam, current_request
 from ..monitoring import SourceNames
@@ -23,6 +24,7 @@ from .agent import HostAgent
 from .folders import store_folder
 from .guard import add_headers, guard
 from .options import Endpoint, Options
+from .places import PLACES
 from .script import COMMANDS
 from .scripted_model import MODEL, ScriptedModel
 from .sockets import SocketHub
@@ -57,6 +59,7 @@ class Host:
         self.sockets = SocketHub()
         self.model = ScriptedModel(pace=pace) if options.endpoint is None else None
         self.pulse = Pulse.create({**(SCRIPTED_DEFAULTS if self.model else {}), **environ})
+        self.pulse.recovery.host_words = PLACES
         folder = store_folder(self.pulse.settings.current, environ)
         if folder is not None:
             self.pulse.open_store(folder)
@@ -177,7 +180,7 @@ class Host:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         """POST /api/chat/invoke, in Copilot's wire format: a line of JSON an update, the last one whole.
 
-        A page that can come back is also told, in each line, the chat's id and how often a call was made again.
+        A page that can come back is also told, in each line, what `_chat_facts()` says of the chat.
         """
         try:
             body = await request.json()
@@ -186,20 +189,22 @@ class Host:
             return web.json_response({"error": f"this is no chat: {error}"}, status=400)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        text, ending = "", {"data": None, "finished": True}
+        text, ending, told = "", {"data": None, "finished": True}, _chat_facts("")
         assert self._invoke is not None
         try:
             async with aclosing(self._invoke(messages)) as updates:
                 async for new, end in updates:
-                    if new and len(new) > len(text) and not end:
-                        await response.write(_line(session, new, False, **_chat_facts()))
+                    facts = _chat_facts(new or text)
+                    if not end and (len(new or "") > len(text) or facts != told):
+                        told = facts
+                        await response.write(_line(session, new or text, False, **facts))
                     text, ending = new or text, end or ending
         except ConnectionError:
             raise  # the page has left
         except Exception as error:  # only with COPILOT_PULSE=off: the chat seam lets none through
             text = f"{text}\n\nThe chat broke: {type(error).__name__}"
         finished = bool(ending.get("finished", True))
-        await response.write(_line(session, text, finished, ext=ending.get("data"), **_chat_facts()))
+        await response.write(_line(session, text, finished, ext=ending.get("data"), **_chat_facts(text)))
         await response.write_eof()
         return response
 
@@ -230,11 +235,24 @@ def _session() -> str | None:
     return getattr(current_request.get(), "session", None)
 
 
-def _chat_facts() -> dict[str, Any]:
-    """What the current request's lines say of its chat; nothing where the page cannot resume."""
+def _chat_facts(text: str) -> dict[str, Any]:
+    """What the current request's lines say of its chat beside its `text`; nothing where the page cannot resume.
+
+    `retries`: how often a call was made again. `repair`: the kind of failure that is being repaired. `seams`: where in
+    the text a broken attempt ended, in UTF-16 units. `again_in`: seconds after which asking again makes sense.
+    """
     tap = getattr(current_request.get(), "tap", None)
-    chat = tap.chat if tap is not None else None
-    return {} if chat is None else {"chat_id": chat.id, "retries": chat.figures.retries}
+    chat: Chat | None = tap.chat if tap is not None else None
+    if chat is None:
+        return {}
+    facts: dict[str, Any] = {"chat_id": chat.id, "retries": chat.figures.retries}
+    if kind := chat.repair:
+        facts["repair"] = kind
+    if seams := chat.text.seams():
+        facts["seams"] = [len(text[:place].encode("utf-16-le", "surrogatepass")) // 2 for place in seams]
+    if chat.again_at is not None and not chat.active:
+        facts["again_in"] = max(0.0, round(chat.again_at - chat.clock(), 1))
+    return facts
 
 
 def _read_chat(body: Any) -> tuple[list[dict[str, Any]], str]:

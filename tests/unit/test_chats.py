@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from backend.chats import FRESH, RETRY, Chat, ChatRegistry, Handshake, Span
+from backend.chats import FRESH, RETRY, AnswerText, Chat, ChatRegistry, Handshake, Span
 from backend.copilot.pump import cost, interval
 
 
@@ -171,3 +171,57 @@ def test_updates_come_slower_as_the_text_grows() -> None:
 def test_cost_counts_escapes() -> None:
     """Copilot's JSON writes six bytes for each Chinese character."""
     assert 3 + 2 * 6 == cost("abc你好")
+
+
+def broken(*attempts: str, before: str = "") -> AnswerText:
+    """An answer's text after attempts of which all but the last one broke."""
+    text = AnswerText()
+    text.raw = before
+    for number, attempt in enumerate(attempts):
+        start = len(text.raw)
+        text.raw += attempt
+        if number < len(attempts) - 1:
+            text.cut(Span(start, len(text.raw)))
+    return text
+
+
+@pytest.mark.parametrize(
+    ("attempts", "seams"),
+    [
+        (("one two", "one two three"), [11]),
+        (("one two", "one three"), [9]),
+        (("one", "one tw", "one two"), [7, 10]),
+        (("one two", "one two"), [11]),
+        (("one two", "one"), []),
+        (("one two", ""), []),
+        (("", "one"), []),
+        (("one",), []),
+    ],
+)
+def test_a_seam_stands_where_a_broken_attempt_ended(attempts: tuple[str, ...], seams: list[int]) -> None:
+    """Where the next attempt goes on, or tells something else; none while it has not come as far."""
+    text = broken(*attempts, before="0123")
+
+    assert text.seams() == seams
+    assert text.mending is (
+        len(attempts) > 1 and attempts[-2] != attempts[-1] and attempts[-2].startswith(attempts[-1])
+    )
+    text.free()
+    assert text.seams() == seams
+    assert not text.mending
+
+
+def test_a_repair_lasts_until_what_was_lost_is_there_again() -> None:
+    """It begins with the break and not with the first new word; a chat that has ended repairs nothing."""
+    chat = Chat(session="s")
+    chat.repairing = "connection"
+    assert chat.repair == "connection"  # it waits
+    chat.text = broken("one two", "one")
+    chat.set_state("streaming")
+    assert chat.repair == "connection"
+    chat.text.raw += " two three"
+    assert chat.repair == ""
+    chat.set_state("retrying")
+    assert chat.repair == "connection"
+    chat.end("failed")
+    assert chat.repair == ""

@@ -38,28 +38,34 @@ export function createTranslate(messages, locale) {
 }
 
 /**
- * What a page calls the program that serves it, and the one that answers the user.
- * @typedef {{ program?: string, assistant?: string }} Names
+ * What a page calls the program that serves it, and the one that answers the user. `host` names a branch of the texts
+ * `names` with words of that host's own.
+ * @typedef {{ program?: string, assistant?: string, host?: string }} Names
  */
 
+/** What only a host knows of itself: what it and its assistant are called, and where key and base URL are set. */
+const PLACES = ["program", "assistant", "atKey", "atUrl"];
+
 /**
- * The same translator, with `{program}` and `{assistant}` filled in, and `{Program}` and `{Assistant}` for the start
- * of a sentence. What a page does not name is called by the words of its language.
+ * The same translator, with these words filled in, and `{Program}` and `{Assistant}` for the start of a sentence. What
+ * a page does not name is called by the words of its language.
  *
  * @param {Translate} t
  * @param {Names} [names]
  * @returns {Translate}
  */
-export function withNames(t, names) {
-  const words = { program: t("names.program"), assistant: t("names.assistant") };
+export function withNames(t, names = {}) {
+  const { host, ...given } = names;
+  /** @type {Record<string, string>} */
+  const own = {};
+  for (const name of PLACES) {
+    const key = `names.${host}.${name}`;
+    const found = host ? t(key, own) : key;
+    own[name] = /** @type {Record<string, string>} */ (given)[name] ?? (found === key ? t(`names.${name}`, own) : found);
+  }
   // A given name stands as it is: it may be a command.
-  const { program = words.program, assistant = words.assistant } = names ?? {};
-  const own = {
-    program,
-    assistant,
-    Program: names?.program ?? capital(program),
-    Assistant: names?.assistant ?? capital(assistant),
-  };
+  own.Program = given.program ?? (host ? own.program : capital(own.program));
+  own.Assistant = given.assistant ?? capital(own.assistant);
   // Chinese sets a space around a Latin name, and none around its own words.
   return (key, params) => t(key, { ...own, ...params }).replace(/(\p{Script=Han}) (?=\p{Script=Han})/gu, "$1");
 }

@@ -66,6 +66,7 @@ class CallReport:
         chat.model, chat.host = self.model, self.host
         chat.tool = ""
         chat.attempt = 1
+        chat.repairing = ""
         chat.set_state("waiting")
         self._asked(chat, 1)
 
@@ -118,7 +119,9 @@ class CallReport:
         chat.figures.retries += 1
         chat.attempt, chat.of = attempt, of
         chat.retry_at = chat.clock() + delay
+        chat.repairing = cause.kind
         chat.set_state("retrying", cause.kind)
+        chat.show_again()
         self._publish(
             "chat.retrying",
             {"chat_id": chat.id, "attempt": attempt, "of": of, "wait": delay, "error": cause.kind, "cut": cut},
@@ -203,6 +206,8 @@ class CallReport:
             notices.append(explain(because))
         if chat is not None and chat.pump_task is not None:
             chat.told.add(cause.kind)
+            if cause.retry_after is not None:
+                chat.again_at = chat.clock() + cause.retry_after
             chat.notices.extend(notices)
             return []
         return [text_event("\n\n" + notice) for notice in notices]

@@ -20,7 +20,7 @@ async function start() {
 
   let locale = startLocale();
   const chat = createChat({ root: byId("chat"), info, locale });
-  const names = { program: "python -m backend" };
+  const names = { host: "standalone" };
   const panel = createPanel({ root: byId("panel"), transport, t: createTranslate(messages, locale), locale, names });
   transport.addEventListener("update", (event) => chat.show(/** @type {CustomEvent} */ (event).detail));
 
