@@ -210,10 +210,17 @@ def _kinds() -> list[str]:
             "patiently" if kind.patient else "yes" if kind.retryable else "",
             "yes" if kind.upstream else "",
             kind.doc,
-            f"{what} {do}".strip(),
+            _at_copilots_places(f"{what} {do}".strip()),
         ]
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return [*lines, ""]
+
+
+def _at_copilots_places(advice: str) -> str:
+    """`advice` with what Copilot in ComfyUI calls its places; another host has words of its own."""
+    for name, words in advice_en.PLACES.items():
+        advice = advice.replace(f"{{{name}}}", words).replace(f"{{{name.capitalize()}}}", words)
+    return advice
 
 
 def _rules() -> list[str]:

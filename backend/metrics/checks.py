@@ -90,7 +90,7 @@ def _seams(monitor: Watched) -> Check:
                 return Finding(
                     "warn", 0, "seams", len(rows) or None,
                     "Copilot Pulse is switched off: chats run as without it.",
-                    "Switch it on in ComfyUI's settings, under Copilot Pulse, or take COPILOT_PULSE=off out of "
+                    "Switch it on in the settings, under Copilot Pulse, or take COPILOT_PULSE=off out of "
                     "the environment.",
                     "switched_off", {"detail": detail}, "none",
                 )  # fmt: skip

@@ -37,7 +37,7 @@ def ask(page: Page, text: str) -> None:
 
 
 def answered(page: Page) -> None:
-    expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=ANSWER_MS)
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible(timeout=ANSWER_MS)
 
 
 def test_a_mended_fault_is_told(page: Page, program: Program) -> None:

@@ -61,7 +61,8 @@ export function withNames(t, names = {}) {
   for (const name of PLACES) {
     const key = `names.${host}.${name}`;
     const found = host ? t(key, own) : key;
-    own[name] = /** @type {Record<string, string>} */ (given)[name] ?? (found === key ? t(`names.${name}`, own) : found);
+    own[name] =
+      /** @type {Record<string, string>} */ (given)[name] ?? (found === key ? t(`names.${name}`, own) : found);
   }
   // A given name stands as it is: it may be a command.
   own.Program = given.program ?? (host ? own.program : capital(own.program));

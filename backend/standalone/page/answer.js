@@ -35,7 +35,17 @@ export class Status {
     this._session = session;
     this._clock = clock;
     /** @type {Readonly<Progress>} */
-    this._progress = { text: "", updates: 0, bytes: 0, lost: false, chat: "", retries: 0 };
+    this._progress = {
+      text: "",
+      updates: 0,
+      bytes: 0,
+      lost: false,
+      chat: "",
+      retries: 0,
+      repair: "",
+      seams: [],
+      again: null,
+    };
     this._changed = began;
     this._lostAt = 0;
     /** @type {{ row: ChatRow, at: number } | null} */
@@ -71,10 +81,32 @@ export class Status {
     // Once text has come, an older word of the monitor is out of date.
     const row = this._seen && this._seen.at >= this._changed ? this._seen.row : null;
     if (row?.state === "retrying") return this._retrying(row, now, locale);
+    const silence = row && this._silence(row, now, locale);
+    if (silence) return silence;
     const seconds = since(this._changed);
+    if (this._progress.repair) return say(locale, seconds ? "repairingFor" : "repairing", { seconds });
     if (row?.state === "tool") return say(locale, seconds ? "toolFor" : "tool", { tool: row.tool ?? "", seconds });
     if (!updates) return say(locale, seconds ? "waitingFor" : "waiting", { seconds });
     return now - this._changed < SILENCE_MS ? say(locale, "streaming") : say(locale, "silent", { seconds });
+  }
+
+  /**
+   * A silence that the monitor knows of, with what comes when.
+   * @param {ChatRow} row
+   * @param {number} now
+   * @param {Locale} locale
+   */
+  _silence(row, now, locale) {
+    // Older servers tell a number, and not what comes then.
+    const silent = /** @type {any} */ (row.silent);
+    if (!silent || typeof silent !== "object") return "";
+    const passed = (now - (this._seen?.at ?? now)) / 1000;
+    const seconds = Math.floor(silent.since + passed);
+    const left = Math.max(0, Math.ceil((silent.next_in ?? 0) - passed));
+    const word = /** @type {const} */ ({ "ask again": "silentAsk", "give up": "silentEnd" })[
+      /** @type {"ask again" | "give up"} */ (silent.next)
+    ];
+    return say(locale, word && silent.next_in !== null ? word : "silent", { seconds, left });
   }
 
   /** @param {ChatRow} row @param {number} now @param {Locale} locale */
@@ -87,7 +119,7 @@ export class Status {
 
   /** The answer has ended. @param {Facts["outcome"]} outcome @param {string} reason @returns {Facts} */
   facts(outcome, reason) {
-    const { updates, bytes, retries } = this._progress;
+    const { updates, bytes, retries, seams, again } = this._progress;
     return {
       outcome,
       reason,
@@ -96,6 +128,8 @@ export class Status {
       bytes,
       retries,
       returned: this.returned,
+      seams,
+      again: again === null ? null : this._clock() + again * 1000,
     };
   }
 }

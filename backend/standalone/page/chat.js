@@ -3,8 +3,10 @@
 
 import { newStreamId } from "../../../web/streams/reader.js";
 import { h, setText, show } from "../../../web/panel/dom.js";
+import { copyToClipboard } from "../../../web/panel/panel.js";
 import { isTrouble, Status, told } from "./answer.js";
 import { render } from "./markdown.js";
+import { Mending, pasteable, withMarks } from "./seam.js";
 import { readAnswer } from "./stream.js";
 import { Transcript } from "./transcript.js";
 import { examples, say } from "./words.js";
@@ -33,6 +35,9 @@ const GROUPS = ["repaired", "told", "plain"];
 const NEAR = 80; // pixels from the end within which the view follows the answer
 const TALLEST = 180; // pixels of the input
 const TICK_MS = 250;
+const COPIED_MS = 2_000;
+const SPOKEN = 200; // characters of an answer that are read out; the rest can be gone through
+const SILENCES = new Set(["stalled", "timeout"]);
 
 /**
  * @param {{ root: HTMLElement, info: Info, locale: Locale }} options
@@ -136,7 +141,7 @@ export function createChat({ root, info, locale }) {
   function draw() {
     givenBack = [];
     const { entries } = transcript;
-    log.replaceChildren(...(entries.length ? entries.map((entry) => bubble(entry).element) : [welcome()]));
+    log.replaceChildren(...(entries.length ? entries.map((entry) => bubble(entry, entry).element) : [welcome()]));
     log.scrollTop = log.scrollHeight;
   }
 
@@ -145,35 +150,92 @@ export function createChat({ root, info, locale }) {
     return h("div", { class: "welcome" }, h("h2", { text: t("welcomeTitle") }), h("p", { text }));
   }
 
-  /** @param {Entry} entry */
-  function bubble({ role, content, facts }) {
+  /**
+   * What shows a message.
+   * @param {Entry} message
+   * @param {Entry | null} entry  the message's place in the transcript, once it has one
+   */
+  function bubble({ role, content, facts }, entry) {
     const body = h("div", { class: "body" });
     const meta = h("p", { class: "meta" });
+    const foot = h("div", { class: "foot" }, meta);
     const element = h(
       "article",
       { class: `message ${role}`, "aria-label": t(role === "user" ? "you" : "answer") },
       body,
-      meta,
+      foot,
     );
     /** @type {string[]} */
     let blocks = [];
-    const write = (/** @type {string} */ text) => {
-      if (role === "user") setText(body, text);
-      else blocks = render(body, blocks, text);
+    /** @param {string} text @param {Partial<import("./seam.js").View> & { repair?: string }} [marks] */
+    const write = (text, { seams = [], broken = null, repair = "" } = {}) => {
+      if (role === "user") return setText(body, text);
+      // What is written again must not make the page jump.
+      if (broken !== null && !body.style.minHeight) body.style.minHeight = `${body.offsetHeight}px`;
+      blocks = render(body, blocks, withMarks({ text, seams, broken }));
+      for (const seam of body.querySelectorAll(".seam:not([title])")) {
+        for (const [name, value] of Object.entries({ role: "img", title: t("seam"), "aria-label": t("seam") }))
+          seam.setAttribute(name, value);
+      }
+      for (const place of body.querySelectorAll(".break"))
+        setText(place, t(SILENCES.has(repair) ? "silentHere" : "brokeHere"));
     };
     const note = (/** @type {string} */ words) => {
       setText(meta, words);
       show(meta, Boolean(words));
     };
-    const end = (/** @type {import("./transcript.js").Facts} */ how) => {
+    /** @param {import("./transcript.js").Facts} how @param {string} text @param {() => void} again */
+    const end = (how, text, again) => {
+      body.style.minHeight = "";
       element.classList.toggle("failed", how.outcome === "failed");
       meta.classList.toggle("trouble", isTrouble(how) && how.outcome !== "failed");
+      write(text, { seams: how.seams });
       note(told(how, locale));
+      foot.append(actions(text, how, again));
     };
-    write(content);
     note("");
-    if (facts) end(facts);
-    return { element, write, note, end };
+    if (facts) end(facts, content, () => sendAgain(/** @type {Entry} */ (entry)));
+    else write(content);
+    return { element, body, write, note, end };
+  }
+
+  /**
+   * Copy and Send again.
+   * @param {string} text
+   * @param {import("./transcript.js").Facts} how
+   * @param {() => void} again
+   */
+  function actions(text, how, again) {
+    const copy = h("button", { type: "button", class: "act", text: t("copy") });
+    copy.addEventListener("click", async () => {
+      const copied = await copyToClipboard(pasteable(text));
+      setText(copy, t(copied ? "copied" : "copyFailed"));
+      setTimeout(() => setText(copy, t("copy")), COPIED_MS);
+    });
+    const resend = h("button", { type: "button", class: "act again" });
+    resend.disabled = running !== null;
+    resend.addEventListener("click", () => !running && again());
+    // The server's own count would stand still: here it runs down.
+    const count = () => {
+      const seconds = Math.ceil(((how.again ?? 0) - Date.now()) / 1000);
+      setText(resend, seconds > 0 ? t("againIn", { seconds }) : t("again"));
+      if (seconds > 0) setTimeout(() => resend.isConnected && count(), TICK_MS);
+    };
+    const row = h("div", { class: "acts" }, text ? copy : null, resend);
+    count();
+    return row;
+  }
+
+  /** Ask the question of an answer once more; the newest answer makes room for the new one. @param {Entry} entry */
+  function sendAgain(entry) {
+    const at = transcript.entries.indexOf(entry);
+    const asked = transcript.entries.slice(0, Math.max(0, at)).findLast(({ role }) => role === "user");
+    if (!asked) return;
+    if (at === transcript.entries.length - 1) {
+      transcript.entries.length = transcript.entries.indexOf(asked);
+      draw();
+    }
+    submit(asked.content);
   }
 
   /** @param {string} text */
@@ -187,7 +249,7 @@ export function createChat({ root, info, locale }) {
     if (!transcript.entries.length) log.replaceChildren();
     transcript.entries.push({ role: "user", content: text });
     const messages = transcript.entries.map(({ role, content }) => /** @type {Message} */ ({ role, content }));
-    const question = bubble({ role: "user", content: text }).element;
+    const question = bubble({ role: "user", content: text }, null).element;
     log.append(question);
     void follow({ id: newStreamId(), began: Date.now() }, messages, [question]);
   }
@@ -208,7 +270,7 @@ export function createChat({ root, info, locale }) {
     const mine = new Status({ session, began: pending.began });
     mine.returned = messages === null;
     status = mine;
-    const answer = bubble({ role: "assistant", content: "" });
+    const answer = bubble({ role: "assistant", content: "" }, null);
     const atEnd = (/** @type {() => void} */ change) => {
       const near = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR;
       change();
@@ -221,26 +283,37 @@ export function createChat({ root, info, locale }) {
     log.scrollTop = log.scrollHeight;
 
     let text = "";
+    let shown = "";
+    const mending = new Mending();
     const ticking = setInterval(tick, TICK_MS);
     const question = messages && { messages, locale };
     const chat = { id: pending.id, session, question, socket: info.streams, signal: abort.signal };
     const { outcome, reason } = await readAnswer(chat, (progress) => {
       mine.take(progress);
-      if (progress.text !== text) atEnd(() => answer.write((text = progress.text)));
+      const { repair, seams } = progress;
+      const state = JSON.stringify([progress.text, repair, seams]);
+      if (state !== shown) {
+        const view = mending.view(progress);
+        atEnd(() => answer.write(view.text, { ...view, repair }));
+        shown = state;
+        text = progress.text;
+      }
       tick();
     });
     clearInterval(ticking);
     const facts = mine.facts(outcome, reason);
-    atEnd(() => answer.end(facts));
+    const ended = /** @type {Entry} */ ({ role: "assistant", content: text, facts });
     answer.element.classList.remove("growing");
-    if (running !== abort) return; // a new chat has begun meanwhile
-    if (text) transcript.entries.push({ role: "assistant", content: text, facts });
+    if (running !== abort) return; // a new chat has begun meanwhile, and nothing of this one is shown
     // A message without an answer is not sent again as history.
-    else giveBack(transcript.entries.pop(), isTrouble(facts) ? [...asked, answer.element] : []);
+    const unanswered = text ? null : transcript.entries.pop();
+    if (text) transcript.entries.push(ended);
     transcript.pending = null;
     transcript.keep();
     setRunning(null);
-    setText(live, text ? `${t("answer")}: ${text.slice(0, 200)}` : told(facts, locale));
+    atEnd(() => answer.end(facts, text, () => (unanswered ? submit(unanswered.content) : sendAgain(ended))));
+    if (unanswered) giveBack(unanswered, isTrouble(facts) ? [...asked, answer.element] : []);
+    setText(live, text ? `${t("answer")}: ${spoken(answer.body)}` : told(facts, locale));
   }
 
   /**
@@ -261,7 +334,8 @@ export function createChat({ root, info, locale }) {
     if (!abort) status = null;
     setText(send, t(abort ? "stop" : "send"));
     send.classList.toggle("stop", abort !== null);
-    for (const element of chips.querySelectorAll("button")) element.disabled = abort !== null;
+    const waiting = /** @type {NodeListOf<HTMLButtonElement>} */ (root.querySelectorAll(".chip, .again"));
+    for (const element of waiting) element.disabled = abort !== null;
   }
 
   function grow() {
@@ -275,4 +349,10 @@ export function createChat({ root, info, locale }) {
     show: (update) => status?.watch(update),
     retell,
   };
+}
+
+/** The begin of an answer as it is read, without Markdown's signs. @param {HTMLElement} body */
+function spoken(body) {
+  const text = body.innerText.replaceAll("\u2063", "").replace(/\s+/g, " ").trim();
+  return text.length <= SPOKEN ? text : `${text.slice(0, SPOKEN).replace(/\s\S*$/, "")} …`;
 }

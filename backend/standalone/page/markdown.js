@@ -4,6 +4,8 @@
  * web addresses, so nothing that a model says can run.
  */
 
+import { BREAK, MARKS, SEAM } from "./seam.js";
+
 const FENCE = /^\s*(`{3,}|~{3,})\s*(\S*)/;
 const HEADING = /^(#{1,6})\s+(.*?)\s*#*\s*$/;
 const RULE = /^\s*([-*_])\s*(?:\1\s*){2,}$/;
@@ -101,7 +103,7 @@ function blockElement(block) {
   }
   if (lines.length === 1 && RULE.test(block)) return document.createElement("hr");
   if (ITEM.test(lines[0])) return list(lines);
-  if (lines.length > 1 && lines[0].includes("|") && TABLE_RULE.test(lines[1])) return table(lines);
+  if (lines.length > 1 && lines[0].includes("|") && TABLE_RULE.test(lines[1].replace(MARKS, ""))) return table(lines);
   if (lines.every((line) => QUOTE.test(line))) {
     const quote = document.createElement("blockquote");
     if (block.includes(NOTICE)) quote.className = "notice";
@@ -116,7 +118,7 @@ function codeBlock(lines, fence) {
   const closed = lines.length > 1 && lines[lines.length - 1].trim().startsWith(fence);
   const pre = document.createElement("pre");
   const code = document.createElement("code");
-  code.textContent = lines.slice(1, closed ? -1 : undefined).join("\n");
+  put(code, lines.slice(1, closed ? -1 : undefined).join("\n"));
   pre.append(code);
   return pre;
 }
@@ -183,7 +185,9 @@ function table(lines) {
       .replace(/^\||\|$/g, "")
       .split("|")
       .map((cell) => cell.trim());
-  const aligned = cells(lines[1]).map((rule) => (rule.endsWith(":") ? (rule.startsWith(":") ? "center" : "end") : ""));
+  const aligned = cells(lines[1].replace(MARKS, "")).map((rule) =>
+    rule.endsWith(":") ? (rule.startsWith(":") ? "center" : "end") : "",
+  );
   const row = (/** @type {string} */ line, /** @type {"th" | "td"} */ tag) => {
     const tr = document.createElement("tr");
     cells(line).forEach((text, index) => {
@@ -207,38 +211,61 @@ function table(lines) {
  * @returns {T}
  */
 function inline(parent, text) {
-  if (text.length > LONGEST_LINE) {
-    parent.append(text);
-    return parent;
-  }
+  if (text.length > LONGEST_LINE) return put(parent, text);
   let position = 0;
   for (const match of text.matchAll(INLINE)) {
     const [whole, , code, bold, bold2, struck, em, em2, label, url] = match;
-    parent.append(text.slice(position, match.index));
+    put(parent, text.slice(position, match.index));
     position = match.index + whole.length;
     if (code !== undefined) {
       const element = document.createElement("code");
-      element.textContent = code;
-      parent.append(element);
+      parent.append(put(element, code));
     } else if (url !== undefined) {
-      parent.append(link(label || url, url));
+      parent.append(link(label || url.replace(MARKS, ""), url.replace(MARKS, "")), ...marksOf(url));
     } else {
       const strong = bold ?? bold2;
       const tag = strong !== undefined ? "strong" : struck !== undefined ? "s" : "em";
       parent.append(inline(document.createElement(tag), strong ?? struck ?? em ?? em2));
     }
   }
-  parent.append(text.slice(position));
+  return put(parent, text.slice(position));
+}
+
+/**
+ * Append text; where it holds a mark, the element for that.
+ * @template {HTMLElement} T
+ * @param {T} parent
+ * @param {string} text
+ * @returns {T}
+ */
+function put(parent, text) {
+  let from = 0;
+  for (const { index, 0: mark } of text.matchAll(MARKS)) {
+    parent.append(text.slice(from, index), markElement(mark));
+    from = index + 1;
+  }
+  parent.append(text.slice(from));
   return parent;
+}
+
+/** The page gives them their words. @param {string} mark */
+function markElement(mark) {
+  const element = document.createElement("span");
+  element.className = mark === BREAK ? "break" : "seam";
+  return element;
+}
+
+/** @param {string} text */
+function marksOf(text) {
+  return [...text].filter((each) => each === SEAM || each === BREAK).map(markElement);
 }
 
 /** @param {string} label @param {string} url @returns {Node} */
 function link(label, url) {
-  if (!/^https?:\/\//i.test(url)) return document.createTextNode(label);
+  if (!/^https?:\/\//i.test(url)) return put(document.createElement("span"), label);
   const element = document.createElement("a");
   element.href = url;
   element.target = "_blank";
   element.rel = "noopener noreferrer";
-  element.textContent = label;
-  return element;
+  return put(element, label);
 }

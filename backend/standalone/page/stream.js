@@ -17,6 +17,9 @@ import { StreamReader } from "../../../web/streams/reader.js";
  * @property {boolean} lost  whether the connection is gone and we try to come back
  * @property {string} chat  the chat's id in the monitor's data, "" while it is not known
  * @property {number} retries  how often a model call of it was made again
+ * @property {string} repair  the kind of failure that is being repaired, "" for none
+ * @property {readonly number[]} seams  where in the text a broken attempt ended
+ * @property {number | null} again  seconds after which asking again makes sense
  */
 /**
  * `completed`, `failed`, `cancelled` (by somebody else): the server's word. `stopped`: by us. `refused`: no chat, for
@@ -58,7 +61,17 @@ export async function readAnswer({ id, session, question, socket, signal }, onPr
   });
   const { answer } = reader;
   /** @type {Progress} */
-  const progress = { text: "", updates: 0, bytes: 0, lost: false, chat: "", retries: 0 };
+  const progress = {
+    text: "",
+    updates: 0,
+    bytes: 0,
+    lost: false,
+    chat: "",
+    retries: 0,
+    repair: "",
+    seams: [],
+    again: null,
+  };
   let newest = "";
   let unreachable = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -115,9 +128,12 @@ function newestLine(answer) {
 
 /** @param {Progress} progress @param {string} line */
 function takeFacts(progress, line) {
-  const { chat_id, retries } = parsed(line);
+  const { chat_id, retries, repair, seams, again_in } = parsed(line);
   if (typeof chat_id === "string") progress.chat = chat_id;
   if (typeof retries === "number") progress.retries = retries;
+  progress.repair = typeof repair === "string" ? repair : "";
+  progress.seams = Array.isArray(seams) ? seams.filter(Number.isInteger) : [];
+  progress.again = typeof again_in === "number" ? again_in : null;
 }
 
 /**

@@ -13,6 +13,8 @@
  * @property {number} bytes
  * @property {number} retries
  * @property {boolean} returned  whether the page had to come back for it
+ * @property {readonly number[]} [seams]  where in the text a broken attempt ended
+ * @property {number | null} [again]  when asking again makes sense, in ms of the page's clock
  */
 /** @typedef {{ role: "user" | "assistant", content: string, facts?: Facts }} Entry */
 /**
