@@ -15,7 +15,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from .aio import ends, fail_open, wait_set
 
@@ -24,6 +24,7 @@ log = logging.getLogger("copilot_pulse.chats")
 State = Literal["waiting", "streaming", "retrying", "tool", "done", "failed", "cancelled"]
 ENDED: Final = frozenset({"done", "failed", "cancelled"})
 KEPT: Final = 50
+_NEXT: Final = {"retry": "ask again", "give_up": "give up"}
 _STOP_LIMIT: Final = 5.0
 _numbers = itertools.count(1)
 
@@ -121,12 +122,60 @@ class AnswerText:
         self.raw = ""
 
 
+class Usage:
+    """What one model of one host has cost in a chat, in tokens.
+
+    `input`, `output`, `cached` (a part of the input) and `reasoning` (a part of the output) are the server's counts,
+    None while it has told none. `estimated` is what was written beside those, `estimated_input` what was asked, by
+    their characters.
+    """
+
+    __slots__ = ("cached", "calls", "estimated", "estimated_input", "input", "output", "reasoning")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.input: int | None = None
+        self.output: int | None = None
+        self.cached: int | None = None
+        self.reasoning: int | None = None
+        self.estimated = 0
+        self.estimated_input = 0
+
+    def told(self, asked: int | None, written: int | None, cached: int | None, reasoning: int | None) -> None:
+        """Add the server's counts of one call; None for what it does not tell."""
+        self.input = _sum(self.input, asked)
+        self.output = _sum(self.output, written)
+        self.cached = _sum(self.cached, cached)
+        self.reasoning = _sum(self.reasoning, reasoning)
+
+
+def _sum(*counts: int | None) -> int | None:
+    """The sum of what is known; None if nothing is."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+class Estimate(Protocol):
+    """What the model is writing now, as far as it has come."""
+
+    @property
+    def tokens(self) -> int: ...
+
+
+MOST_BREAKS: Final = 20
+
+
 class Figures:
     """What is counted in one chat; bytes are those that go to the page."""
 
     def __init__(self) -> None:
         self.retries = 0
-        self.tokens = 0
+        # By model and host, in the order in which they were asked.
+        self.usage: dict[tuple[str, str], Usage] = {}
+        self.writing: Estimate | None = None
+        # Attempts that failed, and when the first of them did: seconds since the chat's start.
+        self.failed_attempts = 0
+        self.breaks: list[float] = []
         # Tokens and seconds, each model call's first token to its last: waits and tools are no streaming.
         self.stream_tokens = 0
         self.stream_seconds = 0.0
@@ -134,6 +183,50 @@ class Figures:
         self.first_token: float | None = None
         self.updates = 0
         self.bytes_sent = 0
+
+    def of(self, model: str, host: str) -> Usage:
+        """The usage of one model on one host, to be added to."""
+        return self.usage.setdefault((model, host), Usage())
+
+    def broke(self, seconds: float) -> None:
+        """An attempt has failed, so long after the chat's start."""
+        self.failed_attempts += 1
+        if len(self.breaks) < MOST_BREAKS:
+            self.breaks.append(round(seconds, 3))
+
+    @property
+    def attempts(self) -> int:
+        """Calls of models so far, those that were made again included."""
+        return sum(usage.calls for usage in self.usage.values())
+
+    @property
+    def estimated(self) -> int:
+        """The tokens that no server has told, of all that were written."""
+        writing = self.writing.tokens if self.writing is not None else 0
+        return writing + sum(usage.estimated for usage in self.usage.values())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that models have written: told, estimated, and what one is writing now."""
+        return (self.told()["output_tokens"] or 0) + self.estimated
+
+    def told(self) -> dict[str, int | None]:
+        """The servers' counts of all calls; None for what nobody has told."""
+        rows = self.usage.values()
+        return {
+            "input_tokens": _sum(*(row.input for row in rows)),
+            "output_tokens": _sum(*(row.output for row in rows)),
+            "cached_tokens": _sum(*(row.cached for row in rows)),
+            "reasoning_tokens": _sum(*(row.reasoning for row in rows)),
+        }
+
+    def by_model(self) -> list[dict[str, Any]]:
+        """The usage as plain data, a row for each model and host; what is unknown or nothing is left out."""
+        names = ("calls", "input", "output", "cached", "reasoning", "estimated", "estimated_input")
+        return [
+            {"model": model, "host": host, **{name: n for name in names if (n := getattr(usage, name))}}
+            for (model, host), usage in self.usage.items()
+        ]
 
 
 Label = Literal["fresh", "retry", "gave_up"]
@@ -254,6 +347,8 @@ class Chat:
         # what the page shows of it.
         self.silent_since: float | None = None
         self.silent_until: float | None = None
+        # What comes then: "retry" or "give_up".
+        self.silent_then = ""
         self.silence_notice = ""
         # Shows the text anew, with what has changed around it; set by the pump.
         self.refresh: Callable[[], None] | None = None
@@ -265,6 +360,8 @@ class Chat:
         # The kinds of failure among them: one failure may be noticed in two places.
         self.told: set[str] = set()
         self.failed = False
+        # Kind and class of the last failure.
+        self.error: dict[str, str] | None = None
         # Whether the model has written anything that was accepted (Copilot writes headings of its own).
         self.answered = False
         # How to stop what runs below the pump, in the order in which it began. Each ends it, once, and waits for it.
@@ -310,6 +407,15 @@ class Chat:
             self.tool = ""
             self.retry_at = self.silent_since = self.silent_until = None
 
+    @property
+    def saved(self) -> bool:
+        """Whether the chat has its answer although an attempt had failed."""
+        return self.state == "done" and self.figures.failed_attempts > 0
+
+    def note_error(self, kind: str, type_: str) -> None:
+        """Something of the chat has failed: the last one is shown."""
+        self.error = {"kind": kind, "type": type_}
+
     def show_while_silent(self, notice: str) -> None:
         """Show a notice under the text until another one, or "", takes its place. Never waits."""
         self.silence_notice = notice
@@ -350,17 +456,35 @@ class Chat:
             "started": round(self.started_wall, 3),
             "seconds": round(now - self.started, 3),
             "tokens": self.figures.tokens,
+            "tokens_estimated": self.figures.estimated > 0,
+            **self.figures.told(),
+            "by_model": self.figures.by_model(),
+            "attempts": self.figures.attempts,
+            "retries": self.figures.retries,
+            "breaks": list(self.figures.breaks),
+            "saved": self.saved,
+            "error": self.error,
             "stream_tokens": self.figures.stream_tokens,
             "stream_seconds": round(self.figures.stream_seconds, 3),
             "length": self.text.length,
             "attempt": self.attempt,
             "of": self.of,
             "retry_in": None if self.retry_at is None else max(0.0, round(self.retry_at - self.clock(), 1)),
-            "silent": None if self.silent_since is None else round(now - self.silent_since, 1),
-            "silent_left": None if self.silent_until is None else max(0.0, round(self.silent_until - now, 1)),
+            "silent": self._silence(now),
             "tool": self.tool,
             "first_token": self.figures.first_token,
             "notice": bool(self.notices),
+        }
+
+    def _silence(self, now: float) -> dict[str, Any] | None:
+        if self.silent_since is None:
+            return None
+        left = None if self.silent_until is None else max(0.0, round(self.silent_until - now, 1))
+        return {
+            "since": round(now - self.silent_since, 1),
+            "at": round(self.started_wall + self.silent_since - self.started, 3),
+            "next": "" if left is None else _NEXT.get(self.silent_then, ""),
+            "next_in": left,
         }
 
     async def stop(self) -> None:

@@ -40,7 +40,8 @@ class ChatModel(TypedDict):
 class ChatModelEnded(TypedDict):
     """The model call that `chat.model` of this turn and attempt told of has ended. `first_token` is seconds after its
     beginning; `finish` is the provider's word for why it stopped, empty if it gave none. The counts of tokens are the
-    provider's: what it does not say is absent."""
+    provider's: what it does not say is absent. If it does not say what was written, `tokens_estimated` does, by the
+    characters."""
 
     chat_id: str
     model: str
@@ -55,6 +56,7 @@ class ChatModelEnded(TypedDict):
     output_tokens: NotRequired[int]
     cached_tokens: NotRequired[int]
     reasoning_tokens: NotRequired[int]
+    tokens_estimated: NotRequired[int]
 
 
 class ChatDelta(TypedDict):
@@ -114,6 +116,8 @@ class ChatRetrying(TypedDict):
     """The model call broke and will be made again after `wait` seconds; `cut` characters are taken back."""
 
     chat_id: str
+    model: str
+    host: str
     attempt: int
     of: int
     wait: float
@@ -121,8 +125,27 @@ class ChatRetrying(TypedDict):
     cut: int
 
 
+class ModelUsage(TypedDict):
+    """What one model of one host has cost in a chat, in tokens: `input`, `output`, `cached` (a part of the input) and
+    `reasoning` (a part of the output) as the server told them, `estimated` and `estimated_input` what it did not tell.
+    What is unknown or nothing is absent."""
+
+    model: str
+    host: str
+    calls: NotRequired[int]
+    input: NotRequired[int]
+    output: NotRequired[int]
+    cached: NotRequired[int]
+    reasoning: NotRequired[int]
+    estimated: NotRequired[int]
+    estimated_input: NotRequired[int]
+
+
 class ChatFinished(TypedDict):
-    """`tokens` counts text deltas, unless the model reported its usage. `stream_tokens` came within
+    """`tokens` is what models wrote: `output_tokens`, which servers told, and `tokens_estimated`, which they did not.
+    The other counts are the servers' too, and absent where nobody told; `by_model` has them apart. `attempts` are the
+    calls of models, `failed_attempts` those that broke; `saved`: completed although one broke. `error_kind` and
+    `error_type` are of the last failure. `stream_tokens` came within
     `stream_seconds`, the time from each model call's first token to its last: their ratio is the model's speed.
     `bytes_saved` is against sending the cumulative text once per delta, as unpatched Copilot does."""
 
@@ -134,6 +157,17 @@ class ChatFinished(TypedDict):
     seconds: float
     first_token: float | None
     tokens: int
+    tokens_estimated: int
+    input_tokens: NotRequired[int]
+    output_tokens: NotRequired[int]
+    cached_tokens: NotRequired[int]
+    reasoning_tokens: NotRequired[int]
+    by_model: list[ModelUsage]
+    attempts: int
+    failed_attempts: int
+    saved: bool
+    error_kind: NotRequired[str]
+    error_type: NotRequired[str]
     stream_tokens: int
     stream_seconds: float
     length: int

@@ -30,12 +30,13 @@ from .metrics.checks import builtin
 from .metrics.health import Check, Finding, HealthBoard
 from .metrics.histogram import RELATIVE_ERROR
 from .metrics.history import History
-from .metrics.layers.chat import ChatLayer
+from .metrics.layers.chat import ChatLayer, known_cost, tokens_of, with_cost
 from .metrics.layers.error import ErrorLayer
 from .metrics.layers.event import EventLayer
 from .metrics.layers.http import HttpLayer
 from .metrics.layers.system import Sampler, SystemLayer
 from .metrics.loop_watch import LoopWatch
+from .metrics.prices import Prices, parse_prices, rounded
 
 __all__ = ["RELATIVE_ERROR", "EventLike", "Finding", "Monitor", "Past", "PastEvent", "SourceNames"]
 
@@ -96,13 +97,15 @@ class Past(NamedTuple):
     """What is known from before the start, the oldest first; see `Monitor.restore()`.
 
     `minutes` are `(end, values)` of `metrics.minute`, `errors` rows with their `time`, `told` plain data that goes
-    out as the snapshot's `past` as it is.
+    out as the snapshot's `past` as it is. `install` is what all runs before this one did together: `since`, `chats`,
+    `saved` and `usage` (rows of `backend.events.ModelUsage`).
     """
 
     events: Sequence[PastEvent] = ()
     errors: Sequence[Mapping[str, Any]] = ()
     minutes: Sequence[tuple[float, Mapping[str, float | None]]] = ()
     told: Mapping[str, Any] | None = None
+    install: Mapping[str, Any] | None = None
 
 
 class Monitor:
@@ -111,7 +114,7 @@ class Monitor:
     `clock` is monotonic seconds, `wall` seconds since 1970, `publish(type, data)` takes the events that
     the monitor itself has to tell (`health.changed`, `loop.stalled`); `sampler` reads the process.
     `stall_limit()` is asked each time for how long the loop may stand still before it is reported, and
-    `expose_text()` whether the events that go out keep the text of chats.
+    `expose_text()` whether the events that go out keep the text of chats; `prices()` is the user's list of prices.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class Monitor:
         sampler: Sampler | None = None,
         stall_limit: Callable[[], float] = lambda: 0.25,
         expose_text: Callable[[], bool] = lambda: False,
+        prices: Callable[[], str] = lambda: "",
         version: str = "",
     ) -> None:
         self.clock = clock
@@ -130,6 +134,7 @@ class Monitor:
         self.publish = publish
         self.version = version
         self._expose_text = expose_text
+        self._prices = prices
         # Event ids and totals begin anew with each process: who keeps them between two looks compares this.
         self.boot = os.urandom(8).hex()
         self.started = clock()
@@ -152,13 +157,15 @@ class Monitor:
         # Numbers below are left to the events of before the start, which may become known later.
         self._seq = KEPT_EVENTS
         self.past: Mapping[str, Any] | None = None
+        self._install: Mapping[str, Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._on: dict[str, Callable[[Any], None]] = {
             "chat.first_token": lambda event: self.chat.on_first_token(event.data, self.clock()),
-            "chat.retrying": lambda event: self.chat.on_retrying(),
+            "chat.model_ended": lambda event: self.chat.on_call_ended(event.data),
+            "chat.retrying": lambda event: self.chat.on_retrying(event.data),
             "chat.tool_called": lambda event: self.chat.on_tool(event.data),
             "chat.finished": lambda event: self.chat.on_finished(event.data, self.clock()),
-            "error": lambda event: self.errors.on_error(event.data, self.clock(), self.wall()),
+            "error": self._on_error,
             "http.request": lambda event: self.http.on_request(event.data),
         }
 
@@ -181,6 +188,10 @@ class Monitor:
             except Exception:
                 self._once(f"event {type_}", "an event of type %s could not be counted", type_)
 
+    def _on_error(self, event: EventLike) -> None:
+        self.errors.on_error(event.data, self.clock(), self.wall())
+        self.chat.on_error(event.data, self.wall())
+
     def restore(self, past: Past) -> None:
         """Take over what was before the start: the log, the list of failures, the charts.
 
@@ -197,6 +208,7 @@ class Monitor:
         for end, values in past.minutes:
             self.history.restore(end, values, now=now, wall=wall)
         self.past = past.told
+        self._install = past.install
 
     def on_latency(self, samples: Iterable[float]) -> None:
         """Take samples of the time from publish to delivery, in seconds."""
@@ -316,10 +328,34 @@ class Monitor:
             known.update({str(kind): int(n) for kind, n in told.items()})
         return known
 
+    @property
+    def prices(self) -> Prices:
+        """What tokens cost, as the user has set it by now."""
+        return parse_prices(self._prices())
+
+    def with_cost(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A chat's row with `cost` and `cost_estimated` in the place of its `by_model`."""
+        return with_cost(row, self.prices)
+
+    def _since_install(self) -> dict[str, Any] | None:
+        """What this run and all before it did together, or None as long as nobody tells of those."""
+        before = self._install
+        if before is None:
+            return None
+        usage = [*before["usage"], *self.chat.usage()]
+        return {
+            "since": before["since"],
+            "chats": before["chats"] + self.chat.outcomes.total(),
+            "saved": before["saved"] + self.chat.saved,
+            "tokens": tokens_of(usage)["tokens"],
+            "cost": rounded(known_cost(usage, self.prices)),
+        }
+
     def snapshot(self) -> dict[str, Any]:
         """Everything as JSON-able data: the body of `/api/metrics`. Sources are read anew; about 0.3 ms."""
         self._pull()
         now = self.clock()
+        chat = self.chat.snapshot(now, self.rows(SourceNames.CHATS), self.active(), self.prices)
         return {
             "version": self.version,
             "boot": self.boot,
@@ -328,7 +364,7 @@ class Monitor:
             "events": self.events.snapshot(now),
             "errors": self.errors.snapshot(now, self.rows(SourceNames.BREAKERS)),
             "system": self.system.snapshot(now, self.connections()),
-            "chat": self.chat.snapshot(now, self.rows(SourceNames.CHATS), self.active()),
+            "chat": {**chat, "since_install": self._since_install()},
             "http": self.http.snapshot(),
             "mcp": self.rows(SourceNames.MCP),
             "seams": self.rows(SourceNames.SEAMS),

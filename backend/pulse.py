@@ -71,6 +71,13 @@ def read_past(store: EventStore, start: float) -> Past:
     chats: Counter[str] = Counter()
     for row in days:
         chats.update(row["chats"])
+    first = store.query(limit=1).events
+    install = {
+        "since": min(first[0].time, start) if first else start,
+        "chats": sum(chats.values()),
+        "saved": sum(row["saved"] for row in days),
+        "usage": [usage for row in days for usage in row["by_model"]],
+    }
     told = {
         "since": days[0]["time"] if days else None,
         "until": start,
@@ -88,6 +95,7 @@ def read_past(store: EventStore, start: float) -> Past:
         [{"time": e.time, **e.data} for e in reversed(failed)],
         [(e.data["end"], e.data["values"]) for e in minutes if isinstance(e.data.get("values"), dict)],
         told,
+        install,
     )
 
 
@@ -134,6 +142,7 @@ class Pulse:
             publish=self.publish,
             stall_limit=lambda: settings.current.loop_stall,
             expose_text=lambda: settings.current.expose_text,
+            prices=lambda: settings.current.prices,
             version=VERSION,
         )
         self.recovery = RecoveryManager(self.publish, settings=lambda: settings.current)

@@ -48,11 +48,21 @@ _NOTHING: Final = Secret()
 
 
 def _setting(
-    default: Any, doc: str, *, unit: str = "", low: float = 0, high: float = 0, panel: bool = True, form: str = ""
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    low: float = 0,
+    high: float = 0,
+    panel: bool = True,
+    form: str = "",
+    lines: bool = False,
 ) -> Any:
-    """`low` and `high` bound a number, or the length of a text; `form` is what a text has to look like."""
-    shape = {"doc": doc, "unit": unit, "low": low, "high": high, "panel": panel}
-    return field(default=default, metadata={**shape, "form": form} if form else shape)
+    """`low` and `high` bound a number, or the length of a text; `form` is what a text has to look like; `lines`: it
+    may have several."""
+    shape: dict[str, Any] = {"doc": doc, "unit": unit, "low": low, "high": high, "panel": panel}
+    shape |= {"form": form} if form else {}
+    return field(default=default, metadata={**shape, "lines": True} if lines else shape)
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,13 @@ class Settings:
     stream_keep: float = _setting(600.0, "How long a finished answer stays readable.", unit="s", low=0, high=86_400)
     stream_keep_bytes: int = _setting(
         32_000_000, "Memory for finished answers, all told.", unit="B", low=100_000, high=1_000_000_000
+    )
+    prices: str = _setting(
+        "",
+        "What a million tokens cost, in / out (/ from the cache), by model: gpt-4.1* = $2.00 / $8.00; deepseek-* = "
+        "0.27 / 1.10. A local server costs nothing.",
+        high=10_000,
+        lines=True,
     )
     http_client: str = _setting(
         "aiohttp",
@@ -232,7 +249,10 @@ def _kind(default: Any) -> str:
 
 def _parse_text(raw: Any, limits: Mapping[str, Any]) -> str:
     text = raw.strip() if isinstance(raw, str) else None
-    if text is None or len(text) > limits["high"] or not text.isprintable():
+    if text is not None and limits.get("lines"):
+        text = "\n".join(line.strip() for line in text.splitlines())
+    plain = text.replace("\n", " ") if text is not None and limits.get("lines") else text
+    if text is None or plain is None or len(text) > limits["high"] or not plain.isprintable():
         raise ValueError(f"allowed is printable text of at most {limits['high']} characters")
     if limits.get("form") and not re.fullmatch(limits["form"], text):
         raise ValueError(f"allowed is text like {limits['form']}")

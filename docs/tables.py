@@ -108,6 +108,7 @@ CHINESE: Final[Mapping[str, str]] = {
     "resume_grace": "没有页面在读、但可以回来续读时，对话还保留多久。0：立即停止。",
     "stream_keep": "已完成的回答保留多久可读。",
     "stream_keep_bytes": "所有已完成的回答合计占用的内存。",
+    "prices": "每百万 token 的价格，按模型：输入 / 输出（/ 缓存输入），例如 gpt-4.1* = $2.00 / $8.00; deepseek-* = 0.27 / 1.10。本地服务器不计费。",
     "http_client": "由什么承载模型调用：所有对话共用一个客户端（aiohttp 或 httpx），或 own：沿用 Copilot 自己的，每个对话一个。",
     "expose_text": "允许带有对话文字的事件离开本进程。",
     "private": "只给出数字：不含会话、模型、主机和服务器的话；没有面板，也没有人能停止对话。",

@@ -22,9 +22,8 @@ export interface ChatRow {
   attempt?: number;
   of?: number;
   retry_in?: number | null;
-  /** Seconds without anything of an answer, told after ten, and those that are allowed still (null: no limit). */
-  silent?: number | null;
-  silent_left?: number | null;
+  /** Seconds without anything of an answer, since when (wall time), what happens next and in how many seconds. */
+  silent?: { since: number; at?: number; next?: string; next_in?: number | null } | null;
   tool?: string | null;
   first_token?: number | null;
   notice?: string | null;

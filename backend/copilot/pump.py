@@ -126,7 +126,9 @@ class ChatPump:
             except ChatRefused as refused:
                 chat.failed = True
                 chat.notices.append(str(refused))
-                self._pulse.recovery.record(refused, where="chat", outcome="gave_up", attempt=1, chat_id=chat.id)
+                cause = self._pulse.recovery.classify(refused)
+                chat.note_error(cause.kind, cause.type)
+                self._pulse.recovery.record(cause, where="chat", outcome="gave_up", attempt=1, chat_id=chat.id)
                 return False
             except Exception as error:
                 missed(error, "what prepares a chat: Copilot does it")
@@ -199,6 +201,7 @@ class ChatPump:
             cause, where="copilot", outcome="gave_up", attempt=1, chat_id=chat.id, model=chat.model, host=chat.host
         )
         chat.failed = True
+        chat.note_error(cause.kind, cause.type)
         if not chat.notices:
             chat.notices.append(message)
 
@@ -224,7 +227,9 @@ class ChatPump:
         if not chat.text.visible().strip() and not chat.notices and not data:
             # Nothing at all, and no seam noticed why: never leave a blank.
             chat.failed = True
-            chat.notices.append(self._explain(errors.EmptyAnswer()))
+            empty = errors.EmptyAnswer()
+            chat.note_error("empty_answer", type(empty).__name__)
+            chat.notices.append(self._explain(empty))
         chat.end("failed" if chat.failed else "done")
         self._hurry.set()
         # A page that is told `finished: false` at the end of the stream would wait for ever.
@@ -239,6 +244,7 @@ class ChatPump:
         log.error("a chat ended with an error: %s", cause.message)
         recovery.record(cause, where="chat", outcome="gave_up", attempt=1, chat_id=chat.id)
         chat.failed = True
+        chat.note_error(cause.kind, cause.type)
         chat.notices.append(self._explain(error))
         if cause.severity is Severity.CRITICAL:
             self._messages = None
@@ -278,6 +284,12 @@ class ChatPump:
             "seconds": (chat.ended or chat.clock()) - chat.started,
             "first_token": chat.figures.first_token,
             "tokens": chat.figures.tokens,
+            "tokens_estimated": chat.figures.estimated,
+            **{name: count for name, count in chat.figures.told().items() if count is not None},
+            "by_model": chat.figures.by_model(),
+            "attempts": chat.figures.attempts,
+            "failed_attempts": chat.figures.failed_attempts,
+            "saved": chat.saved,
             "stream_tokens": chat.figures.stream_tokens,
             "stream_seconds": chat.figures.stream_seconds,
             "length": chat.text.length,
@@ -286,6 +298,8 @@ class ChatPump:
             "bytes_saved": max(0, self._unpatched_bytes - chat.figures.bytes_sent),
             "retries": chat.figures.retries,
         }
+        if chat.error is not None:
+            data |= {"error_kind": chat.error["kind"], "error_type": chat.error["type"]}
         if chat.notices:
             data["notice"] = "\n\n".join(chat.notices)
         self._pulse.publish("chat.finished", data, chat)

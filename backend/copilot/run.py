@@ -153,6 +153,7 @@ class RunReader:
             cause, where="run", outcome="gave_up", attempt=1, chat_id=chat.id, model=chat.model, host=chat.host
         )
         chat.failed = True
+        chat.note_error(cause.kind, cause.type)
         if cause.kind in chat.told:
             return  # the model call that ran into it has said so
         chat.notices.append(

@@ -18,8 +18,10 @@ INTERRUPTED: Final = "interrupted"
 _MAX_SPANS: Final = 2_000
 _USAGE: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _FIGURES: Final = (
-    ("first_token", "tokens", "stream_tokens", "stream_seconds", "length", "updates")
+    ("first_token", "tokens", "tokens_estimated", "stream_tokens", "stream_seconds", "length", "updates")
     + ("bytes_sent", "bytes_saved", "retries", "notice", "notice_length")
+    + ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "by_model")
+    + ("attempts", "failed_attempts", "saved")
 )  # fmt: skip
 
 
@@ -117,6 +119,7 @@ class ChatStory:
         span |= {"end": at, "outcome": data.get("outcome"), "finish": data.get("finish")}
         if isinstance(first, (int, float)):
             span["first_token"] = span["start"] + first
+        span["tokens_estimated"] = data.get("tokens_estimated")
         for name in _USAGE:
             count = data.get(name)
             if isinstance(count, int):
@@ -221,6 +224,16 @@ class Chats:
         return sorted(self._rows.values(), key=lambda row: -row["started"])
 
 
+def usage_of(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of usage of a `chat.finished`; what an older version has not told apart was counted by us."""
+    rows = data.get("by_model")
+    if isinstance(rows, list):
+        return [row for row in rows if isinstance(row, dict)]
+    tokens = data.get("tokens")
+    known = {"model": str(data.get("model")), "host": str(data.get("host"))}
+    return [{**known, "estimated": tokens}] if isinstance(tokens, int) and tokens else []
+
+
 class Totals:
     """Sums by the hour or the day: a row for each step in which something happened."""
 
@@ -254,7 +267,7 @@ class Totals:
         if row is None:
             row = self._rows[start] = {
                 "time": start, "chats": Counter(), "errors": 0, "errors_by_kind": Counter(), "recovered": 0,
-                "tokens": 0, "retries": 0, "bytes_saved": 0, "models": Counter(),
+                "tokens": 0, "retries": 0, "bytes_saved": 0, "saved": 0, "models": Counter(), "by_model": {},
             }  # fmt: skip
         return row
 
@@ -264,6 +277,11 @@ class Totals:
         for name in ("tokens", "retries", "bytes_saved"):
             value = data.get(name)
             row[name] += value if isinstance(value, (int, float)) else 0
+        row["saved"] += data.get("saved") is True
+        for used in usage_of(data):
+            key = (str(used.get("model")), str(used.get("host")))
+            sums: Counter[str] = row["by_model"].setdefault(key, Counter())
+            sums.update({name: value for name, value in used.items() if isinstance(value, int)})
 
     def _error(self, row: dict[str, Any], data: dict[str, Any]) -> None:
         if data.get("outcome") == "recovered":
@@ -274,7 +292,10 @@ class Totals:
 
     def result(self) -> list[dict[str, Any]]:
         """The rows, the oldest first; counters as plain dicts."""
-        return [
-            {name: dict(value) if isinstance(value, Counter) else value for name, value in self._rows[start].items()}
-            for start in sorted(self._rows)
-        ]
+        return [self._plain(self._rows[start]) for start in sorted(self._rows)]
+
+    @staticmethod
+    def _plain(row: dict[str, Any]) -> dict[str, Any]:
+        plain = {name: dict(value) if isinstance(value, Counter) else value for name, value in row.items()}
+        plain["by_model"] = [{"model": model, "host": host, **sums} for (model, host), sums in row["by_model"].items()]
+        return plain

@@ -13,6 +13,7 @@ from .layers.chat import ChatLayer
 from .layers.error import ErrorLayer
 from .layers.event import EventLayer
 from .layers.system import SystemLayer
+from .prices import Prices
 
 RECENT: Final = 300.0
 """Seconds for which a failed chat counts."""
@@ -46,6 +47,10 @@ class Watched(Protocol):
     system: SystemLayer
     clock: Callable[[], float]
 
+    @property
+    def prices(self) -> Prices:
+        """What tokens cost."""
+
     def rows(self, source: str) -> list[dict[str, Any]]:
         """The rows of a source as last read."""
 
@@ -70,6 +75,7 @@ def builtin(monitor: Watched) -> dict[str, tuple[Check, str]]:
         "loop:lag": (_lag(monitor), "system"),
         "loop:stall": (_stall(monitor), "system"),
         "system:memory": (_memory(monitor), "system"),
+        "settings:prices": (_prices(monitor), "component"),
         **checks_fleet.checks(lambda: monitor.value("fleet")),
         **checks_store.checks(lambda: monitor.value("store")),
     }
@@ -385,6 +391,23 @@ def _memory(monitor: Watched) -> Check:
             f"{used:.0f} % of the machine's memory is in use.",
             "Unload models or close programs before the system starts to swap or kills ComfyUI.",
             "memory_low", {"percent": round(used)},
+        )  # fmt: skip
+
+    return check
+
+
+def _prices(monitor: Watched) -> Check:
+    def check() -> Finding | None:
+        prices = monitor.prices
+        if not prices.rows and not prices.problems:
+            return None
+        if not prices.problems:
+            return Finding("pass", len(prices.rows), "prices")
+        return Finding(
+            "warn", len(prices.problems), "entries", 1,
+            f"Prices: {prices.problems[0]}.",
+            "The other prices hold. Change it in the settings, or in COPILOT_PULSE_PRICES.",
+            "prices_unread", {"problem": prices.problems[0]}, "none",
         )  # fmt: skip
 
     return check

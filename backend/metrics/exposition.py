@@ -22,7 +22,7 @@ from prometheus_client.exposition import generate_latest as encode_text
 from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
 from prometheus_client.registry import Collector
 
-from . import exposition_fleet, exposition_store
+from . import exposition_fleet, exposition_store, exposition_streams
 from .checks import Watched
 from .counters import clean
 from .health import HealthBoard
@@ -32,6 +32,14 @@ from .layers.http import HttpLayer
 PREFIX: Final = "copilot_pulse_"
 _BREAKER_STATES: Final = ("closed", "open", "half_open")
 MAX_ROWS: Final = 50
+_TOKENS: Final = {  # "" is their sum, as the panel shows it
+    "": "Tokens that models wrote, told or estimated.",
+    "_input": "Tokens of prompts, as servers told them.",
+    "_output": "Tokens that models wrote, as servers told them.",
+    "_cached": "Tokens of prompts that came from servers' caches.",
+    "_reasoning": "Tokens of thoughts, a part of those written.",
+    "_estimated": "Tokens that models wrote and no server told.",
+}
 _STATUSES: Final = ("pass", "warn", "fail")
 
 
@@ -66,7 +74,11 @@ class PulseCollector(Collector):
         yield from self._http()
         yield from self._system()
         yield from self._states()
-        for source, families in (("fleet", exposition_fleet.families), ("store", exposition_store.families)):
+        for source, families in (
+            ("streams", exposition_streams.families),
+            ("fleet", exposition_fleet.families),
+            ("store", exposition_store.families),
+        ):
             figures = self._monitor.value(source)
             if figures is not None:
                 yield from families(PREFIX, figures)
@@ -133,7 +145,19 @@ class PulseCollector(Collector):
         labels = ["model", "host"]
         yield gauge("chats_active", "Chats that run now.", self._monitor.active())
         ended = CounterMetricFamily(PREFIX + "chats", "Chats that ended, by outcome.", labels=[*labels, "outcome"])
-        tokens = CounterMetricFamily(PREFIX + "chat_tokens", "Tokens of answers.", labels=labels)
+        saved = CounterMetricFamily(
+            PREFIX + "chats_saved", "Chats that were completed although a call broke.", labels=labels
+        )
+        calls = CounterMetricFamily(
+            PREFIX + "chat_model_calls", "Calls of models that ended, by outcome.", labels=[*labels, "outcome"]
+        )
+        tokens = {
+            name: CounterMetricFamily(PREFIX + f"chat{name}_tokens", text, labels=labels)
+            for name, text in _TOKENS.items()
+        }
+        cost = GaugeMetricFamily(
+            PREFIX + "chat_cost", "Cost of all tokens since the start, at the prices of now.", labels=labels
+        )
         streaming = CounterMetricFamily(
             PREFIX + "chat_streaming_seconds", "Time from first to last token.", labels=labels
         )
@@ -141,9 +165,19 @@ class PulseCollector(Collector):
         for names, figures in models:
             for outcome, n in figures.outcomes.items():
                 ended.add_metric([*names, outcome], n)
-            tokens.add_metric(names, figures.tokens)
+            saved.add_metric(names, figures.saved)
+            for outcome, n in figures.calls.items():
+                calls.add_metric([*names, outcome], n)
+            tokens[""].add_metric(names, figures.tokens)
+            for name in _TOKENS:
+                if name:
+                    tokens[name].add_metric(names, figures.counts[name[1:]] or 0)
+            price = self._monitor.prices.cost(figures.usage(*names))
+            if price is not None:
+                cost.add_metric(names, price)
             streaming.add_metric(names, figures.streaming_seconds)
-        yield from (ended, tokens, streaming)
+        yield from (ended, saved, calls, *tokens.values(), cost, streaming)
+        yield counter("chats_explained", "Chats that failed with a sentence that says why.", chat.explained)
         yield histogram(
             "chat_first_token_seconds", "Time to the first token.", labels,
             ((names, figures.first_token_buckets) for names, figures in models),

@@ -22,6 +22,9 @@ _GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _LOG_GAMMA: Final = math.log(_GAMMA)
 _INVERSE: Final = 1 / _LOG_GAMMA
 
+FEW: Final = 100
+"""So many values are kept themselves."""
+
 SECONDS_LOW: Final = 1e-6
 SECONDS_HIGH: Final = 1e5
 """The range of a histogram of times: a microsecond to a day."""
@@ -38,7 +41,7 @@ class LogHistogram:
     fixed at about 8 bytes for every 5 % step between `low` and `high` (4 KB from 1 µs to one day).
     """
 
-    __slots__ = ("_counts", "_found", "_last", "_offset", "count", "high", "low", "peak", "sum")
+    __slots__ = ("_counts", "_few", "_found", "_last", "_offset", "count", "high", "low", "peak", "sum")
 
     def __init__(self, low: float = SECONDS_LOW, high: float = SECONDS_HIGH) -> None:
         if not 0 < low < high:
@@ -52,6 +55,8 @@ class LogHistogram:
         self.count = 0
         self.sum = 0.0
         self.peak = 0.0
+        # The values themselves while they are few: their quantiles are exact.
+        self._few: list[float] | None = []
         # (count at the time, quantile asked for -> answer): most histograms are read more often than written.
         self._found: tuple[int, dict[float, float]] = (0, {})
 
@@ -73,6 +78,16 @@ class LogHistogram:
         self.sum += value
         if value > self.peak:
             self.peak = value
+        if self._few is not None:
+            if self.count <= FEW:
+                self._few.append(value)
+            else:
+                self._few = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the quantiles are exact: at most 100 values have been recorded."""
+        return self._few is not None
 
     def quantile(self, q: float) -> float | None:
         """The value at rank ceil(q * count), or None while nothing has been recorded. `q` is 0 to 1."""
@@ -85,6 +100,7 @@ class LogHistogram:
             self.count = 0
             self.sum = 0.0
             self.peak = 0.0
+            self._few = []
             self._found = (0, {})
 
     def add(self, other: LogHistogram) -> None:
@@ -100,6 +116,8 @@ class LogHistogram:
         self.count += other.count
         self.sum += other.sum
         self.peak = max(self.peak, other.peak)
+        both = self._few is not None and other._few is not None and self.count <= FEW
+        self._few = [*(self._few or ()), *(other._few or ())] if both else None
 
     def __repr__(self) -> str:
         return f"<LogHistogram of {self.count} values, at most {self.peak:g}>"
@@ -116,6 +134,10 @@ def quantiles(histogram: LogHistogram, qs: Sequence[float]) -> list[float | None
     todo = sorted({q for q in qs if q not in found})
     if todo:
         ranks = [max(1, math.ceil(q * histogram.count)) for q in todo]
+        if histogram._few is not None:
+            few = sorted(histogram._few)
+            found.update((q, few[rank - 1]) for q, rank in zip(todo, ranks, strict=True))
+            return [found[q] for q in qs]
         position = seen = 0
         for index, n in enumerate(histogram._counts):
             if not n:

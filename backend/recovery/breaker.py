@@ -102,6 +102,7 @@ class CircuitBreaker:
         self._probing = 0
         self._open_until = 0.0
         self._cause: Classification | None = None
+        self._calls = self._failures = 0
         self._window: deque[list[float]] = deque()  # [slot, calls, failures], at most _SLOTS + 1 of them
 
     def __repr__(self) -> str:
@@ -165,14 +166,16 @@ class CircuitBreaker:
         return True
 
     def snapshot(self) -> dict[str, Any]:
-        """Name, state, failures and calls of the window, seconds until the next try."""
+        """Name, state, failures and calls since the start and in the window, seconds until the next try."""
         state = self.state
         failures, calls = self._counts()
         return {
             "name": self.name,
             "state": state,
-            "failures": failures,
-            "calls": calls,
+            "failures": self._failures,
+            "calls": self._calls,
+            "window_failures": failures,
+            "window_calls": calls,
             "retry_in": round(self.retry_in, 3),
         }
 
@@ -185,6 +188,9 @@ class CircuitBreaker:
 
     def _ended(self, lease: Lease, failed: bool | None, cause: Classification | None = None) -> None:
         """The result of a lease: True failed (of `cause`, if that is known), False succeeded, None neither."""
+        if failed is not None:
+            self._calls += 1
+            self._failures += failed
         if lease.epoch != self._epoch:
             return
         if failed:

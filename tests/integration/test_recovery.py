@@ -242,7 +242,7 @@ async def test_every_call_of_the_model_has_an_end_with_its_usage(llm: FaultServe
         bus = pulse_of(host).bus
         bus.subscribe("chat.model", events.append)
         bus.subscribe("chat.model_ended", events.append)
-        llm.plan(reset_at(3), _UNKNOWN_TOOL, Plan(Words(20), Finish("stop"), Raw(_USAGE)))
+        llm.plan(reset_at(3), _UNKNOWN_TOOL, Plan(Words(20), Finish("stop"), Raw(_USAGE), Eof(done=True)))
         await host.chat(session="a")
 
     assert [e.type for e in events] == ["chat.model", "chat.model_ended"] * 3

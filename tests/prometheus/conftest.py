@@ -22,7 +22,7 @@ from backend.api.routes import add_routes
 from backend.fleet_redis.layout import Seconds
 from backend.monitoring import Monitor
 from backend.settings import LiveSettings
-from tests.support.figures import bus_figures
+from tests.support.figures import bus_figures, fleet_figures
 from tests.support.net import closed_port
 
 PATIENCE = 30.0
@@ -104,17 +104,7 @@ class App:
 
     def _fleet(self) -> dict[str, Any]:
         """As `Fleet.figures()` gives it, with everything in use."""
-        n, link = self._n, {"up": True, "down_seconds": None, "problem": None}
-        return {
-            "target": "127.0.0.1:6379", "answers": {"mirrored": 1, "behind": 0.02, "remote_readers": 1, "followed": 1},
-            "links": {"writer": {**link, "reconnects": {"lost": n}, "errors": {"lost": n}}, "reader": link},
-            "groups": {"billing": {"pending": 1, "redelivered": n, "dead": n}},
-            "outbox": {"size": 30, "capacity": 100, "peak": 40, "dropped": n},
-            "sent_events": 10 * n, "sent_batches": n, "healed_events": n, "received_events": 20 * n, "bad_entries": n,
-            "gaps": {"trimmed": n}, "lag": 3, "instances": {"up": 3, "gone": 1}, "gone": ["studio-3"],
-            "write_seconds": self._seconds.snapshot(), "delivery_seconds": self._seconds.snapshot(),
-            "gap_seconds": 1.0, "gone_seconds": 1.0,
-        }  # fmt: skip
+        return fleet_figures(self._n, self._seconds.snapshot())
 
     def live(self) -> None:
         """A chat with a retry, one that failed, a model list, some latency."""

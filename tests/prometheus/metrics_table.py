@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from backend.fleet_redis.layout import Seconds
 from backend.metrics.exposition import PREFIX, PulseCollector
 from backend.monitoring import Monitor
+from backend.settings import Settings
+from backend.store import EventStore, Redaction
+from backend.streams.routes import Streams
+from backend.streams.store import StreamStore
+from tests.support.figures import fleet_figures
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "monitoring.md"
 MARKS = re.compile(r"(?<=<!-- metrics -->\n).*?(?=<!-- /metrics -->)", re.DOTALL)
@@ -25,10 +33,23 @@ class Sample:
         return {"rss_bytes": 1.0, "threads": 1.0, "cpu_seconds": 1.0}
 
 
+def full_monitor() -> Monitor:
+    """A monitor whose every source tells something: fleet, event store, answers that can be read again."""
+    monitor = Monitor(sampler=Sample())
+    seconds = Seconds()
+    with tempfile.TemporaryDirectory() as folder:
+        store = EventStore(Path(folder), redaction=Redaction(str, lambda name: False)).statistics()
+    streams = Streams(StreamStore(settings=Settings, publish=lambda *_: None, clock=time.monotonic)).snapshot()
+    monitor.add_source("fleet", lambda: fleet_figures(1, seconds.snapshot()))
+    monitor.add_source("store", lambda: {**store, "problem": None})
+    monitor.add_source("streams", lambda: streams)
+    monitor.tick()
+    return monitor
+
+
 def rows() -> list[str]:
     """A line for each metric."""
-    monitor = Monitor(sampler=Sample())
-    monitor.system.tick()
+    monitor = full_monitor()
     found = []
     for family in PulseCollector(monitor).collect():
         known: Any = family

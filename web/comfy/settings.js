@@ -9,8 +9,8 @@
  * A row of `GET /copilot-pulse/settings`, as far as the dialog needs it.
  * @typedef {object} SettingRow
  * @property {string} name
- * @property {"boolean" | "integer" | "number"} type
- * @property {number | boolean} default
+ * @property {"boolean" | "integer" | "number" | "text"} type
+ * @property {number | boolean | string} default
  * @property {number} low
  * @property {number} high
  * @property {boolean} [panel]  false: only the server's environment decides it
@@ -43,6 +43,7 @@ export const PLACES = /** @type {Record<string, { section: Section, step?: numbe
   mcp_timeout: { section: "mcp", step: 0.5 },
   mcp_retry: { section: "mcp", step: 1 },
   mcp_tool_timeout: { section: "mcp", step: 5 },
+  prices: { section: "panel" },
   panel_refresh: { section: "panel", step: 0.2 },
   loop_stall: { section: "panel", step: 0.05 },
 });
@@ -86,11 +87,11 @@ export function comfySettings(rows, host) {
         id,
         name: text?.name ?? row.name,
         tooltip: text?.tooltip,
-        type: /** @type {"boolean" | "number"} */ (isSwitch ? "boolean" : "number"),
+        type: /** @type {"boolean" | "number" | "text"} */ (isSwitch || row.type === "text" ? row.type : "number"),
         defaultValue: row.default,
         category: ["Copilot Pulse", host.t(`settings.sections.${section}`), row.name],
         sortOrder: order.length - order.indexOf(row.name),
-        attrs: isSwitch ? undefined : { min: row.low, max: row.high, step: step ?? 1 },
+        attrs: isSwitch || row.type === "text" ? undefined : { min: row.low, max: row.high, step: step ?? 1 },
         onChange: watcher(id, row, host),
       };
     });

@@ -152,9 +152,9 @@ function stateText(row, t, format) {
       wait: format.duration(Math.ceil(row.retry_in ?? 0)),
     });
   }
-  if (row.silent !== null && row.silent !== undefined && (row.state === "waiting" || row.state === "streaming")) {
-    const { silent, silent_left: left } = row;
-    const times = { silent: format.duration(Math.round(silent)), left: format.duration(Math.ceil(left ?? 0)) };
+  if (row.silent && (row.state === "waiting" || row.state === "streaming")) {
+    const { since, next_in: left } = row.silent;
+    const times = { silent: format.duration(Math.round(since)), left: format.duration(Math.ceil(left ?? 0)) };
     return t(left === null || left === undefined ? "states.silent" : "states.silentFor", times);
   }
   if (row.state === "tool") return t("states.tool", { tool: row.tool || "–" });

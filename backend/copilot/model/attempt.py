@@ -21,7 +21,7 @@ class Attempt:
 
     `open_stream()` starts the library's stream, `lease` is the breaker's leave to ask, and `label` is what the first
     event says to the run seam. `partial` is the text so far, `held` the events of finished tool calls, `final` the
-    closing event; `began` tells that the first event has passed.
+    closing event; `began` tells that the first event has passed, `counted` that its tokens are in the chat's figures.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Attempt:
         self.held: list[Any] = []
         self.final: Any = None
         self.began = False
+        self.counted = False
         self._open_stream = open_stream
         self._chat = chat
         self._report = report
@@ -121,6 +122,5 @@ class Attempt:
         if chat.figures.first_token is None:
             self._report.first_token()
         chat.handshake.wrote()
-        chat.figures.tokens += 1
         if chat.state != "streaming":
             chat.set_state("streaming")

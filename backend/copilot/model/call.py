@@ -33,6 +33,7 @@ from .endpoint import Endpoint
 from .judge import HostMemory, shortfall, truncation
 from .normalise import Normaliser
 from .report import CallReport, CallSettings
+from .tokens import Asking, Counts, UsageMemory, counts_of, estimate_prompt
 from .tool_calls import ToolCalls, call_ids
 from .tool_history import Replay, ReplayMemory
 from .watch import StreamWatch, close_stream
@@ -56,6 +57,7 @@ class CallParts(NamedTuple):
     bus: EventBus
     hosts: HostMemory
     thoughts: ReplayMemory
+    usage: UsageMemory
 
 
 class _NoLease:
@@ -86,6 +88,7 @@ class ModelCall:
         self._settings = parts.settings
         self._hosts = parts.hosts
         self._thoughts = parts.thoughts
+        self._usage = parts.usage
         self._model = model
         self._arguments = arguments
         self._open_stream = open_stream
@@ -174,7 +177,9 @@ class ModelCall:
         known = frozenset(self._known_tools())
         tools = ToolCalls(known, call_ids(self._arguments.arguments.get("input")))
         normaliser = Normaliser(tools, known, watch)
-        client = WatchedClient(self._calling, watch, normaliser, self._replay)
+        asking = Asking(self._usage, self._report.host)
+        client = WatchedClient(self._calling, watch, normaliser, self._replay, asking)
+        self._report.writing(normaliser.written)
         return Attempt(
             lambda: self._open_stream(self._model, self._arguments, client),
             watch,
@@ -200,7 +205,7 @@ class ModelCall:
         if await self._wait_for_retry(failure, cause):
             return None
         if attempt is not None:
-            self._count_stretch(attempt)
+            self._count(attempt)
         return self._give_up(cause)
 
     def _lease(self) -> Any:
@@ -219,7 +224,7 @@ class ModelCall:
             return
         getattr(attempt.lease, outcome)(*cause)
         if outcome == "cancelled":
-            self._count_stretch(attempt)
+            self._count(attempt)
 
     async def _plain(self) -> AsyncGenerator[Any, None]:
         """The call as without us, in the place of all that was shown: something of ours broke, and not the model."""
@@ -251,9 +256,14 @@ class ModelCall:
         if attempt is None:
             self._report.ended(outcome)
             return
-        usage = getattr(attempt.final.response, "usage", None) if attempt.final is not None else None
-        watch = attempt.watch
-        self._report.ended(outcome, first=watch.first_after, finish=watch.finish_reason, usage=usage)
+        watch, normaliser = attempt.watch, attempt.normaliser
+        self._report.ended(
+            outcome,
+            first=watch.first_after,
+            finish=watch.finish_reason,
+            counts=normaliser.counts,
+            written=normaliser.written,
+        )
 
     def _accept(self, attempt: Attempt) -> list[Any] | None:
         """The events that close the call, if the answer may pass; None to ask again, for another answer.
@@ -274,6 +284,7 @@ class ModelCall:
             asked_again=self._once_more["truncated"] > 0,
         )
         if self._ask_again_without_unknown_tools(final):
+            self._count(attempt)
             return None
         answered = self._chat is not None and self._chat.answered
         asked_again = self._once_more["empty_answer"] + self._once_more["reasoning_only"] > 0
@@ -287,7 +298,7 @@ class ModelCall:
         )
         if self._chat is not None and answer_text(final.response).strip():
             self._chat.answered = True
-        self._count_usage(attempt, final.response)
+        self._count(attempt)
         self._thoughts.keep(self._owner, attempt.normaliser.thoughts, attempt.normaliser.calls)
         kept = {call.call_id for call in function_calls(final.response)}
         calls = [event for event in attempt.held if event.item.call_id in kept]
@@ -310,13 +321,7 @@ class ModelCall:
         settings = self._settings()
         first, stall = settings.first_token_timeout, settings.stall_timeout
         if first > 0:
-            arguments = self._arguments.arguments
-            tools = [
-                (tool.name, getattr(tool, "description", ""), getattr(tool, "params_json_schema", {}))
-                for tool in arguments.get("tools") or ()
-            ]
-            prompt = prompt_length(arguments.get("system_instructions"), arguments.get("input"), tools)
-            first += settings.first_token_per_1000_chars * prompt / 1000
+            first += settings.first_token_per_1000_chars * prompt_length(*self._prompt()) / 1000
         # Whoever has waited once in vain does not wait as long again.
         shorter = SHORTER**self._stalls
         return StreamWatch(
@@ -325,6 +330,15 @@ class ModelCall:
             stall_limit=min(stall, max(stall * shorter, SHORTEST)),
             listener=self._report,
         )
+
+    def _prompt(self) -> list[Any]:
+        """All text that is sent: instructions, history, tools."""
+        arguments = self._arguments.arguments
+        tools = [
+            (tool.name, getattr(tool, "description", ""), getattr(tool, "params_json_schema", {}))
+            for tool in arguments.get("tools") or ()
+        ]
+        return [arguments.get("system_instructions"), arguments.get("input"), tools]
 
     # -- an answer that has come -----------------------------------------------------------------
 
@@ -363,26 +377,38 @@ class ModelCall:
         return names_of(arguments.get("tools") or (), arguments.get("handoffs") or ())
 
     @fail_open("the count of tokens")
-    def _count_usage(self, attempt: Attempt, final: Any) -> None:
-        usage = getattr(final, "usage", None)
-        chat = self._chat
-        if usage is None or not usage.output_tokens:
-            self._count_stretch(attempt)
-        elif chat is not None:
-            # The model knows better than our count of deltas; it counts reasoning and tool calls, too.
-            chat.figures.tokens += usage.output_tokens - len(attempt.partial)
-            self._count_stretch(attempt, usage.output_tokens)
+    def _count(self, attempt: Attempt, *, kept: bool = True) -> None:
+        """Add what an attempt has cost to the chat's figures: what the server tells of it, else an estimate.
 
-    @fail_open("the count of tokens")
-    def _count_stretch(self, attempt: Attempt, tokens: int | None = None) -> None:
-        """Add the attempt's time of streaming to the chat's, with the model's count of tokens, or that of deltas."""
-        if self._chat is None:
+        Of an attempt that another one takes the place of (not `kept`) only what the server tells counts.
+        """
+        chat, counts = self._chat, attempt.normaliser.counts
+        if chat is None or attempt.counted:
             return
-        seconds = attempt.watch.stretch(text=tokens is None)
+        attempt.counted = True
+        self._report.writing(None)
+        usage = chat.figures.of(self._report.model, self._report.host)
+        if counts is not None:
+            usage.told(*counts)
+        tokens = counts.output if counts is not None else None
+        if not kept:
+            return
+        if tokens is None:
+            tokens = attempt.normaliser.written.tokens
+            usage.estimated += tokens
+        if (counts is None or counts.input is None) and attempt.watch.answered:
+            usage.estimated_input += estimate_prompt(*self._prompt())
+        self._count_stretch(attempt, tokens, counts)
+
+    def _count_stretch(self, attempt: Attempt, tokens: int, counts: Counts | None) -> None:
+        """Add the attempt's time of streaming to the chat's."""
+        assert self._chat is not None
+        if counts is not None and not attempt.watch.has_reasoning:
+            tokens -= counts.reasoning or 0  # thoughts that the server keeps to itself come in no time of the stream
+        seconds = attempt.watch.stretch()
         # The first token stands at the beginning of the stretch and has come in no time of it.
-        streamed = (len(attempt.partial) if tokens is None else tokens) - 1
-        if seconds > 0 and streamed > 0:
-            self._chat.figures.stream_tokens += streamed
+        if seconds > 0 and tokens > 1:
+            self._chat.figures.stream_tokens += tokens - 1
             self._chat.figures.stream_seconds += seconds
 
     # -- after a failure -------------------------------------------------------------------------
@@ -404,8 +430,8 @@ class ModelCall:
             return False
         delay = about.delay or 0.0
         self._retried = cause
-        if chat is not None:
-            chat.figures.tokens = max(0, chat.figures.tokens - len(self._partial))
+        if self._attempt is not None:
+            self._count(self._attempt, kept=False)
         self._report.retrying(cause, self._number, delay, self._length())
         self._keep_partial()
         self._waited += delay
@@ -476,6 +502,7 @@ class ModelCall:
                 failure = error
             else:
                 lease.success()
+                self._count_whole(answer)
                 if self._retried is not None:
                     self._report.record(self._retried, "recovered", self._number)
                 return answer
@@ -483,3 +510,24 @@ class ModelCall:
             lease.settle(cause)
             if not await self._wait_for_retry(failure, cause):
                 raise failure
+
+    @fail_open("the count of tokens")
+    def _count_whole(self, answer: Any) -> None:
+        """Count an answer that came in one piece, by the library's words for what the server told."""
+        usage, chat = getattr(answer, "usage", None), self._chat
+        if chat is None or usage is None:
+            return
+        figures = chat.figures.of(self._report.model, self._report.host)
+        figures.calls += 1
+        told = {
+            "input_tokens": getattr(usage, "input_tokens", None),
+            "output_tokens": getattr(usage, "output_tokens", None),
+            "input_tokens_details": {
+                "cached_tokens": getattr(getattr(usage, "input_tokens_details", None), "cached_tokens", None)
+            },
+            "output_tokens_details": {
+                "reasoning_tokens": getattr(getattr(usage, "output_tokens_details", None), "reasoning_tokens", None)
+            },
+        }
+        if (counts := counts_of(told)) is not None:
+            figures.told(*counts)

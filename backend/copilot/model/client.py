@@ -13,6 +13,7 @@ from typing import Any
 
 from .normalise import Normaliser, ToldFailure
 from .sse import EventReader, ServerEvent
+from .tokens import Asking
 from .tool_history import Replay
 from .watch import StreamWatch, close_stream
 
@@ -103,19 +104,25 @@ class WatchedStream:
 
 
 class _Completions:
-    def __init__(self, completions: Any, watch: StreamWatch, normaliser: Normaliser, replay: Replay) -> None:
+    def __init__(
+        self, completions: Any, watch: StreamWatch, normaliser: Normaliser, replay: Replay, asking: Asking
+    ) -> None:
         self._completions = completions
         self._watch = watch
         self._normaliser = normaliser
         self._replay = replay
+        self._asking = asking
 
     async def create(self, *args: Any, **kwargs: Any) -> Any:
-        answer = await self._replay.ask(self._completions.create, args, kwargs)
+        answer = await self._replay.ask(self._ask, args, kwargs)
         if not hasattr(answer, "__aiter__"):
             return answer
         stream = WatchedStream(answer, self._watch, self._normaliser)
         self._watch.take(stream, getattr(answer, "response", None))
         return stream
+
+    async def _ask(self, *args: Any, **kwargs: Any) -> Any:
+        return await self._asking.ask(self._completions.create, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._completions, name)
@@ -137,9 +144,9 @@ class WatchedClient:
     cycle, and each chat would leave its sockets to the garbage collector.
     """
 
-    def __init__(self, client: Any, watch: StreamWatch, normaliser: Normaliser, replay: Replay) -> None:
+    def __init__(self, client: Any, watch: StreamWatch, normaliser: Normaliser, replay: Replay, asking: Asking) -> None:
         self._client = client
-        self.chat = _Chat(client.chat, _Completions(client.chat.completions, watch, normaliser, replay))
+        self.chat = _Chat(client.chat, _Completions(client.chat.completions, watch, normaliser, replay, asking))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)

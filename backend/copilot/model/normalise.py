@@ -16,6 +16,7 @@ from .finish_reasons import BROKEN, Finish, finish_of, settled
 from .repeats import RepeatFilter
 from .sse import WRAPPERS, ServerEvent
 from .text_filter import TextFilter, is_markup
+from .tokens import Counts, Written, counts_of
 from .told import failure_in, failure_of_words, sounds_like_failure
 from .tool_calls import ToolCalls, is_object
 from .tool_markup import calls_in
@@ -56,6 +57,7 @@ class Normaliser:
         self.calls: list[dict[str, Any]] = []
         # Whether the text holds the marks of a tool call that could not be read.
         self.unparsed = False
+        self.written = Written()
         self._tools = tools
         self._legacy = ToolCalls(known)
         self._known = known
@@ -64,13 +66,18 @@ class Normaliser:
         self._repeats = RepeatFilter()
         self._filter = TextFilter(known)
         self._meaning: Finish | None = None
-        self._usage: dict[str, Any] | None = None
+        self._usage: dict[str, Any] = {}
         self._began = False
 
     @property
     def thoughts(self) -> dict[str, Any]:
         """What the model thought, under the server's own names for it."""
         return {key: parts if key == _DETAILS else "".join(parts) for key, parts in self._thought.items()}
+
+    @property
+    def counts(self) -> Counts | None:
+        """The server's counts of tokens, as far as it has told them."""
+        return counts_of(self._usage)
 
     def feed(self, event: ServerEvent) -> list[Any]:
         """The chunks that an event amounts to; often one, at times none."""
@@ -112,7 +119,8 @@ class Normaliser:
         if usage is None and "x_groq" in data:
             usage = (data["x_groq"] or {}).get("usage")
         if isinstance(usage, dict):
-            self._usage = usage
+            # Some tell what was asked in the first event, and what was written in the last one.
+            self._usage |= {name: value for name, value in usage.items() if value is not None}
         if not self._began:
             self._chunks.head(data)
         for part in (choice, choice.get("delta")):
@@ -140,7 +148,9 @@ class Normaliser:
             self._meaning = settled(self._meaning, meaning)
         shown = ""
         if content:
-            shown = self._filter.feed(self._repeats.feed(content))
+            piece = self._repeats.feed(content)
+            self.written.add(piece)
+            shown = self._filter.feed(piece)
             if thought := self._filter.take_thought():
                 reasoning += len(thought)
                 out.append(self._chunks.delta(reasoning_content=thought))
@@ -167,6 +177,7 @@ class Normaliser:
                 break
         fields: dict[str, Any] = {}
         if text:
+            self.written.add(text)
             fields["reasoning" if key == "reasoning" else "reasoning_content"] = text
             if key:
                 self._thought.setdefault(key, []).append(text)
@@ -188,19 +199,26 @@ class Normaliser:
             brought = self._legacy.feed([{"index": 0, "function": entry}]) or brought
         return brought
 
+    def _count_calls(self, calls: list[dict[str, Any]]) -> None:
+        for call in calls:
+            self.written.add(f"{call['function']['name']} {call['function']['arguments']}")
+
     def close(self, *, done: bool) -> list[Any]:
         """The stream has ended: what was held back, the tool calls, then finish reason and usage in the last chunk.
 
         `done` tells that the server has marked the end. Raises ToldFailure if the answer was a failure's words.
         """
         meaning = self._meaning
-        rest = self._filter.feed(self._repeats.rest())
+        last = self._repeats.rest()
+        self.written.add(last)
+        rest = self._filter.feed(last)
         thought = self._filter.take_thought()
         before, held = self._filter.rest()
         if meaning in BROKEN:
             self._failed_in_words()
         out: list[Any] = [self._chunks.delta(reasoning_content=thought)] if thought else []
         calls = (self._tools or self._legacy).finished(whole=done or meaning is not None)
+        self._count_calls(calls)
         if held and not calls and (found := calls_in(held, self._known)):
             made = ToolCalls(self._known)
             for name, arguments in found:
@@ -216,7 +234,7 @@ class Normaliser:
         if meaning is not None and word is None:
             word = "tool_calls" if calls else "stop"
         if calls or word or self._usage:
-            out.append(self._chunks.last(calls, word, self._usage))
+            out.append(self._chunks.last(calls, word, self._usage or None))
         return out
 
     def _failed_in_words(self) -> None:

@@ -14,6 +14,7 @@ from ...events import ErrorOutcome, Outcome
 from .answers import text_event
 from .endpoint import Endpoint
 from .silence import Then, silence_notice
+from .tokens import Counts, Written
 
 
 class CallSettings(Protocol):
@@ -90,7 +91,7 @@ class CallReport:
         if chat is None:
             return
         then: Then = "retry" if self._number <= self._settings().max_retries else "give_up"
-        chat.silent_since = chat.clock() - seconds
+        chat.silent_since, chat.silent_then = chat.clock() - seconds, then
         chat.silent_until = None if left is None else chat.clock() + left
         chat.show_while_silent(silence_notice(self.model, seconds, left, then, chat.language))
         data = {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": round(seconds, 1), "then": then}
@@ -118,14 +119,18 @@ class CallReport:
         of = self._settings().max_retries
         chat.figures.retries += 1
         chat.attempt, chat.of = attempt, of
+        chat.note_error(cause.kind, cause.type)
         chat.retry_at = chat.clock() + delay
         chat.repairing = cause.kind
         chat.set_state("retrying", cause.kind)
         chat.show_again()
         self._publish(
             "chat.retrying",
-            {"chat_id": chat.id, "attempt": attempt, "of": of, "wait": delay, "error": cause.kind, "cut": cut},
-        )
+            {
+                "chat_id": chat.id, "model": self.model, "host": self.host, "attempt": attempt, "of": of,
+                "wait": delay, "error": cause.kind, "cut": cut,
+            },
+        )  # fmt: skip
 
     @fail_open("the figures of a model call")
     def asked_again(self, attempt: int) -> None:
@@ -138,18 +143,32 @@ class CallReport:
         chat.set_state("waiting")
         self._asked(chat, attempt)
 
-    def ended(self, outcome: Outcome, *, first: float | None = None, finish: str = "", usage: Any = None) -> None:
-        """The attempt has ended. `first`: seconds to its first token; `usage`: the provider's, if it told any."""
+    def ended(
+        self,
+        outcome: Outcome,
+        *,
+        first: float | None = None,
+        finish: str = "",
+        counts: Counts | None = None,
+        written: Written | None = None,
+    ) -> None:
+        """The attempt has ended. `first`: seconds to its first token; `counts`: the server's, if it told any;
+        `written`: what came, by our own estimate."""
         chat, began = self._chat, self._asked_at
         if chat is None or began is None:
             return
         self._asked_at = None
+        if outcome == "failed":
+            chat.figures.broke(chat.clock() - chat.started)
         data = {
             "chat_id": chat.id, "model": self.model, "host": self.host, "turn": chat.turn, "attempt": self._number,
             "outcome": outcome, "seconds": chat.clock() - began, "first_token": first,
             "finish": self._recovery.redactor.redact(finish)[:60],
         }  # fmt: skip
-        self._publish("chat.model_ended", {**data, **_counts(usage)})
+        told = {f"{name}_tokens": count for name, count in counts._asdict().items() if count} if counts else {}
+        if (counts is None or counts.output is None) and written is not None and written.tokens:
+            told["tokens_estimated"] = written.tokens
+        self._publish("chat.model_ended", {**data, **told})
 
     def context(self, attempt: int, waited: float) -> ErrorContext:
         """A failure of this call, for `handle_error()`; give it back to `handled()`."""
@@ -166,6 +185,8 @@ class CallReport:
     @fail_open("the figures of a model call")
     def record(self, cause: Classification, outcome: ErrorOutcome, attempt: int, wait: float | None = None) -> None:
         """Count and publish a failure, or its recovery, under the call's id."""
+        if self._chat is not None and outcome == "gave_up":
+            self._chat.note_error(cause.kind, cause.type)
         self._error_id = self._recovery.record(
             cause,
             where="model",
@@ -212,8 +233,14 @@ class CallReport:
             return []
         return [text_event("\n\n" + notice) for notice in notices]
 
+    def writing(self, written: Written | None) -> None:
+        """What an attempt that runs now writes into, or None as soon as that is counted."""
+        if self._chat is not None:
+            self._chat.figures.writing = written
+
     def _asked(self, chat: Chat, attempt: int) -> None:
         self._asked_at = chat.clock()
+        chat.figures.of(self.model, self.host).calls += 1
         self._publish(
             "chat.model",
             {"chat_id": chat.id, "model": self.model, "host": self.host, "attempt": attempt, "turn": chat.turn},
@@ -223,15 +250,3 @@ class CallReport:
     def _publish(self, type_: str, data: Mapping[str, Any]) -> None:
         session = self._chat.session if self._chat is not None else None
         self._bus.publish_nowait(Event(type=type_, data=dict(data), source="copilot", session=session))
-
-
-def _counts(usage: Any) -> dict[str, int]:
-    """The provider's counts of tokens, as far as there are any."""
-    places = {
-        "input_tokens": (usage, "input_tokens"),
-        "output_tokens": (usage, "output_tokens"),
-        "cached_tokens": (getattr(usage, "input_tokens_details", None), "cached_tokens"),
-        "reasoning_tokens": (getattr(usage, "output_tokens_details", None), "reasoning_tokens"),
-    }
-    counts = {name: getattr(place, field, None) for name, (place, field) in places.items()}
-    return {name: count for name, count in counts.items() if isinstance(count, int) and count}

@@ -50,10 +50,13 @@ def calls_for(pulse: Pulse) -> Callable[..., ModelCall]:
         from . import watch
         from .call import CallParts, ModelCall
         from .judge import HostMemory
+        from .tokens import UsageMemory
         from .tool_history import ReplayMemory
 
         pulse.monitor.watch.look_past(watch.__file__)
-        parts = CallParts(pulse.recovery, lambda: pulse.settings.current, pulse.bus, HostMemory(), ReplayMemory())
+        parts = CallParts(
+            pulse.recovery, lambda: pulse.settings.current, pulse.bus, HostMemory(), ReplayMemory(), UsageMemory()
+        )
         return partial(ModelCall, parts)
 
     return lambda *arguments: maker()(*arguments)

@@ -65,9 +65,8 @@ class StreamWatch:
         self.has_text = False
         self.has_reasoning = False
         self.has_tool_call = False
-        # When the first and the last piece of the answer came, and of its text.
+        # When the first and the last piece of the answer came.
         self._pieces: tuple[float, float] | None = None
-        self._texts: tuple[float, float] | None = None
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._began = self._loop.time()
@@ -232,8 +231,6 @@ class StreamWatch:
                 self._heard()
             if brought:
                 self._pieces = (self._pieces[0] if self._pieces else now, now)
-            if text:
-                self._texts = (self._texts[0] if self._texts else now, now)
             self._went_on = self._went_on or (brought and self._finished)
         if meaning is not None and settled(self.finish, meaning) is not self.finish:
             self.finish, self.finish_reason = meaning, finish
@@ -251,9 +248,9 @@ class StreamWatch:
         """Seconds from the beginning of the attempt to the first piece of the answer; None while there is none."""
         return None if self._pieces is None else self._pieces[0] - self._began
 
-    def stretch(self, *, text: bool) -> float:
-        """Seconds from the first piece of the answer to the last; with `text` only its text counts."""
-        first, last = (self._texts if text else self._pieces) or (0.0, 0.0)
+    def stretch(self) -> float:
+        """Seconds from the first piece of the answer to the last."""
+        first, last = self._pieces or (0.0, 0.0)
         return last - first
 
     def ended(self) -> None:

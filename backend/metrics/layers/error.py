@@ -105,6 +105,11 @@ class ErrorLayer:
         ]
         return (outcomes.count("recovered") / len(outcomes) if outcomes else None), len(outcomes)
 
+    def ended_in_window(self, now: float) -> tuple[int, int]:
+        """(mended, given up) of the failures of the last 5 minutes, also of those that were never asked again."""
+        outcomes = [row["outcome"] for row in self.ended_within(RECOVERY_WINDOW, now)]
+        return outcomes.count("recovered"), outcomes.count("gave_up")
+
     def ended_within(self, window: float, now: float) -> list[dict[str, Any]]:
         """What was mended or given up in the last `window` seconds (of the 200 kept), oldest first."""
         found: list[dict[str, Any]] = []
@@ -127,6 +132,7 @@ class ErrorLayer:
         severities = dict.fromkeys(SEVERITIES, 0)
         severities.update(self.counts.by(0))
         share, _ = self.recovery(now)
+        saved, explained = self.ended_in_window(now)
         return {
             "total": self._total,
             "by_severity": severities,
@@ -136,6 +142,9 @@ class ErrorLayer:
             "recovered": self.outcomes["recovered"].value,
             "gave_up": self.outcomes["gave_up"].value,
             "recovery_rate": None if share is None else round(share, 4),
+            "saved": saved,
+            "explained": explained,
+            "window_seconds": RECOVERY_WINDOW,
             "recent": [dict(e.row) for e in itertools.islice(reversed(self._kept.values()), shown)],
             "breakers": breakers,
         }

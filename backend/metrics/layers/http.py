@@ -9,6 +9,8 @@ from ..counters import BoundedCounter, BoundedLabels
 from ..histogram import Buckets, LogHistogram
 
 MAX_ROUTES: Final = 30
+CLIENT_GONE: Final = "499"
+"""What is reported where the client has left, by a Stop or a closed page: no failure of the route."""
 BOUNDS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -41,8 +43,11 @@ class HttpLayer:
     def snapshot(self) -> dict[str, Any]:
         """The `http` part of the metrics JSON."""
         failed: dict[tuple[str, str], int] = {}
+        left: dict[tuple[str, str], int] = {}
         for (method, route, status), n in self.counts.items():
-            if not status.startswith(("1", "2", "3")):
+            if status == CLIENT_GONE:
+                left[method, route] = left.get((method, route), 0) + n
+            elif not status.startswith(("1", "2", "3")):
                 failed[method, route] = failed.get((method, route), 0) + n
         return {
             "routes": [
@@ -51,6 +56,7 @@ class HttpLayer:
                     "route": labels[1],
                     "count": figures.buckets.count,
                     "failed": failed.get((labels[0], labels[1]), 0),
+                    "left": left.get((labels[0], labels[1]), 0),
                     "p50": figures.seconds.quantile(0.5),
                     "p99": figures.seconds.quantile(0.99),
                     "max": figures.seconds.peak,

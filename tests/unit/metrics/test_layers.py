@@ -149,6 +149,7 @@ def test_a_chat_from_start_to_end() -> None:
     layer.on_first_token({**who, "seconds": 0.5}, NOW)
     layer.on_finished(
         {**who, "kind": "chat", "outcome": "completed", "seconds": 9.5, "first_token": 0.5, "tokens": 131,
+         "by_model": [{**who, "output": 100, "estimated": 31}],
          "stream_tokens": 100, "stream_seconds": 2.0, "length": 400, "bytes_sent": 10, "bytes_saved": 90}, NOW,
     )  # fmt: skip
     shown = layer.snapshot(NOW, [], 0)
@@ -187,14 +188,15 @@ def test_models_are_bounded() -> None:
 
 
 def test_routes_are_timed_and_failures_counted() -> None:
-    """Copilot's model list that took 2 s and failed shows as such."""
+    """Copilot's model list that took 2 s and failed shows as such; who stops has not met a failure."""
     layer = HttpLayer()
-    for status, seconds in ((200, 0.1), (500, 2.0)):
+    for status, seconds in ((200, 0.1), (500, 2.0), (499, 0.2)):
         request = {"method": "GET", "route": "/api/model_config", "status": status, "seconds": seconds}
         layer.on_request(request)
     (row,) = layer.snapshot()["routes"]
 
-    assert (row["route"], row["count"], row["failed"], row["max"]) == ("/api/model_config", 2, 1, 2.0)
+    assert (row["route"], row["count"], row["failed"], row["left"]) == ("/api/model_config", 3, 1, 1)
+    assert row["max"] == 2.0
 
 
 def test_this_process_is_measured() -> None:

@@ -54,7 +54,7 @@ def test_share_of_failures_opens_it(breaker: CircuitBreaker, results: str, state
 
 
 def test_old_calls_fall_out_of_the_window(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """Three failures of a minute ago and one of now are one failure."""
+    """Three failures of a minute ago and one of now are one failure; since the start they are four."""
     calls(breaker, "fff")
     clock.advance(61)
     calls(breaker, "f")
@@ -62,8 +62,10 @@ def test_old_calls_fall_out_of_the_window(breaker: CircuitBreaker, clock: FakeCl
     assert {
         "name": "llm:x",
         "state": "closed",
-        "failures": 1,
-        "calls": 1,
+        "failures": 4,
+        "calls": 4,
+        "window_failures": 1,
+        "window_calls": 1,
         "retry_in": 0.0,
     } == breaker.snapshot()
 
@@ -75,7 +77,7 @@ def test_window_is_bounded(breaker: CircuitBreaker, clock: FakeClock) -> None:
         clock.advance(0.7)
 
     assert len(breaker._window) <= 31
-    assert 160 <= breaker.snapshot()["calls"] <= 180
+    assert 160 <= breaker.snapshot()["window_calls"] <= 180
 
 
 def test_open_refuses_at_once_and_tells_the_seconds_left(breaker: CircuitBreaker, clock: FakeClock) -> None:
@@ -106,7 +108,7 @@ def test_one_probe_at_a_time_and_its_success_closes(breaker: CircuitBreaker, clo
         breaker.acquire()
     probe.success()
 
-    assert ("closed", 0) == (breaker.state, breaker.snapshot()["calls"])
+    assert ("closed", 0) == (breaker.state, breaker.snapshot()["window_calls"])
     assert not breaker.acquire().probe
 
 
@@ -157,7 +159,7 @@ def test_late_results_of_an_earlier_epoch_are_ignored(breaker: CircuitBreaker, c
     probe.success()
     early[2].failure()
 
-    assert ("closed", 0) == (breaker.state, breaker.snapshot()["failures"])
+    assert ("closed", 0) == (breaker.state, breaker.snapshot()["window_failures"])
 
 
 def test_second_probe_of_an_ended_round_is_ignored(clock: FakeClock) -> None:
@@ -178,7 +180,7 @@ def test_lease_counts_once(breaker: CircuitBreaker) -> None:
     lease.success()
     lease.cancelled()
 
-    assert (1, 1, True) == (breaker.snapshot()["failures"], breaker.snapshot()["calls"], lease.settled)
+    assert (1, 1, True) == (breaker.snapshot()["window_failures"], breaker.snapshot()["window_calls"], lease.settled)
 
 
 def refusal(status: int) -> UnexpectedBody:
@@ -228,7 +230,7 @@ def test_an_open_breaker_that_nobody_calls_is_forgotten(clock: FakeClock, half_o
     assert "half_open" == breaker.snapshot()["state"]
     clock.advance(1)
 
-    assert ("closed", 0) == (breaker.snapshot()["state"], breaker.snapshot()["calls"])
+    assert ("closed", 0) == (breaker.snapshot()["state"], breaker.snapshot()["window_calls"])
     assert breaker.idle
     assert "closed" == told[-1]
     assert not breaker.acquire().probe
@@ -253,7 +255,7 @@ def test_probe_now_and_reset(breaker: CircuitBreaker) -> None:
     assert breaker.acquire().probe
     breaker.reset()
 
-    assert ("closed", 0) == (breaker.state, breaker.snapshot()["calls"])
+    assert ("closed", 0) == (breaker.state, breaker.snapshot()["window_calls"])
 
 
 def test_reset_forgets_calls_under_way(breaker: CircuitBreaker) -> None:

@@ -77,18 +77,18 @@ async def test_an_answer_that_is_done_needs_no_end(
 
 
 async def test_the_stretch_is_from_the_first_piece_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With reasoning where the model's own count holds it, of the text alone where only that was counted."""
+    """Thoughts are written, too."""
     now = [100.0]
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
     watch = StreamWatch(base_url="x", first_limit=0, stall_limit=0)
-    assert 0.0 == watch.stretch(text=True)
+    assert 0.0 == watch.stretch()
     for seconds, has_text, reasoning in ((1, False, 2), (2, True, 0), (5, True, 0), (9, False, 0)):
         now[0] = 100.0 + seconds
         watch.saw(text=has_text, reasoning=reasoning, tools=False, finish="", meaning=None)
     watch.stop()
     monkeypatch.undo()
 
-    assert (3.0, 4.0) == (watch.stretch(text=True), watch.stretch(text=False))
+    assert 4.0 == watch.stretch()
 
 
 async def test_a_finish_reason_with_every_chunk_ends_nothing() -> None:

@@ -1,0 +1,116 @@
+"""What tokens cost: the user's own prices, by patterns of model names. Nothing is built in.
+
+    gpt-4.1* = $2.00 / $8.00 / $0.50; deepseek-* = 0.27 / 1.10
+
+One entry a line, or separated by `;`: what a million tokens cost going in, coming out and (third, optional) going in
+from the server's cache. The first entry that fits counts. A model on this machine or in the private network costs
+nothing. A sign before the numbers is shown with every figure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+_MILLION: Final = 1_000_000
+_NUMBER: Final = re.compile(r"([^\d\s.,=/;-]{0,4})\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})")
+_SHOWN: Final = 60
+# No registry gives these out.
+_PRIVATE: Final = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
+
+
+class Price(NamedTuple):
+    """What a million tokens of the models of a pattern cost; without `cached`, what the cache brings costs as much
+    as the rest."""
+
+    pattern: str
+    asked: float
+    written: float
+    cached: float | None = None
+
+
+class Prices(NamedTuple):
+    """The user's prices; `problems` says, entry by entry, what could not be read."""
+
+    rows: tuple[Price, ...] = ()
+    sign: str = ""
+    problems: tuple[str, ...] = ()
+
+    def of(self, model: str, host: str) -> Price | None:
+        """The price of a model on a host (`name:port`), or None if nobody has told it."""
+        if is_local(host):
+            return Price(model, 0.0, 0.0)
+        name = model.lower()
+        return next((row for row in self.rows if fnmatchcase(name, row.pattern.lower())), None)
+
+    def cost(self, row: Mapping[str, Any]) -> float | None:
+        """The cost of a row of usage (`model`, `host`, and the counts of `backend.events.ModelUsage`), or None."""
+        price = self.of(str(row.get("model", "")), str(row.get("host", "")))
+        if price is None:
+            return None
+        asked = (row.get("input") or 0) + (row.get("estimated_input") or 0)
+        written = (row.get("output") or 0) + (row.get("estimated") or 0)
+        cached = min(row.get("cached") or 0, asked) if price.cached is not None else 0
+        return ((asked - cached) * price.asked + cached * (price.cached or 0) + written * price.written) / _MILLION
+
+    def sum(self, rows: list[Mapping[str, Any]]) -> float | None:
+        """The cost of several rows together; None if one of them has no price, or there are none."""
+        costs = [self.cost(row) for row in rows]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known and len(known) == len(costs) else None
+
+
+def estimated(row: Mapping[str, Any]) -> bool:
+    """Whether a part of a row of usage is not the server's own count."""
+    return bool(row.get("estimated") or row.get("estimated_input"))
+
+
+@lru_cache(maxsize=8)
+def parse_prices(text: str) -> Prices:
+    """The prices in a text. Never raises: an entry that cannot be read is left out and told in `problems`."""
+    rows: list[Price] = []
+    problems: list[str] = []
+    signs: list[str] = []
+    entries = [entry.strip() for entry in re.split(r"[;\n]", text)]
+    for number, entry in enumerate(entries, 1):
+        if not entry or entry.startswith("#"):
+            continue
+        pattern, equals, numbers = entry.rpartition("=")
+        parts = [_NUMBER.fullmatch(part.strip()) for part in numbers.split("/")]
+        found = [part for part in parts if part is not None]
+        if not equals or not pattern.strip() or len(found) != len(parts) or len(found) not in (2, 3):
+            problems.append(
+                f'entry {number} of the prices, "{entry[:_SHOWN]}", cannot be read: '
+                "allowed is: model = in / out, or model = in / out / cached, each for a million tokens"
+            )
+            continue
+        signs += [part[1].strip() for part in found if part[1].strip()]
+        rows.append(Price(pattern.strip(), *(float(part[2]) for part in found)))
+    return Prices(tuple(rows), signs[0] if signs else "", tuple(problems))
+
+
+def rounded(cost: float | None) -> float | None:
+    """A cost for JSON: six significant digits, for a single answer may cost a thousandth of a cent."""
+    return None if cost is None or not math.isfinite(cost) else float(f"{cost:.6g}")
+
+
+@lru_cache(maxsize=256)
+def is_local(host: str) -> bool:
+    """Whether a host (`name`, `name:port` or `[address]:port`) is this machine or one of the private network."""
+    name = host.strip().lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return (
+            bool(name)
+            and name not in ("unknown", "other", "invalid url")
+            and ("." not in name.rstrip(".") or name.rstrip(".").endswith(_PRIVATE))
+        )
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_private or address.is_link_local
