@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from . import addresses, advice_en, advice_zh
 from .lazy import LazyPattern
 from .redact import redact
-from .words import OPTION
+from .words import NONE_LOADED, OPTION
 
 if TYPE_CHECKING:
     from .classify import Classification
@@ -131,6 +131,8 @@ class _Pieces(Mapping[str, str]):
             return self._p[name]
         if name in _LOCAL_ONLY:
             return self._p[name] if self._is_local else ""
+        if name == "slow" and self._c.status is not None:
+            return _fill(self._p["slow_in_between"], self)
         if name in _EITHER:
             return _fill(self._p[f"{name}_local" if self._is_local else name], self)
         made: str = getattr(self, f"_{name}")()
@@ -249,7 +251,12 @@ class _Pieces(Mapping[str, str]):
             return self._p["picker_workflow"]
         return self._p["picker_other"].format(where=self._where_set)
 
+    def _none_loaded(self) -> bool:
+        return NONE_LOADED.search(self._c.message.lower()) is not None
+
     def _where_model(self) -> str:
+        if self._none_loaded():
+            return self._p["load_one"]
         if not self._where_set:
             return self._p["where_model"]
         if self._where_set in ("chat", "workflow"):
@@ -257,7 +264,7 @@ class _Pieces(Mapping[str, str]):
         return self._p["where_model_other"].format(where=self._where_set)
 
     def _pull(self) -> str:
-        if not (self._is_local and self._name):
+        if not (self._is_local and self._name) or self._none_loaded():
             return ""
         if self._host.endswith(":1234"):
             return self._p["load"]

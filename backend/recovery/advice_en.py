@@ -270,7 +270,15 @@ PHRASES: Final[Mapping[str, str]] = {
     "where_model_other": "It was set in {where}: correct the name there.",
     "pull": ' Ollama has only the models that were pulled: run "ollama pull {name}".',
     "load": " In LM Studio, load the model first.",
+    "load_one": (
+        "No model is loaded there at the moment: load one in the server (LM Studio: Developer; text-generation-webui: "
+        "Model), then send the message again."
+    ),
     "slow": ("Check the server's state at the provider and send the message again, or choose another model{picker}."),
+    "slow_in_between": (
+        "The server, or a proxy in front of it, gave up waiting: it has a time limit of its own. Send the message "
+        "again, shorten the conversation, or choose a faster model{picker}."
+    ),
     "slow_local": (
         "A local model may still be loading or reading a long prompt: look at its own window or log, and "
         "send the message again when it is ready. The time allowed (first_token_timeout, stall_timeout) "

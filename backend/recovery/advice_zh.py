@@ -250,7 +250,14 @@ PHRASES: Final[Mapping[str, str]] = {
     "where_model_other": "它是在{where}中设置的：请在那里改正名称。",
     "pull": 'Ollama 只有已下载的模型：请运行 "ollama pull {name}"。',
     "load": "在 LM Studio 中请先加载模型。",
+    "load_one": (
+        "该服务器目前没有加载任何模型：请先在服务器中加载一个（LM Studio：Developer；"
+        "text-generation-webui：Model），再重新发送。"
+    ),
     "slow": "请查看服务商的状态后重新发送，或换一个模型{picker}。",
+    "slow_in_between": (
+        "服务器或它前面的代理不再等待：这是它自己的时限。请重新发送、缩短对话，或换一个更快的模型{picker}。"
+    ),
     "slow_local": (
         "本地模型可能仍在加载或在读取很长的提示词：请查看它自己的窗口或日志，就绪后重新发送。"
         "允许的时间（first_token_timeout、stall_timeout）可在 Copilot Pulse 的设置中调大或关闭。"

@@ -339,11 +339,19 @@ def _words_of(body: Mapping[Any, Any]) -> str:
             said.append(value)
             break
         if isinstance(value, (list, tuple)):  # FastAPI's details repeat the input; its messages do not
-            told = [str(d.get("msg")) for d in value if isinstance(d, Mapping) and d.get("msg")]
+            told = [_detail(one) for one in value if isinstance(one, Mapping) and one.get("msg")]
             if told:
                 said.append("; ".join(told[:5]))
                 break
     return ": ".join(dict.fromkeys(said))
+
+
+def _detail(detail: Mapping[Any, Any]) -> str:
+    """What one of FastAPI's details says, and of which field: a name of the interface, and no part of the input."""
+    place = detail.get("loc")
+    names = [one for one in place if isinstance(one, str) and one != "body"] if isinstance(place, (list, tuple)) else []
+    said = str(detail["msg"])
+    return f"{names[-1][:60]}: {said}" if names and names[-1] not in said else said
 
 
 def _first(body: Mapping[Any, Any], names: tuple[str, ...]) -> str | None:

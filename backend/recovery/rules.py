@@ -104,7 +104,14 @@ def _says_why(facts: Facts) -> bool:
     """The server answered, and not with a status that leaves no doubt: its words may be believed."""
     if facts.status is None:
         return facts.body
-    return facts.status < 400 or facts.status in (400, 403, 404, 405, 406, 409, 413, 422, 424, 501)
+    return facts.status < 400 or facts.status in (400, 403, 404, 405, 406, 409, 410, 413, 422, 424, 501)
+
+
+def _tunnel_ends_nowhere(facts: Facts) -> bool:
+    """A tunnel's entrance answered, and no model server: in words, as a web page or by a header of its own."""
+    if facts.status is None or facts.status < 400:
+        return False
+    return "ngrok-error-code" in facts.headers or bool(w.TUNNEL.search(facts.text) or w.TUNNEL.search(facts.page))
 
 
 def _errno(*numbers: int) -> Callable[[Facts], bool]:
@@ -291,6 +298,7 @@ RULES: Final[tuple[Rule, ...]] = (
         types=(errors.UnexpectedBody,),
         when=_names_no_route,
     ),
+    Rule("connection", "A tunnel whose other end is away", when=_tunnel_ends_nowhere),
     Rule("protected", "A page that keeps robots out", when=_keeps_robots_out),
     Rule("protected", "403 with a web page", status=(403,), when=lambda f: f.html),
     Rule("html_body", "A web page with a good status", types=(errors.HtmlBody,), when=_address_may_be_wrong),
@@ -321,6 +329,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("quota", "402", status=(402,)),
     Rule("quota", "429 with a limit for hours or days", status=(429,), words=w.PER_DAY, when=_names_no_time),
     Rule("rate_limited", "429 that tells when it ends, and not of credit", status=(429,), when=_ends_sometime),
+    Rule("content_filter", "A moderation that names what it found", spoken=True, words=w.MODERATED),
     Rule("quota", "Credit or quota used up", spoken=True, codes=w.QUOTA_CODES, words=w.QUOTA),
     Rule("bad_request", "An image is too large", status=(400, 413, 422), words=w.IMAGE_TOO_LARGE),
     Rule(
@@ -343,8 +352,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("loading", "The model is still being loaded", spoken=True, words=w.LOADING),
     Rule("no_provider", "A router without a fitting provider", spoken=True, words=w.NO_PROVIDER),
     Rule("not_activated", "Model not activated", spoken=True, codes=w.NOT_ACTIVATED_CODES, words=w.NOT_ACTIVATED),
+    Rule("bad_request", "A chat template that cannot write the conversation", spoken=True, words=w.CHAT_TEMPLATE),
     Rule("model_not_found", "Model unknown", codes=w.MODEL_CODES, words=w.MODEL, spoken=True, when=_says_why),
     Rule("model_not_found", "Model unknown, told as 5xx", status=(range(500, 600),), words=w.MODEL_SURELY),
+    Rule("forbidden", "A key that is good, and not for this", status=(401, 403), words=w.NO_RIGHT),
     Rule("auth", "401", status=(401,)),
     Rule("auth", "Key refused", codes=w.AUTH_CODES, words=w.AUTH, spoken=True, when=_says_why),
     Rule(

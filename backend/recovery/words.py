@@ -183,7 +183,8 @@ CREDIT: Final = _any(
 QUOTA: Final = _any(
     rf"\b(?:insufficient|not enough|no|low|negative|zero|lack of|exhausted|depleted|out of|"
     rf"used (?:up )?(?:all )?(?:of )?your|"
-    rf"any)[_ -](?:\w{{1,14}}[_ -]){{0,3}}{_CREDIT}\b",
+    rf"any)[_ -](?:\w{{1,14}}[_ -]){{0,3}}{_CREDIT}\b"
+    r"(?! (?:was|were|will be|has been|have been) (?:charged|used|spent))",
     rf"{_CREDIT}\b[^.\n]{{0,30}}(?:too low|insufficient|exhausted|depleted|used up|is not enough|run out|"
     rf"ran out|is negative|"
     rf"expired|has been reached|is over|is 0)",
@@ -236,10 +237,45 @@ FILTER: Final = _any(
     r"(?:内容|安全)审核",
 )
 
+# What the provider's moderation found in the words, whatever else it says of credit.
+MODERATED: Final = _any(
+    r"\b(?:input|prompt|content|message|request|output|response|image)s?\b[^.\n]{0,30}\bflagged\b",
+    r"\brequires moderation\b",
+)
+# A tunnel or a content network that answers instead of the server behind it.
+TUNNEL: Final = _any(
+    r"err_ngrok_(?:3200|8012|725)",
+    r"\bendpoint [\w.-]{1,100} is offline\b",
+    r"\btunnel\b[^\n]{0,100}\b(?:offline|not found|not running|disconnected|unavailable)\b",
+    r"\bcloudflare tunnel error\b|\berror 1033\b",
+)
+# The key is known, and not allowed to do this, or not from here.
+NO_RIGHT: Final = _any(
+    r"(?:insufficient|missing|lacks?|not enough|without)[^.\n]{0,24}\b(?:permissions?|scopes?|privileges?|rights?)\b",
+    r"\bip(?: address)?\b[^.\n]{0,60}\b(?:not (?:authori[sz]ed|allowed|permitted|whitelisted|in )|denied|blocked|"
+    r"rejected)",
+    r"\bip_(?:not_|un)?(?:authorized|allowed|blocked|denied)",
+    r"(?:没有|无|缺少)[^。\n]{0,6}权限|\bip\b[^。\n]{0,12}(?:白名单|不允许|未授权)",
+)
+# A local server's template is a program that the conversation can break, the same way each time.
+CHAT_TEMPLATE: Final = _any(
+    r"\bjinja\b",
+    r"\bchat[_ ]template\b[^\n]{0,60}(?:error|fail|raise|exception|invalid)",
+    r"(?:error|fail\w*|exception|cannot)[^.\n]{0,40}\b(?:chat|prompt)[_ ]template\b",
+    r"\btemplateerror\b",
+    r"\broles? must alternate\b|\broles? should be alternating\b|alternating? (?:between )?user",
+)
+
 MODEL_CODES: Final = _codes(
     "model_not_found model_not_exist modelnotfound model_decommissioned model_not_available "
     "invalid_model deploymentnotfound "
     "invalidendpointormodel.notfound model_not_found_error unknown_model no_model_loaded model_not_supported"
+)
+# A server that holds no model at the moment: naming another one would not help.
+NONE_LOADED: Final = _any(
+    r"no models? (?:is |are )?(?:currently )?loaded",
+    r"\bmodel (?:is |was )?not loaded\b",
+    r"\b(?:load|start) (?:a|the|your) model (?:first|in|before)",
 )
 # Words that tell a missing model even when the status blames the server.
 _SURE_MODEL: Final = (

@@ -567,6 +567,25 @@ OTHERS: Final[list[tuple[str, int, Any, str]]] = [
     ("no_tools", 400, said("model does not support function calling"), HOSTED),
     ("no_tools", 500, said("tools param requires --jinja flag"), HOSTED),
     ("no_tools", 400, said("该模型不支持工具调用"), HOSTED),
+    # A moderation that adds a word of credit is no matter of credit.
+    ("content_filter", 403, said('A moderated model. Your input was flagged for "violence". No credits were charged.', 403), HOSTED),
+    ("content_filter", 400, said("The prompt was flagged. You have not been charged."), HOSTED),
+    ("quota", 403, said("No credits left: none will be charged."), HOSTED),
+    # A key that is good, and not for this, or not from here.
+    ("forbidden", 401, said("You have insufficient permissions for this operation. Missing scopes: model.request."), HOSTED),
+    ("forbidden", 401, said("Your IP address is not authorized to access this resource", "ip_not_authorized"), HOSTED),
+    ("forbidden", 403, said("当前 IP 不在白名单"), HOSTED),
+    ("auth", 401, said("Missing API key"), HOSTED),
+    ("model_not_found", 410, said("The model `old-32k` has been deprecated.", "model_not_found"), HOSTED),
+    ("not_found", 410, said("Gone"), HOSTED),
+    # A template fails the same way each time, whatever the status.
+    ("bad_request", 500, said("jinja template: Conversation roles must alternate user/assistant/user/assistant"), HOSTED),
+    ("bad_request", 500, said("Failed to apply chat template: unexpected role"), HOSTED),
+    ("no_tools", 500, said("tools param requires --jinja flag, the chat template lacks them"), HOSTED),
+    # A tunnel's entrance is no server of models, and its page no website that somebody has entered.
+    ("connection", 404, "The endpoint abc.ngrok-free.app is offline. ERR_NGROK_3200", HOSTED),
+    ("connection", 404, "<html><head><title>ngrok</title></head><body>The endpoint abc.ngrok-free.app is offline.</body></html>", HOSTED),
+    ("connection", 530, "<html><head><title>Cloudflare Tunnel error | x.example.com</title></head></html>", HOSTED),
 ]  # fmt: skip
 
 
@@ -692,3 +711,30 @@ def test_a_redirect_that_dropped_the_key_is_told_with_its_target() -> None:
 def test_a_redirect_on_the_same_host_leaves_the_key_in_doubt() -> None:
     """There the key was sent."""
     assert "auth" == told(401, said("Incorrect API key"), base=f"{HOSTED}/eu", history=HOSTED).kind
+
+
+def test_a_field_that_is_refused_is_named() -> None:
+    """FastAPI tells the field beside the message; without it "not permitted" says nothing."""
+    body = {
+        "detail": [
+            {"type": "extra_forbidden", "loc": ["body", "parallel_tool_calls"], "msg": "Extra inputs are not permitted"}
+        ]
+    }
+
+    assert "parallel_tool_calls: Extra inputs are not permitted" == told(422, body).message
+
+
+def test_a_server_without_a_model_is_told_to_load_one() -> None:
+    """Another name would not help, nor would a pull."""
+    text = explain(told(404, said("No models loaded. Please load a model.")), host="127.0.0.1:1234", model="m")
+
+    assert "load one" in text
+    assert "choose another model there" not in text.lower()
+
+
+def test_a_proxy_s_time_limit_is_its_own() -> None:
+    """Our own settings would not help."""
+    text = explain(told(524, "<html><title>524: A timeout occurred</title></html>"), host="127.0.0.1:1234", model="m")
+
+    assert "time limit of its own" in text
+    assert "first_token_timeout" not in text
