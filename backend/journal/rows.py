@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 from itertools import compress, repeat
 from time import monotonic
@@ -87,6 +88,9 @@ class Redaction(NamedTuple):
 
     `text` takes them out of a string, `secret_name` says whether a field of that name holds one. `version`
     changes when `text` has learned something: remembered results are forgotten then. Called in any thread.
+
+    Where `text` leaves lines of one word each (letters, digits, `_`, `.`, `-`) as they are, it has to leave each of
+    them as it is, too: new words are looked at together.
     """
 
     text: Callable[[str], str]
@@ -136,6 +140,10 @@ class Cleaner:
         if len(text) <= _MEMO_LENGTH:
             self._texts[text] = clean
         return clean
+
+    def is_clean(self, text: str) -> bool:
+        """Whether a text holds no secret. Nothing is remembered."""
+        return not text or self._redaction.text(text) == text
 
     def data(self, data: Mapping[Any, Any]) -> dict[str, Any]:
         """The data of an event. Raises TooLarge if it has too many values."""
@@ -256,19 +264,38 @@ def dumps(data: Any) -> str:
 
 
 class _Quoted(dict[str, str]):
-    """Strings without secrets, as JSON has them: looked up by the encoder itself, without a call of ours."""
+    """Strings without secrets, as JSON has them: looked up by the encoder itself, without a call of ours.
+
+    New words, such as the ids of chats, are taken as they are at first: `settle()` says whether they were clean.
+    """
 
     def __init__(self, cleaner: Cleaner) -> None:
         super().__init__()
         self._cleaner = cleaner
+        self._new: list[str] = []
 
     def __missing__(self, text: str) -> str:
-        text = str.__str__(text)  # what it holds, whatever its class shows
+        if _is_word(text):
+            self._new.append(text)
+            self[text] = quoted = f'"{text}"'
+            return quoted
+        return self._look(text)
+
+    def _look(self, text: str) -> str:
         clean = self._cleaner.text(text)
         quoted = _quote(clean) if clean.isascii() else dumps(clean)
         if len(text) <= _MEMO_LENGTH:
             self[text] = quoted
         return quoted
+
+    def settle(self) -> bool:
+        """Look at the new words, all at once; whether what was made with them can stay. None is kept unseen."""
+        new, self._new = self._new, []
+        if self._cleaner.is_clean("\n".join(new)):
+            return True
+        for text in new:
+            self._look(text)
+        return False
 
 
 class _Words(dict[Any, "str | None"]):
@@ -285,6 +312,7 @@ class _Words(dict[Any, "str | None"]):
         return clean
 
 
+_is_word: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
 _DICT: Final = frozenset((dict,))
 _NUMBERS: Final = frozenset((int, float, bool, type(None)))  # what a telling name may hold as it is
 
@@ -429,7 +457,7 @@ class RowMaker:
                 for event, data in zip(events, datas, strict=True)
             ]
             values = [list(data.values()) for data in compress(datas, shapes)]
-            texts = self._encode(values)[1:-1].replace("],[", "]\n[").split("\n")  # no JSON has a line's end in it
+            texts = self._json(values)[1:-1].replace("],[", "]\n[").split("\n")  # no JSON has a line's end in it
         except Exception as error:  # a foreign object, or a number that JSON has no word for
             log.debug("events are looked at one by one: %s", type(error).__name__)
             return none
@@ -439,6 +467,14 @@ class RowMaker:
             return shapes, texts
         made = iter(texts)
         return shapes, ["" if shape is None else next(made) for shape in shapes]
+
+    def _json(self, values: list[list[Any]]) -> str:
+        assert self._encode is not None
+        try:
+            text = self._encode(values)
+        finally:
+            clean = self._quoted.settle()
+        return text if clean else self._encode(values)
 
     def _text(self, event: Any) -> str:
         """JSON without secrets of any data, looked at value by value."""

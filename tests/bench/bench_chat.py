@@ -1,13 +1,15 @@
 """What a chat costs through Copilot Pulse, beside openai-agents' own stream alone.
 
-    python -m tests.bench.bench_chat [--rounds 7] [--tokens 2000] [--unpatched] [--json FILE]
+    python -m tests.bench.bench_chat [--rounds 7] [--tokens 2000] [--unpatched] [--store] [--json FILE]
 
 In one process, rounds interleaved: (a) the agent library's stream read in a loop, nothing else; (b) the same model
 answer through the stand-in Copilot with the plugin attached, over HTTP, as a page reads it; (c) a generator of
 Copilot's shape read in a loop, without us; (d) the same generator through all our seams and the event bus. The model
 server is a process of its own. `ratio` is the time from the first token to the last, (b) over (a);
 `pulse_cpu_us_per_token` is the CPU of this process, (d) less (c): what a chat with us costs the event loop.
-`--unpatched` adds one chat through the stand-in alone, its MCP servers up (22 s for 2,000 tokens).
+`--store` compares (b) with the event store on and off, in hosts that come and go in turn; `store.ratio` is the time
+with it over that without. `--unpatched` adds one chat through the stand-in alone, its MCP servers up (22 s for 2,000
+tokens).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import logging
 import multiprocessing
 import statistics
 import sys
+import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -135,6 +138,29 @@ async def measure(base_url: str, rounds: int, tokens: int) -> dict[str, Any]:
     }
 
 
+async def measure_store(base_url: str, rounds: int, tokens: int) -> dict[str, Any]:
+    """The same answers with the event store on and off: the best of three in each host, for what else runs on the
+    machine only adds to it; medians of the ratios of rounds."""
+    pairs: list[tuple[tuple[float, float, int], tuple[float, float, int]]] = []
+    for number in range(rounds):
+        found = {}
+        for store in ("on", "off") if number % 2 else ("off", "on"):
+            with tempfile.TemporaryDirectory() as folder:
+                settings = {"COPILOT_PULSE_STORE": store, "COPILOT_PULSE_STORE_DIR": folder}
+                environment = {"COPILOT_PULSE_MCP_TIMEOUT": "0.2", "BACKEND_BASE_URL": refused_url(), **settings}
+                async with Host([PLUGIN, STANDIN], llm=base_url, env=environment) as host:
+                    await _through_pulse(host, "warm-up")
+                    found[store] = min([await _through_pulse(host, f"store-{n}") for n in range(3)])
+                assert any(Path(folder).iterdir()) == (store == "on")
+        pairs.append((found["on"], found["off"]))
+    return {
+        "rounds": rounds,
+        "ratio": round(statistics.median(on[0] / off[0] for on, off in pairs), 3),
+        "cpu_ratio": round(statistics.median(on[1] / off[1] for on, off in pairs), 3),
+        "cpu_us_per_token": round(statistics.median(on[1] - off[1] for on, off in pairs) / tokens * 1e6, 1),
+    }
+
+
 async def measure_unpatched(base_url: str) -> dict[str, Any]:
     """The stand-in alone, once."""
     async with (
@@ -152,6 +178,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--unpatched", action="store_true")
+    parser.add_argument("--store", action="store_true", help="also with the event store on and off")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the stand-in logs every message, as Copilot does
@@ -160,6 +187,8 @@ def main() -> None:
     server.start()
     base_url = ours.recv()
     result = asyncio.run(measure(base_url, options.rounds, options.tokens))
+    if options.store:
+        result["store"] = asyncio.run(measure_store(base_url, options.rounds, options.tokens))
     if options.unpatched:
         alone = asyncio.run(measure_unpatched(base_url))
         result["unpatched"] = {**alone, "ratio": round(alone["seconds"] / result["library_seconds"], 1)}

@@ -374,9 +374,9 @@ def table(found: dict[str, list[float]], command: str, million: int) -> str:
             lines.append(f"| {name} | {asked} | {form(median(values))} | {form(values[0])} – {form(values[-1])} |")
     lines += [
         "",
-        "With ready bytes pyeventsourcing's recorder is quicker at equal batch, so that target is missed: half of our "
-        "processor time makes rows (redaction, JSON). Ratios of wall time, to it and to aiosqlite, move with what else "
-        "the machine does, as their ranges show; the rows of processor time hardly do.",
+        "Of our processor time half makes rows (redaction, JSON), the rest is SQLite's. Ratios of wall time, to "
+        "pyeventsourcing and to aiosqlite, move with what else the machine does, as their ranges show; the rows of "
+        "processor time hardly do.",
     ]
     return "\n".join(lines)
 

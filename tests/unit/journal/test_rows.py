@@ -89,6 +89,33 @@ def test_rows_are_those_of_the_full_redaction_whatever_was_remembered(datas: lis
             assert row[2].source == row[3] == redactor.redact(LATER)
 
 
+WORDS = st.sampled_from(
+    [KEY, "AKIA0123456789abcdef", "hidden-harbour-lantern", "hidden-h", "hidden-harb", "HIDDEN-HARBOUR-LANTERN", "sk-"]
+    + ["api_key", "token", "Bearer", "eyJ", "qwen3-30b-a3b", "0123456789abcdef0123456789abcdef.0123456789abcdef"]
+) | st.text("abcXYZ019_.-", min_size=1, max_size=64)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(WORDS, max_size=8))
+def test_words_that_are_clean_together_are_clean_each(words: list[str]) -> None:
+    """What `Redaction` asks of the real redactor, with a secret that looks like none among the words."""
+    redactor = Redactor()
+    redactor.add("hidden-harbour-lantern")
+    together = "\n".join(words)
+
+    if redactor.redact(together) == together:
+        assert [redactor.redact(word) for word in words] == words
+
+
+def test_batch_that_fails_leaves_no_word_unseen() -> None:
+    """A number that JSON has no word for ends the run before the words in front of it were looked at."""
+    rows = maker()
+    rows.make(0.0, [Event("x", {"a": KEY}, "test"), Event("x", {"a": math.nan}, "test")])
+
+    made = rows.make(0.0, [Event("x", {"a": KEY}, "test")])
+    assert read_row(made[0]).data == {"a": "[redacted]"}
+
+
 class Outcome(str, Enum):
     DONE = "done"
 
