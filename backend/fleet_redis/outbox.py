@@ -16,7 +16,7 @@ from ..events import EVENTS
 from .layout import OURS, Batch, Encoder, Row, weigh
 
 MOST_EVENTS: Final = 256
-MOST_BYTES: Final = 32_000
+MOST_BYTES: Final = 64_000
 LARGEST: Final = 1_000_000
 """Bytes of one event as JSON; a larger one is dropped and told as lost."""
 MAX_TYPES: Final = 1_000

@@ -70,7 +70,8 @@ class Writer:
         self._wiped = self._serving = self._mortal = False
         # Called when Redis can be written to again, and when it has lost what it had.
         self.on_connected: list[Callable[[], None]] = []
-        outbox.wake = self._wake.set
+        self._timer: asyncio.TimerHandle | None = None
+        outbox.wake = self._wake_when_due
 
     async def run(self) -> None:
         """Write until cancelled. Events that wait then stay in the outbox."""
@@ -167,19 +168,26 @@ class Writer:
         """Until there is something to do: an errand, or an event once the pace allows the next write."""
         if self._errands or self._wiped:
             return
-        timer = None
         if self.outbox:
-            # Who comes meanwhile need not wake us for each event.
-            timer = asyncio.get_running_loop().call_later(max(0.0, self._next_write - self._clock()), self._wake.set)
+            self._wake_when_due()
         else:
             self.outbox.asleep = True
         try:
             await self._wake.wait()
         finally:
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             self._wake.clear()
             self.outbox.asleep = False
+
+    def _wake_when_due(self) -> None:
+        """An event waits. It is for the next write, and so are those that come until then: they wake nobody."""
+        rest = self._next_write - self._clock()
+        if rest <= 0:
+            self._wake.set()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(rest, self._wake.set)
 
     async def _next_batch(self) -> Batch | None:
         rows, weight = self.outbox.take()

@@ -28,6 +28,8 @@ from tests.support.proxy import FaultProxy
 from tests.support.redis_server import RedisServer
 
 BATCH = 256
+WAITING = 4 * BATCH
+"""Events that wait in our outbox at most during a flood."""
 STREAM = "bench"
 Figures = dict[str, float]
 
@@ -56,10 +58,17 @@ async def paced(count: int, rate: float, send: Callable[[int], Coroutine[Any, An
         await send(number)
 
 
+def settings_of(port: int, name: str) -> Settings:
+    """As they are by default, but for what Redis keeps: of the peers it keeps everything, too."""
+    return dataclasses.replace(
+        Settings(), redis_url=Secret(f"redis://127.0.0.1:{port}/0"), instance=name, redis_keep_bytes=100_000_000
+    )
+
+
 async def pulse_publish(port: int, count: int, rate: float) -> None:
     bus = EventBus()
     fleet = Fleet(bus)
-    fleet.start(dataclasses.replace(Settings(), redis_url=Secret(f"redis://127.0.0.1:{port}/0"), instance="publisher"))
+    fleet.start(settings_of(port, "publisher"))
     assert fleet._parts is not None
     outbox, writer = fleet._parts.outbox, fleet._parts.writer
     while not writer.link.up:
@@ -74,7 +83,7 @@ async def pulse_publish(port: int, count: int, rate: float) -> None:
         else:
             for number in range(count):
                 bus.publish_nowait(Event("bench", data_of(number), "bench"))
-                while len(outbox) >= 4_000:
+                while len(outbox) >= WAITING:
                     await asyncio.sleep(0.001)
         while not writer.empty:
             await asyncio.sleep(0.001)
@@ -94,8 +103,12 @@ async def pulse_subscribe(port: int, count: int, ready: Any, ages: list[float]) 
         if seen == count:
             done.set()
 
+    def on_gap(event: Any) -> None:
+        raise SystemExit(f"the reader was too slow: {dict(event.data)}")
+
     fleet._fleet_bus().subscribe("bench", handler)
-    fleet.start(dataclasses.replace(Settings(), redis_url=Secret(f"redis://127.0.0.1:{port}/0"), instance="subscriber"))
+    fleet._fleet_bus().subscribe("fleet.gap", on_gap)
+    fleet.start(settings_of(port, "subscriber"))
     assert fleet._parts is not None
     while not fleet._parts.registry._looked:
         await asyncio.sleep(0.01)

@@ -64,7 +64,7 @@ def test_a_batch_is_bounded_by_number_and_by_weight() -> None:
     for i in range(1_000):
         box.offer(spare(i, blob="x" * 1_000))
     rows, weight = box.take()
-    assert 20 < len(rows) < 40
+    assert MOST_BYTES / 1_500 < len(rows) <= MOST_BYTES / 1_000 + 1
     assert weight < 2 * MOST_BYTES
 
 

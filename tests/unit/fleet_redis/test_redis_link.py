@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backend.fleet_redis.redis_link import PERMANENT_WAIT, WORDS, Backoff, LinkError, Target
+from backend.fleet_redis.redis_link import PERMANENT_WAIT, WORDS, Backoff, LinkError, Target, pack
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,15 @@ def test_every_kind_has_its_words() -> None:
         text = str(LinkError(kind, "host:6379", "detail"))
         assert text.endswith(".")
         assert "{" not in text
+
+
+def test_commands_are_packed_as_the_library_packs_them() -> None:
+    """Text, numbers and bytes with anything in them."""
+    commands = [
+        ("XADD", "{p}:i:ü", "MINID", "~", "7-0", "9-2", "v", 1, "b", b"\r\n$3\x00\xff"),
+        ("PING",),
+        ("SET", "", b""),
+    ]
+    library = pytest.importorskip("redis.asyncio.connection").Connection()
+
+    assert pack(commands) == b"".join(library.pack_commands(commands))
