@@ -227,6 +227,8 @@ def answer_refusals(handler: Handler, *more: type[Exception]) -> Handler:
             return refusal(error.status, error.reason)
         except (ConnectionError, web.HTTPException):
             raise
+        except (web.RequestPayloadError, web.PayloadAccessError):
+            return refusal(400, "the body cannot be read as its headers say")
         except Exception:
             if getattr(request.writer, "output_size", 0):
                 raise

@@ -200,7 +200,7 @@ class Plugin:
         try:
             path = (folder or Path()) / "default" / "comfy.settings.json"
             stored = json.loads(path.read_text(encoding="utf-8")) if folder is not None and path.is_file() else {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.debug("no settings of the user: %s", type(error).__name__)
             return
         known = user_settings(stored)

@@ -16,7 +16,7 @@ from .http import HttpSeam
 from .log import LogSeam
 from .mcp.seam import McpSeam
 from .mcp.tls import prepare_tls
-from .memory import MemorySeam, user_texts
+from .memory import MemorySeam, user_texts, workflow_texts
 from .model.seam import ModelSeam, read_ahead
 from .pump import ChatRefused
 from .run import RunSeam
@@ -119,8 +119,7 @@ class Attachment:
 
     async def _hold_prompt(self, chat: Chat, messages: Any) -> None:
         """What the user wrote is kept out of the errors of the chat, in whose task this runs."""
-        if isinstance(messages, list):
-            hold_prompt(user_texts(messages))
+        hold_prompt(user_texts(messages) if isinstance(messages, list) else workflow_texts(messages))
 
     async def _prepare_connections(self, chat: Chat, messages: Any) -> None:
         """Certificates are read in a thread, once: it takes 40 ms, and the chat would do it on the loop."""

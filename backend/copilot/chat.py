@@ -99,7 +99,7 @@ class ChatSeam:
                 context.run(current_chat.set, chat)
                 pump = ChatPump(self._pulse, chat, partial(function, *args, **kwargs))
                 self._pulse.chats.add(chat, request)
-                context.run(pump.start, messages=args[0] if kind == "chat" and args else None)
+                context.run(pump.start, messages=args[0] if args else None)
             except Exception as error:
                 missed(error, "the chat itself: it runs as without Copilot Pulse")
                 if pump is not None:

@@ -388,10 +388,14 @@ async def _problem(request: web.Request, info: RequestInfo) -> str | None:
         body = json.loads(await request.read())
     except (ValueError, RecursionError):
         return "The body is not JSON. Send one JSON object."
+    except web.RequestPayloadError:
+        return "The body cannot be read as its headers say."
     if not isinstance(body, dict):
         return "The body must be one JSON object."
     session = body.get("session_id")
-    info.session = session if isinstance(session, str) else None
+    if session is not None and not isinstance(session, str):
+        return 'The field "session_id" must be text.'
+    info.session = session
     if info.kind == "debug":
         workflow = body.get("workflow_data")
         if workflow is not None and not isinstance(workflow, dict):

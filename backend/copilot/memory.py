@@ -210,6 +210,25 @@ def user_texts(messages: Messages) -> list[str]:
     return texts
 
 
+def workflow_texts(workflow: Any) -> list[str]:
+    """What the user has written into the nodes of a workflow: texts of several words, of the first 20,000 values."""
+    texts: list[str] = []
+    left = [workflow]
+    for _ in range(20_000):
+        if not left:
+            break
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and (
+            len(value.split(None, 2)) > 2 or any(char >= "\u2e80" for char in value[:100])
+        ):
+            texts.append(value)  # names of nodes and files are no texts: errors have to name them
+    return texts
+
+
 def _strip(message: dict[str, Any]) -> dict[str, Any]:
     content = message.get("content")
     if isinstance(content, str):

@@ -323,7 +323,7 @@ def _frames_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         if len(parts) == row.get("parts"):
             try:
                 frames = json.loads(zlib.decompress(bytes.fromhex("".join(parts))))
-            except (ValueError, zlib.error):
+            except (ValueError, zlib.error, RecursionError):
                 return
             yield from frames
             batch, parts = batch + 1, []

@@ -167,6 +167,10 @@ def _critical(monitor: Watched) -> Check:
     return check
 
 
+# Kinds of failures that are this program's own. For those of a server nobody restarts ComfyUI.
+_OURS: Final = frozenset(("internal", *_CRITICAL_ADVICE))
+
+
 def _chat_failures(monitor: Watched) -> Check:
     def check() -> Finding:
         ended = [o for o in monitor.chat.ended_within(RECENT, monitor.clock()) if o != "cancelled"]
@@ -178,8 +182,9 @@ def _chat_failures(monitor: Watched) -> Check:
         because = f" Last: {cause}." if cause else ""
         # With the newest chat answered, what failed before it is no reason to act any more.
         if failed == len(ended) and failed >= ALL_FAILED_MIN:
+            servers = bool(lost) and _OURS.isdisjoint(row.get("kind") for row in lost)
             return Finding(
-                "fail", failed, "chats", ALL_FAILED_MIN,
+                "warn" if servers else "fail", failed, "chats", ALL_FAILED_MIN,
                 f"All of the last {failed} chats failed.{because}",
                 "Check the model's base URL, its key and whether its server runs.",
                 "chats_all_failed", {"failed": failed, "cause": cause},

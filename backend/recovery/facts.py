@@ -284,7 +284,7 @@ def _parsed(body: Any) -> Any:
     if isinstance(body, str) and body.lstrip()[:1] in ("{", "["):
         try:
             parsed = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return body
         return parsed if isinstance(parsed, (dict, list)) and parsed else body
     return body

@@ -8,7 +8,7 @@ stretch that also stands in those words. A chat that knows nothing of this has n
 from __future__ import annotations
 
 import contextvars
-import json
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Final
@@ -16,14 +16,20 @@ from typing import Final
 from .lazy import LazyPattern
 
 MARK: Final = "[prompt]"
-# A stretch counts from 16 letters on; a letter of a language that writes without spaces says three times as
-# much. A message of the user that is shorter counts from 8 on, if all of it is quoted.
-_ENOUGH: Final = 16
-_ENOUGH_WHOLE: Final = 8
+# Letters and digits are compared, in one case: what stands between them changes with each quoting. A stretch counts
+# from 14 of them on; a letter of a language that writes without spaces says three times as much. A message of the user
+# that is shorter counts from 6 on, if all of it is quoted.
+_ENOUGH: Final = 14
+_ENOUGH_WHOLE: Final = 6
 _WIDE: Final = "\u2e80"
 _MAX_PROMPT: Final = 32_768
 _MAX_TEXT: Final = 600
 _BREAK: Final = "\0"
+# How a character is written in URLs, JSON and HTML, also when that has been quoted again.
+_ESCAPE: Final = LazyPattern(
+    r"(?P<url>(?:%(?:25)*[0-9A-Fa-f]{2})+)|\\+u(?P<json>[0-9A-Fa-f]{4})|\\+x(?P<byte>[0-9A-Fa-f]{2})|\\+[nrtbf]"
+    r"|&(?:amp;)*#(?:x(?P<hex>[0-9A-Fa-f]{1,6})|(?P<dec>[0-9]{1,7}));|&(?:amp;)*(?:amp|lt|gt|quot|apos|nbsp);"
+)
 # The key of a chat request, also inside a string of JSON or as Python prints it: from its brace on, the request
 # itself is quoted, with the workflow and what the tools said.
 _REQUEST: Final = LazyPattern(
@@ -50,10 +56,47 @@ class _Prompt:
         return tuple(kept)
 
     @cached_property
+    def short(self) -> tuple[str, ...]:
+        """The letters of each message that counts only as a whole."""
+        letters = (_Letters(text).text for text in self.words)
+        return tuple(text for text in letters if _ENOUGH_WHOLE <= _weight(text) < _ENOUGH)
+
+    @cached_property
     def pile(self) -> str:
-        """All of it in one string, also as JSON escapes it."""
-        escaped = (json.dumps(text)[1:-1] for text in self.words if not text.isascii())
-        return _BREAK.join((*self.words, *escaped))
+        """The letters of all of it in one string."""
+        return _BREAK.join(_Letters(text).text for text in self.words)
+
+
+class _Letters:
+    """The letters and digits of a text, escapes read as what they stand for, and where each stands: from, to."""
+
+    def __init__(self, text: str) -> None:
+        self.spans: list[tuple[int, int]] = []
+        letters: list[str] = []
+        at = 0
+        for found in (*_ESCAPE.compiled.finditer(text), None):
+            start, end = found.span() if found is not None else (len(text), len(text))
+            pieces = [(text[here], here, here + 1) for here in range(at, start)]
+            if found is not None:
+                pieces += [(char, start, end) for char in _meant(found)]
+            for char, begin, close in pieces:
+                if char.isalnum():
+                    letters.append(char.lower()[:1])
+                    self.spans.append((begin, close))
+            at = end
+        self.text = "".join(letters)
+
+
+def _meant(escape: re.Match[str]) -> str:
+    """What an escape stands for; nothing if that is no letter."""
+    if escape["url"]:
+        return bytes.fromhex(re.sub("%(?:25)*", "", escape["url"])).decode("utf-8", "ignore")
+    digits, base = next(
+        ((escape[name], base) for name, base in (("json", 16), ("byte", 16), ("hex", 16), ("dec", 10)) if escape[name]),
+        ("", 0),
+    )
+    number = int(digits, base) if digits else 0
+    return chr(number) if number <= 0x10FFFF else ""
 
 
 _prompt: contextvars.ContextVar[_Prompt | None] = contextvars.ContextVar("copilot_pulse_prompt", default=None)
@@ -73,18 +116,22 @@ def without_prompt(text: str) -> str:
     prompt = _prompt.get()
     if prompt is None or not prompt.words:
         return text
+    letters = _Letters(text)
     quoted = bytearray(len(text))
-    for start in range(len(text)):
-        end = _stretch(text, start)
-        if end and text[start:end] in prompt.pile:
-            quoted[start:end] = b"\1" * (end - start)
-    for words in prompt.words:
-        if _weight(words) < _ENOUGH_WHOLE or _weight(words) >= _ENOUGH:
-            continue
-        at = text.find(words)
+
+    def blank(start: int, end: int) -> None:
+        first, last = letters.spans[start][0], letters.spans[end - 1][1]
+        quoted[first:last] = b"\1" * (last - first)
+
+    for start in range(len(letters.text)):
+        end = _stretch(letters.text, start)
+        if end and letters.text[start:end] in prompt.pile:
+            blank(start, end)
+    for words in prompt.short:
+        at = letters.text.find(words)
         while at >= 0:
-            quoted[at : at + len(words)] = b"\1" * len(words)
-            at = text.find(words, at + len(words))
+            blank(at, at + len(words))
+            at = letters.text.find(words, at + len(words))
     return _blanked(text, quoted) if any(quoted) else text
 
 

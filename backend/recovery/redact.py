@@ -14,7 +14,7 @@ import threading
 import time
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -31,7 +31,7 @@ _MAX_DEPTH: Final = 24
 _HOST_PORT: Final = LazyPattern(
     r"(?:localhost|[A-Za-z0-9-]{1,60}(?:\.[A-Za-z0-9-]{1,60}){1,8}):\d{1,5}(?:/|$)", re.IGNORECASE
 )
-_LONG_RUN: Final = LazyPattern(r"[A-Za-z0-9+/=_%\\&#;x-]{16}")
+_LONG_RUN: Final = LazyPattern(r"\S{16}")
 _RUN: Final = LazyPattern(r"[A-Za-z0-9_*+/=~-]*")
 
 # What people type where a local server wants no key: no secrets, and words that our advice needs.
@@ -136,7 +136,8 @@ class Redactor:
         self._keep = keep
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._held: OrderedDict[str, float] = OrderedDict()
-        self._echoes: tuple[str, ...] = ()
+        # The first letters of each other form of a secret, in lower case -> (the form, how much of it counts).
+        self._echoes: dict[str, list[tuple[str, int]]] = {}
         self._lock = threading.Lock()
         self._known: tuple[str, ...] = ()
         self.version = 0
@@ -197,7 +198,11 @@ class Redactor:
             known = tuple(sorted({*self._seen, *self._held}, key=len, reverse=True))
             if set(known) != set(self._known):
                 self._known = known
-                self._echoes = tuple({echo for form in known for echo in echoes(form)})
+                heads: dict[str, list[tuple[str, int]]] = {}
+                for secret in known:
+                    for form, least in echoes(secret).items():
+                        heads.setdefault(form[:_ECHO_LENGTH], []).append((form, least))
+                self._echoes = heads
                 self.version += 1
 
     def redact(self, text: str) -> str:
@@ -210,11 +215,8 @@ class Redactor:
 
     def _known_out(self, text: str) -> str:
         known = self._known
-        if _LONG_RUN.search(text):
-            for echo in self._echoes:
-                if echo in text:
-                    text = text.replace(echo, MARK)
-            text = _other_case_out(text, known)
+        if self._echoes and _LONG_RUN.search(text):
+            text = _echoes_out(text, self._echoes)
         for secret in known:  # whole values first: what is left of them are prefixes
             if secret in text:
                 text = _whole_out(text, secret)
@@ -224,34 +226,49 @@ class Redactor:
         return text
 
 
-def echoes(secret: str) -> set[str]:
-    """Other forms in which a server may give a secret of 16 characters and more back: Base64, hex, escapes."""
+def echoes(secret: str) -> dict[str, int]:
+    """Other forms in which a server may give a secret of 16 characters and more back, in lower case: Base64, hex,
+    escapes, another case. With each, how many characters of it count: what is cut off gives its beginning away."""
     if len(secret) < _ECHO_LENGTH:
-        return set()
+        return {}
+    forms: dict[str, int] = {}
+    whole: tuple[Callable[[str], str], ...] = (
+        str,
+        lambda text: text.encode("utf-8", "replace").hex(),
+        lambda text: quote(quote(text, safe=""), safe=""),
+        html.escape,
+        lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+        lambda text: "".join(f"&#{ord(char)};" for char in text),
+        lambda text: "".join(f"&#x{ord(char):x};" for char in text),
+    )
+    for form in whole:
+        forms[form(secret).lower()] = max(_ECHO_LENGTH, len(form(secret[:PREFIX_LENGTH])))
     data = secret.encode("utf-8", "replace")
-    forms = {data.hex(), data.hex().upper(), quote(quote(secret, safe=""), safe=""), html.escape(secret)}
     for before in range(3):  # where it stands in what was encoded shifts its letters
-        whole = b64encode(bytes(before) + data).decode()
-        inner = whole[(0, 2, 3)[before] :].rstrip("=")[:-1]
-        forms |= {inner, inner.replace("+", "-").replace("/", "_")}
-    forms.add("".join(f"\\u{ord(char):04x}" for char in secret))
-    forms.add("".join(f"&#{ord(char)};" for char in secret))
-    forms.add("".join(f"&#x{ord(char):x};" for char in secret))
-    return {form for form in forms if form != secret}
+        inner = b64encode(bytes(before) + data).decode()[(0, 2, 3)[before] :].rstrip("=")[:-1].lower()
+        forms[inner] = forms[inner.replace("+", "-").replace("/", "_")] = _ECHO_LENGTH
+    return forms
 
 
-def _other_case_out(text: str, known: tuple[str, ...]) -> str:
+def _echoes_out(text: str, echoes: Mapping[str, Sequence[tuple[str, int]]]) -> str:
+    """Take out other forms of secrets, whole or from their beginning on, and what hangs on to them."""
     lower = text.lower()
-    if len(lower) != len(text):
-        return text
-    for secret in known:
-        if len(secret) < _ECHO_LENGTH:
+    if len(lower) != len(text):  # of some letters the small one is two
+        lower = "".join(char.lower()[:1] for char in text)
+    parts: list[str] = []
+    at = here = 0
+    while here <= len(lower) - _ECHO_LENGTH:
+        reach = 0
+        for form, least in echoes.get(lower[here : here + _ECHO_LENGTH], ()):
+            common = _common(lower, here, form, _ECHO_LENGTH)
+            reach = max(reach, common if common >= least else 0)
+        if not reach:
+            here += 1
             continue
-        form = secret.lower()
-        while (at := lower.find(form)) >= 0:
-            text = text[:at] + MARK + text[at + len(form) :]
-            lower = lower[:at] + MARK + lower[at + len(form) :]
-    return text
+        parts += (text[at:here], MARK)
+        run = _RUN.match(text, here + reach)
+        at = here = run.end() if run is not None else here + reach
+    return "".join((*parts, text[at:]))
 
 
 def _whole_out(text: str, secret: str) -> str:
@@ -279,9 +296,8 @@ def _prefixes_out(text: str, head: str, secrets: list[str]) -> str:
     return "".join(parts)
 
 
-def _common(text: str, at: int, secret: str) -> int:
-    """How many characters of the secret stand in the text from `at` on."""
-    length = PREFIX_LENGTH
+def _common(text: str, at: int, secret: str, length: int = PREFIX_LENGTH) -> int:
+    """How many characters of the secret stand in the text from `at` on; the first `length` are known to."""
     while length < len(secret) and at + length < len(text) and text[at + length] == secret[length]:
         length += 1
     return length

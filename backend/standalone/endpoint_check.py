@@ -53,7 +53,7 @@ def _names(body: bytes) -> set[str]:
     try:
         data: Any = json.loads(body)
         return {str(row["id"]) for row in data["data"]}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return set()
 
 

@@ -289,7 +289,7 @@ def _locale(language: str) -> Any:
     path = _ROOT / "locales" / language / "main.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         log.warning("no texts in %s: %s", language, type(error).__name__)
         return {}
 

@@ -13,7 +13,7 @@ import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .net import flushed, set_linger_zero
 
@@ -33,6 +33,8 @@ class Reply:
 
 # A reply that is chosen when the request has come, by the seconds since the first one and by the request's JSON.
 Chosen = Callable[[float, dict[str, Any]], Reply]
+
+R = TypeVar("R", bound="RawServer")
 
 
 class RawServer:
@@ -72,7 +74,7 @@ class RawServer:
         names = {call["id"]: call["function"]["name"] for one in messages for call in one.get("tool_calls") or ()}
         return [names.get(one.get("tool_call_id"), "?") for one in messages if one.get("role") == "tool"]
 
-    async def __aenter__(self) -> RawServer:
+    async def __aenter__(self: R) -> R:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return self
 

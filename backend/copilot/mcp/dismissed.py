@@ -25,7 +25,7 @@ class Dismissed:
         self._names: list[str] = []
         try:
             stored = json.loads(file.read_text("utf-8")) if file is not None and file.is_file() else []
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("the dismissed notices could not be read: %s", type(error).__name__)
             stored = []
         if isinstance(stored, list):

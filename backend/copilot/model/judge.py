@@ -113,6 +113,6 @@ def _calls_are_whole(response: Any, done_seen: bool) -> bool:
         try:
             # No arguments at all: either the call has none, or the stream ended before they came.
             json.loads(call.arguments or ("{}" if done_seen else ""))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
     return True

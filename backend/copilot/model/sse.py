@@ -79,7 +79,7 @@ class EventReader:
         if not self.streams and self._raw:
             try:
                 whole = json.loads(b"\n".join(self._raw))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return
             for value in whole if isinstance(whole, list) else (whole,):
                 if is_answer(value):
@@ -184,7 +184,7 @@ def is_answer(value: Any) -> bool:
 def _loads(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _NOTHING
 
 
@@ -194,7 +194,7 @@ def _side_by_side(text: str) -> Iterator[Any]:
     while text[:1] == "{":
         try:
             value, end = _decode(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         found.append(value)
         text = text[end:].lstrip().removeprefix("data:").lstrip()

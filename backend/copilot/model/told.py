@@ -61,7 +61,7 @@ def failure_of_words(text: str) -> dict[str, Any]:
     if begin >= 0:
         try:
             value, _ = json.JSONDecoder().raw_decode(text, begin)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict) and (body := failure_in(value, alone=True)) is not None:
             return body

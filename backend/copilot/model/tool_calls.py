@@ -193,7 +193,7 @@ def is_object(text: str) -> bool:
         return False
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -208,7 +208,7 @@ def _split(call: _Call) -> Iterator[str]:
     while rest[:1] == "{":
         try:
             value, end = _decode(rest)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         objects.append(json.dumps(value, ensure_ascii=False))
         rest = rest[end:].lstrip(" \t\r\n,;")
@@ -230,7 +230,7 @@ def tidy(arguments: str) -> str:
             break
         try:
             inner = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         text = inner if isinstance(inner, str) else text
     return "" if text in ("null", "None", '""', "[]") else text
@@ -239,7 +239,7 @@ def tidy(arguments: str) -> str:
 def _canonical(arguments: str) -> str:
     try:
         return json.dumps(json.loads(arguments or "{}"), sort_keys=True)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments
 
 

@@ -48,7 +48,7 @@ def _in_json(text: str, known: frozenset[str]) -> Iterator[tuple[str, str]]:
     while (at := text.find("{", at)) >= 0:
         try:
             value, end = _decode(text, at)
-        except ValueError:
+        except (ValueError, RecursionError):
             at += 1
             continue
         found = list(_calls_of(value))
@@ -100,7 +100,7 @@ def _in_tags(text: str) -> Iterator[tuple[str, str]]:
         if not given and (begin := body.find("{")) >= 0:
             try:
                 value, _ = _decode(body, begin)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if not list(_calls_of(value)):
                 yield found[1], json.dumps(value, ensure_ascii=False)
@@ -151,6 +151,6 @@ def _value(raw: str) -> Any:
     text = raw.strip()
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, (dict, list, bool, int, float)) else text

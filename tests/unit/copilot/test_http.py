@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from backend.aio import faults
 from backend.copilot.http import HttpSeam, RequestInfo, current_request
 from backend.copilot.llm_routes import BLOCKING, BlockingRoutes
 from backend.copilot.seam import CopilotModules
@@ -395,6 +396,8 @@ async def test_other_routes_pass_untouched(world: World) -> None:
         (CHAT, b"\xff\xfe\x00", "JSON"),
         (CHAT, b"[" * 100_000, "JSON"),
         (CHAT, [], "object"),
+        (CHAT, {"session_id": 1.5, "ext": []}, "session_id"),
+        ("/api/debug-agent", {"session_id": ["s"]}, "session_id"),
         (CHAT, {"session_id": "s"}, "ext"),
         (CHAT, {"ext": None}, "ext"),
         (CHAT, {"ext": {"type": "x"}}, "ext"),
@@ -434,6 +437,17 @@ async def test_what_copilot_takes_is_let_through(world: World, path: str, body: 
     await world.start(("POST", CHAT, answer), ("POST", "/api/debug-agent", answer))
 
     assert 200 == (await world.post(path, body))[0]
+
+
+async def test_a_body_that_is_not_what_its_headers_say_gets_a_sentence(world: World) -> None:
+    """It is no fault of ours, and no guard has anything to do."""
+    await world.start(("POST", CHAT, answer))
+    before = faults()
+    status, text = await world.post(body=b"no gzip", headers={"Content-Encoding": "gzip"})
+
+    assert 400 == status
+    assert "headers" in json.loads(text)["error"]
+    assert before == faults()
 
 
 async def test_a_body_that_is_too_large_is_aiohttps_own_answer(world: World) -> None:

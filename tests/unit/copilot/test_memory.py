@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backend.copilot.memory import MemorySeam, strip_assistant
+from backend.copilot.memory import MemorySeam, strip_assistant, workflow_texts
 from backend.copilot.seam import CopilotModules, SeamMissing, SeamUnneeded
 from backend.settings import LiveSettings, Settings
 from tests.support.net import until
@@ -318,3 +318,17 @@ def test_strip_assistant() -> None:
         "odd",
     ] == stripped
     assert "a " == parts["content"][0]["text"]  # type: ignore[index]
+
+
+def test_the_texts_of_a_workflow_are_those_that_somebody_wrote() -> None:
+    """Its names of nodes and files must stay readable in an error; nesting without end is no trouble."""
+    deep: list[Any] = ["and the deepest of all"]
+    for _ in range(3_000):
+        deep = [deep]
+    workflow = {
+        "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "a portrait of my sister", "clip": ["4", 1]}},
+        "2": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sdxl base.safetensors"}},
+        "3": {"widgets_values": ["请画一张我女儿", 20, None, True, deep]},
+    }
+    assert sorted(workflow_texts(workflow)) == ["a portrait of my sister", "and the deepest of all", "请画一张我女儿"]
+    assert workflow_texts(None) == workflow_texts("x") == []

@@ -47,6 +47,17 @@ def test_a_known_key_is_taken_out_in_the_forms_of_an_echo(echo: str) -> None:
     assert "here" in shown
 
 
+@pytest.mark.parametrize("cut", [28, 36, 50])
+def test_an_echo_that_is_cut_off_gives_no_part_of_the_key_away(cut: int) -> None:
+    """Texts are shortened before they are redacted; beside a letter whose small form is longer, too."""
+    redactor = Redactor()
+    redactor.hold(KEY)
+    for echo in (KEY.encode().hex(), base64.b64encode(f"user:{KEY}".encode()).decode(), KEY.upper()):
+        shown = redactor.redact(f"İ page: '{echo[:cut]}")
+        assert echo[cut // 2 : cut] not in shown
+        assert shown.startswith("İ page: '")
+
+
 def test_innocent_text_stays() -> None:
     """A long word, a hash and a file's path are no key."""
     redactor = Redactor()

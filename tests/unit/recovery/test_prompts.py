@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import html
 import json
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -42,6 +44,18 @@ def told(message: Any, *prompts: str) -> str:
         (CHINESE[2:9], CHINESE),
         ("a cat, red", "a cat, red"),
         ("猫在窗台上", "猫在窗台上"),
+        (PROMPT.upper(), PROMPT),
+        (quote(PROMPT), PROMPT),
+        (quote_plus(PROMPT), PROMPT),
+        (quote(quote(PROMPT)), PROMPT),
+        (quote(CHINESE), CHINESE),
+        (json.dumps(json.dumps(PROMPT)), PROMPT),
+        (json.dumps(json.dumps(CHINESE)), CHINESE),
+        (html.escape(html.escape(PROMPT)), PROMPT),
+        ("".join(f"&#{ord(char)};" for char in PROMPT), PROMPT),
+        (PROMPT.replace(" ", "  ~  "), PROMPT),
+        (str(PROMPT.encode()), PROMPT),
+        (quote("a cat, red"), "a cat, red"),
     ],
 )
 def test_what_the_user_wrote_is_blanked(quoted: str, prompt: str) -> None:
@@ -51,6 +65,7 @@ def test_what_the_user_wrote_is_blanked(quoted: str, prompt: str) -> None:
     assert message.startswith("Invalid content:")
     assert message.endswith(TEMPLATE)
     assert "[prompt]" in message
+    message = message.lower()
     for piece in ("sister", "Byron", "1815", "engine", "西湖", "女儿", "a cat", "猫", "u5973"):
         assert piece not in message
 
