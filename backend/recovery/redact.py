@@ -26,6 +26,7 @@ PREFIX_LENGTH: Final = 8
 MAX_HELD: Final = 1_024
 _MIN_SECRET: Final = 6
 _ECHO_LENGTH: Final = 16
+_PIECE: Final = 8
 _LONG_PART: Final = 20
 _MAX_DEPTH: Final = 24
 _HOST_PORT: Final = LazyPattern(
@@ -136,8 +137,8 @@ class Redactor:
         self._keep = keep
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._held: OrderedDict[str, float] = OrderedDict()
-        # The first letters of each other form of a secret, in lower case -> (the form, how much of it counts).
-        self._echoes: dict[str, list[tuple[str, int]]] = {}
+        # Pieces of eight letters -> (secret, form, where in it they are, how much of it counts).
+        self._echoes: dict[str, tuple[tuple[str, str, int, int], ...]] = {}
         self._lock = threading.Lock()
         self._known: tuple[str, ...] = ()
         self.version = 0
@@ -194,16 +195,26 @@ class Redactor:
             for kept in (self._seen, self._held):
                 for form in [form for form, until in kept.items() if until < now]:
                     del kept[form]
-            # Longest first, so that a secret that contains another is taken out whole.
-            known = tuple(sorted({*self._seen, *self._held}, key=len, reverse=True))
-            if set(known) != set(self._known):
-                self._known = known
-                heads: dict[str, list[tuple[str, int]]] = {}
-                for secret in known:
-                    for form, least in echoes(secret).items():
-                        heads.setdefault(form[:_ECHO_LENGTH], []).append((form, least))
-                self._echoes = heads
+            known = {*self._seen, *self._held}
+            gone, new = set(self._known) - known, known.difference(self._known)
+            if gone or new:
+                # Longest first, so that a secret that contains another is taken out whole.
+                self._known = tuple(sorted(known, key=len, reverse=True))
+                self._index(gone, new)
                 self.version += 1
+
+    def _index(self, gone: set[str], new: set[str]) -> None:
+        """Forget and learn forms; the tuples are replaced whole, because other threads read them meanwhile."""
+        for secret in gone:
+            for piece in {row[0] for row in pieces(secret)}:
+                left = tuple(row for row in self._echoes.get(piece, ()) if row[0] != secret)
+                if left:
+                    self._echoes[piece] = left
+                else:
+                    self._echoes.pop(piece, None)
+        for secret in new:
+            for piece, form, at, least in pieces(secret):
+                self._echoes[piece] = (*self._echoes.get(piece, ()), (secret, form, at, least))
 
     def redact(self, text: str) -> str:
         """`text` without the known secrets and without what looks like one."""
@@ -227,8 +238,8 @@ class Redactor:
 
 
 def echoes(secret: str) -> dict[str, int]:
-    """Other forms in which a server may give a secret of 16 characters and more back, in lower case: Base64, hex,
-    escapes, another case. With each, how many characters of it count: what is cut off gives its beginning away."""
+    """Forms in which a server may give a secret of 16 characters and more back, in lower case: as it is, in Base64,
+    hex, escapes. With each, how many characters of it count: what is cut off or damaged gives a piece of it away."""
     if len(secret) < _ECHO_LENGTH:
         return {}
     forms: dict[str, int] = {}
@@ -250,24 +261,39 @@ def echoes(secret: str) -> dict[str, int]:
     return forms
 
 
-def _echoes_out(text: str, echoes: Mapping[str, Sequence[tuple[str, int]]]) -> str:
-    """Take out other forms of secrets, whole or from their beginning on, and what hangs on to them."""
+def pieces(secret: str) -> list[tuple[str, str, int, int]]:
+    """Every eighth piece of eight letters of each form: the piece, the form, where it is, how much of the form counts.
+
+    So each stretch of sixteen letters has one of them in it.
+    """
+    return [
+        (form[at : at + _PIECE], form, at, least)
+        for form, least in echoes(secret).items()
+        for at in range(0, len(form) - _PIECE + 1, _PIECE)
+    ]
+
+
+def _echoes_out(text: str, echoes: Mapping[str, Sequence[tuple[str, str, int, int]]]) -> str:
+    """Take out other forms of secrets, whole or a long piece of one, and what hangs on to them."""
     lower = text.lower()
     if len(lower) != len(text):  # of some letters the small one is two
         lower = "".join(char.lower()[:1] for char in text)
     parts: list[str] = []
     at = here = 0
-    while here <= len(lower) - _ECHO_LENGTH:
-        reach = 0
-        for form, least in echoes.get(lower[here : here + _ECHO_LENGTH], ()):
-            common = _common(lower, here, form, _ECHO_LENGTH)
-            reach = max(reach, common if common >= least else 0)
-        if not reach:
+    while here <= len(lower) - _PIECE:
+        for _, form, inside, least in echoes.get(lower[here : here + _PIECE], ()):
+            before = 0
+            while before < min(inside, here - at) and lower[here - before - 1] == form[inside - before - 1]:
+                before += 1
+            begin = here - before
+            end = begin + _common(lower, begin, form[inside - before :], before + _PIECE)
+            if end - begin >= least:
+                parts += (text[at:begin], MARK)
+                run = _RUN.match(text, end)
+                at = here = run.end() if run is not None else end
+                break
+        else:
             here += 1
-            continue
-        parts += (text[at:here], MARK)
-        run = _RUN.match(text, here + reach)
-        at = here = run.end() if run is not None else here + reach
     return "".join((*parts, text[at:]))
 
 

@@ -56,12 +56,15 @@ def test_an_echo_that_is_cut_off_gives_no_part_of_the_key_away(cut: int) -> None
         shown = redactor.redact(f"İ page: '{echo[:cut]}")
         assert echo[cut // 2 : cut] not in shown
         assert shown.startswith("İ page: '")
+    assert "[redacted]" in redactor.redact(f"damaged: \x00{KEY[3:cut]}\x1b")
 
 
 def test_innocent_text_stays() -> None:
     """A long word, a hash and a file's path are no key."""
     redactor = Redactor()
     redactor.hold(KEY)
+    text = f"{KEY[:5]} {KEY[9:20]}"
+    assert text == redactor.redact(text)
     text = "internationalisation of /models/checkpoints/sdxl_base_1.0.safetensors, revision 9f86d081884c7d659a2feaa0"
     assert text == redactor.redact(text)
 
