@@ -83,11 +83,13 @@ def clean_url(url: str | None) -> str:
 
 
 def host_of(url: str | None) -> str:
-    """Host and port of an address; "" if it has none."""
+    """Host and port of an address, in small letters; "" if it has none, or no port that can be one."""
     try:
-        return urlsplit(clean_url(url)).netloc
+        parts = urlsplit(clean_url(url))
+        name, port = parts.hostname or "", parts.port
     except ValueError:
         return ""
+    return (f"[{name}]" if ":" in name else name) + (f":{port}" if name and port is not None else "")
 
 
 def host_name(host: str) -> str:

@@ -20,9 +20,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from ...aio import cancel_all
+from ...error_handling import host_of
 from ..log import hide_urls
 from .dismissed import Dismissed
 from .link import Link
@@ -228,7 +228,7 @@ class McpDirectory:
     # -- the state machine -----------------------------------------------------------------------
 
     def _add(self, url: str) -> Server:
-        host = host_of(url)
+        host = host_of(url) or "invalid URL"
         names = {server.name for server in self._servers.values()}
         name = next(n for i in itertools.count(1) if (n := f"{host} ({i})" if i > 1 else host) not in names)
         server = Server(url, name, host)
@@ -339,17 +339,6 @@ class McpDirectory:
 
     def __repr__(self) -> str:
         return f"<McpDirectory {list(self._servers.values())}>"
-
-
-def host_of(url: str) -> str:
-    """Host and port of a URL; of what is no URL, a word that says so."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return "invalid URL"
-    return f"{host}{port}" if host else "invalid URL"
 
 
 def digest(headers: Any) -> str:

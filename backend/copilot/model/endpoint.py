@@ -9,7 +9,8 @@ import re
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-# As the MCP servers' directory calls an address without a host.
+from ...error_handling import host_of
+
 NO_HOST: Final = "invalid URL"
 # A scheme, or what is left of a mistyped one, and a name or number that is a host's.
 _ADDRESS: Final = re.compile(
@@ -35,15 +36,11 @@ class Endpoint(NamedTuple):
     def of(cls, base_url: Any) -> Endpoint:
         """The names of a client's base URL, given as text or as the client's own object."""
         text = str(base_url).strip()
-        try:
-            parts = urlsplit(text)
-            name, port = parts.hostname, parts.port
-        except ValueError:
+        host = host_of(text)
+        scheme, sep, _ = text.lower().partition("://")
+        if not host or not sep or scheme not in ("http", "https"):
             return cls(NO_HOST, _harmless(text))
-        if not name or parts.scheme not in ("http", "https"):
-            return cls(NO_HOST, _harmless(text))
-        host = (f"[{name}]" if ":" in name else name) + (f":{port}" if port else "")
-        return cls(host, f"{parts.scheme}://{host}{unquote(parts.path)}")
+        return cls(host, f"{scheme}://{host}{unquote(urlsplit(text).path)}")
 
     @property
     def known(self) -> str | None:
