@@ -72,9 +72,9 @@ class BoundedQueue(Generic[T]):
     lost only if offered to a queue that holds twice its capacity, or by a close); both can also be given with
     each put. conflate: "full" replaces an older item with the same key only once the queue
     is full and patience is over; "always" does it at once, so that a reader finds at most the newest of each
-    key. label(item): the word under which a dropped item is counted. on_zone(name, zone, was, fill) is called
-    at each change of zone. slice_seconds: a consumer or producer that never has to wait still lets the loop
-    turn this often. clock and sleep: the outside world, for tests.
+    key. label(item): the word under which a dropped item is counted; on_drop(item) is told of it. on_zone(name, zone,
+    was, fill) is called at each change of zone. slice_seconds: a consumer or producer that never has to wait still lets
+    the loop turn this often. clock and sleep: the outside world, for tests.
 
     Order is kept among items that stay. No item is lost or doubled by a cancel: see `put()` and `get()`.
 
@@ -126,6 +126,7 @@ class BoundedQueue(Generic[T]):
         essential: Callable[[Any], bool] | None = None,
         conflate: Literal["full", "always"] = "full",
         label: Callable[[Any], str] | None = None,
+        on_drop: Callable[[Any], object] | None = None,
         on_zone: OnZone | None = None,
         on_throttle: Callable[[str, dict[str, Any]], object] | None = None,
         slice_seconds: float = 0.005,
@@ -141,7 +142,7 @@ class BoundedQueue(Generic[T]):
         self.clock = clock
         self.throttle = Throttle(capacity, ThrottlePlan.of(throttle), clock=clock, timer=timer, counts=self._counts)
         self.buffer: Buffer[T] = Buffer(capacity)
-        self.room: RoomMaker[T] = RoomMaker(self.buffer, key=key, essential=essential, label=label)
+        self.room: RoomMaker[T] = RoomMaker(self.buffer, key=key, essential=essential, label=label, on_drop=on_drop)
         self._conflate_always = conflate == "always"
         self.producers = WaitingLine(timer, self._settle)
         self.arrivals = Arrivals()

@@ -34,6 +34,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from .backpressure import BoundedQueue, OnZone, ThrottlePlan
@@ -405,7 +406,8 @@ class EventBus:
             throttle=settings.throttle,
             key=hooks.key,
             essential=hooks.is_essential,
-            label=hooks.count_drop,
+            label=attrgetter("type"),
+            on_drop=hooks.count_drop,
             on_zone=hooks.zone_changed,
             on_throttle=hooks.throttle_changed,
             slice_seconds=settings.slice_seconds,

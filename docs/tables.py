@@ -5,6 +5,7 @@ With `--check` it writes nothing and ends with status 1 if a page is out of date
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from backend.settings import describe
 ROOT: Final = Path(__file__).parents[1]
 BEGIN: Final = "<!-- made by `python -m docs.tables` -->"
 END: Final = "<!-- end of the table -->"
+_CHOICE: Final = re.compile(r"\w+(?:\|\w+)+")
 _CLASSES: Final = {
     Severity.LOW: "Not an error: clean up and let it through; counted as cancelled.",
     Severity.MEDIUM: "The model call is made again where the table says so; else the user is told.",
@@ -78,8 +80,8 @@ def events() -> str:
 
 
 _HEADS: Final[Mapping[str, str]] = {
-    "en": "| variable | default | allowed | meaning |",
-    "zh": "| 变量 | 默认值 | 允许值 | 含义 |",
+    "en": "| variable | in the dialog | default | allowed | meaning |",
+    "zh": "| 变量 | 对话框 | 默认值 | 允许值 | 含义 |",
 }
 CHINESE: Final[Mapping[str, str]] = {
     "enabled": "关闭后不接管 Copilot 的任何部分。",
@@ -136,11 +138,12 @@ CHINESE: Final[Mapping[str, str]] = {
 
 def settings(language: str) -> str:
     """The table of all settings in `language`. KeyError if one has no Chinese text."""
-    rows = [_HEADS[language], "|---|---|---|---|"]
+    rows = [_HEADS[language], "|---|---|---|---|---|"]
     for setting in describe():
         meaning = setting["doc"] if language == "en" else CHINESE[setting["name"]]
         default, allowed = _value(setting, setting["default"]), _allowed(setting)
-        rows.append(f"| `{setting['env']}` | {default} | {allowed} | {meaning} |")
+        dialog = "✓" if setting["panel"] else "–"
+        rows.append(f"| `{setting['env']}` | {dialog} | {default} | {allowed} | {meaning} |")
     return "\n".join(rows)
 
 
@@ -158,6 +161,8 @@ def _value(setting: Mapping[str, Any], value: Any) -> str:
 def _allowed(setting: Mapping[str, Any]) -> str:
     if setting["type"] == "boolean":
         return "on, off"
+    if _CHOICE.fullmatch(setting.get("form", "")):
+        return str(setting["form"]).replace("|", ", ")
     if setting["type"] in ("text", "secret"):
         return f"≤ {setting['high']:,}"
     return f"{setting['low']:,} – {setting['high']:,}"

@@ -77,8 +77,8 @@ class RoomMaker(Generic[T]):
     """
 
     __slots__ = (
-        "_buffer", "_essential", "_index", "_key", "_label", "_searched", "active", "conflated",
-        "dropped_by_type",
+        "_buffer", "_essential", "_index", "_key", "_label", "_on_drop", "_searched", "active",
+        "conflated", "dropped_by_type",
     )  # fmt: skip
 
     def __init__(
@@ -88,11 +88,13 @@ class RoomMaker(Generic[T]):
         key: KeyOf | None = None,
         essential: Callable[[Any], bool] | None = None,
         label: Callable[[Any], str] | None = None,
+        on_drop: Callable[[Any], object] | None = None,
     ) -> None:
         self._buffer = buffer
         self._key = key
         self._essential = essential
         self._label = label
+        self._on_drop = on_drop
         self._index: dict[Hashable, int] = {}
         self.active = False
         self._searched = 0  # all items with a smaller serial number are essential
@@ -182,10 +184,12 @@ class RoomMaker(Generic[T]):
                 self.count_lost(entry)
 
     def count_lost(self, entry: Any) -> None:
-        """Count by its type an entry that will not be delivered."""
+        """Count by its type an entry that will not be delivered, and tell of it."""
         item = entry.item if type(entry) is Marked else entry
         label = self._label(item) if self._label is not None else type(item).__name__
         add_bounded(self.dropped_by_type, label)
+        if self._on_drop is not None:
+            self._on_drop(item)
 
     def _note(self, entry: Any, serial: int) -> None:
         key = self.key_of(entry)

@@ -14,13 +14,6 @@ class PulseError(Exception):
     """Base of all errors below; never raised itself."""
 
 
-class ClientGone(PulseError):
-    """Raised when the user's page hung up: the work has no reader any more."""
-
-    def __init__(self, what: str = "the page") -> None:
-        super().__init__(f"{what} hung up")
-
-
 class StreamStalled(PulseError):
     """Raised when the model sent nothing for `seconds`; `first` tells that not even a first byte came."""
 

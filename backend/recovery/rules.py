@@ -190,7 +190,6 @@ _GONE = (
     "GeneratorExit",
     "KeyboardInterrupt",
     "SystemExit",
-    errors.ClientGone,
 )
 _TIMEOUTS = (
     "TimeoutError",

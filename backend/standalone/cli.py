@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from ..aio import cancel_all
 from .options import Endpoint, Options, UsageError, parse
 
 if TYPE_CHECKING:
@@ -131,9 +132,7 @@ async def _serve(host: Host, stop: asyncio.Event) -> None:
         _warn(f"anybody who reaches {options.host} can chat here; there is no password")
     asking = asyncio.create_task(_tell_doubts(options.endpoint)) if options.endpoint else None
     await stop.wait()
-    if asking is not None:
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+    await cancel_all([asking])
 
 
 async def _tell_doubts(endpoint: Endpoint) -> None:

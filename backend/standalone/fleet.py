@@ -24,6 +24,8 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
+from ..aio import cancel_all
+
 log = logging.getLogger("copilot_pulse.standalone")
 
 START: Final = 60.0
@@ -245,9 +247,7 @@ class LocalFleet:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
+            await cancel_all(pumps)
             await there.close()
             await here.close(code=there.close_code or 1001)
         return here

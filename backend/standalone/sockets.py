@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiohttp import WSCloseCode, web
 
+from ..aio import cancel_all
 from ..streams.wire import encode
 
 log = logging.getLogger("copilot_pulse")
@@ -67,8 +68,7 @@ class SocketHub:
                 pass  # pages say nothing here: they use HTTP
         finally:
             self._sockets.discard(socket)
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
+            await cancel_all([sender])
         return ws
 
     async def _write(self, socket: _Socket) -> None:

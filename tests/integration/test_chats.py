@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import random
@@ -307,7 +308,7 @@ BREAKS: Mapping[str, tuple[str, str]] = {
     "memory": ("backend.copilot.memory", "MemorySeam.precompute"),
     "mcp": ("backend.copilot.mcp.server", "ServerGuard"),
     "run": ("backend.copilot.run", "read_run"),
-    "model": ("backend.copilot.model.seam", "ModelCall"),
+    "model": ("backend.copilot.model.call", "ModelCall"),
     "notice": ("backend.copilot.mcp.seam", "McpSeam.notice"),
 }
 
@@ -323,7 +324,7 @@ async def test_an_exception_of_ours_leaves_the_answer_as_it_is(
             plugin = plugin_of(host)
             package = type(plugin).__module__.removesuffix(".backend.plugin")
             module_name, path = BREAKS[seam]
-            owner: Any = sys.modules[f"{package}.{module_name}"]
+            owner: Any = importlib.import_module(f"{package}.{module_name}")
             *parents, attribute = path.split(".")
             for parent in parents:
                 owner = getattr(owner, parent)

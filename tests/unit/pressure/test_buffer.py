@@ -40,13 +40,15 @@ def test_a_key_that_was_taken_is_not_found() -> None:
 def test_the_oldest_item_goes_unless_it_is_essential() -> None:
     """Essential items stay, whether their mark or the predicate says so; drops are counted by type."""
     entries = ["E", Marked("m", None, True), "x", "F", "y"]
-    buffer, room = full(entries, essential=str.isupper, label=str.lower)
+    told: list[str] = []
+    buffer, room = full(entries, essential=str.isupper, label=str.lower, on_drop=told.append)
 
     assert room.drop_oldest()
     assert room.drop_oldest()
     assert not room.drop_oldest()
     assert ["E", "m", "F"] == [entry.item if isinstance(entry, Marked) else entry for entry in buffer.items]
     assert {"x": 1, "y": 1} == room.dropped_by_type
+    assert ["x", "y"] == told
 
 
 def test_keys_are_found_after_a_drop_from_the_middle() -> None:

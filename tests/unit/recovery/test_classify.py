@@ -20,7 +20,6 @@ from backend.recovery import facts
 from backend.recovery.classify import Classifier
 from backend.recovery.errors import (
     CircuitOpen,
-    ClientGone,
     EmptyAnswer,
     HtmlBody,
     LengthLimit,
@@ -63,7 +62,6 @@ TYPES: list[tuple[BaseException, str, Severity]] = [
     (concurrent.futures.CancelledError(), "cancelled", Severity.LOW),
     (GeneratorExit(), "cancelled", Severity.LOW),
     (KeyboardInterrupt(), "cancelled", Severity.LOW),
-    (ClientGone(), "cancelled", Severity.LOW),
     (TimeoutError(), "timeout", Severity.MEDIUM),
     (asyncio.TimeoutError(), "timeout", Severity.MEDIUM),
     (concurrent.futures.TimeoutError(), "timeout", Severity.MEDIUM),
