@@ -1,8 +1,17 @@
 /** Shapes that the panel's modules share. Times are seconds, wall times are seconds since 1970, sizes are bytes. */
 
 export type Health = "pass" | "warn" | "fail";
-export type ChatState = "waiting" | "streaming" | "retrying" | "tool" | "done" | "failed" | "cancelled";
-export type RangeName = "1m" | "1h" | "24h";
+export type ChatState =
+  | "waiting"
+  | "streaming"
+  | "retrying"
+  | "tool"
+  | "done"
+  | "failed"
+  | "cancelled"
+  /** The program ended in the middle of it: only the event store knows such chats. */
+  | "interrupted";
+export type RangeName = "1h" | "24h" | "7d";
 export type Quantile = number | null;
 
 export interface ChatRow {
@@ -24,6 +33,22 @@ export interface ChatRow {
   retry_in?: number | null;
   /** Seconds without anything of an answer, since when (wall time), what happens next and in how many seconds. */
   silent?: { since: number; at?: number; next?: string; next_in?: number | null } | null;
+  /** Null: nobody told. */
+  input_tokens?: number | null;
+  output_tokens?: number | null;
+  cached_tokens?: number | null;
+  reasoning_tokens?: number | null;
+  /** The server told no usage: counted by characters. */
+  tokens_estimated?: boolean;
+  attempts?: number;
+  /** Seconds since the chat's start at which its answer broke. */
+  breaks?: number[];
+  /** Completed although at least one attempt had failed. */
+  saved?: boolean;
+  error?: { kind: string; type?: string } | null;
+  cost?: number | null;
+  cost_estimated?: boolean;
+  retries?: number;
   tool?: string | null;
   first_token?: number | null;
   notice?: string | null;
@@ -59,11 +84,23 @@ export interface ErrorRow {
   error_id?: string;
 }
 
+/** As much of an error as its words need. */
+export interface Failure {
+  kind?: string;
+  type?: string;
+  host?: string | null;
+  where?: string;
+  model?: string | null;
+}
+
 export interface BreakerRow {
   name: string;
   state: "closed" | "open" | "half_open";
+  /** Of all calls since the start; the breaker itself looks at its window only. */
   failures?: number;
   calls?: number;
+  window_failures?: number;
+  window_calls?: number;
   retry_in?: number | null;
 }
 
@@ -84,6 +121,102 @@ export interface SeamRow {
   name: string;
   attached: boolean;
   detail?: string;
+}
+
+/** The calls of one model at one host, since the start. */
+export interface ModelRow {
+  model: string;
+  host: string;
+  chats: number;
+  failed: number;
+  saved?: number;
+  retries?: number;
+  calls?: number;
+  calls_failed?: number;
+  first_token_p50: Quantile;
+  first_token_p95?: Quantile;
+  tokens_per_second_p50: Quantile;
+  input_tokens?: number | null;
+  output_tokens?: number | null;
+  cached_tokens?: number | null;
+  reasoning_tokens?: number | null;
+  tokens?: number;
+  /** How many of `tokens` are estimated. */
+  tokens_estimated?: number;
+  cost?: number | null;
+  cost_estimated?: boolean;
+  local?: boolean;
+  last_error?: { kind: string; type?: string; time: number } | null;
+}
+
+/** A span of a chat's story; times are seconds since the chat began, `end` is null while it lasts. */
+export interface StorySpan {
+  kind: "attempt" | "wait" | "tool" | "agent" | "reader";
+  start: number;
+  end: number | null;
+  turn?: number | null;
+  attempt?: number | null;
+  model?: string | null;
+  host?: string | null;
+  outcome?: string | null;
+  first_token?: number | null;
+  finish?: string | null;
+  input_tokens?: number | null;
+  output_tokens?: number | null;
+  cached_tokens?: number | null;
+  reasoning_tokens?: number | null;
+  of?: number | null;
+  error?: string | null;
+  cut?: number | null;
+  seconds?: number | null;
+  tool?: string | null;
+  length?: number | null;
+  agent?: string | null;
+  transport?: string | null;
+}
+
+/** The body of `/copilot-pulse/events/story`. */
+export interface Story {
+  chat_id: string;
+  kind?: string | null;
+  outcome: string | null;
+  model?: string | null;
+  host?: string | null;
+  started: number | null;
+  seconds: number | null;
+  tokens?: number | null;
+  tokens_estimated?: boolean;
+  input_tokens?: number | null;
+  output_tokens?: number | null;
+  cached_tokens?: number | null;
+  reasoning_tokens?: number | null;
+  cost?: number | null;
+  cost_estimated?: boolean;
+  length?: number | null;
+  bytes_sent?: number | null;
+  bytes_saved?: number | null;
+  notice?: boolean | string | null;
+  usage?: Partial<Record<"input_tokens" | "output_tokens" | "cached_tokens" | "reasoning_tokens", number | null>>;
+  spans: StorySpan[];
+  errors: ({ at: number } & Partial<ErrorRow>)[];
+}
+
+/** A row of `/copilot-pulse/events/chats`; `outcome` is null while it runs. */
+export type StoredChat = Omit<ChatRow, "state"> & { outcome: string | null };
+
+/** A row of `/copilot-pulse/events/totals`. */
+export interface TotalsRow {
+  time: number;
+  chats: Record<string, number>;
+  errors?: number;
+  recovered?: number;
+  saved?: number;
+  tokens?: number;
+  tokens_estimated?: number;
+  input_tokens?: number | null;
+  output_tokens?: number | null;
+  cost?: number | null;
+  cost_estimated?: boolean;
 }
 
 /** One health check that does not pass; `code` and `values` say the same as `output` for a program. */
@@ -151,6 +284,9 @@ export interface Snapshot {
     recovered: number;
     gave_up: number;
     recovery_rate: number | null;
+    saved?: number;
+    explained?: number;
+    window_seconds?: number;
     recent: ErrorRow[];
     breakers: BreakerRow[];
   };
@@ -167,19 +303,27 @@ export interface Snapshot {
     completed: number;
     failed: number;
     cancelled: number;
-    first_token_seconds: { p50: Quantile; p90: Quantile; p99: Quantile; max: Quantile; count: number };
+    /** Of the last hour; `exact` while the count is small. */
+    first_token_seconds: { p50: Quantile; p90: Quantile; p99: Quantile; max: Quantile; count: number; exact?: boolean };
     tokens_per_second: { p50: Quantile; count: number };
     length_chars: { p50: Quantile };
     bytes_sent_total: number;
     bytes_saved_total: number;
-    models: {
-      model: string;
-      host: string;
-      chats: number;
-      failed: number;
-      first_token_p50: Quantile;
-      tokens_per_second_p50: Quantile;
-    }[];
+    models: ModelRow[];
+    /** Chats that were saved, failed with a sentence that says why, and had a failed attempt; all since the start. */
+    saved?: number;
+    explained?: number;
+    failures?: number;
+    input_tokens?: number | null;
+    output_tokens?: number | null;
+    cached_tokens?: number | null;
+    reasoning_tokens?: number | null;
+    tokens_estimated?: number;
+    cost?: number | null;
+    cost_estimated?: boolean;
+    /** What stands before the numbers of the reader's prices. */
+    currency?: string;
+    since_install?: { since: number; chats: number; saved: number; tokens: number; cost: number | null } | null;
     current: ChatRow[];
   };
   mcp: McpRow[];
@@ -224,6 +368,8 @@ export interface History {
   step: number;
   end: number;
   series: Series;
+  /** Times in which the program did not run. */
+  down?: [number, number][];
 }
 
 /**
@@ -254,8 +400,18 @@ export interface Format {
   duration(value: number | null | undefined): string;
   clock(wall: number, precise?: boolean): string;
   when(wall: number, now: number): string;
+  day(wall: number): string;
+  weekday(wall: number): string;
+  /** `sign` is what the reader's prices begin with, such as $. */
+  money(value: number | null | undefined, sign?: string): string;
   /** Labels of a scale, lowest first: all in the unit of the highest, with as many digits as tell them apart. */
   axis(values: readonly number[], unit: "number" | "percent" | "share" | "seconds" | "bytes"): string[];
+}
+
+/** Ways from one thing to another: whoever shows it opens it, brings it into sight and gives it the focus. */
+export interface Ways {
+  on(what: "chat" | "problem" | "log", show: (id: string) => boolean | void): void;
+  go(what: "chat" | "problem" | "log", id: string): void;
 }
 
 /** What a view gets: texts, numbers, the state, and the signal that ends it. */
@@ -264,6 +420,7 @@ export interface ViewContext {
   format: Format;
   service: import("./panel/service.js").PulseService;
   signal: AbortSignal;
+  ways: Ways;
 }
 
 export interface View {

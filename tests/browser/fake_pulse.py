@@ -43,6 +43,8 @@ class FakePulse:
         # Called with each snapshot before it is sent, so that a test can bend it.
         self.change: Callable[[Json], None] = lambda snapshot: None
         self.failing_paths: dict[str, int] = {}
+        self.stored: list[Json] | None = None
+        """The event store's chats, the newest first; None: the store is off."""
         self.requests: list[tuple[str, str, Any]] = []
         self.leases: set[str] = set()
         self.ever_leased = threading.Event()
@@ -113,6 +115,7 @@ class FakePulse:
         app.router.add_get("/copilot-pulse/metrics", self._metrics)
         app.router.add_get("/copilot-pulse/history", self._history)
         app.router.add_get("/copilot-pulse/diagnostics", self._diagnostics)
+        app.router.add_get("/copilot-pulse/events/{what}", self._events)
         app.router.add_post("/copilot-pulse/{tail:.*}", self._post)
         app.router.add_static("/web", ROOT / "web")
         app.router.add_static("/backend/standalone/page", ROOT / "backend" / "standalone" / "page")
@@ -161,6 +164,30 @@ class FakePulse:
 
     async def _history(self, request: web.Request) -> web.Response:
         return web.json_response(scenarios.history(self.scenario, request.query["range"], self.clock()))
+
+    async def _events(self, request: web.Request) -> web.Response:
+        """The event store, as far as the panel asks it."""
+        if self.stored is None:
+            return web.json_response({"error": "the event store is off: see COPILOT_PULSE_STORE"}, status=404)
+        query, what = request.query, request.match_info["what"]
+        if what == "story":
+            story = scenarios.story(query["chat"], self.clock())
+            return web.json_response(story or {"error": "nothing is known of it"}, status=200 if story else 404)
+        if what == "totals":
+            return web.json_response({"totals": scenarios.totals(self.clock())})
+
+        def wanted(row: Json) -> bool:
+            return (
+                query.get("model", row["model"]) == row["model"]
+                and query.get("outcome", row["outcome"]) == row["outcome"]
+                and (not query.get("retried") or row["retries"] > 0)
+                and row["seconds"] > float(query.get("slower", 0))
+                and query.get("text", "").lower() in json.dumps(row["error"]).lower()
+                and row["started"] < float(query.get("before", "inf"))
+            )
+
+        rows = [row for row in self.stored if wanted(row)]
+        return web.json_response({"chats": rows[: int(query.get("limit", 100))]})
 
     async def _diagnostics(self, request: web.Request) -> web.Response:
         return web.json_response({"versions": {"copilot-pulse": "0.1.0"}, "health": {"status": "pass"}})

@@ -12,7 +12,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-RANGES = {"1m": (1, 60), "1h": (5, 720), "24h": (60, 1440)}
+RANGES = {"1h": (5, 720), "24h": (60, 1440), "7d": (3600, 168)}
 OPENAI = "api.openai.com"
 LOCAL = "127.0.0.1:11434"
 
@@ -39,11 +39,24 @@ def _chat(number: int, state: str, **more: Any) -> Json:
         "first_token": None,
         "notice": False,
         "started": 1_790_000_000.0 + 61 * number,
+        "attempts": 1,
+        "breaks": [],
+        "saved": False,
+        "error": None,
+        "silent": None,
+        "input_tokens": None,
+        "output_tokens": None,
+        "cached_tokens": None,
+        "reasoning_tokens": None,
+        "tokens_estimated": False,
+        "cost": None,
+        "cost_estimated": False,
     }
     row |= more
     if row["state"] == "done":
         row["stream_tokens"] = row["tokens"] - 1
         row["stream_seconds"] = row["seconds"] - row["first_token"]
+        row |= {"input_tokens": 2_900, "output_tokens": row["tokens"]} | more
     return row
 
 
@@ -53,6 +66,7 @@ def _error(now: float, ago: float, kind: str, type_: str, outcome: str, **more: 
         "severity": "medium",
         "kind": kind,
         "type": type_,
+        "error_id": f"{kind}-{ago}",
         "where": "model",
         "message": "",
         "outcome": outcome,
@@ -61,6 +75,47 @@ def _error(now: float, ago: float, kind: str, type_: str, outcome: str, **more: 
         "host": OPENAI,
         "model": "gpt-4.1-mini",
         "status": 0,
+    }
+    return row | more
+
+
+def _breaker(
+    name: str, state: str, window_failures: int, window_calls: int, failures: int, calls: int, retry_in: float = 0
+) -> Json:
+    return {
+        "name": name,
+        "state": state,
+        "window_failures": window_failures,
+        "window_calls": window_calls,
+        "failures": failures,
+        "calls": calls,
+        "retry_in": retry_in,
+    }
+
+
+def _model(model: str, host: str, calls: int, failed: int, saved: int, **more: Any) -> Json:
+    row: Json = {
+        "model": model,
+        "host": host,
+        "chats": calls - failed,
+        "failed": 0,
+        "saved": saved,
+        "retries": failed,
+        "calls": calls,
+        "calls_failed": failed,
+        "first_token_p50": 0.62,
+        "first_token_p95": 1.9,
+        "tokens_per_second_p50": 74.2,
+        "input_tokens": 182_000,
+        "output_tokens": 41_300,
+        "cached_tokens": 64_000,
+        "reasoning_tokens": 0,
+        "tokens": 41_300,
+        "tokens_estimated": 0,
+        "cost": 0.139,
+        "cost_estimated": False,
+        "local": False,
+        "last_error": None,
     }
     return row | more
 
@@ -146,6 +201,18 @@ def idle(now: float) -> Json:
             "bytes_saved_total": 0,
             "models": [],
             "current": [],
+            "saved": 0,
+            "explained": 0,
+            "failures": 0,
+            "input_tokens": None,
+            "output_tokens": None,
+            "cached_tokens": None,
+            "reasoning_tokens": None,
+            "tokens_estimated": 0,
+            "cost": None,
+            "cost_estimated": False,
+            "currency": "",
+            "since_install": None,
         },
         "mcp": [
             {
@@ -187,6 +254,7 @@ def busy(now: float) -> Json:
         "total": 6,
         "by_severity": {"low": 1, "medium": 5, "high": 0, "critical": 0},
         "by_type": {"APIConnectionError": 3, "RateLimitError": 2, "StreamStalled": 1},
+        "by_kind": {"connection": 3, "rate_limited": 2, "stalled": 1},
         "retries": 5,
         "recovered": 5,
         "gave_up": 0,
@@ -213,8 +281,8 @@ def busy(now: float) -> Json:
             ),
         ],
         "breakers": [
-            {"name": f"llm:{OPENAI} gpt-4.1-mini", "state": "closed", "failures": 0, "calls": 18, "retry_in": 0},
-            {"name": f"llm:{LOCAL} qwen3:8b", "state": "closed", "failures": 1, "calls": 9, "retry_in": 0},
+            _breaker(f"llm:{OPENAI} gpt-4.1-mini", "closed", 0, 18, 3, 61),
+            _breaker(f"llm:{LOCAL} qwen3:8b", "closed", 1, 9, 2, 12),
         ],
     }
     data["system"] |= {
@@ -232,6 +300,56 @@ def busy(now: float) -> Json:
         "length_chars": {"p50": 1900},
         "bytes_sent_total": 4_100_000,
         "bytes_saved_total": 96_000_000,
+        "saved": 4,
+        "explained": 0,
+        "failures": 4,
+        "input_tokens": 219_400,
+        "output_tokens": 52_700,
+        "cached_tokens": 64_000,
+        "reasoning_tokens": 3_100,
+        "tokens_estimated": 8_200,
+        "cost": 0.168,
+        "cost_estimated": False,
+        "currency": "$",
+        "since_install": {"since": now - 41 * 86_400, "chats": 1_873, "saved": 213, "tokens": 9_840_000, "cost": 18.2},
+        "models": [
+            _model("gpt-4.1-mini", OPENAI, 61, 3, 3),
+            _model(
+                "qwen3:8b",
+                LOCAL,
+                12,
+                2,
+                1,
+                first_token_p50=1.9,
+                first_token_p95=4.4,
+                tokens_per_second_p50=31.0,
+                input_tokens=29_000,
+                output_tokens=None,
+                cached_tokens=None,
+                reasoning_tokens=None,
+                tokens=8_200,
+                tokens_estimated=8_200,
+                cost=None,
+                local=True,
+                last_error={"kind": "connection", "type": "APIConnectionError", "time": now - 55},
+            ),
+            _model(
+                "deepseek-reasoner",
+                "api.deepseek.com",
+                4,
+                0,
+                0,
+                first_token_p50=3.1,
+                first_token_p95=6.0,
+                tokens_per_second_p50=40.0,
+                input_tokens=8_400,
+                output_tokens=3_200,
+                reasoning_tokens=3_100,
+                tokens=3_200,
+                cost=0.029,
+                cost_estimated=True,
+            ),
+        ],
         "current": [
             _chat(12, "streaming", seconds=6.4, tokens=412, first_token=0.8),
             _chat(
@@ -248,7 +366,22 @@ def busy(now: float) -> Json:
             _chat(14, "tool", seconds=3.3, tokens=38, first_token=0.7, tool="search_nodes"),
             _chat(15, "waiting", seconds=1.4, model="deepseek-reasoner", host="api.deepseek.com"),
             _chat(11, "done", seconds=8.8, tokens=690, first_token=0.6),
-            _chat(10, "done", seconds=21.7, tokens=1544, first_token=1.9, model="qwen3:8b", host=LOCAL),
+            _chat(
+                10,
+                "done",
+                seconds=21.7,
+                tokens=1544,
+                first_token=1.9,
+                model="qwen3:8b",
+                host=LOCAL,
+                attempts=2,
+                saved=True,
+                breaks=[9.3],
+                tokens_estimated=True,
+                output_tokens=None,
+                input_tokens=None,
+                error={"kind": "connection", "type": "APIConnectionError"},
+            ),
             _chat(9, "cancelled", seconds=2.1, tokens=61, first_token=0.5),
             _chat(8, "done", seconds=5.0, tokens=303, first_token=0.4),
             _chat(7, "done", seconds=4.0, tokens=280, first_token=0.4),
@@ -275,6 +408,7 @@ def failing(now: float) -> Json:
             "AuthenticationError": 2,
             "McpError": 1,
         },
+        "by_kind": {"connection_refused": 11, "connection": 3, "rate_limited": 4, "stalled": 2, "auth": 2, "mcp": 1},
         "retries": 17,
         "recovered": 9,
         "gave_up": 5,
@@ -313,17 +447,30 @@ def failing(now: float) -> Json:
             ),
         ],
         "breakers": [
-            {"name": f"llm:{OPENAI} gpt-4.1-mini", "state": "closed", "failures": 1, "calls": 18, "retry_in": 0},
-            {"name": f"llm:{LOCAL} qwen3:8b", "state": "open", "failures": 9, "calls": 10, "retry_in": 14.2},
+            _breaker(f"llm:{OPENAI} gpt-4.1-mini", "closed", 1, 18, 4, 61),
+            _breaker(f"llm:{LOCAL} qwen3:8b", "open", 9, 10, 11, 22, retry_in=14.2),
         ],
     }
     data["chat"] |= {
         "active": 1,
         "failed": 3,
+        "failures": 7,
+        "saved": 4,
+        "explained": 3,
         "current": [
             _chat(21, "retrying", seconds=12.6, attempt=3, retry_in=5.0, model="qwen3:8b", host=LOCAL),
-            _chat(20, "failed", seconds=18.0, model="qwen3:8b", host=LOCAL, notice=True),
-            _chat(19, "failed", seconds=0.4, notice=True),
+            _chat(
+                20,
+                "failed",
+                seconds=18.0,
+                model="qwen3:8b",
+                host=LOCAL,
+                notice=True,
+                attempts=4,
+                breaks=[0.1, 2.4, 7.9, 18.0],
+                error={"kind": "connection_refused", "type": "APIConnectionError"},
+            ),
+            _chat(19, "failed", seconds=0.4, notice=True, error={"kind": "auth", "type": "AuthenticationError"}),
             _chat(11, "done", seconds=8.8, tokens=690, first_token=0.6),
         ],
     }
@@ -366,7 +513,7 @@ def recovered(now: float) -> Json:
     for row in data["errors"]["recent"]:
         row["time"] -= 900
     data["health"] = _health()
-    data["errors"]["breakers"][1] |= {"state": "closed", "failures": 0, "calls": 4, "retry_in": 0}
+    data["errors"]["breakers"][1] |= {"state": "closed", "window_failures": 0, "window_calls": 4, "retry_in": 0}
     data["mcp"][0] |= {"state": "up", "tools": 12, "reason": "", "retry_in": 0}
     data["chat"] |= {
         "active": 0,
@@ -407,6 +554,7 @@ def history(scenario: str, range_: str, now: float) -> Json:
     dice = random.Random(f"{scenario}{range_}")
     end = math.floor(now / step) * step
     calm = scenario in ("idle", "no_copilot")
+    down = nights(now) if range_ != "1h" else []
     series: dict[str, list[float | None]] = {
         name: []
         for name in (
@@ -431,7 +579,8 @@ def history(scenario: str, range_: str, now: float) -> Json:
         noise = dice.random()
         trouble = scenario == "failing" and age < points * 0.18
         trouble = trouble or (scenario == "recovered" and points * 0.35 < age < points * 0.55)
-        missing = calm and index < points * 0.6
+        at = end - age * step
+        missing = (calm and index < points * 0.6) or any(since < at < until for since, until in down)
         load = 0.0 if calm else 40 + 160 * wave + 40 * noise
 
         def put(name: str, value: float | None, missing: bool = missing) -> None:
@@ -445,7 +594,7 @@ def history(scenario: str, range_: str, now: float) -> Json:
         put("queue_threshold", 0.65 if calm else 0.5 + 0.15 * wave)
         put("latency_p50", 2e-5 + 6e-6 * noise)
         put("latency_p99", 7e-5 + 9e-5 * noise + (2e-4 if trouble else 0))
-        seldom = calm or dice.random() > {"1m": 0.15, "1h": 0.1, "24h": 0.5}[range_]
+        seldom = calm or dice.random() > {"1h": 0.1, "24h": 0.5, "7d": 0.8}[range_]
         put("first_token_p50", None if seldom else (2.2 if trouble else 0.55) + 0.4 * noise)
         put("tokens_per_second", None if seldom else (22 if trouble else 68) + 14 * noise)
         put("errors", 0.0 if calm or not trouble else float(noise > 0.55) * math.ceil(noise * 3))
@@ -454,7 +603,89 @@ def history(scenario: str, range_: str, now: float) -> Json:
         put("cpu_percent", 1 + noise if calm else 8 + 12 * wave + 4 * noise)
         put("loop_lag_p99", 0.0012 + 0.002 * noise + (0.05 * noise if trouble and noise > 0.8 else 0))
         put("chats_active", 0 if calm else round(1 + 3 * wave + noise))
-    return {"range": range_, "step": step, "end": end, "series": series}
+    return {"range": range_, "step": step, "end": end, "series": series, "down": down}
+
+
+def nights(now: float) -> list[list[float]]:
+    """The times of the last week in which the program did not run: nine hours a day, one day whole."""
+    found = [[now - day * 86_400 - 14 * 3600, now - day * 86_400 - 5 * 3600] for day in range(7)]
+    found[4][0] -= 20 * 3600
+    return sorted(found)
+
+
+def story(chat_id: str, now: float) -> Json | None:
+    """A chat's story as `/copilot-pulse/events/story` gives it: a break, a wait, a tool, a hand-off; else None."""
+    if chat_id not in ("10-abc", "13-abc"):
+        return None
+    running = chat_id == "13-abc"
+    attempt = {
+        "kind": "attempt", "turn": 1, "attempt": 1, "model": "qwen3:8b", "host": LOCAL, "outcome": "completed",
+        "first_token": None, "finish": "stop", "input_tokens": None, "output_tokens": None, "cached_tokens": None,
+        "reasoning_tokens": None,
+    }  # fmt: skip
+    spans = [
+        {"kind": "agent", "start": 0.0, "end": 12.4, "agent": "Router"},
+        {"kind": "reader", "start": 0.1, "end": None if running else 21.7, "transport": "websocket"},
+        {**attempt, "start": 0.0, "end": 9.3, "outcome": "failed", "first_token": 1.9, "finish": None},
+        {"kind": "wait", "start": 9.3, "end": None if running else 9.8, "turn": 1, "attempt": 1, "of": 3,
+         "error": "connection", "cut": 412, "seconds": 0.5},
+    ]  # fmt: skip
+    if not running:
+        spans += [
+            {**attempt, "start": 9.8, "end": 11.2, "attempt": 2, "first_token": 10.3, "finish": "tool_calls",
+             "input_tokens": 2_900, "output_tokens": 31},
+            {"kind": "tool", "start": 11.2, "end": 12.3, "turn": 1, "tool": "search_nodes", "call_id": "c",
+             "length": 5_200},
+            {"kind": "agent", "start": 12.4, "end": 21.7, "agent": "Workflow"},
+            {**attempt, "start": 12.4, "end": 21.7, "turn": 2, "first_token": 13.6, "input_tokens": 4_700,
+             "output_tokens": 1_513, "cached_tokens": 2_048},
+        ]  # fmt: skip
+    error = {
+        "at": 9.3, "error_id": "connection-55", "kind": "connection", "type": "APIConnectionError", "attempt": 1,
+        "outcome": "recovered", "message": "Connection error.", "severity": "medium", "where": "model",
+    }  # fmt: skip
+    return {
+        "chat_id": chat_id, "session": "session-10", "kind": "chat", "outcome": None if running else "completed",
+        "model": "qwen3:8b", "host": LOCAL, "started": 1_790_000_610.0, "seconds": None if running else 21.7,
+        "usage": {"input_tokens": 7_600, "output_tokens": 1_544, "cached_tokens": 2_048, "reasoning_tokens": None},
+        "tokens": 1_544, "tokens_estimated": False, "cost": None, "length": 6_120, "bytes_sent": 48_200,
+        "bytes_saved": 1_310_000, "retries": 1, "events": 22, "spans": spans, "errors": [error],
+    }  # fmt: skip
+
+
+def stored_chats(now: float) -> list[Json]:
+    """The chats of the last days as `/copilot-pulse/events/chats` gives them, the newest first."""
+    dice = random.Random("stored")
+    rows = []
+    for number in range(120):
+        roll = dice.random()
+        outcome = "failed" if roll < 0.06 else "cancelled" if roll < 0.1 else "completed"
+        outcome = "interrupted" if number == 30 else outcome
+        retries = 1 if outcome == "completed" and roll > 0.9 else 3 if outcome == "failed" else 0
+        model, host = (("gpt-4.1-mini", OPENAI), ("qwen3:8b", LOCAL))[number % 3 == 0]
+        seconds = round(2 + 28 * dice.random(), 1)
+        rows.append(
+            {
+                "chat_id": f"old-{number}", "session": "s", "kind": "chat", "outcome": outcome, "model": model,
+                "host": host, "started": now - 4_000 - 1_500 * number, "seconds": seconds, "first_token": 0.7,
+                "tokens": round(seconds * 60), "stream_tokens": round(seconds * 60), "stream_seconds": seconds - 0.7,
+                "retries": retries, "attempts": retries + 1, "length": 900, "saved": retries == 1, "cost": None,
+                "error": {"kind": "connection", "type": "APIConnectionError"} if retries else None,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def totals(now: float) -> list[Json]:
+    """Sums by day as `/copilot-pulse/events/totals` gives them."""
+    return [
+        {
+            "time": (math.floor(now / 86_400) - ago) * 86_400, "chats": {"completed": 60 - 6 * ago, "failed": ago},
+            "errors": ago, "recovered": 3, "saved": 3, "tokens": 9_000, "input_tokens": 31_000 - 900 * ago,
+            "output_tokens": 9_000 - 400 * ago, "tokens_estimated": 0, "cost": round(0.2 - 0.02 * ago, 3),
+        }
+        for ago in range(5, -1, -1)
+    ]  # fmt: skip
 
 
 def log(scenario: str, now: float) -> list[Json]:

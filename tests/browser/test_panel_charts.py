@@ -10,18 +10,23 @@ from .conftest import OpenPage, settled
 from .fake_pulse import FakePulse
 
 NAMES = [
-    "Time to first token",
-    "Tokens per second",
+    "Time to first token, median",
+    "Tokens per second, median",
     "Chats at once",
     "Errors",
     "Recovery rate",
-    "Events per second",
-    "Fullest queue",
-    "Event latency",
     "Memory",
     "CPU",
     "Loop lag, p99",
+    "Events per second",
+    "Fullest queue",
+    "Event latency",
 ]
+
+
+def look_inside(page: Page) -> None:
+    """Open what only matters to who looks after Pulse itself."""
+    page.locator(".cpulse-inside > summary").click()
 
 
 def chart(page: Page, title: str) -> Locator:
@@ -50,6 +55,7 @@ def test_lines_are_drawn(fake: FakePulse, open_page: OpenPage) -> None:
     fake.scenario = "failing"
     page = open_page(f"{fake.url}/page", height=4200)
     settled(page)
+    look_inside(page)
     page.wait_for_function(
         """() => [...document.querySelectorAll('.cpulse-series:not(.cpulse-join)')]
           .every((path) => (path.getAttribute('d') ?? '').length > 10)"""
@@ -59,10 +65,11 @@ def test_lines_are_drawn(fake: FakePulse, open_page: OpenPage) -> None:
 
 
 def test_range_switch(panel: Page, fake: FakePulse) -> None:
-    """One minute, an hour and a day each show their own past."""
-    rate = chart(panel, "Events per second")
-    axis = rate.locator(".cpulse-axis")
-    for name, points in (("1h", 720), ("24h", 1440), ("1m", 60)):
+    """An hour, a day and a week each show their own past; the hour is shown first."""
+    rate = chart(panel, "CPU")
+    labels = rate.locator("text.cpulse-axis[text-anchor=middle]:visible", has_text=re.compile("."))
+    expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "1h")
+    for name, points in (("24h", 850), ("7d", 80), ("1h", 720)):
         panel.locator(f'input[value="{name}"]').check(force=True)
         panel.wait_for_function(
             "n => pulse.panel.service.history.series.events_rate.filter((v) => v !== null).length >= n - 2",
@@ -70,21 +77,84 @@ def test_range_switch(panel: Page, fake: FakePulse) -> None:
         )
         assert f"/copilot-pulse/history?range={name}" in [where for _, where, _ in fake.requests]
         rate.scroll_into_view_if_needed()
-        # Seconds matter in a minute and are noise in a day.
-        expect(axis.nth(3)).to_have_text(re.compile(r"^\d\d:\d\d:\d\d$" if name == "1m" else r"^\d\d:\d\d$"))
+        # Days matter in a week, and the time of day in less.
+        wanted = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)$" if name == "7d" else r"^\d\d:\d\d$"
+        expect(labels.first).to_have_text(re.compile(wanted))
+        assert labels.count() >= 2
+
+
+def test_holes_are_marked_where_the_program_was_down(panel: Page) -> None:
+    """Times in which nothing ran are shaded, told at the pointer and in the table, and no line crosses them."""
+    panel.locator('input[value="7d"]').check(force=True)
+    memory = chart(panel, "Memory")
+    memory.scroll_into_view_if_needed()
+    expect(memory.locator(".cpulse-down")).to_have_attribute("d", re.compile("^(M.+){6}"))
+    assert (memory.locator(".cpulse-series").get_attribute("d") or "").count("M") > 4
+    first = panel.evaluate("""() => {
+      const { down, end, step, points } = pulse.panel.service.history;
+      return (down[3][0] / 2 + down[3][1] / 2 - (end - (points - 1) * step)) / (step * (points - 1));
+    }""")
+    box = memory.locator(".cpulse-plot").bounding_box()
+    assert box is not None
+    panel.mouse.move(box["x"] + 50 + first * (box["width"] - 54), box["y"] + 30)
+    expect(memory.locator(".cpulse-value")).to_have_text("not running")
+    memory.get_by_role("button", name="Memory as a table").click()
+
+    expect(memory.locator("td", has_text="not running").first).to_be_visible()
+
+
+def test_the_pointer_snaps_to_what_is_known(panel: Page) -> None:
+    """Wherever the pointer is in a sparse chart, it reads the nearest value, and writes it beside the dot."""
+    first = chart(panel, "Time to first token, median")
+    first.scroll_into_view_if_needed()
+    plot = first.locator(".cpulse-plot")
+    box = plot.bounding_box()
+    assert box is not None
+    for share in range(2, 20):
+        panel.mouse.move(box["x"] + 50 + share / 20 * (box["width"] - 54), box["y"] + 40)
+        expect(first.locator(".cpulse-value")).to_have_text(re.compile(r"\d (ms|s)$"))
+    tip = first.locator(".cpulse-tip")
+    expect(tip).to_have_attribute("visibility", "visible")
+
+    assert tip.text_content() == first.locator(".cpulse-value").inner_text()
+
+
+def test_memory_begins_at_zero(panel: Page) -> None:
+    """A tremble of a megabyte does not look like a leak."""
+    memory = chart(panel, "Memory")
+    memory.scroll_into_view_if_needed()
+
+    expect(memory.locator("text[text-anchor=end].cpulse-axis").first).to_have_text("0 GB")
+
+
+def test_errors_are_summed_up(fake: FakePulse, open_page: OpenPage) -> None:
+    """The chart names the time that a bar stands for; bars, caption and table tell sums of the same errors."""
+    fake.scenario = "failing"
+    page = settled(open_page(f"{fake.url}/page"))
+    errors = chart(page, "Errors")
+    errors.scroll_into_view_if_needed()
+    total = page.evaluate("pulse.panel.service.history.series.errors.reduce((sum, n) => sum + (n ?? 0), 0)")
+    assert total > 20
+    expect(errors.locator(".cpulse-unit")).to_have_text("per 1 min")
+    expect(errors.locator(".cpulse-value")).to_have_text(re.compile(rf"^{total:,.0f} in 1 hr$"))
+    errors.get_by_role("button", name="Errors as a table").click()
+    expect(errors.locator("thead th").nth(1)).to_have_text("errors in 2 min")
+    cells = errors.locator("tbody td").all_inner_texts()
+
+    assert sum(float(cell) for cell in cells) == total
 
 
 def test_hover_reads_all_charts_at_one_moment(panel: Page) -> None:
     """Pointing into one chart shows the value and the time there, in every chart."""
     memory = chart(panel, "Memory")
     now = memory.locator(".cpulse-value").inner_text()
-    rate = chart(panel, "Events per second").locator(".cpulse-plot")
+    rate = chart(panel, "CPU").locator(".cpulse-plot")
     rate.scroll_into_view_if_needed()
     box = rate.bounding_box()
     assert box is not None
     panel.mouse.move(box["x"] + 45, box["y"] + 30)
 
-    expect(chart(panel, "Events per second").locator(".cpulse-pointer")).to_have_attribute("visibility", "visible")
+    expect(chart(panel, "CPU").locator(".cpulse-pointer")).to_have_attribute("visibility", "visible")
     expect(memory.locator(".cpulse-when")).to_have_attribute("visibility", "visible")
     expect(memory.locator(".cpulse-value")).not_to_have_text(now)
     panel.mouse.move(5, 5)
@@ -109,11 +179,12 @@ def test_keyboard_reads_values(panel: Page) -> None:
 
 def test_table_view(panel: Page) -> None:
     """Each chart can be read as a table, newest first, with headings that a screen reader tells."""
+    look_inside(panel)
     latency = chart(panel, "Event latency")
     latency.get_by_role("button", name="Event latency as a table").click()
     table = latency.get_by_role("table")
 
-    expect(table.locator("thead th")).to_have_text(["Time", "p50", "p99"])
+    expect(table.locator("thead th")).to_have_text(["Time", "p50, mean of 2 min", "p99, highest of 2 min"])
     expect(table.locator("tbody tr")).to_have_count(30)
     expect(table.locator("tbody tr").first.locator("td").first).to_contain_text("µs")
     expect(latency.locator(".cpulse-plot")).to_be_hidden()
@@ -126,12 +197,14 @@ def test_table_goes_on(panel: Page, fake: FakePulse) -> None:
     memory = chart(panel, "Memory")
     memory.get_by_role("button", name="Memory as a table").click()
     top = memory.locator("tbody tr").first
-    fake.push(time=panel.evaluate("pulse.panel.service.history.end") + 1, system=system(5e9))
-    expect(top.locator("td")).to_have_text("5 GB")
+    before = top.locator("td").inner_text()
+    for second in range(1, 7):
+        fake.push(time=panel.evaluate("pulse.panel.service.history.end") + second * 5, system=system(90e9))
+    expect(top.locator("td")).not_to_have_text(before)
     panel.locator('input[value="24h"]').check(force=True)
     memory.scroll_into_view_if_needed()  # it scrolled away to the switch; out of sight nothing is drawn
 
-    expect(top.locator("th")).to_have_text(re.compile(r"^\d\d:\d\d$"))
+    expect(memory.locator("thead th").nth(1)).to_have_text("memory, mean of 48 min")
 
 
 def test_scale_of_whole_numbers(panel: Page) -> None:
@@ -149,7 +222,8 @@ def test_labels_are_inside_of_their_chart(fake: FakePulse, open_page: OpenPage) 
     for lang in ("en", "zh"):
         page = open_page(f"{fake.url}/page?lang={lang}", height=4200)
         settled(page)
-        page.wait_for_function("document.querySelector('.cpulse-axis').textContent")
+        look_inside(page)
+        page.wait_for_function("document.querySelector('.cpulse-inside .cpulse-axis').textContent")
         outside = page.evaluate("""() => [...document.querySelectorAll('.cpulse-axis')]
           .filter((label) => label.textContent)
           .filter((label) => label.getBoundingClientRect().left < label.closest('figure').getBoundingClientRect().left)
@@ -170,8 +244,11 @@ def test_no_cursor_where_there_is_nothing_to_read(fake: FakePulse, open_page: Op
     expect(chart(page, "Recovery rate").locator(".cpulse-pointer")).to_have_attribute("visibility", "hidden")
 
 
-def test_nothing_is_drawn_while_nothing_changes(panel: Page) -> None:
+def test_nothing_is_drawn_while_nothing_changes(panel: Page, fake: FakePulse) -> None:
     """A panel that gets no data asks for no frame and starts no timer besides its lease."""
+    # What counts seconds, such as a chat that runs, has a timer.
+    fake.push(chat=fake.snapshot()["chat"] | {"active": 0, "current": []})
+    expect(panel.locator(".cpulse-chats .cpulse-empty")).to_be_visible()
     panel.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     panel.evaluate(
         """() => {
@@ -199,9 +276,9 @@ def test_charts_out_of_sight_are_not_drawn(fake: FakePulse, open_page: OpenPage)
 def test_snapshots_carry_the_charts_on(panel: Page, fake: FakePulse) -> None:
     """Each update moves the charts on by its own values, without asking the server for the past again."""
     asked = sum("history" in where for _, where, _ in fake.requests)
-    base = panel.evaluate("pulse.panel.service.history.end") + 1
-    for second in range(1, 4):
-        fake.push(time=base + second, system=system(5e9 + second))
+    base = panel.evaluate("pulse.panel.service.history.end")
+    for number in range(1, 4):
+        fake.push(time=base + 5 * number + 1, system=system(5e9 + number))
     panel.wait_for_function("pulse.panel.service.history.series.rss_bytes.at(-1) === 5e9 + 3")
 
     assert panel.evaluate("pulse.panel.service.history.series.rss_bytes.slice(-3)") == [
@@ -209,7 +286,7 @@ def test_snapshots_carry_the_charts_on(panel: Page, fake: FakePulse) -> None:
         5e9 + 2,
         5e9 + 3,
     ]
-    assert panel.evaluate("pulse.panel.service.history.series.rss_bytes.length") == 60
+    assert panel.evaluate("pulse.panel.service.history.series.rss_bytes.length") == 720
     assert sum("history" in where for _, where, _ in fake.requests) == asked
 
 
@@ -244,7 +321,7 @@ def test_no_motion_where_none_is_wanted(fake: FakePulse, open_page: OpenPage) ->
 
 
 def test_everything_can_be_reached_by_keyboard(panel: Page) -> None:
-    """Tab goes through all that can be used or read, each with a visible focus."""
+    """Tab goes through all that can be used or read, each with a visible focus; of the charts it stops at one."""
     seen: list[str] = []
     panel.evaluate("document.querySelector('.cpulse-verdict').scrollIntoView()")
     for _ in range(70):
@@ -253,7 +330,8 @@ def test_everything_can_be_reached_by_keyboard(panel: Page) -> None:
           const e = document.activeElement;
           if (!e || e === document.body) return '';
           const style = getComputedStyle(e.matches('.cpulse-choice input') ? e.nextElementSibling : e);
-          return `${e.tagName} ${e.getAttribute('aria-label') ?? e.getAttribute('value')} ${style.outlineStyle}`;
+          const name = e.getAttribute('aria-label') ?? e.getAttribute('value') ?? e.textContent;
+          return `${e.tagName} ${name} ${style.outlineStyle}`;
         }""")
         if not what:
             break
@@ -261,15 +339,30 @@ def test_everything_can_be_reached_by_keyboard(panel: Page) -> None:
     text = "\n".join(seen)
 
     for wanted in (
+        "Search past chats",
         "Stop this chat",
-        "INPUT 1m",
-        "svg Event latency",
-        "Event latency as a table",
+        "All figures",
+        "INPUT 1h",
+        "svg Time to first token, median",
+        "Time to first token, median as a table",
         "Try bing again now",
         "Filter",
         "Pause the log",
-        "Event log",
+        "chat.finished",
+        "Inside Pulse",
         "Copy diagnostics",
     ):
         assert wanted in text, text
+    assert sum(entry.startswith("svg") for entry in seen) == 1
     assert all(entry.endswith(("solid", "auto")) for entry in seen), text
+
+
+def test_arrows_lead_from_chart_to_chart(panel: Page) -> None:
+    """Up and down go to the next chart, and what is folded away is passed over."""
+    chart(panel, "Time to first token, median").locator(".cpulse-plot").focus()
+    for title in ("Tokens per second, median", "Chats at once", "Errors", "Recovery rate", "Memory"):
+        panel.keyboard.press("ArrowDown")
+        expect(chart(panel, title).locator(".cpulse-plot")).to_be_focused()
+    panel.keyboard.press("ArrowUp")
+
+    expect(chart(panel, "Recovery rate").locator(".cpulse-plot")).to_be_focused()

@@ -85,8 +85,9 @@ def test_a_page_without_comfyui_does_not_speak_of_it(fake: FakePulse, open_page:
 
 def test_tiles(panel: Page) -> None:
     """The tiles hold the key figures with their units."""
-    expect(panel.locator(".cpulse-tile-value")).to_have_text(["4", "620 ms", "74", "100%", "187", "1.4 GB"])
-    expect(panel.locator(".cpulse-tile-note").nth(3)).to_have_text("in the last 5 min")
+    expect(panel.locator(".cpulse-tile-value")).to_have_text(["59", "4 of 4", "620 ms", "74", "$0.17", "1.4 GB"])
+    windows = ["since start", "since start", "last hour", "last hour", "since start", "now"]
+    expect(panel.locator(".cpulse-tile-window")).to_have_text(windows)
 
 
 def test_chats_with_their_states(panel: Page) -> None:
@@ -132,10 +133,11 @@ def test_refused_stop_can_be_tried_again(panel: Page, fake: FakePulse) -> None:
     """If the chat cannot be stopped the button comes back and the row says so."""
     fake.failing_paths["/copilot-pulse/chats/15-abc/stop"] = 404
     row = panel.locator(".cpulse-chat", has_text="deepseek")
-    row.get_by_role("button").click()
+    stop = row.get_by_role("button", name="Stop this chat")
+    stop.click()
 
     expect(row).to_contain_text("could not be stopped")
-    expect(row.get_by_role("button")).to_be_enabled()
+    expect(stop).to_be_enabled()
 
 
 def test_more_of_the_ended_chats_on_demand(panel: Page) -> None:
@@ -166,8 +168,8 @@ def test_chats_of_one_model_differ(fake: FakePulse, open_page: OpenPage) -> None
     """Each chat tells when it began and a debug run that it is one; a port that means nothing is left out."""
 
     def change(snapshot: dict) -> None:  # type: ignore[type-arg]
-        for row in snapshot["chat"]["current"]:
-            row |= {"model": "scripted", "host": "127.0.0.1:42241"}
+        for ago, row in enumerate(snapshot["chat"]["current"]):
+            row |= {"model": "scripted", "host": "127.0.0.1:42241", "started": snapshot["time"] - 60 * ago}
         snapshot["chat"]["current"][2]["kind"] = "debug"
 
     fake.change = change
@@ -219,16 +221,19 @@ def test_a_model_server_that_fails_is_not_shown_as_a_good_one(fake: FakePulse, o
     """A server whose calls fail is amber before it is paused; a single slip of many calls is none."""
     calls = {"retry_in": 0, "state": "closed"}
     rows = [
-        {**calls, "name": "llm:bad.example", "failures": 4, "calls": 4},
-        {**calls, "name": "llm:good.example", "failures": 1, "calls": 9},
-        {**calls, "name": "llm:new.example", "failures": 0, "calls": 0},
+        {**calls, "name": "llm:bad.example", "window_failures": 4, "window_calls": 4, "failures": 4, "calls": 40},
+        {**calls, "name": "llm:good.example", "window_failures": 1, "window_calls": 2, "failures": 9, "calls": 12},
+        {**calls, "name": "llm:new.example", "window_failures": 0, "window_calls": 0, "failures": 0, "calls": 0},
     ]
     fake.change = lambda snapshot: snapshot["errors"].update(breakers=rows)
     page = show(fake, open_page, "busy")
     links = page.locator(".cpulse-links .cpulse-row")
 
     expect(links.filter(has_text="bad.example")).to_have_attribute("data-tone", "half")
-    expect(links.filter(has_text="bad.example")).to_contain_text("In use, but failing")
+    expect(links.filter(has_text="bad.example")).to_contain_text("In use, but some calls fail")
+    expect(links.filter(has_text="bad.example")).to_contain_text(
+        "4 of the last 4 calls failed · 4 of 40 since the start"
+    )
     expect(links.filter(has_text="good.example")).to_have_attribute("data-tone", "up")
     expect(links.filter(has_text="new.example")).to_have_attribute("data-tone", "up")
 
@@ -246,8 +251,8 @@ def test_problems_tell_what_became_of_each(fake: FakePulse, open_page: OpenPage)
 
     expect(rows.nth(2).locator(".cpulse-detail")).to_contain_text("Set a valid API key")
     expect(rows.nth(2).locator(".cpulse-detail")).to_contain_text("HTTP 401")
-    page.get_by_text("Errors by type").click()
-    expect(page.locator(".cpulse-type").first).to_contain_text("APIConnectionError")
+    page.get_by_text("Errors by kind").click()
+    expect(page.locator(".cpulse-type").first).to_contain_text("Nothing listens at the model server")
 
 
 def test_the_failure_of_the_headline_is_among_the_problems(fake: FakePulse, open_page: OpenPage) -> None:
@@ -463,7 +468,7 @@ def test_nothing_sticks_out(fake: FakePulse, open_page: OpenPage, width: int, la
             "tool": "t" * 90,
         }
         snapshot["mcp"][0] |= {"server": "https://mcp.example.com/" + "path/" * 20, "reason": "r" * 200}
-        snapshot["errors"]["by_type"]["AnExceptionWithAVeryLongName" * 3] = 3
+        snapshot["errors"]["by_kind"]["AnExceptionWithAVeryLongName" * 3] = 3
 
     fake.change = long_names
     page = show(fake, open_page, "failing", f"lang={lang}", width=width)

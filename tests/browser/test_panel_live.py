@@ -48,7 +48,7 @@ def test_nothing_is_left_after_closing(fake: FakePulse, open_page: OpenPage) -> 
         settled(page)
         page.get_by_role("button", name="Copy diagnostics").click()
         page.locator(".cpulse-plot").first.hover()
-        page.locator('input[value="1h"]' if round_ % 2 else 'input[value="1m"]').check(force=True)
+        page.locator('input[value="1h"]' if round_ % 2 else 'input[value="24h"]').check(force=True)
         page.evaluate("pulse.setLocale('zh')")
         page.locator(".cpulse-log-row summary").first.click()
         page.evaluate("pulse.close()")
@@ -87,7 +87,7 @@ def test_lost_connection_comes_back(panel: Page, fake: FakePulse) -> None:
     expect(panel.locator(TITLE)).to_have_text("The live connection is lost.")
     expect(panel.locator(".cpulse-verdict")).to_have_attribute("data-status", "off")
     expect(panel.locator(".cpulse-verdict-more")).to_contain_text("Copilot is well, with 4 chats running.")
-    expect(panel.locator(".cpulse-tile-value").first).to_have_text("4")
+    expect(panel.locator(".cpulse-tile-value").first).to_have_text("59")
     expect(panel.locator(".cpulse-tiles")).to_have_css("opacity", "0.5")
     expect(panel.get_by_role("button", name="Stop this chat")).to_have_count(0)
     fake.scenario = "failing"
@@ -239,12 +239,12 @@ def test_silent_feed_is_noticed(fake: FakePulse, open_page: OpenPage) -> None:
 
 def test_reload_keeps_history(panel: Page, fake: FakePulse) -> None:
     """After a reload the charts, the errors and the chosen range are there again."""
-    panel.locator('input[value="1h"]').check(force=True)
-    expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "1h")
+    panel.locator('input[value="24h"]').check(force=True)
+    expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "24h")
     panel.reload()
     settled(panel)
 
-    expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "1h")
+    expect(panel.locator(".cpulse-charts")).to_have_attribute("data-range", "24h")
     assert panel.evaluate("pulse.panel.service.history.series.events_rate.filter((v) => v !== null).length") > 600
 
 

@@ -121,11 +121,11 @@ def test_short_names(lab: Page) -> None:
 
 
 HISTORY = """async (steps) => {
-  const { HistoryTrack, RANGES, SERIES } = await import('/web/panel/history.js');
+  const { HistoryTrack, SERIES } = await import('/web/panel/history.js');
   const base = await (await fetch('/copilot-pulse/metrics')).json();
-  const track = new HistoryTrack(steps.range ?? '1m');
+  const track = new HistoryTrack(steps.range ?? '1h');
   const fill = (n) => Object.fromEntries(SERIES.map((name) => [name, Array(n).fill(1)]));
-  const { step } = RANGES[track.range];
+  const step = 1;
   if (steps.end) track.load({ range: track.range, step, end: steps.end, series: fill(steps.points ?? 60) });
   const kept = steps.adds.map(([time, cpu, total, events]) => track.add({ ...base, time,
     system: { ...base.system, cpu_percent: cpu },
@@ -145,7 +145,7 @@ def test_history_goes_on_with_the_snapshots(lab: Page) -> None:
 
     assert got["cpu"] == [1, 5, 3, 7]
     assert got["errors"][-2:] == [3, 2]
-    assert got["length"] == 60
+    assert got["length"] == 3600
     assert got["kept"] == [True] * 4
 
 
@@ -221,7 +221,8 @@ def test_spike_of_one_point_is_drawn(lab: Page) -> None:
       const values = Array(1440).fill(1);
       values[777] = 100;
       const chart = new Chart({ title: 't', lines: [{ key: 'a', label: 'a', tone: 1 }], format: String, t: String,
-        axis: (values) => values.map(String), clock: String, signal: life.signal, onCursor() {} });
+        axis: (values) => values.map(String), signal: life.signal, onCursor() {},
+        times: { clock: String, weekday: String, duration: String, day: String } });
       chart._width = 260;
       chart.data = { end: 1e9, step: 60, series: { a: values } };
       chart.draw();

@@ -46,26 +46,103 @@ export function linePath(values, { left, right, y }) {
 /** A line without length: its round cap is a dot. */
 const DOT = "h0.01";
 
+/** How long a bar may stand for, in seconds. */
+const BARS = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400];
+/** Pixels that a bar and its gap need. */
+const BAR = 4;
+
 /**
- * One bar a step, or the highest of a few steps where a bar would be narrower than three pixels.
+ * The shortest time for which a bar is wide enough to be seen; several steps are summed up in it.
+ *
+ * @param {number} step  seconds
+ * @param {number} count  steps
+ * @param {number} room  pixels
+ */
+export function barSeconds(step, count, room) {
+  const least = (step * count * BAR) / Math.max(1, room);
+  return BARS.find((seconds) => seconds >= least && seconds % step === 0) ?? step * Math.ceil(least / step);
+}
+
+/**
+ * The sums of steps by bar; a bar begins at a round time, so that it stays what it is while time goes on.
  *
  * @param {Values} values
+ * @param {{ end: number, step: number, seconds: number }} time  `end`: wall time at which the newest step begins
+ * @returns {{ from: number, to: number, sum: number | null }[]}  the indices of the first and last step of each
+ */
+export function bars(values, { end, step, seconds }) {
+  /** @type {{ from: number, to: number, sum: number | null }[]} */
+  const found = [];
+  let bar = NaN;
+  values.forEach((value, index) => {
+    const here = Math.floor((end - (values.length - 1 - index) * step + step / 2) / seconds);
+    if (here !== bar) found.push({ from: index, to: index, sum: null });
+    bar = here;
+    const last = found[found.length - 1];
+    last.to = index;
+    if (value !== null && value !== undefined) last.sum = (last.sum ?? 0) + value;
+  });
+  return found;
+}
+
+/**
+ * The path of bars.
+ *
+ * @param {{ from: number, to: number, sum: number | null }[]} made
+ * @param {number} count  steps
  * @param {Frame} frame
  */
-export function barPath(values, { left, right, bottom, y }) {
-  const count = values.length;
+export function barPath(made, count, { left, right, bottom, y }) {
   const room = right - left;
-  const per = Math.max(1, Math.ceil((count * 3) / room));
-  const width = Math.max(1, (room * per) / count - 1);
   let shape = "";
-  for (let start = 0; start < count; start += per) {
-    let top = 0;
-    for (let index = start; index < Math.min(count, start + per); index += 1) top = Math.max(top, values[index] ?? 0);
-    if (!top) continue;
-    const x = left + (start / count) * room;
-    shape += `M${x.toFixed(1)},${bottom}V${Math.min(bottom - 2, y(top)).toFixed(1)}h${width.toFixed(1)}V${bottom}z`;
+  for (const { from, to, sum } of made) {
+    if (!sum) continue;
+    const x = left + (from / count) * room;
+    const width = Math.max(1, ((to - from + 1) / count) * room - 1);
+    shape += `M${x.toFixed(1)},${bottom}V${Math.min(bottom - 2, y(sum)).toFixed(1)}h${width.toFixed(1)}V${bottom}z`;
   }
   return shape;
+}
+
+/** Seconds between two labels of the time axis. */
+const SPACINGS = [300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800];
+/** Pixels that a label needs. */
+const LABEL = 48;
+
+/**
+ * Round times between two moments, by the reader's clock, as many as have room.
+ *
+ * @param {number} from  wall time
+ * @param {number} to  wall time
+ * @param {number} room  pixels
+ * @returns {{ times: number[], days: boolean }}  `days`: they are whole days
+ */
+export function timeTicks(from, to, room) {
+  // Beyond two days the time of day says nothing without its day.
+  const least = Math.max(to - from > 172_800 ? 86_400 : 0, ((to - from) * LABEL) / Math.max(1, room));
+  const spacing = SPACINGS.find((seconds) => seconds >= least) ?? SPACINGS[SPACINGS.length - 1];
+  const times = [];
+  // Day by day: a day on which the clocks change has not 24 hours.
+  const midnight = new Date(from * 1000);
+  midnight.setHours(0, 0, 0, 0);
+  for (; midnight.getTime() / 1000 < to; midnight.setDate(midnight.getDate() + Math.max(1, spacing / 86_400))) {
+    const day = midnight.getTime() / 1000;
+    for (let time = day; time < day + 86_400; time += spacing) {
+      if (time > from && time < to) times.push(time);
+    }
+  }
+  return { times, days: spacing >= 86_400 };
+}
+
+/** The known value nearest to a place, or -1. @param {readonly Values[]} series @param {number} at */
+export function nearest(series, at) {
+  const count = series[0]?.length ?? 0;
+  const has = (/** @type {number} */ index) => series.some((values) => (values[index] ?? null) !== null);
+  for (let off = 0; off < count; off += 1) {
+    if (at - off >= 0 && has(at - off)) return at - off;
+    if (at + off < count && has(at + off)) return at + off;
+  }
+  return -1;
 }
 
 /** Every point of a line as a dot. @param {string} shape */

@@ -5,7 +5,18 @@
  * while it is on screen; there is no running loop.
  */
 
-import { barPath, dots, joined, linePath, newest, niceAbove } from "./chart-paths.js";
+import {
+  barPath,
+  bars,
+  barSeconds,
+  dots,
+  joined,
+  linePath,
+  nearest,
+  newest,
+  niceAbove,
+  timeTicks,
+} from "./chart-paths.js";
 import { button, h, setAttr, setText, svg } from "./dom.js";
 
 /**
@@ -13,21 +24,22 @@ import { button, h, setAttr, setText, svg } from "./dom.js";
  * @property {string} key
  * @property {string} label
  * @property {1 | 2 | 3} tone  which of the three series colours
+ * @property {"mean" | "max" | "sum"} [fold]  how a row of the table sums up several points
  */
 /**
  * @typedef {object} ChartOptions
  * @property {string} title
+ * @property {string} [group]
  * @property {Line[]} lines
  * @property {(value: number | null | undefined) => string} format
  * @property {(values: readonly number[]) => string[]} axis  the labels of the scale, all in one unit
- * @property {"line" | "bars"} [kind]
+ * @property {"line" | "bars"} [kind]  bars are sums of counts
  * @property {number[]} [thresholds]  values that get a dashed line
  * @property {number} [ceiling]  the top of the scale; else it follows the data
  * @property {boolean} [sparse]  values come now and then: dots, joined by a faint line, and the newest one is read out
- * @property {boolean} [fromZero]  the scale begins at 0 (the default)
  * @property {boolean} [whole]  values are whole numbers, and so are the labels
  * @property {import("../types").Translate} t
- * @property {(wall: number, precise?: boolean) => string} clock
+ * @property {Pick<import("../types").Format, "clock" | "duration" | "weekday" | "day">} times
  * @property {AbortSignal} signal
  * @property {(share: number | null) => void} onCursor  told where the reader points, 0 (oldest) to 1 (now)
  */
@@ -36,6 +48,7 @@ import { button, h, setAttr, setText, svg } from "./dom.js";
  * @property {number} end  wall time of the newest point
  * @property {number} step  seconds between two points
  * @property {Record<string, readonly (number | null)[]>} series
+ * @property {readonly [number, number][]} [down]  wall times between which nothing ran
  */
 
 const HEIGHT = 80;
@@ -58,7 +71,14 @@ export class Chart {
     /** @type {number | null} */
     this._cursor = null;
     this._tableShown = false;
-    this._scale = { low: 0, high: 1 };
+    this._high = 1;
+    /** Where the reader points, before it snaps to what is known. @type {number | null} */
+    this._pointed = null;
+    this._barSeconds = 1;
+    /** @type {{ from: number, to: number, sum: number | null }[]} */
+    this._bars = [];
+    /** @type {Record<string, { dot: SVGCircleElement, text: SVGTextElement }>} */
+    this._tips = {};
     /** @type {Record<string, SVGPathElement>} */
     this._paths = {};
     /** @type {Record<string, SVGPathElement>} */
@@ -71,9 +91,12 @@ export class Chart {
       rule: svg("line", { class: "cpulse-grid", x1: LEFT }),
       label: svg("text", { class: "cpulse-axis", x: LEFT - 6, "text-anchor": "end" }),
     }));
-    this._times = ["start", "end"].map((anchor) =>
-      svg("text", { class: "cpulse-axis", y: HEIGHT - 4, "text-anchor": anchor }),
-    );
+    this._now = svg("text", { class: "cpulse-axis", y: HEIGHT - 4, "text-anchor": "end" });
+    /** @type {{ rule: SVGLineElement, label: SVGTextElement }[]} */
+    this._times = [];
+    this._timeBox = svg("g");
+    this._down = svg("path", { class: "cpulse-down" });
+    this._unit = h("span", { class: "cpulse-unit" });
     this._thresholds = (options.thresholds ?? []).map((value, index) => ({
       value,
       rule: svg("line", { class: `cpulse-threshold cpulse-threshold-${index + 1}`, x1: LEFT }),
@@ -102,13 +125,24 @@ export class Chart {
     this._mark();
   }
 
-  /** Show the values at a place, or the newest ones for null. @param {number | null} share */
+  /** Show what is known nearest to a place, or the newest values for null. @param {number | null} share */
   setCursor(share) {
     const count = this._count();
-    const cursor = share === null || count < 2 ? null : Math.round(Math.max(0, Math.min(1, share)) * (count - 1));
-    if (cursor === this._cursor) return;
-    this._cursor = cursor;
+    const pointed = share === null || count < 2 ? null : Math.round(Math.max(0, Math.min(1, share)) * (count - 1));
+    if (pointed === this._pointed) return;
+    this._pointed = pointed;
     this._drawCursor();
+  }
+
+  /** Whether Tab stops here; of all charts of a panel it stops at one. @param {boolean} stop */
+  setTabStop(stop) {
+    const toggle = /** @type {HTMLElement} */ (this._toggle);
+    for (const element of [this._plot, toggle, this._tableBox]) setAttr(element, "tabindex", stop ? 0 : -1);
+  }
+
+  /** Give the focus to what is shown of it. */
+  focus() {
+    (this._tableShown ? this._tableBox : this._plot).focus();
   }
 
   /** Draw now. Public for those who measure it. */
@@ -117,12 +151,15 @@ export class Chart {
     if (this._tableShown) {
       this._fillTable();
     } else if (this._width > LEFT + RIGHT) {
-      this._scale = this._findScale();
+      this._sumUp();
+      this._high = this._findHigh();
       this._drawGrid();
+      this._drawTimes();
       for (const line of this.options.lines) {
         const { kind, sparse } = this.options;
         const values = this.data.series[line.key] ?? [];
-        const shape = kind === "bars" ? barPath(values, this._frameOf()) : linePath(values, this._frameOf());
+        const shape =
+          kind === "bars" ? barPath(this._bars, values.length, this._frameOf()) : linePath(values, this._frameOf());
         setAttr(this._paths[line.key], "d", sparse ? dots(shape) : shape);
         if (sparse) setAttr(this._joins[line.key], "d", joined(shape));
       }
@@ -137,8 +174,10 @@ export class Chart {
     const several = lines.length > 1;
     const legend = h("div", { class: "cpulse-legend" });
     this._plot.append(
+      this._down,
       ...this._grid.flatMap(({ rule, label }) => [rule, label]),
-      ...this._times,
+      this._timeBox,
+      this._now,
       ...this._thresholds.map(({ rule }) => rule),
     );
     for (const { key, label, tone } of lines) {
@@ -148,11 +187,18 @@ export class Chart {
       });
       this._plot.append(...(sparse ? [this._joins[key]] : []), this._paths[key]);
       this._values[key] = h("span", { class: "cpulse-value" });
+      this._tips[key] = {
+        dot: svg("circle", { class: `cpulse-tip-dot cpulse-tone-${tone}`, r: 3, visibility: "hidden" }),
+        text: svg("text", { class: "cpulse-tip", visibility: "hidden" }),
+      };
       const name = several ? h("span", { class: `cpulse-key cpulse-tone-${tone}`, text: label }) : null;
       legend.append(h("span", { class: "cpulse-reading" }, name, this._values[key]));
     }
     this._empty.textContent = t("charts.empty");
-    this._plot.append(this._pointer, this._when, this._empty);
+    const tips = Object.values(this._tips).flatMap(({ dot, text }) => [dot, text]);
+    this._plot.append(this._pointer, this._when, ...tips, this._empty);
+    this._down.append(svg("title"));
+    /** @type {Element} */ (this._down.firstChild).textContent = t("charts.down");
     this._plotBox.append(this._plot);
     const toggle = button(
       { label: t("charts.asTable", { title }), icon: "table", kind: "quiet" },
@@ -160,6 +206,7 @@ export class Chart {
       signal,
     );
     toggle.setAttribute("aria-pressed", "false");
+    this._toggle = toggle;
     const figure = h(
       "figure",
       { class: "cpulse-chart" },
@@ -167,6 +214,7 @@ export class Chart {
         "figcaption",
         { class: several ? "cpulse-caption-several" : null },
         h("span", { class: "cpulse-chart-title", text: title }),
+        this._unit,
         legend,
         toggle,
       ),
@@ -227,26 +275,26 @@ export class Chart {
     return this.data.series[this.options.lines[0].key]?.length ?? 0;
   }
 
-  /** Low and high end of the scale, rounded so that the middle line has a short label. */
-  _findScale() {
-    const { ceiling, fromZero = true, whole = false } = this.options;
-    let low = Infinity;
+  /** The bars of the data, where bars are drawn. */
+  _sumUp() {
+    if (this.options.kind !== "bars") return;
+    const { end, step, series } = this.data;
+    this._barSeconds = barSeconds(step, this._count(), this._width - LEFT - RIGHT);
+    this._bars = bars(series[this.options.lines[0].key] ?? [], { end, step, seconds: this._barSeconds });
+    setText(this._unit, this.options.t("charts.per", { time: this.options.times.duration(this._barSeconds) }));
+  }
+
+  /** The top of the scale, rounded so that the middle line has a short label; it begins at 0. */
+  _findHigh() {
+    const { ceiling, whole = false, kind } = this.options;
     let high = -Infinity;
     for (const { key } of this.options.lines) {
-      for (const value of this.data.series[key] ?? []) {
-        if (value === null) continue;
-        if (value < low) low = value;
-        if (value > high) high = value;
-      }
+      const values = kind === "bars" ? this._bars.map(({ sum }) => sum) : (this.data.series[key] ?? []);
+      for (const value of values) if (value !== null && value > high) high = value;
     }
-    if (ceiling !== undefined) return { low: 0, high: ceiling };
-    if (high === -Infinity) return { low: 0, high: 0 };
-    if (whole) return { low: 0, high: 2 * Math.ceil(niceAbove(high) / 2) };
-    if (fromZero) return { low: 0, high: niceAbove(high) };
-    // Not less than a fiftieth of the value: a tremble is no trend.
-    const span = niceAbove(Math.max((high - low) * 1.2, high / 50));
-    const floor = Math.max(0, Math.floor(low / (span / 2)) * (span / 2));
-    return { low: floor, high: floor + (high > floor + span ? 2 * span : span) };
+    if (ceiling !== undefined) return ceiling;
+    if (high === -Infinity) return 0;
+    return whole ? 2 * Math.ceil(niceAbove(high) / 2) : niceAbove(high);
   }
 
   /** The plot's place for the path functions. @returns {import("./chart-paths.js").Frame} */
@@ -256,8 +304,7 @@ export class Chart {
 
   /** @param {number} value */
   _y(value) {
-    const { low, high } = this._scale;
-    const share = high > low ? (value - low) / (high - low) : 0;
+    const share = this._high > 0 ? value / this._high : 0;
     return HEIGHT - BOTTOM - Math.max(0, Math.min(1, share)) * (HEIGHT - BOTTOM - TOP);
   }
 
@@ -267,18 +314,18 @@ export class Chart {
   }
 
   _drawGrid() {
-    const { low, high } = this._scale;
+    const high = this._high;
     const nothing = this._isEmpty();
     const right = this._width - RIGHT;
-    const ticks = [low, (low + high) / 2, high];
-    const labels = nothing || high <= low ? ticks.map(() => "") : this.options.axis(ticks);
+    const ticks = [0, high / 2, high];
+    const labels = nothing || high <= 0 ? ticks.map(() => "") : this.options.axis(ticks);
     this._grid.forEach(({ rule, label }, index) => {
       const value = ticks[index];
       const y = Math.round(this._y(value)) + 0.5;
       setAttr(rule, "x2", right);
       setAttr(rule, "visibility", nothing && index ? "hidden" : "visible");
-      setAttr(rule, "y1", high > low ? y : HEIGHT - BOTTOM + 0.5);
-      setAttr(rule, "y2", high > low ? y : HEIGHT - BOTTOM + 0.5);
+      setAttr(rule, "y1", high > 0 ? y : HEIGHT - BOTTOM + 0.5);
+      setAttr(rule, "y2", high > 0 ? y : HEIGHT - BOTTOM + 0.5);
       setAttr(label, "y", y + 3);
       setText(label, labels[index]);
     });
@@ -289,14 +336,52 @@ export class Chart {
       setAttr(rule, "y1", y);
       setAttr(rule, "y2", y);
     }
-    const { end, step } = this.data;
-    const precise = step * this._count() <= 120;
-    setAttr(this._times[0], "x", LEFT);
-    setAttr(this._times[1], "x", right);
-    setText(this._times[0], end ? this.options.clock(end - step * (this._count() - 1), precise) : "");
-    setText(this._times[1], end ? this.options.t("charts.now") : "");
     setAttr(this._empty, "x", (LEFT + right) / 2);
     setAttr(this._empty, "visibility", nothing ? "visible" : "hidden");
+  }
+
+  /** Labels at round times, and the times in which nothing ran. */
+  _drawTimes() {
+    const { end, step, down = [] } = this.data;
+    const { t, times } = this.options;
+    const right = this._width - RIGHT;
+    const from = end - step * (this._count() - 1);
+    const room = right - LEFT;
+    const x = (/** @type {number} */ time) =>
+      LEFT + Math.max(0, Math.min(1, (time - from) / Math.max(1, end - from))) * room;
+    setAttr(this._now, "x", right);
+    setText(this._now, end ? t("charts.now") : "");
+    const found = end ? timeTicks(from, end, room) : { times: [], days: false };
+    const shown = found.times.filter((time) => x(time) > LEFT + 14 && x(time) < right - 40);
+    while (this._times.length < shown.length) {
+      const rule = svg("line", { class: "cpulse-grid", y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 3 });
+      const label = svg("text", { class: "cpulse-axis", y: HEIGHT - 4, "text-anchor": "middle" });
+      this._times.push({ rule, label });
+      this._timeBox.append(rule, label);
+    }
+    this._times.forEach(({ rule, label }, index) => {
+      const time = shown[index];
+      const visible = time === undefined ? "hidden" : "visible";
+      setAttr(rule, "visibility", visible);
+      setAttr(label, "visibility", visible);
+      if (time === undefined) return;
+      for (const name of ["x1", "x2"]) setAttr(rule, name, x(time).toFixed(1));
+      setAttr(label, "x", x(time).toFixed(1));
+      setText(label, found.days ? times.weekday(time) : times.clock(time));
+    });
+    const holes = down.filter(([begin, over]) => over > from && begin < end + step);
+    const shape = holes.map(([begin, over]) => {
+      const [left, width] = [x(begin), Math.max(1, x(over) - x(begin))];
+      return `M${left.toFixed(1)},${TOP}h${width.toFixed(1)}V${HEIGHT - BOTTOM}h-${width.toFixed(1)}z`;
+    });
+    setAttr(this._down, "d", shape.join(""));
+  }
+
+  /** Whether nothing ran at a place. @param {number} at */
+  _isDown(at) {
+    const { end, step, down = [] } = this.data;
+    const time = end - (this._count() - 1 - at) * step;
+    return down.some(([from, to]) => time > from && time < to);
   }
 
   _isEmpty() {
@@ -321,9 +406,16 @@ export class Chart {
     const count = this._count();
     if (count < 2 || event.ctrlKey || event.metaKey || event.altKey) return;
     const at = this._cursor ?? count - 1;
+    const known = this.options.lines.map(({ key }) => this.data.series[key] ?? []);
+    const next = (/** @type {number} */ way) => {
+      for (let index = at + way; index >= 0 && index < count; index += way) {
+        if (known.some((values) => values[index] !== null)) return index;
+      }
+      return at;
+    };
     const moves = /** @type {Record<string, number>} */ ({
-      ArrowLeft: at - 1,
-      ArrowRight: at + 1,
+      ArrowLeft: this.options.kind === "bars" ? at - 1 : next(-1),
+      ArrowRight: this.options.kind === "bars" ? at + 1 : next(1),
       PageUp: at - 10,
       PageDown: at + 10,
       Home: 0,
@@ -338,31 +430,92 @@ export class Chart {
 
   _drawCursor() {
     const count = this._count();
-    const at = this._cursor !== null && this._cursor < count ? this._cursor : null;
-    const { t, lines, format, clock, title } = this.options;
-    const { end, step, series } = this.data;
+    const { t, lines, title } = this.options;
+    const { series } = this.data;
+    const known = lines.map(({ key }) => series[key] ?? []);
+    const pointed = this._pointed !== null && this._pointed < count && !this._isEmpty() ? this._pointed : null;
+    const asleep = pointed !== null && this._isDown(pointed);
+    const snapped = pointed === null || asleep || this.options.kind === "bars" ? pointed : nearest(known, pointed);
+    const at = snapped === -1 ? null : snapped;
+    this._cursor = at;
     const readings = lines.map(({ key, label }) => {
-      const values = series[key] ?? [];
-      const value = at === null ? newest(values, this.options.sparse) : values[at];
-      setText(this._values[key], format(value));
-      return lines.length > 1 ? `${label} ${format(value)}` : format(value);
+      const told = asleep ? t("charts.down") : this._told(key, at);
+      setText(this._values[key], told);
+      return lines.length > 1 ? `${label} ${told}` : told;
     });
-    if (at === null || this._width <= LEFT + RIGHT || this._isEmpty()) {
-      setAttr(this._pointer, "visibility", "hidden");
-      setAttr(this._when, "visibility", "hidden");
-      for (const label of this._times) setAttr(label, "visibility", "visible");
+    const drawn = at !== null && this._width > LEFT + RIGHT;
+    const visible = drawn ? "visible" : "hidden";
+    for (const element of [this._pointer, this._when]) setAttr(element, "visibility", visible);
+    for (const element of [this._timeBox, this._now]) setAttr(element, "display", drawn ? "none" : null);
+    if (at === null || !drawn) {
+      this._hideTips();
       setAttr(this._plot, "aria-label", t("charts.summary", { title, now: readings.join(", ") }));
       return;
     }
-    const time = clock(end - (count - 1 - at) * step, step < 60);
+    const time = this._timeAt(at);
     const x = this._x(at, count);
     for (const name of ["x1", "x2"]) setAttr(this._pointer, name, x.toFixed(1));
-    setAttr(this._pointer, "visibility", "visible");
-    setAttr(this._when, "x", Math.max(LEFT + 22, Math.min(this._width - RIGHT - 24, x)).toFixed(1));
+    const half = 3 * time.length;
+    setAttr(this._when, "x", Math.max(LEFT + half, Math.min(this._width - RIGHT - half, x)).toFixed(1));
     setText(this._when, time);
-    setAttr(this._when, "visibility", "visible");
-    for (const label of this._times) setAttr(label, "visibility", "hidden");
+    if (asleep) this._hideTips();
+    else this._drawTips(at, x);
     setAttr(this._plot, "aria-label", t("charts.reading", { title, time, values: readings.join(", ") }));
+  }
+
+  /**
+   * The value of a line at a place, or what stands for the whole range.
+   * @param {string} key
+   * @param {number | null} at
+   */
+  _told(key, at) {
+    const { kind, format, sparse, t, times } = this.options;
+    const values = this.data.series[key] ?? [];
+    if (kind !== "bars") return format(at === null ? newest(values, sparse) : values[at]);
+    if (at !== null) return format(this._bars.find(({ from, to }) => at >= from && at <= to)?.sum);
+    if (values.every((value) => value === null)) return format(null);
+    const sum = values.reduce((total, value) => /** @type {number} */ (total) + (value ?? 0), 0);
+    return t("charts.total", { sum: format(sum), time: times.duration(values.length * this.data.step) });
+  }
+
+  /** @param {number} at */
+  _timeAt(at) {
+    const { end, step } = this.data;
+    const time = end - (this._count() - 1 - at) * step;
+    const { clock, weekday } = this.options.times;
+    const span = step * this._count();
+    return span > 86_400 ? `${weekday(time)} ${clock(time)}` : clock(time, step < 60);
+  }
+
+  /** Dots on the lines at the pointer, and their values beside them. @param {number} at @param {number} x */
+  _drawTips(at, x) {
+    const right = x > (LEFT + this._width) / 2;
+    /** @type {number[]} */
+    const taken = [];
+    for (const { key } of this.options.lines) {
+      const { dot, text } = this._tips[key];
+      const bar = this._bars.find(({ from, to }) => at >= from && at <= to);
+      const value = this.options.kind === "bars" ? (bar?.sum ?? null) : (this.data.series[key]?.[at] ?? null);
+      const y = value === null ? 0 : Math.max(TOP + 2, this._y(value));
+      const shown = value !== null && taken.every((other) => Math.abs(other - y) > 11);
+      if (shown) taken.push(y);
+      setAttr(dot, "visibility", value === null || this.options.kind === "bars" ? "hidden" : "visible");
+      setAttr(text, "visibility", shown ? "visible" : "hidden");
+      if (value === null) continue;
+      setAttr(dot, "cx", x.toFixed(1));
+      setAttr(dot, "cy", this._y(value).toFixed(1));
+      setAttr(text, "x", (x + (right ? -7 : 7)).toFixed(1));
+      setAttr(text, "y", Math.min(HEIGHT - BOTTOM - 3, y + 3.5).toFixed(1));
+      setAttr(text, "text-anchor", right ? "end" : "start");
+      setText(text, this.options.format(value));
+    }
+  }
+
+  _hideTips() {
+    for (const { dot, text } of Object.values(this._tips)) {
+      setAttr(dot, "visibility", "hidden");
+      setAttr(text, "visibility", "hidden");
+    }
   }
 
   // --- the table view ---
@@ -376,32 +529,39 @@ export class Chart {
     this.draw();
   }
 
-  /** Newest first; a long range is summed up in 30 rows (the highest value of each). */
+  /** Newest first; a long range is summed up in 30 rows, and the heading says how. */
   _fillTable() {
-    const { t, lines, format, clock, title } = this.options;
-    const { end, step, series } = this.data;
+    const { t, lines, format, times, title } = this.options;
+    const { step, series } = this.data;
     const count = this._count();
     const per = Math.max(1, Math.ceil(count / TABLE_ROWS));
+    const spoken = (/** @type {Line} */ { label, fold = "mean" }) =>
+      per > 1 ? t(`charts.folds.${fold}`, { label, time: times.duration(per * step) }) : label;
     const head = h(
       "tr",
       {},
       h("th", { scope: "col", text: t("charts.time") }),
-      ...lines.map(({ label }) => h("th", { scope: "col", text: label })),
+      ...lines.map((line) => h("th", { scope: "col", text: spoken(line) })),
     );
     const rows = [];
     for (let last = count - 1; last >= 0; last -= per) {
       const from = Math.max(0, last - per + 1);
-      const cells = lines.map(({ key }) => {
-        let most = /** @type {number | null} */ (null);
-        for (const value of (series[key] ?? []).slice(from, last + 1)) {
-          if (value !== null && (most === null || value > most)) most = value;
-        }
-        return h("td", { text: format(most) });
+      const cells = lines.map(({ key, fold = "mean" }) => {
+        const values = (series[key] ?? []).slice(from, last + 1).filter((value) => value !== null);
+        return h("td", {
+          text: values.length || !this._isDown(last) ? format(folded(values, fold)) : t("charts.down"),
+        });
       });
-      rows.push(
-        h("tr", {}, h("th", { scope: "row", text: clock(end - (count - 1 - last) * step, step < 60) }), ...cells),
-      );
+      rows.push(h("tr", {}, h("th", { scope: "row", text: this._timeAt(last) }), ...cells));
     }
     this._table.replaceChildren(h("caption", { text: title }), h("thead", {}, head), h("tbody", {}, ...rows));
   }
+}
+
+/** Several values as one; null if there is none. @param {number[]} values @param {"mean" | "max" | "sum"} fold */
+function folded(values, fold) {
+  if (!values.length) return null;
+  if (fold === "max") return Math.max(...values);
+  const sum = values.reduce((total, value) => total + value, 0);
+  return fold === "sum" ? sum : sum / values.length;
 }

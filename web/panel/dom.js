@@ -94,6 +94,55 @@ export function keyedList(parent, make) {
   };
 }
 
+/**
+ * A list with one tab stop: the arrows, Home and End lead through its items.
+ *
+ * @param {HTMLElement} list
+ * @param {string} items  selects what takes the focus
+ * @param {AbortSignal} signal
+ * @returns {() => void} to be called after the list has changed
+ */
+export function roving(list, items, signal) {
+  /** @type {HTMLElement | null} */
+  let current = null;
+  const all = () =>
+    /** @type {HTMLElement[]} */ ([...list.querySelectorAll(items)]).filter((one) => one.checkVisibility());
+  /** @param {HTMLElement | undefined} next */
+  function stopAt(next) {
+    if (current !== next) current?.setAttribute("tabindex", "-1");
+    next?.setAttribute("tabindex", "0");
+    current = next ?? null;
+  }
+  list.addEventListener(
+    "focusin",
+    ({ target }) => {
+      const item = target instanceof Element ? target.closest(items) : null;
+      if (item instanceof HTMLElement && list.contains(item)) stopAt(item);
+    },
+    { signal },
+  );
+  list.addEventListener(
+    "keydown",
+    (event) => {
+      const { key, target } = event;
+      if (target !== current || event.ctrlKey || event.metaKey || event.altKey) return;
+      const shown = all();
+      const at = shown.indexOf(/** @type {HTMLElement} */ (target));
+      const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: shown.length - 1 }[key];
+      if (to === undefined || !shown[to]) return;
+      event.preventDefault();
+      shown[to].focus();
+    },
+    { signal },
+  );
+  return () => {
+    for (const item of list.querySelectorAll(items)) {
+      if (item !== current && item.getAttribute("tabindex") !== "-1") item.setAttribute("tabindex", "-1");
+    }
+    if (!current?.isConnected) stopAt(all()[0]);
+  };
+}
+
 /** 16 x 16 line icons, drawn for this panel. */
 const ICONS = {
   stop: "M4.5 4.5h7v7h-7z",
@@ -106,6 +155,8 @@ const ICONS = {
   pause: "M5.5 3.5v9M10.5 3.5v9",
   play: "M5 3.5l7.5 4.5L5 12.5z",
   chevron: "M6 3.5L10.5 8 6 12.5",
+  search: "M7 11.5a4.5 4.5 0 1 1 0-9 4.5 4.5 0 0 1 0 9zM10.3 10.3l3.2 3.2",
+  download: "M8 2.5v7.5M4.8 7L8 10.2 11.2 7M3 13.5h10",
 };
 
 /** @param {keyof typeof ICONS} name */

@@ -38,6 +38,7 @@ export function createFormat(locale) {
   const fixed = [0, 1, 2, 3].map(
     (digits) => new Intl.NumberFormat(tag, { maximumFractionDigits: digits, minimumFractionDigits: digits }),
   );
+  const cents = new Intl.NumberFormat(tag, { minimumFractionDigits: 2, maximumFractionDigits: 4 });
   const [short, shortExact] = [1, 3].map(
     (digits) => new Intl.NumberFormat(tag, { notation: "compact", maximumFractionDigits: digits }),
   );
@@ -50,6 +51,8 @@ export function createFormat(locale) {
         ...(precise ? { second: "2-digit" } : {}),
       }),
   );
+  const date = new Intl.DateTimeFormat(tag, { month: "short", day: "numeric" });
+  const weekday = new Intl.DateTimeFormat(tag, { weekday: "short" });
   const relative = new Intl.RelativeTimeFormat(tag, { numeric: "auto", style: "narrow" });
   /** @type {Record<string, Intl.NumberFormat>} */
   const units = {};
@@ -120,6 +123,13 @@ export function createFormat(locale) {
       return scaled.map((value) => fixed[digits].format(value) + name);
     },
     clock: (wall, precise = false) => clocks[precise ? 1 : 0].format(new Date(wall * 1000)),
+    day: (wall) => date.format(new Date(wall * 1000)),
+    weekday: (wall) => weekday.format(new Date(wall * 1000)),
+    money: (value, sign = "") => {
+      if (!known(value)) return NONE;
+      if (value > 0 && value < 0.0001) return `<${sign}${cents.format(0.0001)}`;
+      return sign + (value !== 0 && value < 0.1 ? cents : fixed[value >= 1000 ? 0 : 2]).format(value);
+    },
     when: (wall, now) => {
       const past = Math.max(0, now - wall);
       if (past < 60) return relative.format(-Math.round(past), "second");

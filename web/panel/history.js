@@ -8,11 +8,11 @@
 /** @typedef {import("../types").LogEvent} LogEvent */
 /** @typedef {Record<SeriesName, number | null>} Values */
 
-/** Seconds a point stands for, and how many points a range has. */
+/** The seconds of each range, and those that a point of it stands for until the server says otherwise. */
 export const RANGES = /** @type {const} */ ({
-  "1m": { step: 1, points: 60 },
-  "1h": { step: 5, points: 720 },
-  "24h": { step: 60, points: 1440 },
+  "1h": { step: 5, span: 3_600 },
+  "24h": { step: 60, span: 86_400 },
+  "7d": { step: 3_600, span: 604_800 },
 });
 
 /** @type {readonly SeriesName[]} */
@@ -36,7 +36,7 @@ export const SERIES = [
  * How the values of one step become its point; the server folds its history in the same way.
  * @type {Record<SeriesName, "mean" | "max" | "sum">}
  */
-const FOLDS = {
+export const FOLDS = {
   events_rate: "mean",
   queue_fill: "max",
   queue_threshold: "mean",
@@ -64,8 +64,8 @@ export class HistoryTrack {
     this.range = range;
     /** @type {number} */
     this.step = RANGES[range].step;
-    /** @type {number} */
-    this.points = RANGES[range].points;
+    /** How many points the range has. @type {number} */
+    this.points = RANGES[range].span / RANGES[range].step;
     /** Wall time at which the newest point's step begins. */
     this.end = 0;
     /** Where a step begins, within the step: the server counts from another moment than the wall clock. */
@@ -78,6 +78,8 @@ export class HistoryTrack {
     this.version = 0;
     /** @type {import("../types").Series} */
     this.series = emptySeries(this.points);
+    /** Times in which the program did not run, as the server told them. @type {[number, number][]} */
+    this.down = [];
     this._errorsSeen = -1;
   }
 
@@ -88,6 +90,8 @@ export class HistoryTrack {
    */
   load(history) {
     this.step = history.step > 0 ? history.step : this.step;
+    this.points = Math.round(RANGES[this.range].span / this.step);
+    this.down = Array.isArray(history.down) ? history.down : [];
     this._phase = history.end % this.step;
     this.end = history.end - this.step;
     this._own = 0;

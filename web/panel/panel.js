@@ -11,11 +11,14 @@ import { createAway } from "./view-away.js";
 import { createCharts } from "./view-charts.js";
 import { createChats } from "./view-chats.js";
 import { createFleet } from "./view-fleet.js";
+import { createInside } from "./view-inside.js";
 import { createLinks } from "./view-links.js";
 import { createLog } from "./view-log.js";
+import { createModels } from "./view-models.js";
 import { createProblems } from "./view-problems.js";
 import { withNames } from "./strings.js";
-import { createFoot, createTiles, createVerdict } from "./view-top.js";
+import { chartTable, createFoot, createTiles, createVerdict } from "./view-top.js";
+import { createWays } from "./ways.js";
 
 /** @typedef {import("../types").Translate} Translate */
 
@@ -28,7 +31,7 @@ import { createFoot, createTiles, createVerdict } from "./view-top.js";
  * @property {import("./strings.js").Names} [names]  what the page calls what it shows; without them plain words
  * @property {boolean} [heading]  a line with the panel's name at the top, as a sidebar's own tabs have
  * @property {import("../streams/kept.js").KeptStreams} [kept]  answers from before a reload; without it there are none
- * @property {() => void} [openSettings]  shows a settings button that calls this
+ * @property {(name?: string) => void} [openSettings]  shows settings buttons that call this, with a setting's name
  * @property {(text: string) => Promise<boolean>} [copyText]  whether the text reached the clipboard
  */
 /**
@@ -65,23 +68,37 @@ export function createPanel({
   /** @type {import("../types").View[]} */
   let shown = [];
   let queued = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let ticking;
 
   /** @param {Translate} translate @param {string} tag */
   function build(translate, tag) {
     views?.abort();
     views = new AbortController();
-    const context = { t: withNames(translate, names), format: createFormat(tag), service, signal: views.signal };
+    const context = {
+      t: withNames(translate, names),
+      format: createFormat(tag),
+      service,
+      signal: views.signal,
+      ways: createWays(),
+    };
     const top = createVerdict(context);
     const away = kept ? createAway(context, { kept, copyText }) : null;
     const chats = createChats(context);
     const problems = createProblems(context);
     const tiles = createTiles(context);
+    const models = createModels(context, { openSettings });
     const charts = createCharts(context);
     const links = createLinks(context);
+    const inside = createInside(context, [charts.inside, links.inside]);
     const fleet = createFleet(context);
     const log = createLog(context);
-    const foot = createFoot(context, { openSettings, copyText });
-    shown = [...(away ? [away] : []), top, tiles, chats, problems, charts, fleet, links, log, foot];
+    const foot = createFoot(context, { openSettings, copyText }, [
+      { name: "chats", rows: chats.shown },
+      { name: "problems", rows: problems.shown },
+      chartTable(context),
+    ]);
+    shown = [...(away ? [away] : []), top, tiles, chats, problems, models, charts, fleet, links, log, inside, foot];
     element.lang = tag;
     element.setAttribute("aria-label", translate("title"));
     setText(head, translate("title"));
@@ -90,10 +107,12 @@ export function createPanel({
       ...(away ? [away.element] : []),
       tiles.element,
       h("div", { class: "cpulse-column cpulse-now" }, chats.element, problems.element),
+      models.element,
       charts.element,
       fleet.element,
       links.element,
       log.element,
+      inside.element,
       foot.element,
     );
     render();
@@ -105,6 +124,9 @@ export function createPanel({
     // Figures that nobody updates must not look like news.
     element.toggleAttribute("data-stale", service.stale);
     for (const view of shown) view.update();
+    // What counts seconds goes on between two messages of the server; while nothing does, nothing runs.
+    clearTimeout(ticking);
+    if (service.counts) ticking = setTimeout(render, TICK_MS);
   }
 
   service.addEventListener(
@@ -136,6 +158,7 @@ export function createPanel({
     destroy() {
       if (life.signal.aborted) return;
       life.abort();
+      clearTimeout(ticking);
       views?.abort();
       service.close();
       element.remove();
@@ -143,15 +166,17 @@ export function createPanel({
   };
 }
 
+/** Somewhat longer than the server's own beat, which makes it unnecessary. */
+const TICK_MS = 1_100;
 const RANGE_KEY = "copilotPulse.range";
 
 /** The range that the reader chose last. @returns {import("../types").RangeName} */
 function keptRange() {
   try {
     const kept = localStorage.getItem(RANGE_KEY) ?? "";
-    return Object.hasOwn(RANGES, kept) ? /** @type {import("../types").RangeName} */ (kept) : "1m";
+    return Object.hasOwn(RANGES, kept) ? /** @type {import("../types").RangeName} */ (kept) : "1h";
   } catch {
-    return "1m"; // storage is forbidden here
+    return "1h"; // storage is forbidden here
   }
 }
 

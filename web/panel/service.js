@@ -18,6 +18,26 @@ const LOG_LIMIT = 500;
 /** A server that takes longer for one answer is told as one that does not answer. */
 const PATIENCE_MS = 10_000;
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
+/** How many ended chats are shown at a glance; the server remembers as many. */
+const RECENT = 50;
+export const ENDED = new Set(["done", "failed", "cancelled", "interrupted"]);
+const STATES = /** @type {Record<string, import("../types").ChatState>} */ ({
+  completed: "done",
+  failed: "failed",
+  cancelled: "cancelled",
+  interrupted: "interrupted",
+});
+
+/**
+ * A chat of the store as a row of the list.
+ * @param {import("../types").StoredChat} row
+ * @returns {import("../types").ChatRow}
+ */
+export function fromStored({ outcome, retries = 0, ...row }) {
+  const state = STATES[outcome ?? ""] ?? "waiting";
+  return { attempts: retries + 1, saved: state === "done" && retries > 0, ...row, state };
+}
+
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
 /** An answer that says no. `status` is HTTP's, the message the server's reason or nothing. */
@@ -37,7 +57,7 @@ class Refusal extends Error {
 
 export class PulseService extends EventTarget {
   /** @param {{ transport: Transport, range?: RangeName }} options */
-  constructor({ transport, range = "1m" }) {
+  constructor({ transport, range = "1h" }) {
     super();
     this.transport = transport;
     /** @type {Snapshot | null} */
@@ -66,6 +86,31 @@ export class PulseService extends EventTarget {
     this._asked = null;
     /** @type {Set<string>} */
     this._seen = new Set();
+    this._takenAt = 0;
+    /** Whether the server keeps history on disk; null until it was asked. @type {boolean | null} */
+    this.stored = null;
+    /**
+     * The newest chats that the store knows, from before the server's start too.
+     * @type {import("../types").ChatRow[]}
+     */
+    this.before = [];
+  }
+
+  /** Seconds since the snapshot was made, for what counts; 0 while nothing new comes. */
+  get age() {
+    return this.connection === "live" ? (performance.now() - this._takenAt) / 1000 : 0;
+  }
+
+  /** Whether a figure changes by itself: something runs, waits or is paused. */
+  get counts() {
+    if (!this.snapshot || this.connection !== "live" || document.visibilityState === "hidden") return false;
+    const { chat, errors, mcp } = this.snapshot;
+    return chat.active > 0 || [...errors.breakers, ...mcp].some(({ retry_in: left }) => (left ?? 0) > 0);
+  }
+
+  /** What stands before the numbers of the reader's prices. */
+  get sign() {
+    return this.snapshot?.chat.currency ?? "";
   }
 
   /** Whether the last figures are old ones: the live connection is away. */
@@ -129,6 +174,24 @@ export class PulseService extends EventTarget {
     return JSON.stringify(await response.json(), null, 2);
   }
 
+  /**
+   * Ask the event store, such as `chats?limit=20`.
+   * @template T
+   * @param {string} what
+   * @returns {Promise<T | null>} null: the store is off, or knows nothing of it; `stored` tells which
+   */
+  async ask(what) {
+    const response = await this.transport.fetch(`/copilot-pulse/events/${what}`, { signal: this._life?.signal });
+    if (response.status === 404) {
+      const { message } = await Refusal.of(response);
+      this.stored = message !== "" && !/ is off\b/.test(message);
+      return null;
+    }
+    if (!response.ok) throw await Refusal.of(response);
+    this.stored = true;
+    return /** @type {T} */ (await response.json());
+  }
+
   /** Forget the event log. */
   clearLog() {
     this.log = [];
@@ -167,12 +230,14 @@ export class PulseService extends EventTarget {
   _adopt(snapshot) {
     const before = this.snapshot;
     this.snapshot = snapshot;
+    this._takenAt = performance.now();
     if (!before || before.boot === snapshot.boot) return;
     this.log = [];
     this._seen.clear();
     this.history = new HistoryTrack(this.history.range);
     this._changed("events");
     void this._loadHistory();
+    void this._loadBefore(snapshot);
   }
 
   /** @param {LogEvent[]} events */
@@ -248,10 +313,35 @@ export class PulseService extends EventTarget {
       this._changed("snapshot");
       this._failures = 0;
       this._setConnection(this.transport.connected ? "live" : this.connection === "connecting" ? "connecting" : "lost");
-      await Promise.all([this._lease(), this._loadHistory()]);
+      await Promise.all([this._lease(), this._loadHistory(), this._loadBefore(snapshot)]);
     } catch (error) {
       if (!signal.aborted) this._failed(error);
     }
+  }
+
+  /** The chats of before the server's start, if it has not yet had as many as are shown. @param {Snapshot} snapshot */
+  async _loadBefore(snapshot) {
+    if (snapshot.chat.current.length >= RECENT) return;
+    try {
+      const answer = /** @type {{ chats: import("../types").StoredChat[] } | null} */ (
+        await this.ask(`chats?limit=${RECENT}`)
+      );
+      this.before = (answer?.chats ?? []).map(fromStored);
+      this._changed("snapshot");
+    } catch {
+      // The rows of this run are there; the next reload asks again.
+    }
+  }
+
+  /**
+   * The running chats, oldest first, and the last ones that ended, newest first, those of an earlier run too.
+   * @returns {import("../types").ChatRow[]}
+   */
+  get chats() {
+    const rows = this.snapshot?.chat.current ?? [];
+    const known = new Set(rows.map((row) => row.chat_id));
+    const older = this.before.filter((row) => ENDED.has(row.state) && !known.has(row.chat_id));
+    return [...rows, ...older].slice(0, Math.max(RECENT, rows.length));
   }
 
   async _loadHistory() {

@@ -15,6 +15,7 @@
  * @property {string} title
  * @property {string} advice  empty when nothing is to be done
  * @property {string[]} more  what else is not well, one sentence each
+ * @property {{ of: "breaker" | "mcp", name: string } | null} [retry]  what can be tried again at once
  */
 
 /** Checks that tell of failed chats; the newest failure itself says more than their number. */
@@ -23,16 +24,20 @@ const FAILURES = new Set(["chats_failed", "chats_all_failed"]);
 /**
  * The server judges; this only finds the words, in the reader's language if we have them.
  *
- * @param {{ snapshot: Snapshot | null, connection: import("../types").Connection, refusal?: string }} state
+ * @param {object} state
+ * @param {Snapshot | null} state.snapshot
+ * @param {import("../types").Connection} state.connection
+ * @param {string} [state.refusal]
+ * @param {number} [state.age]
  * @param {Translate} t
  * @param {Format} format
  * @returns {Verdict}
  */
-export function verdict({ snapshot, connection, refusal = "" }, t, format) {
+export function verdict({ snapshot, connection, refusal = "", age = 0 }, t, format) {
   if (connection === "absent") return plain(t, "fail", "absent");
   const away = connection === "refused" ? plain(t, "fail", "refused", { refusal }) : plain(t, "fail", "unreachable");
   if (!snapshot) return connection === "connecting" || connection === "lost" ? plain(t, "off", "connecting") : away;
-  const last = ofServer(snapshot, t, format);
+  const last = ofServer(snapshot, t, format, age);
   if (connection === "live" || connection === "connecting") return last;
   const told = connection === "lost" ? plain(t, "off", "lost") : away;
   return { ...told, more: [t("verdict.lastKnown", { time: format.clock(snapshot.time, true), title: last.title })] };
@@ -59,16 +64,28 @@ function plain(t, status, key, params) {
  * @param {Snapshot} snapshot
  * @param {Translate} t
  * @param {Format} format
+ * @param {number} age  seconds since the snapshot was made
  * @returns {Verdict}
  */
-function ofServer(snapshot, t, format) {
+function ofServer(snapshot, t, format, age) {
   const { health, chat } = snapshot;
-  const problems = health.problems ?? [];
+  const all = health.problems ?? [];
+  // A failure after which a chat went well is no longer how things are.
+  const problems = all.filter((problem) => problem.code !== "chats_failed" || !mendedSince(snapshot));
+  const words = (/** @type {HealthProblem} */ problem) => problemText(problem, snapshot, t, format, age);
+  const past = all.filter((problem) => !problems.includes(problem)).map((problem) => words(problem).title);
   if (problems.length) {
-    const [first, ...rest] = problems.map((problem) => problemText(problem, snapshot, t, format));
-    const more = rest.map((text) => text.title);
-    if (!harmless(health)) return { status: health.status, title: first.title, advice: first.advice, more };
-    return { status: "info", title: t("verdict.harmless", { what: first.title }), advice: first.advice, more };
+    const [first, ...rest] = problems.map(words);
+    const more = [...rest.map((text) => text.title), ...past];
+    const retry = retryOf(problems, snapshot);
+    const { title, advice } = first;
+    const status = problems.reduce((worst, { status }) => (status === "fail" ? "fail" : worst), problems[0].status);
+    if (!harmless(health)) return { status: past.length ? status : health.status, title, advice, more, retry };
+    return { status: "info", title: t("verdict.harmless", { what: title }), advice, more, retry };
+  }
+  if (past.length) {
+    const well = chat.active > 0 ? plain(t, "pass", "busy", { n: chat.active }) : plain(t, "pass", "well");
+    return { ...well, more: past.map((title) => t("verdict.past", { title })) };
   }
   if (health.status !== "pass") {
     const title = health.summary || t(`verdict.${health.status}.title`);
@@ -76,6 +93,25 @@ function ofServer(snapshot, t, format) {
   }
   if (chat.active > 0) return plain(t, "pass", "busy", { n: chat.active });
   return plain(t, "pass", chat.completed > 0 ? "well" : "ready");
+}
+
+/** Whether the newest chat that ended by itself went well. @param {Snapshot} snapshot */
+function mendedSince({ chat }) {
+  return (chat.current ?? []).find(({ state }) => state === "done" || state === "failed")?.state === "done";
+}
+
+/**
+ * What the reader can have tried again at once.
+ * @param {HealthProblem[]} problems
+ * @param {Snapshot} snapshot
+ * @returns {Verdict["retry"]}
+ */
+function retryOf(problems, { errors, mcp }) {
+  const codes = new Set(problems.map(({ code }) => code));
+  const breaker = errors.breakers.find(({ state }) => state === "open");
+  if (codes.has("breaker_open") && breaker) return { of: "breaker", name: breaker.name };
+  const server = mcp.find(({ state, probing }) => state === "down" && !probing);
+  return codes.has("mcp_down") && server ? { of: "mcp", name: server.server } : null;
 }
 
 /**
@@ -95,11 +131,16 @@ export function harmless(health) {
  * @param {Snapshot} snapshot
  * @param {Translate} t
  * @param {Format} format
+ * @param {number} [age]  seconds since the snapshot was made
  */
-export function problemText(problem, snapshot, t, format) {
+export function problemText(problem, snapshot, t, format, age = 0) {
   const code = problem.code ?? "";
   const failure = FAILURES.has(code) ? newestFailure(snapshot) : null;
-  const params = healthParams(problem.values ?? {}, format);
+  const values = { ...(problem.values ?? {}) };
+  const paused = code === "breaker_open" ? snapshot.errors.breakers.find(({ state }) => state === "open") : undefined;
+  // What the check noted when it changed would stand still.
+  if (paused?.retry_in) values.retry_in = Math.max(0, paused.retry_in - age);
+  const params = healthParams(values, format);
   if (failure) {
     params.when = format.when(failure.time, snapshot.time);
     params.what = kindText(failure, t);
@@ -121,7 +162,8 @@ function healthParams(values, format) {
   const params = {};
   for (const [name, value] of Object.entries(values)) {
     if (typeof value === "number") {
-      const timed = name === "seconds" ? format.seconds(value) : name === "retry_in" ? format.duration(value) : null;
+      const timed =
+        name === "seconds" ? format.seconds(value) : name === "retry_in" ? format.duration(Math.ceil(value)) : null;
       params[name] = timed ?? (name === "share" ? format.percent(value) : format.number(value));
     } else {
       params[name] = name === "names" ? String(value).split(", ").map(shortName).join(", ") : String(value);
@@ -146,7 +188,7 @@ function newestFailure(snapshot) {
   return failures.find((row) => row.kind !== "circuit_open") ?? failures[0] ?? null;
 }
 
-/** What happened, as a short phrase. @param {ErrorRow} row @param {Translate} t */
+/** What happened, as a short phrase. @param {import("../types").Failure} row @param {Translate} t */
 export function kindText(row, t) {
   return known(t, `kinds.${row.kind}`, errorParams(row)) || t("kinds.unknown", errorParams(row));
 }
@@ -160,9 +202,9 @@ export function kindAdvice(row, t) {
   return known(t, `kindAdvice.${row.kind}`, errorParams(row));
 }
 
-/** @param {ErrorRow} row @returns {Params} */
+/** @param {import("../types").Failure} row @returns {Params} */
 function errorParams(row) {
-  return { host: row.host || row.where || "–", model: row.model || "–", type: row.type };
+  return { host: row.host || row.where || "–", model: row.model || "–", type: row.type ?? "–" };
 }
 
 /**

@@ -3,7 +3,7 @@
 
 import { Chart } from "./charts.js";
 import { h, setAttr, show } from "./dom.js";
-import { RANGES } from "./history.js";
+import { FOLDS, RANGES } from "./history.js";
 
 /** @typedef {import("../types").ViewContext} ViewContext */
 /** @typedef {import("../types").RangeName} RangeName */
@@ -17,9 +17,11 @@ import { RANGES } from "./history.js";
  * @property {boolean} [sparse]
  * @property {number[]} [thresholds]
  * @property {number} [ceiling]
- * @property {boolean} [fromZero]
  * @property {boolean} [whole]
  */
+
+/** The bus and its queues, which say little to who only chats, stand apart. */
+const INSIDE = "events";
 
 /** @type {{ name: string, charts: ChartSpec[] }[]} */
 export const GROUPS = [
@@ -65,33 +67,37 @@ export const GROUPS = [
   {
     name: "system",
     charts: [
-      { name: "memory", lines: [["rss_bytes", "rss", 1]], unit: "bytes", fromZero: false },
+      { name: "memory", lines: [["rss_bytes", "rss", 1]], unit: "bytes" },
       { name: "cpu", lines: [["cpu_percent", "cpu", 1]], unit: "percent" },
       { name: "loopLag", lines: [["loop_lag_p99", "p99", 1]], unit: "seconds" },
     ],
   },
 ];
 
-/** @param {ViewContext} context @returns {import("../types").View & { charts: Chart[] }} */
-export function createCharts(context) {
-  const { t, format, service, signal } = context;
+/** @param {ViewContext} context @returns {import("../types").View & { charts: Chart[], inside: HTMLElement }} */
+export function createCharts({ t, format, service, signal }) {
   /** @type {Chart[]} */
   const charts = [];
   const groups = GROUPS.map((group) => {
     const made = group.charts.map((spec) => {
       const chart = new Chart({
         title: t(`charts.${spec.name}`),
-        lines: spec.lines.map(([key, label, tone]) => ({ key, label: t(`charts.lines.${label}`), tone })),
+        group: group.name,
+        lines: spec.lines.map(([key, label, tone]) => ({
+          key,
+          label: t(`charts.lines.${label}`),
+          tone,
+          fold: FOLDS[key],
+        })),
         format: formatOf(spec.unit, format),
         axis: (values) => format.axis(values, spec.unit),
         kind: spec.kind,
         sparse: spec.sparse,
         thresholds: spec.thresholds,
         ceiling: spec.ceiling,
-        fromZero: spec.fromZero,
         whole: spec.whole,
         t,
-        clock: format.clock,
+        times: format,
         signal,
         onCursor: (share) => charts.forEach((one) => one.setCursor(share)),
       });
@@ -105,6 +111,15 @@ export function createCharts(context) {
       h("div", { class: "cpulse-chart-grid" }, ...made),
     );
   });
+
+  // The folded charts have a stop of their own: what is closed takes no focus.
+  for (const apart of [true, false]) {
+    oneTabStop(
+      charts.filter((chart) => (chart.options.group === INSIDE) === apart),
+      signal,
+    );
+  }
+  const inside = groups[GROUPS.findIndex(({ name }) => name === INSIDE)];
 
   const choices = /** @type {RangeName[]} */ (Object.keys(RANGES)).map((name) => {
     const input = h("input", { type: "radio", name: `cpulse-range-${nextNumber()}`, value: name });
@@ -138,7 +153,7 @@ export function createCharts(context) {
         ...choices.map((one) => one.label),
       ),
     ),
-    h("div", { class: "cpulse-chart-groups" }, ...groups),
+    h("div", { class: "cpulse-chart-groups" }, ...groups.filter((group) => group !== inside)),
   );
 
   /** @type {import("./history.js").HistoryTrack | null} */
@@ -147,10 +162,11 @@ export function createCharts(context) {
   return {
     element,
     charts,
+    inside,
     update() {
       show(element, service.snapshot !== null);
       const { history } = service;
-      const { range, end, step, series } = history;
+      const { range, end, step, series, down } = history;
       for (const { name, input } of choices) {
         if (input.checked !== (name === range)) input.checked = name === range;
       }
@@ -158,7 +174,7 @@ export function createCharts(context) {
       if (drawn === history && version === history.version) return;
       drawn = history;
       ({ version } = history);
-      for (const chart of charts) chart.setData({ end, step, series });
+      for (const chart of charts) chart.setData({ end, step, series, down });
     },
   };
 }
@@ -172,6 +188,32 @@ function formatOf(unit, format) {
   if (unit === "percent") return (value) => format.percent(typeof value === "number" ? value / 100 : null);
   if (unit === "share") return format.percent;
   return unit === "number" ? format.compact : format[unit];
+}
+
+/**
+ * Tab stops at one chart of all; the arrows up and down lead to the others.
+ * @param {Chart[]} charts
+ * @param {AbortSignal} signal
+ */
+function oneTabStop(charts, signal) {
+  const stopAt = (/** @type {Chart} */ one) => charts.forEach((chart) => chart.setTabStop(chart === one));
+  stopAt(charts[0]);
+  charts.forEach((chart, index) => {
+    chart.element.addEventListener("focusin", () => stopAt(chart), { signal });
+    chart.element.addEventListener(
+      "keydown",
+      (event) => {
+        const way = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+        if (!way || !(event.target instanceof SVGElement) || event.ctrlKey || event.metaKey || event.altKey) return;
+        for (let next = index + way; next >= 0 && next < charts.length; next += way) {
+          if (!charts[next].element.checkVisibility()) continue;
+          event.preventDefault();
+          return charts[next].focus();
+        }
+      },
+      { signal },
+    );
+  });
 }
 
 let numbers = 0;

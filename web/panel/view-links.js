@@ -22,7 +22,7 @@ import { shortName } from "./verdict.js";
 /** Share of failed calls from which on a model server that is still asked is not shown as a good one. */
 const FAILING = 0.25;
 
-/** @param {ViewContext} context @returns {import("../types").View} */
+/** @param {ViewContext} context @returns {import("../types").View & { inside: HTMLElement }} */
 export function createLinks(context) {
   const { t, service } = context;
   const mcp = group(t("links.mcp"), t("links.mcpNone"), context);
@@ -34,10 +34,10 @@ export function createLinks(context) {
     h("h3", { text: t("sections.links") }),
     mcp.element,
     breakers.element,
-    seams.element,
   );
   return {
     element,
+    inside: seams.element,
     update() {
       const { snapshot } = service;
       show(element, snapshot !== null);
@@ -132,7 +132,9 @@ function mcpRow(row, { t, format, service }) {
   const notes = [];
   if (row.state === "up" && row.tools !== undefined) notes.push(t("links.tools", { n: row.tools }));
   if (down && row.probing) notes.push(t("links.trying"));
-  else if (down && row.retry_in) notes.push(t("links.retryIn", { wait: format.duration(Math.ceil(row.retry_in)) }));
+  else if (down && row.retry_in) {
+    notes.push(t("links.retryIn", { wait: format.duration(Math.ceil(Math.max(0, row.retry_in - service.age))) }));
+  }
   if (down && row.reason) notes.push(row.reason);
   return {
     key: row.server,
@@ -156,10 +158,18 @@ function mcpRow(row, { t, format, service }) {
 /** @param {import("../types").BreakerRow} row @param {ViewContext} context @returns {LinkRow} */
 function breakerRow(row, { t, format, service }) {
   const notes = [];
-  const failing = row.state === "closed" && (row.failures ?? 0) >= FAILING * (row.calls || Infinity);
-  if (row.state === "open" && row.retry_in)
-    notes.push(t("links.probeIn", { wait: format.duration(Math.ceil(row.retry_in)) }));
-  if (row.calls) notes.push(t("links.failures", { failures: row.failures ?? 0, n: row.calls }));
+  const failed = row.window_failures ?? row.failures ?? 0;
+  const calls = row.window_calls ?? row.calls ?? 0;
+  const failing = row.state === "closed" && failed > 1 && failed >= FAILING * calls;
+  const left = Math.max(0, (row.retry_in ?? 0) - service.age);
+  if (row.state === "open" && left) notes.push(t("links.probeIn", { wait: format.duration(Math.ceil(left)) }));
+  if (calls) {
+    const key = row.window_calls === undefined ? "links.failures" : "links.windowFailures";
+    notes.push(t(key, { failures: failed, n: calls }));
+  }
+  if (row.window_calls !== undefined && (row.calls ?? 0) > calls) {
+    notes.push(t("links.failuresSince", { failures: row.failures ?? 0, n: row.calls ?? 0 }));
+  }
   return {
     key: row.name,
     tone: failing ? "half" : row.state === "closed" ? "up" : row.state === "open" ? "down" : "half",

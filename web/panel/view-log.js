@@ -1,8 +1,9 @@
 // @ts-check
 /** The event log: newest first, filtered, paused on demand, bounded, with every event's data behind a click. */
 
-import { button, h, icon, setAttr, setText, show } from "./dom.js";
+import { button, h, icon, roving, setAttr, setText, show } from "./dom.js";
 import { kindText, known } from "./verdict.js";
+import { reveal } from "./ways.js";
 
 /** @typedef {import("../types").ViewContext} ViewContext */
 /** @typedef {import("../types").LogEvent} LogEvent */
@@ -33,7 +34,7 @@ const TROUBLE = new Set([
 
 /** @param {ViewContext} context @returns {import("../types").View} */
 export function createLog(context) {
-  const { t, service, signal } = context;
+  const { t, service, signal, ways } = context;
   /** @type {Group} */
   let group = "important";
   let words = "";
@@ -55,7 +56,8 @@ export function createLog(context) {
     ...GROUPS.map((name) => h("option", { value: name, text: t(`log.groups.${name}`) })),
   );
   const pause = button({ label: t("log.pause"), icon: "pause", kind: "quiet" }, togglePause, signal);
-  const list = h("ol", { class: "cpulse-log-list", tabindex: 0, "aria-label": t("sections.log") });
+  const list = h("ol", { class: "cpulse-log-list", "aria-label": t("sections.log") });
+  const stops = roving(list, "summary", signal);
   const empty = h("p", { class: "cpulse-empty" });
   const waiting = button({ label: "", icon: "play", text: "more" }, togglePause, signal);
   const waitingText = /** @type {HTMLElement} */ (waiting.lastElementChild);
@@ -85,6 +87,14 @@ export function createLog(context) {
     },
     { signal },
   );
+
+  ways.on("log", (chatId) => {
+    search.value = chatId;
+    words = chatId.toLowerCase();
+    select.value = group = "all";
+    update();
+    reveal(element, /** @type {HTMLElement | null} */ (list.querySelector("summary")) ?? search);
+  });
 
   function togglePause() {
     frozen = frozen ? null : [...service.log];
@@ -136,6 +146,7 @@ export function createLog(context) {
     }
     for (const row of rows.values()) row.remove();
     rows = next;
+    stops();
   }
 
   return { element, update };
@@ -165,7 +176,7 @@ function searchText(event, context) {
 
 /** @param {LogEvent} event @param {ViewContext} context */
 function createRow(event, context) {
-  const { format, signal } = context;
+  const { t, format, signal, ways } = context;
   const details = h(
     "details",
     {},
@@ -183,7 +194,11 @@ function createRow(event, context) {
     () => {
       if (details.open && details.childElementCount === 1) {
         const { id, type, source, session, data } = event;
+        const chat = typeof data.chat_id === "string" ? data.chat_id : "";
+        const label = t("problems.chat");
+        const way = button({ label, text: label, kind: "link" }, () => ways.go("chat", chat), signal);
         details.append(
+          ...(chat ? [h("div", { class: "cpulse-story-ways" }, way)] : []),
           h("pre", {
             tabindex: 0,
             text: JSON.stringify(

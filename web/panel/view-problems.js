@@ -2,6 +2,7 @@
 /** What went wrong lately: the last errors with what became of each, and how often each type came. */
 
 import { button, h, icon, keyedList, setAttr, setText, show } from "./dom.js";
+import { reveal } from "./ways.js";
 import { kindAdvice, kindText, NEWS, problemText } from "./verdict.js";
 
 /** @typedef {import("../types").ViewContext} ViewContext */
@@ -15,9 +16,9 @@ const OUTCOMES = new Set(["retrying", "recovered", "gave_up", "cancelled", "igno
 /** Health checks that tell of a standstill; which one is worth telling, and for how long, the server decides. */
 const STALLS = new Set(["loop_stalled", "process_paused"]);
 
-/** @param {ViewContext} context @returns {import("../types").View} */
+/** @param {ViewContext} context @returns {import("../types").View & { shown: () => readonly object[] }} */
 export function createProblems(context) {
-  const { t, format, service, signal } = context;
+  const { t, format, service, signal, ways } = context;
   const list = h("ul", { class: "cpulse-list" });
   const none = h("p", { class: "cpulse-empty", text: t("problems.none") });
   const stall = h("p", { class: "cpulse-stall" });
@@ -31,11 +32,11 @@ export function createProblems(context) {
     signal,
   );
   const moreText = /** @type {HTMLElement} */ (more.lastElementChild);
-  const types = h("ul", { class: "cpulse-types", "aria-label": t("problems.byType") });
+  const types = h("ul", { class: "cpulse-types", "aria-label": t("problems.byKind") });
   const byType = h(
     "details",
     { class: "cpulse-by-type" },
-    h("summary", {}, icon("chevron"), h("span", { text: t("problems.byType") })),
+    h("summary", {}, icon("chevron"), h("span", { text: t("problems.byKind") })),
     types,
   );
   const element = h(
@@ -48,16 +49,36 @@ export function createProblems(context) {
     stall,
     byType,
   );
-  const fill = keyedList(list, (/** @type {Problem} */ row) => createRow(row, context));
+  /** @type {Map<string, HTMLDetailsElement>} */
+  const items = new Map();
+  const fill = keyedList(list, (/** @type {Problem} */ row) => {
+    const item = createRow(row, context);
+    items.set(keyOf(row), item.details);
+    return item;
+  });
+  ways.on("problem", (chatId) => {
+    const rows = listed();
+    const at = rows.findIndex(({ chats }) => chats.includes(chatId));
+    if (at < 0) return;
+    all ||= at >= FEW;
+    update();
+    const details = items.get(keyOf(rows[at]));
+    if (!details) return;
+    details.open = true;
+    reveal(details, /** @type {HTMLElement} */ (details.firstElementChild));
+  });
+  const listed = () => latest(service.snapshot?.errors.recent ?? [], service.snapshot?.time ?? 0);
   const fillTypes = keyedList(types, (/** @type {[string, number, number]} */ row) => createType(row, context));
 
   function update() {
     const { snapshot } = service;
     show(element, snapshot !== null);
     if (!snapshot) return;
-    const rows = latest(snapshot.errors.recent ?? [], snapshot.time);
+    const rows = listed();
     show(none, rows.length === 0);
-    fill(rows.slice(0, all ? MANY : FEW), keyOf);
+    const shown = rows.slice(0, all ? MANY : FEW);
+    fill(shown, keyOf);
+    for (const key of items.keys()) if (!shown.some((row) => keyOf(row) === key)) items.delete(key);
     show(more, rows.length > FEW);
     const label = all ? t("problems.fewer") : t("problems.more", { n: Math.min(MANY, rows.length) - FEW });
     setText(moreText, label);
@@ -77,20 +98,34 @@ export function createProblems(context) {
     );
     show(stall, told !== null);
 
-    const counts = Object.entries(snapshot.errors.by_type ?? {})
+    const counts = Object.entries(snapshot.errors.by_kind ?? {})
       .sort((a, b) => b[1] - a[1])
       .slice(0, TYPES);
     const most = counts.length ? counts[0][1] : 1;
     show(byType, counts.length > 0);
     fillTypes(
-      counts.map(([name, n]) => [name, n, n / most]),
-      ([name]) => name,
+      counts.map(([kind, n]) => [plainKind(kind, t), n, n / most]),
+      ([words]) => words,
     );
   }
-  return { element, update };
+  return { element, update, shown: listed };
 }
 
-/** An error and how often the same came. @typedef {ErrorRow & { count: number }} Problem */
+/**
+ * A kind of error in words that name no host and no model.
+ * @param {string} kind
+ * @param {import("../types").Translate} t
+ */
+function plainKind(kind, t) {
+  const row = { kind, type: kind, host: t("names.modelServer"), model: t("names.model") };
+  const words = kindText(row, t);
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+/**
+ * An error and how often the same came, and in which chats.
+ * @typedef {ErrorRow & { count: number, chats: string[] }} Problem
+ */
 
 /**
  * Newest first, what was given up lately before everything else; of one failure (retrying, retrying, recovered) only
@@ -111,8 +146,11 @@ export function latest(recent, now) {
     seen.add(failure);
     const key = keyOf(row);
     const same = found.get(key);
-    if (same) same.count += 1;
-    else found.set(key, { ...row, count: 1 });
+    const chats = row.chat_id ? [row.chat_id] : [];
+    if (same) {
+      same.count += 1;
+      same.chats.push(...chats.filter((id) => !same.chats.includes(id)));
+    } else found.set(key, { ...row, count: 1, chats });
   }
   const urgent = (/** @type {Problem} */ row) => row.outcome === "gave_up" && row.time > now - NEWS;
   const rows = [...found.values()];
@@ -125,7 +163,8 @@ function keyOf(row) {
 }
 
 /** @param {Problem} first @param {ViewContext} context */
-function createRow(first, { t, format, service }) {
+function createRow(first, { t, format, service, signal, ways }) {
+  let current = first;
   const what = h("span", { class: "cpulse-row-title" });
   const count = h("span", { class: "cpulse-times" });
   const when = h("time", { class: "cpulse-row-host" });
@@ -145,14 +184,23 @@ function createRow(first, { t, format, service }) {
   );
   const message = h("p", { class: "cpulse-message" });
   const advice = h("p", { class: "cpulse-advice" });
-  const element = h(
-    "li",
-    { class: "cpulse-row cpulse-problem" },
-    h("details", {}, summary, h("div", { class: "cpulse-detail" }, advice, message)),
+  const chat = button(
+    { label: t("problems.chat"), text: t("problems.chat"), kind: "link" },
+    () => ways.go("chat", current.chats[0]),
+    signal,
   );
+  const log = button(
+    { label: t("story.log"), text: t("story.log"), kind: "link" },
+    () => ways.go("log", current.chats[0]),
+    signal,
+  );
+  const links = h("div", { class: "cpulse-story-ways" }, chat, log);
+  const details = h("details", {}, summary, h("div", { class: "cpulse-detail" }, advice, message, links));
+  const element = h("li", { class: "cpulse-row cpulse-problem" }, details);
 
   /** @param {Problem} row */
   function update(row) {
+    current = row;
     const now = service.snapshot?.time ?? row.time;
     setAttr(element, "data-outcome", row.outcome ?? "gave_up");
     const title = kindText(row, t);
@@ -166,9 +214,10 @@ function createRow(first, { t, format, service }) {
     const help = kindAdvice(row, t);
     setText(advice, help);
     show(advice, help !== "");
+    show(links, row.chats.length > 0);
   }
   update(first);
-  return { element, update };
+  return { element, update, details };
 }
 
 /** @param {[string, number, number]} first @param {ViewContext} context */

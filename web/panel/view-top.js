@@ -2,13 +2,14 @@
 /** The panel's head: the verdict, the tiles, and its foot with version, diagnostics and settings. */
 
 import { button, h, icon, keyedList, setAttr, setText, show } from "./dom.js";
-import { verdict } from "./verdict.js";
+import { chartRows, download } from "./export.js";
+import { shortName, verdict } from "./verdict.js";
 
 /** @typedef {import("../types").ViewContext} ViewContext */
 /** @typedef {import("../types").View} View */
 
 /** @param {ViewContext} context @returns {View} */
-export function createVerdict({ t, format, service }) {
+export function createVerdict({ t, format, service, signal }) {
   const mark = h("span", { class: "cpulse-mark", "aria-hidden": "true" });
   const title = h("p", { class: "cpulse-verdict-title", role: "status" });
   const advice = h("p", { class: "cpulse-verdict-advice" });
@@ -17,11 +18,27 @@ export function createVerdict({ t, format, service }) {
     element: h("li", { text }),
     update: () => undefined,
   }));
+  /** @type {import("./verdict.js").Verdict["retry"]} */
+  let what = null;
+  const retry = button(
+    { label: t("links.tryNow"), icon: "retry", text: t("links.tryNow") },
+    () => {
+      if (!what || retry.disabled) return;
+      retry.disabled = true;
+      const tried = what.of === "breaker" ? service.probeBreaker(what.name) : service.probeMcp(what.name);
+      tried
+        .catch(() => setText(advice, t("links.retryFailed")))
+        .finally(() => {
+          retry.disabled = false;
+        });
+    },
+    signal,
+  );
   const element = h(
     "section",
     { class: "cpulse-verdict", "aria-label": t("sections.verdict") },
     mark,
-    h("div", {}, title, advice, more),
+    h("div", {}, title, advice, h("div", { class: "cpulse-verdict-do" }, retry), more),
   );
   return {
     element,
@@ -31,35 +48,46 @@ export function createVerdict({ t, format, service }) {
       setText(title, found.title);
       setText(advice, found.advice);
       show(advice, found.advice !== "");
+      what = found.retry ?? null;
+      show(/** @type {HTMLElement} */ (retry.parentElement), what !== null);
+      if (what) setAttr(retry, "aria-label", t("links.retryName", { name: shortName(what.name) }));
       fill(found.more, (text) => text);
       show(more, found.more.length > 0);
     },
   };
 }
 
-/** @param {ViewContext} context @returns {View} */
+/** Each tile tells one figure of one time, and names both. @param {ViewContext} context @returns {View} */
 export function createTiles({ t, format, service }) {
   /** @param {string} name */
   const tile = (name) => {
+    const title = h("dt", { text: t(`tiles.${name}.title`) });
     const value = h("dd", { class: "cpulse-tile-value" });
     const note = h("dd", { class: "cpulse-tile-note" });
-    const box = h("div", { class: "cpulse-tile" }, h("dt", { text: t(`tiles.${name}.title`) }), value, note);
+    const window = h("dd", { class: "cpulse-tile-window" });
     return {
-      box,
-      /** @param {string} main @param {string} small */
-      set(main, small) {
+      box: h("div", { class: "cpulse-tile" }, title, value, note, window),
+      /**
+       * @param {string} main
+       * @param {string} small
+       * @param {"start" | "hour" | "minutes" | "now"} time
+       * @param {string} [head]
+       */
+      set(main, small, time, head) {
         setText(value, main);
         setText(note, small);
-        setAttr(note, "title", small);
+        setAttr(note, "title", small || null);
+        setText(window, t(`tiles.windows.${time}`));
+        if (head) setText(title, head);
       },
     };
   };
   const tiles = {
     chats: tile("chats"),
+    saved: tile("saved"),
     firstToken: tile("firstToken"),
     speed: tile("speed"),
-    recovered: tile("recovered"),
-    events: tile("events"),
+    tokens: tile("tokens"),
     memory: tile("memory"),
   };
   const element = h(
@@ -67,44 +95,101 @@ export function createTiles({ t, format, service }) {
     { class: "cpulse-tiles", "aria-label": t("sections.tiles") },
     ...Object.values(tiles).map((one) => one.box),
   );
+
+  /** @param {import("../types").Snapshot} snapshot */
+  function setSaved({ chat, errors }) {
+    const { failures, saved = 0, explained = 0 } = chat;
+    if (failures === undefined) {
+      // A server of before: the share of calls that were mended is all that it tells.
+      tiles.saved.set(format.percent(errors.recovery_rate), t("tiles.saved.calls"), "minutes");
+    } else if (!failures) tiles.saved.set(t("tiles.saved.none"), t("tiles.saved.noFailure"), "start");
+    else {
+      const value = t("tiles.saved.value", { saved: format.number(saved), failures: format.number(failures) });
+      tiles.saved.set(
+        value,
+        explained ? t("tiles.saved.note", { n: format.number(explained) }) : t("tiles.saved.all"),
+        "start",
+      );
+    }
+  }
+
+  /** @param {import("../types").Snapshot["chat"]} chat */
+  function setTokens(chat) {
+    const { input_tokens: input = null, output_tokens: output = null, cost = null } = chat;
+    const about = chat.tokens_estimated ? "≈ " : "";
+    const both = { input: format.compact(input), output: format.compact(output) };
+    const counts = input !== null && output !== null ? t("story.tokens", both) : "";
+    if (cost !== null) {
+      const value = (chat.cost_estimated ? "≈ " : "") + format.money(cost, service.sign);
+      tiles.tokens.set(value, about + counts, "start", t("tiles.tokens.cost"));
+    } else {
+      const known = input !== null || output !== null;
+      const sum = known ? (input ?? 0) + (output ?? 0) : null;
+      tiles.tokens.set((sum ? about : "") + format.compact(sum), counts, "start", t("tiles.tokens.title"));
+    }
+  }
+
   return {
     element,
     update() {
       const { snapshot } = service;
       show(element, snapshot !== null);
       if (!snapshot) return;
-      const { chat, errors, events, system } = snapshot;
-      tiles.chats.set(
-        format.number(chat.active),
-        t("tiles.chats.note", { done: format.compact(chat.completed), failed: format.compact(chat.failed) }),
-      );
-      tiles.firstToken.set(
-        format.seconds(chat.first_token_seconds.p50),
-        t("tiles.firstToken.note", { p99: format.seconds(chat.first_token_seconds.p99) }),
-      );
-      tiles.speed.set(format.number(chat.tokens_per_second.p50), t("tiles.speed.note"));
-      tiles.recovered.set(
-        format.percent(errors.recovery_rate),
-        errors.total ? t("tiles.recovered.note") : t("tiles.recovered.none"),
-      );
-      tiles.events.set(
-        format.compact(events.rate["10s"]),
-        t("tiles.events.note", { total: format.compact(events.published_total) }),
-      );
-      tiles.memory.set(
-        format.bytes(system.rss_bytes),
-        t("tiles.memory.note", { cpu: format.percent(system.cpu_percent / 100) }),
-      );
+      const { chat, system } = snapshot;
+      const ended = chat.completed + chat.failed + chat.cancelled;
+      const counts = [t("tiles.chats.done", { n: format.compact(chat.completed) })];
+      if (chat.failed) counts.push(t("tiles.chats.failed", { n: format.compact(chat.failed) }));
+      if (chat.cancelled) counts.push(t("tiles.chats.stopped", { n: format.compact(chat.cancelled) }));
+      tiles.chats.set(format.compact(ended), counts.join(", "), "start");
+      setSaved(snapshot);
+      const { p50, count } = chat.first_token_seconds;
+      tiles.firstToken.set(format.seconds(p50), count ? t("tiles.median", { n: count }) : "", "hour");
+      const speed = chat.tokens_per_second;
+      tiles.speed.set(format.number(speed.p50), speed.count ? t("tiles.median", { n: speed.count }) : "", "hour");
+      setTokens(chat);
+      const cpu = format.percent(system.cpu_percent / 100);
+      tiles.memory.set(format.bytes(system.rss_bytes), t("tiles.memory.note", { cpu }), "now");
     },
   };
+}
+
+/** What can be saved as a file. @typedef {{ name: string, rows: () => readonly object[] }} Table */
+
+/**
+ * Buttons that save what is shown as CSV or JSON.
+ * @param {ViewContext} context
+ * @param {Table[]} tables
+ */
+export function createExport({ t, signal }, tables) {
+  const rows = tables.map(({ name, rows }) =>
+    h(
+      "div",
+      { class: "cpulse-export-row", role: "group", "aria-label": t(`sections.${name}`) },
+      h("span", { text: t(`sections.${name}`) }),
+      ...["csv", "json"].map((kind) => {
+        const label = t("foot.save", { what: t(`sections.${name}`), kind: kind.toUpperCase() });
+        const save = () => download(name, /** @type {"csv" | "json"} */ (kind), rows());
+        return button({ label, text: kind.toUpperCase() }, save, signal);
+      }),
+    ),
+  );
+  const summary = h("summary", { class: "cpulse-button" }, icon("download"), h("span", { text: t("foot.export") }));
+  return h("details", { class: "cpulse-export" }, summary, h("div", { class: "cpulse-export-rows" }, ...rows));
+}
+
+/** The points of the charts, for a file. @param {ViewContext} context @returns {Table} */
+export function chartTable({ service }) {
+  return { name: "charts", rows: () => chartRows(service.history) };
 }
 
 /**
  * @param {ViewContext} context
  * @param {{ openSettings?: () => void, copyText: (text: string) => Promise<boolean> }} host
+ * @param {Table[]} tables  what can be saved as a file
  * @returns {View}
  */
-export function createFoot({ t, format, service, signal }, host) {
+export function createFoot(context, host, tables) {
+  const { t, format, service, signal } = context;
   const about = h("p", { class: "cpulse-about" });
   const said = h("span", { class: "cpulse-said", role: "status" });
   const fallback = h("textarea", {
@@ -126,6 +211,7 @@ export function createFoot({ t, format, service, signal }, host) {
       button({ label: t("foot.settings"), icon: "settings", text: t("foot.settings") }, () => open(), signal),
     );
   }
+  buttons.append(createExport(context, tables));
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
