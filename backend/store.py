@@ -31,12 +31,13 @@ from .aio import wait_set
 from .event_bus import Event
 from .journal.answers import ANSWER, Answers
 from .journal.export import FORMATS, lines
-from .journal.faults import NotStored
+from .journal.faults import Fault, NotStored, fault_of
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
 from .journal.replay import Projection, Upcaster, Upcasters, replay
 from .journal.retention import Limits
 from .journal.rows import Cleaner, Redaction, Stored, dumps
-from .journal.segments import free_slots, list_segments
+from .journal.segments import list_segments
+from .journal.slots import free_slots
 from .journal.stories import CHAT_ENDS, STEPS, TOTALS, Chats, ChatStory, Totals
 from .journal.writer import CHUNK, MAX_WAITING, Batch, Command, Config, Loss, Stop, Writer
 
@@ -429,7 +430,13 @@ class EventStore:
             cursor = after if after is not None else await self.ask(self.end)
             while not self._stopping:
                 news.clear()
-                page = await self.ask(self.catch_up, which, cursor)
+                try:
+                    page = await self.ask(self.catch_up, which, cursor)
+                except Exception as error:
+                    if fault_of(error) is not Fault.LOCKED:
+                        raise
+                    await wait_set(news, POLL)  # a backup, or the writer that closes its file on a slow disk
+                    continue
                 cursor = page.cursor
                 if page.events:
                     yield page
@@ -545,7 +552,8 @@ class EventStore:
         """Figures for the metrics: plain data, no waiting.
 
         `stored`, `lost` (by reason), `waiting`, `bytes`, `segments`, `commits`, `commit_seconds` (sum),
-        `slowest_commit`, `slot`, `last_id`, `fault`, `dropped_segments`, `with_text`.
+        `slowest_commit`, `slot`, `last_id`, `journal_mode` (`wal`, or `truncate` on a network), `fault`,
+        `dropped_segments`, `with_text`.
         """
         figures = self._writer.figures
         lost = Counter(figures.lost)
@@ -562,6 +570,7 @@ class EventStore:
             "slowest_commit": figures.slowest_commit,
             "slot": figures.slot,
             "last_id": figures.last_id,
+            "journal_mode": figures.journal_mode,
             "fault": figures.fault.value if figures.fault is not None else None,
             "dropped_segments": figures.dropped_segments,
             "with_text": self.with_text,

@@ -18,11 +18,14 @@ from typing import Any, Final, NamedTuple
 from .faults import Fault, fault_of
 from .layout import SCHEMA, Layout, Search, layout_of, schema_of
 from .rows import Stored, dumps
-from .segments import Segment, list_segments, mend, open_readonly
+from .segments import Segment, list_segments, open_readonly
+from .slots import mend
 
 PAGE_ROWS: Final = 500
 MAX_PAGE: Final = 2_000
 QUERY_SECONDS: Final = 5.0
+FOLLOW_SECONDS: Final = 60.0
+"""Of who follows nobody waits for the answer."""
 _SALVAGED: Final = 20  # ids asked for at once in a damaged file
 _STEPS: Final = 20_000  # of SQLite's machine between two looks at the clock
 
@@ -181,7 +184,8 @@ class Reader:
                 missed.append(_gap(slot, end.get(slot, first - 1), 0, "the store was replaced by an older one"))
         for gap in missed:
             places[gap.slot] = gap.id
-        page = self.query(which, after=Cursor(tuple(sorted(places.items()))), limit=limit)
+        after = Cursor(tuple(sorted(places.items())))
+        page = self.query(which, after=after, limit=limit, seconds=FOLLOW_SECONDS)
         return page._replace(events=missed + page.events) if missed else page
 
     def scan(self, which: Filter, *, after: Cursor = Cursor(), page: int = 2_000) -> Iterator[Stored]:  # noqa: B008

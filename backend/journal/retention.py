@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .segments import ActiveFile, Segment, free_bytes, free_slots, list_segments, open_readonly, remove
+from .folder import free_bytes
+from .segments import ActiveFile, Segment, list_segments, open_readonly, remove
+from .slots import free_slots
 
 log = logging.getLogger("copilot_pulse.store")
 
@@ -17,6 +19,8 @@ LEAST_SEGMENT: Final = 64 * 1024
 DISK_SHARE: Final = 0.8  # of what is free beside us: the last part of a disk is left to others
 HOURLY: Final = 3600.0
 _REFUSED: Final = 60.0  # until the next try at a file that somebody reads
+_JUMP: Final = 3600.0  # seconds by which a clock that is set moves at least
+_BELIEVED: Final = 86_400.0  # seconds after which a clock that was set is believed
 
 
 class Limits(NamedTuple):
@@ -46,6 +50,8 @@ class Retention:
         self._wall = wall
         self._segment_bytes = LEAST_SEGMENT
         self._sealed_bytes = 0
+        self._offset = wall() - clock()
+        self._believed_at = 0.0  # by the clock
 
     def measure(self, active: ActiveFile | None) -> None:
         """Look at all files: what they take, and how large a segment may become on this disk."""
@@ -78,11 +84,19 @@ class Retention:
             log.debug("nothing was let go: %s", error)
         self.measure(active)
 
+    def _oldest(self) -> float:
+        """The time before which nothing is kept. A clock that was just set decides nothing: it may be set back, and
+        what went would be gone."""
+        now, wall = self._clock(), self._wall()
+        if abs(wall - now - self._offset) > _JUMP:
+            self._offset, self._believed_at = wall - now, now + _BELIEVED
+        return wall - self._limits.days * 86_400 if now >= self._believed_at else 0.0
+
     def _thin_out(self, segments: list[Segment], in_use: Path | None) -> None:
         sizes = {one.path: one.bytes for one in segments}
         total = sum(sizes.values())
         room = self._limits.room(self._folder, total)
-        oldest = self._wall() - self._limits.days * 86_400
+        oldest = self._oldest()
         slots: dict[int, list[Segment]] = {}
         for one in reversed(segments):  # the oldest of a slot stands last, and is taken off there
             if one.path != in_use:

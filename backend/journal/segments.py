@@ -1,9 +1,8 @@
 """The files of the store: their names, their locks, their bounds. When a new one begins and which ones go is
-decided by the thread that writes, in writer.py.
+decided in retention.py, whose slot is whose in slots.py.
 
 A store is a folder of segments, `events-<slot>-<id of the first event>.db`, each a SQLite file of bounded size.
-The last segment of a slot is written to (WAL); the ones before it are sealed. A slot belongs to one process, by
-a lock that the system drops with the process: a second ComfyUI takes the next slot. What is too old or too much
+The last segment of a slot is written to (WAL); the ones before it are sealed. What is too old or too much
 goes as whole files: no SQL can make room on a full disk, and deleting rows is slow and shrinks nothing.
 """
 
@@ -12,23 +11,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import sqlite3
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from pathlib import Path, PurePath
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
+from .folder import on_network
 from .layout import TABLES, Layout, Numbers, insert, schema_of
 from .rows import Row
 
-if sys.platform == "win32":  # pragma: no cover
-    import msvcrt
-else:
-    import fcntl
-
-SLOTS: Final = 16
 PAGE: Final = 4096
 LOCK_SECONDS: Final = 2.0
 _NAME: Final = re.compile(r"events-(\d{1,3})-(\d{12,19})\.db(\.corrupt-\d+)?")
@@ -90,8 +81,14 @@ def open_readonly(path: Path, timeout: float = LOCK_SECONDS) -> sqlite3.Connecti
     ):
         mode += "&immutable=1"  # SQLite would want to make files beside it, and nobody can write to it here
     return sqlite3.connect(
-        f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None, timeout=timeout, check_same_thread=False
+        f"{uri_of(path.absolute())}?{mode}", uri=True, isolation_level=None, timeout=timeout, check_same_thread=False
     )
+
+
+def uri_of(path: PurePath) -> str:
+    """A path as SQLite takes it in a URI, on every system: a drive needs a slash before it, a server two more."""
+    posix = path.as_posix()
+    return "file://" + quote(posix if posix.startswith("/") else f"/{posix}", safe="/:")
 
 
 def roll_back(segments: list[Segment]) -> None:
@@ -106,102 +103,6 @@ def roll_back(segments: list[Segment]) -> None:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             finally:
                 connection.close()
-
-
-def mend(segment: Segment) -> bool:
-    """Roll a file back whose program was killed, before it is read; whether that was possible. Never raises.
-
-    Not while a program has the slot: it is at work there, or has rolled back at its start.
-    """
-    try:
-        lock = SlotLock.take(segment.path.parent, segment.slot)
-        if lock is None:
-            return False
-        try:
-            roll_back([segment])
-        finally:
-            lock.release()
-    except (OSError, sqlite3.Error):
-        return False
-    return True
-
-
-class SlotLock:
-    """The lock of a slot, held until `release()` or the end of the process."""
-
-    def __init__(self, file: IO[bytes], path: Path) -> None:
-        self._file = file
-        self._path = path
-
-    @classmethod
-    def take(cls, folder: Path, slot: int) -> SlotLock | None:
-        """Take it, or None if another process (or another store of this one) has it. Raises OSError."""
-        path = folder / f"slot-{slot}.lock"
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
-        try:
-            if _lock(file):
-                return cls(file, path)
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-        return None
-
-    def is_still_there(self) -> bool:
-        """Whether others that ask for the slot would meet this lock."""
-        try:
-            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
-        except OSError:
-            return False
-
-    def release(self) -> None:
-        """Let it go. The file stays: removing it would let two processes hold a lock of the same name."""
-        self._file.close()
-
-
-def _lock(file: IO[bytes]) -> bool:
-    try:
-        if sys.platform == "win32":  # pragma: no cover
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def take_slot(folder: Path) -> tuple[int, SlotLock]:
-    """The first slot that is free, and its lock. Raises OSError."""
-    for slot in range(SLOTS):
-        lock = SlotLock.take(folder, slot)
-        if lock is not None:
-            return slot, lock
-    raise OSError(f"all {SLOTS} slots of {folder} are in use by other processes")
-
-
-@contextlib.contextmanager
-def free_slots(folder: Path, own: int | None) -> Iterator[set[int]]:
-    """Our slot and all that no process holds, locked meanwhile: files that may be changed or removed."""
-    locks: list[SlotLock] = []
-    slots = set() if own is None else {own}
-    try:
-        for slot in {segment.slot for segment in list_segments(folder)} - slots:
-            lock = SlotLock.take(folder, slot)
-            if lock is not None:
-                locks.append(lock)
-                slots.add(slot)
-        yield slots
-    finally:
-        for lock in locks:
-            lock.release()
-
-
-def free_bytes(folder: Path) -> int:
-    """What is free on the folder's disk; very much if the system cannot tell."""
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return 1 << 60
 
 
 class ActiveFile:
@@ -233,9 +134,11 @@ class ActiveFile:
 
     def _prepare(self, full_sync: bool) -> None:
         run = self._connection.execute
-        self.wal = run("PRAGMA journal_mode=WAL").fetchone()[0] == "wal"
-        if not self.wal:  # a network folder: WAL needs memory that processes share
+        # WAL needs memory that all who read share, and that no network has.
+        wanted = "TRUNCATE" if on_network(self.path.parent) else "WAL"
+        if run(f"PRAGMA journal_mode={wanted}").fetchone()[0] not in ("wal", "truncate"):
             run("PRAGMA journal_mode=TRUNCATE")
+        self.journal_mode: str = run("PRAGMA journal_mode").fetchone()[0]
         run(f"PRAGMA synchronous={'FULL' if full_sync else 'NORMAL'}")
         run("PRAGMA journal_size_limit=0")
         run("PRAGMA wal_autocheckpoint=1000")

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from .faults import Fault, NotStored, fault_of
+from .folder import free_bytes
 from .forgetting import chats_in, erase_session, remove_all
 from .layout import SCHEMA, chat_of, schema_of
 from .retention import Limits, Retention, last_time
@@ -24,17 +25,14 @@ from .rows import Redaction, Row, RowMaker, Shape, dumps
 from .segments import (
     ActiveFile,
     Segment,
-    SlotLock,
-    free_bytes,
-    free_slots,
     list_segments,
     open_readonly,
     remove,
     roll_back,
     seal_file,
     set_aside,
-    take_slot,
 )
+from .slots import SlotLock, free_slots, take_slot
 
 T = TypeVar("T")
 
@@ -461,7 +459,7 @@ class Writer:
         active = self._open()
         self._active = active
         self.figures.last_id = active.last_id
-        self.figures.journal_mode = "wal" if active.wal else "truncate"
+        self.figures.journal_mode = active.journal_mode
         self._measure()
         if not self._started:
             self._started = True

@@ -13,7 +13,8 @@ from typing import Any
 from backend.error_handling import Redactor, secret_name
 from backend.event_bus import Event
 from backend.journal.layout import TABLES, Layout, Numbers, insert
-from backend.journal.rows import Row
+from backend.journal.rows import Row, Shape
+from backend.journal.segments import ActiveFile
 from backend.store import EventStore, Filter, Redaction, Stored
 
 
@@ -83,3 +84,18 @@ def read_row(row: Row) -> Stored:
     (event,) = layout.read(0, connection.execute(f"SELECT {layout.columns} FROM events").fetchall())
     connection.close()
     return event
+
+
+SHAPE = Shape("x", "test", 1, ("n",))
+
+
+def segment(folder: Path, slot: int = 0, first: int = 1, rows: int = 3) -> ActiveFile:
+    """A file of the store with some rows, open."""
+    active = ActiveFile(folder / f"events-{slot}-{first:012}.db", slot, first, full_sync=False)
+    active.insert([numbered(first + n, 1000.0 + n) for n in range(rows)])
+    return active
+
+
+def numbered(id_: int, time: float = 1.0) -> Row:
+    """A row that says its number."""
+    return (id_, time, SHAPE, "s", f"[{id_}]")

@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 
+from backend import store as store_module
 from backend.event_bus import EventBus
 from backend.journal import retention as retention_module
+from backend.journal import segments as segments_module
 from backend.journal import writer as writer_module
 from backend.journal.faults import Fault
+from backend.journal.rows import Shape
 from backend.journal.segments import ActiveFile, list_segments
 from backend.store import Cursor, EventStore, Filter, NotStored, Page, Redaction, Stored
 from tests.support.clock import FakeClock
@@ -478,6 +481,43 @@ async def test_followers_end_with_the_store(tmp_path: Path) -> None:
     await store.aclose()
 
     await asyncio.wait_for(task, 30)
+
+
+async def test_follower_survives_a_file_that_is_locked_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup takes its time, and so does a writer that closes its file on a slow disk."""
+    monkeypatch.setattr(segments_module.open_readonly, "__defaults__", (0.01,))
+    monkeypatch.setattr(store_module, "POLL", 0.01)
+    async with running(tmp_path) as store:
+        put(store, 3)
+        await store.flush()
+        active = ActiveFile(tmp_path / "events-1-000000000001.db", 1, 1, full_sync=False)
+        active.insert([(1, 0.0, Shape("chat.model", "test", 1, ("n",)), None, "[7]")])
+        active.seal()
+        backup = sqlite3.connect(active.path, isolation_level=None)
+        backup.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await store.ask(store.query)
+        seen: list[Stored] = []
+        refused: list[Exception] = []
+        real = store.catch_up
+
+        def catch_up(*args: Any) -> Page:
+            try:
+                return real(*args)
+            except Exception as error:
+                refused.append(error)
+                raise
+
+        monkeypatch.setattr(store, "catch_up", catch_up)
+        task = asyncio.create_task(collect(store, seen, Cursor(), 4))
+        await until_true(lambda: refused)
+        backup.execute("ROLLBACK")
+        backup.close()
+        await task
+
+    assert sorted(one.data["n"] for one in seen) == [0, 1, 2, 7]
 
 
 # Its life

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from backend.journal import retention
-from backend.journal.retention import Limits
+from backend.journal.retention import Limits, Retention
+from backend.journal.segments import list_segments
+from tests.support.stores import segment
 
 
 def test_limit_leaves_a_part_of_the_disk_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,3 +19,23 @@ def test_limit_leaves_a_part_of_the_disk_to_others(tmp_path: Path, monkeypatch: 
     assert Limits(7, 64_000_000).room(tmp_path, 0) == 1_600_000
     assert Limits(7, 64_000_000).room(tmp_path, 1_000_000) == 2_600_000
     assert Limits(7, 1_000_000).room(tmp_path, 0) == 1_000_000
+
+
+def test_clock_that_was_set_for_a_while_costs_no_history(tmp_path: Path) -> None:
+    """A machine that wakes up in 2040 and is put right must have its week of events; one that stays there, not."""
+    for first in (1, 4, 7):
+        segment(tmp_path, first=first).seal()
+    now = 0.0
+    shift = 1_000.0
+    retention = Retention(tmp_path, Limits(7, 10**9), clock=lambda: now, wall=lambda: now + shift)
+    files = list_segments(tmp_path)
+
+    shift += 10 * 365 * 86_400
+    retention.let_go(0, None)
+    assert list_segments(tmp_path) == files
+    now += 80_000
+    retention.let_go(0, None)
+    assert list_segments(tmp_path) == files
+    now += 10_000
+    retention.let_go(0, None)
+    assert list_segments(tmp_path) == []

@@ -5,79 +5,18 @@ from __future__ import annotations
 import errno
 import sqlite3
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from backend.journal import segments
 from backend.journal.faults import Fault, fault_of
-from backend.journal.rows import Row, Shape
-from backend.journal.segments import ActiveFile, SlotLock, free_slots, list_segments, set_aside, take_slot
-
-
-def make(folder: Path, slot: int = 0, first: int = 1, rows: int = 3) -> ActiveFile:
-    """A segment with some rows, open."""
-    active = ActiveFile(folder / f"events-{slot}-{first:012}.db", slot, first, full_sync=False)
-    active.insert([row(first + n, 1000.0 + n) for n in range(rows)])
-    return active
-
-
-SHAPE = Shape("x", "test", 1, ("n",))
-
-
-def row(id_: int, time: float = 1.0) -> Row:
-    """A row that says its number."""
-    return (id_, time, SHAPE, "s", f"[{id_}]")
-
-
-def test_slot_belongs_to_one_holder_at_a_time(tmp_path: Path) -> None:
-    """The second one gets the next slot, and the first is free again after its release."""
-    first, lock = take_slot(tmp_path)
-    second, other = take_slot(tmp_path)
-    lock.release()
-    third, again = take_slot(tmp_path)
-
-    assert (first, second, third) == (0, 1, 0)
-    other.release()
-    again.release()
-
-
-def test_all_slots_taken_is_an_error_with_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It must not be waited for."""
-    monkeypatch.setattr(segments, "SLOTS", 1)
-    _, lock = take_slot(tmp_path)
-
-    with pytest.raises(OSError, match="in use by other processes"):
-        take_slot(tmp_path)
-    lock.release()
-
-
-def test_lock_notices_that_its_file_was_removed(tmp_path: Path) -> None:
-    """A lock on a file that nobody finds any more keeps nobody out."""
-    _, lock = take_slot(tmp_path)
-    assert lock.is_still_there()
-    (tmp_path / "slot-0.lock").unlink()
-
-    assert not lock.is_still_there()
-    lock.release()
-
-
-def test_only_free_slots_may_be_changed(tmp_path: Path) -> None:
-    """Files of a slot whose process lives are not ours to remove; those of a dead one are."""
-    for slot in (0, 1, 2):
-        make(tmp_path, slot).close()
-    theirs = SlotLock.take(tmp_path, 1)
-    assert theirs is not None
-
-    with free_slots(tmp_path, 0) as mine:
-        assert mine == {0, 2}
-        assert SlotLock.take(tmp_path, 2) is None
-    theirs.release()
+from backend.journal.segments import list_segments, open_readonly, set_aside, uri_of
+from tests.support.stores import numbered, segment
 
 
 def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     """History tells who asked which model when."""
-    active = make(tmp_path)
+    active = segment(tmp_path)
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     active.close()
@@ -87,7 +26,7 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
 
 def test_sealed_file_is_one_plain_file_with_its_span(tmp_path: Path) -> None:
     """So that it can be copied, and skipped by a search for another time."""
-    active = make(tmp_path)
+    active = segment(tmp_path)
     active.seal()
 
     assert [path.name for path in tmp_path.iterdir()] == ["events-0-000000000001.db"]
@@ -99,11 +38,11 @@ def test_sealed_file_is_one_plain_file_with_its_span(tmp_path: Path) -> None:
 
 def test_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     """A row that is refused takes the whole batch back, to be tried again."""
-    active = make(tmp_path, rows=1)
+    active = segment(tmp_path, rows=1)
 
     with pytest.raises(sqlite3.Error):
-        active.insert([row(2), row(2)])
-    active.insert([row(2)])
+        active.insert([numbered(2), numbered(2)])
+    active.insert([numbered(2)])
     active.close()
 
     connection = sqlite3.connect(active.path)
@@ -113,7 +52,7 @@ def test_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
 
 def test_set_aside_takes_the_wal_along(tmp_path: Path) -> None:
     """What was committed last stands there."""
-    active = make(tmp_path)
+    active = segment(tmp_path)
     set_aside(active.path, 7)
     active.close()
 
@@ -142,3 +81,28 @@ def test_set_aside_takes_the_wal_along(tmp_path: Path) -> None:
 def test_errors_are_known_by_their_words(error: Exception, fault: Fault) -> None:
     """Python 3.10 has no codes."""
     assert fault_of(error) is fault
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        (PurePosixPath("/home/me/a b#?%/x.db"), "file:///home/me/a%20b%23%3F%25/x.db"),
+        (PureWindowsPath(r"C:\Users\me\x.db"), "file:///C:/Users/me/x.db"),
+        (PureWindowsPath(r"\\server\share\x.db"), "file:////server/share/x.db"),
+    ],
+)
+def test_paths_are_uris_that_sqlite_takes(path: PurePath, uri: str) -> None:
+    """A drive with a slash before it; of two slashes SQLite would take the server for another machine's name."""
+    assert uri_of(path) == uri
+
+
+def test_file_with_any_name_can_be_read(tmp_path: Path) -> None:
+    """A user's folder may be called anything."""
+    folder = tmp_path / "a b#?% 中"
+    folder.mkdir()
+    active = segment(folder)
+    active.seal()
+
+    connection = open_readonly(active.path)
+    assert connection.execute("SELECT count(*) FROM events").fetchone() == (3,)
+    connection.close()
