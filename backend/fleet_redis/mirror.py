@@ -72,6 +72,7 @@ class Mirrored:
         self.stream = stream
         self.name = name_of(stream.id, stream.session)
         self.reader = stream.relay.observe()
+        self.claimed = False  # whether Redis says that this start writes it
         self.waiting: tuple[str, bytes] | None = None  # an entry that Redis has not acknowledged
         self.anew = True
         self.size = 0
@@ -82,11 +83,11 @@ class Mirrored:
     def restart(self) -> None:
         """Write all of it again, as one text: Redis may have lost it, or it has become too many pieces."""
         self.reader = self.stream.relay.observe()
-        self.waiting, self.anew, self.size = None, True, 0
+        self.claimed, self.waiting, self.anew, self.size = False, None, True, 0
 
     def entry(self) -> tuple[str, bytes] | None:
-        """The entry that waits, or a new one with the frames that are new."""
-        if self.waiting is None:
+        """The entry that waits, or a new one with the frames that are new; None before it is claimed."""
+        if self.claimed and self.waiting is None:
             frames: list[Mapping[str, Any]] = []
             size = 0
             while size < ENTRY_BYTES and (frame := self.reader.next_nowait()) is not None:
@@ -136,7 +137,7 @@ class Mirror:
     def discard(self, stream: Stream) -> None:
         """Nothing was done for it: its name is free again."""
         one = self.answers.pop(name_of(stream.id, stream.session), None)
-        if one is not None:
+        if one is not None and one.claimed:
             self._over.append(("DEL", self._keys.answer(one.name), self._keys.owner(one.name)))
             self._news.set()
 
@@ -184,8 +185,9 @@ class Mirror:
                 if entry is not None and one.oldest is None:
                     one.oldest = self._clock()
                 if entry is not None or one.anew or self._clock() - one.refreshed > REFRESH:
-                    chosen.append((one, entry, len(commands)))
-                    commands += self._commands(one, entry)
+                    some = self._commands(one, entry)
+                    chosen.append((one, entry, slice(len(commands), len(commands) + len(some))))
+                    commands += some
                     size += len(entry[1]) if entry is not None else 0
                 if size > TURN_BYTES:
                     break
@@ -193,22 +195,32 @@ class Mirror:
                 return
             replies = await self._writer.errand(*commands)
             self._over.clear()
-            for one, entry, at in chosen:
-                self._settle(one, entry, replies[at : at + len(self._commands(one, entry))])
+            for one, entry, part in chosen:
+                self._settle(one, entry, replies[part])
 
     def _commands(self, one: Mirrored, entry: tuple[str, bytes] | None) -> list[Command]:
         key, owner = self._keys.answer(one.name), self._keys.owner(one.name)
-        life = int(1000 * (self._keep() + (0 if one.reader.done else self._grace())))
+        life = max(1000, int(1000 * (self._keep() + (0 if one.reader.done else self._grace()))))
+        if not one.claimed:
+            return [("SET", owner, self._boot, "NX", "PX", life), ("GET", owner)]
         commands: list[Command] = [("DEL", key)] if one.anew else []
         if entry is not None:
             commands.append(("XADD", key, entry[0], "f", entry[1]))
-        return [*commands, ("SET", owner, self._boot, "PX", max(life, 1000)), ("PEXPIRE", key, max(life, 1000))]
+        return [*commands, ("PEXPIRE", key, life), ("PEXPIRE", owner, life)]
 
     def _settle(self, one: Mirrored, entry: tuple[str, bytes] | None, replies: list[Any]) -> None:
         refused = [reply for reply in replies if isinstance(reply, LinkError) and not reply.is_old_id]
         if refused:
             one.restart()
             raise refused[0]
+        if not one.claimed:
+            one.claimed = replies[1] == self._boot.encode()
+            if not one.claimed:  # its request came to two instances at once: the first of them is read everywhere
+                self.answers.pop(one.name, None)
+            return
+        if replies[-1] == 0:  # the claim is gone, and the copy with it
+            one.restart()
+            return
         one.anew, one.refreshed = False, self._clock()
         if entry is None:
             return
@@ -216,9 +228,9 @@ class Mirror:
         one.size += len(entry[1])
         if one.size > MOST_BYTES:
             fresh = one.size == len(entry[1])
-            one.restart()
             if fresh:
                 self.discard(one.stream)
+            one.restart()
         elif one.reader.done:
             self.answers.pop(one.name, None)
 

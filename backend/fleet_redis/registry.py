@@ -7,13 +7,18 @@ figures, no text of a chat. Who comes or goes also tells the others' inboxes, so
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import random
+import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..aio import wait_set
-from .layout import FORM, Keys, dumps, is_boot, loads
+from .layout import FORM, Keys, dumps, is_boot, loads, new_boot
 from .outbox import Outbox
 from .reader import Reader
 from .redis_link import LinkError
@@ -30,6 +35,7 @@ REMEMBERED: Final = 3600.0
 MOST_MEMBERS: Final = 500
 MAX_BEAT: Final = 64_000
 INBOX_LENGTH: Final = 100
+_PROCESS: Final = new_boot()
 
 State = Literal["up", "gone", "left"]
 Changed = Callable[[str, State], Awaitable[None]]
@@ -45,6 +51,7 @@ class Instance:
         self.since = 0.0  # of the state, monotonic
         self.version = ""
         self.started = 0.0
+        self.place = ""
         self.status: Mapping[str, Any] = {}
 
     def take(self, beat: Mapping[str, Any]) -> None:
@@ -54,6 +61,28 @@ class Instance:
         self.version = str(beat.get("version", ""))[:40]
         started = beat.get("started")
         self.started = started if isinstance(started, float) else 0.0
+        self.place = str(beat.get("place", ""))[:40]
+
+
+def this_place() -> str:
+    """Where this process runs: the machine and the folder of this code, hashed. A restart runs in the same place."""
+    place = f"{socket.gethostname()}\n{Path(__file__).resolve().parent}"
+    return hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def runs(pid: int, process: object) -> bool:
+    """Whether a process of this machine runs, as far as can be told, by its number and its name as in a heartbeat."""
+    if pid == os.getpid():  # the first process of a container has the same number each time, but another name
+        return process == _PROCESS
+    if sys.platform == "win32":  # there the question would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 class Registry:
@@ -95,12 +124,15 @@ class Registry:
         self._hurry = asyncio.Event()
         self._looked = False
         self._greeted = False
+        self._succeeded = False
+        self._place = this_place()
         writer.on_connected.append(self._hurry.set)
 
     async def run(self) -> None:
         """Beat and look until cancelled."""
         while True:
             try:
+                await self._succeed()
                 await self._beat()
                 await self._look()
             except LinkError:
@@ -122,14 +154,17 @@ class Registry:
     async def leave(self) -> None:
         """Tell the others that this instance stops in good order."""
         try:
-            await self._writer.errand(
-                ("SET", self._keys.beat(self.boot), dumps({"left": True}), "PX", int(STREAM_LIFE * 1000)),
-                ("DEL", self._keys.inbox(self.boot)),
-                ("PEXPIRE", self._keys.events(self.boot), int(STREAM_LIFE * 1000)),
-                *self._to_others("bye"),
-            )
+            await self._writer.errand(*self._farewell(self.boot), *self._to_others("bye"))
         except LinkError:
             return  # they notice by the heartbeat that is missing
+
+    def _farewell(self, boot: str) -> tuple[tuple[Any, ...], ...]:
+        """The commands by which a start has left in good order."""
+        return (
+            ("SET", self._keys.beat(boot), dumps({"left": True}), "PX", int(STREAM_LIFE * 1000)),
+            ("DEL", self._keys.inbox(boot)),
+            ("PEXPIRE", self._keys.events(boot), int(STREAM_LIFE * 1000)),
+        )
 
     def tell(self, boot: str, kind: str, **more: Any) -> tuple[tuple[Any, ...], ...]:
         """The commands that put a message into an instance's inbox."""
@@ -148,6 +183,7 @@ class Registry:
     async def _beat(self) -> None:
         beat = {
             "v": FORM, "label": self.label, "version": self.version, "started": self.started,
+            "place": self._place, "pid": os.getpid(), "process": _PROCESS,
             "n": self._writer.settled, "d": self._outbox.unsent, "status": self.status(),
         }  # fmt: skip
         stream = self._keys.events(self.boot)
@@ -177,7 +213,8 @@ class Registry:
         if abs(offset - self._outbox.wall_offset) > 0.1:
             self._outbox.wall_offset = self._reader.wall_offset = offset
 
-    async def _look(self) -> None:
+    async def _members(self) -> tuple[list[str], list[Any]]:
+        """The other members, and the heartbeat of each as it lies in Redis, or None."""
         (members,) = await self._writer.errand(("SMEMBERS", self._keys.members))
         if isinstance(members, LinkError):
             raise members
@@ -188,17 +225,37 @@ class Registry:
             (beats,) = await self._writer.errand(("MGET", *(self._keys.beat(boot) for boot in boots)))
             if isinstance(beats, LinkError):
                 raise beats
+        return boots, beats
+
+    async def _succeed(self) -> None:
+        """Once, before the first beat: if this is a restart, the start before it left nobody to say goodbye.
+
+        So its name is free at once, and nobody waits for it until its heartbeat has run out.
+        """
+        if self._succeeded:
+            return
+        for boot, raw in zip(*await self._members(), strict=True):
+            beat = loads(raw, MAX_BEAT)
+            if not isinstance(beat, dict) or (beat.get("label"), beat.get("place")) != (self.label, self._place):
+                continue
+            pid = _natural(beat.get("pid"))
+            if pid and not runs(pid, beat.get("process")):
+                await self._writer.errand(*self._farewell(boot))
+        self._succeeded = True
+
+    async def _look(self) -> None:
+        boots, beats = await self._members()
         found = {
             boot: beat for boot, raw in zip(boots, beats, strict=True) if isinstance(beat := loads(raw, MAX_BEAT), dict)
         }
         left = {boot for boot, beat in found.items() if beat.get("left") is True}
-        for boot, beat in found.items():
+        for boot in [boot for boot in self.instances if boot not in found or boot in left]:
+            await self._is_missing(boot, left=boot in left)
+        for boot, beat in found.items():  # after those that have gone, whose names are free
             if boot not in left:
                 await self._is_up(boot, beat)
             elif boot not in self.instances:
                 self._remember(boot)
-        for boot in [boot for boot in self.instances if boot not in found or boot in left]:
-            await self._is_missing(boot, left=boot in left)
         await self._sweep([boot for boot in boots if boot not in found])
         self._looked = True
         if not self._greeted:
@@ -216,12 +273,21 @@ class Registry:
         known.take(beat)
         if news:
             known.state, known.since = "up", self._clock()
+            self._replace(known)
         if boot not in self._reader.sources:
             # What lies there from before we came is not news to us; who came later is read from its beginning.
             self._reader.add(boot, known.name, last=begin[0], unsent=begin[1])
         self._reader.promise(boot, number, unsent)
         if news:
             await self._changed(known.name, "up")
+
+    def _replace(self, newcomer: Instance) -> None:
+        """Whoever vanished from the same place under the same name is not missed any more."""
+        for one in self.instances.values():
+            if one.state == "gone" and (one.place, one.name) == (newcomer.place, newcomer.name):
+                one.state = "left"
+        if not any(one.state == "gone" for one in self.instances.values()):
+            self.last_gone = None
 
     def _remember(self, boot: str) -> None:
         """One that left before we came: its stream may hold shared work that nobody has finished."""

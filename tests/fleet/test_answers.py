@@ -156,6 +156,28 @@ async def test_a_name_that_is_asked_elsewhere_is_not_asked_again(redis: RedisSer
         assert 409 in refused
 
 
+async def test_a_name_that_two_instances_begin_belongs_to_the_first(redis: RedisServer) -> None:
+    """Redis was too slow to say that it is taken: pages elsewhere read one answer, not two in turns."""
+    async with sites(redis.url, "abc") as (one, other, third):
+        claim = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}:o"
+        first, page = one.begin(), Page()
+        first.relay.line(line("One "))
+        reading = asyncio.ensure_future(third.read(page))
+        assert await wait_for(lambda: page.text == "One ", 30)
+        second = other.begin()
+        second.relay.line(line("Another answer altogether."))
+        answers = other.node.fleet.answers
+        assert answers is not None
+        assert await wait_for(lambda: answers.figures()["mirrored"] == 0, 30)
+        other.store.discard(second)
+        first.relay.line(line("One answer."))
+        one.store.finish(first, "completed")
+        await asyncio.wait_for(reading, 30)
+
+        assert (page.text, page.outcome) == ("One answer.", "completed")
+        assert (await redis.command("GET", claim)).decode() == one.node.fleet.boot
+
+
 async def test_a_cancel_and_a_lease_go_to_the_owner(redis: RedisServer) -> None:
     """A page that reads elsewhere keeps the chat alive, and its Stop stops it."""
     async with sites(redis.url) as (one, other):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -337,6 +339,41 @@ async def test_servers_on_one_machine_have_names_of_their_own(redis: RedisServer
         finally:
             for twin in twins:
                 await twin.fleet.aclose()
+
+
+@pytest.mark.parametrize("pause", ["at once", "after it was noticed"])
+async def test_a_restart_takes_its_name_back(redis: RedisServer, pause: str) -> None:
+    """Killed and started again it is the same machine: under its name, missed by nobody, whether noticed or not."""
+    code = (
+        "import asyncio, sys\nfrom tests.support.fleet_nodes import Node\n"
+        "async def main():\n    node = Node('b', sys.argv[1])\n    node.start()\n    await asyncio.sleep(600)\n"
+        "asyncio.run(main())"
+    )
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", code, redis.url], cwd=Path(__file__).parents[2])
+
+    async with nodes(redis.url, "a") as (one,):
+        process = start()
+        try:
+            assert await wait_for(lambda: one.knows("b"), 60)
+            process.kill()
+            process.wait()
+            if pause != "at once":
+                assert await wait_for(lambda: (one.fleet.figures() or {})["gone"] == ["b"], 30)
+            process = start()
+            assert await wait_for(lambda: [row["state"] for row in others(one)] in (["left", "up"], ["up", "left"]), 60)
+        finally:
+            process.kill()
+            process.wait()
+
+        assert [row["name"] for row in others(one)] == ["b", "b"]
+        assert ((one.fleet.figures() or {})["gone"], (one.fleet.figures() or {})["gone_seconds"]) == ([], None)
+
+
+def others(node: Node) -> list[dict[str, Any]]:
+    """What a node shows of the others."""
+    return node.fleet.instances()[1:]
 
 
 async def test_nothing_stays_in_redis_for_ever(redis: RedisServer) -> None:
