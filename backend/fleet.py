@@ -242,7 +242,7 @@ class _Share:
 class Answers:
     """Answers that move: those written here are copied, those of other instances can be followed.
 
-    What the streams ask for (`streams/store.py`, `Elsewhere`). For the loop's thread; none of it raises.
+    What the streams ask for (`streams/registry.py`, `Elsewhere`). For the loop's thread; none of it raises.
     """
 
     def __init__(self, mirror: Mirror, replica: Replica) -> None:

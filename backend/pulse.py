@@ -27,7 +27,7 @@ from .fleet import Fleet, get_fleet
 from .monitoring import Monitor, Past, PastEvent, SourceNames
 from .settings import LiveSettings, Settings, from_environment
 from .store import EventStore, Filter, NotStored, Redaction
-from .streams.store import StreamStore
+from .streams.registry import StreamRegistry
 
 log = logging.getLogger("copilot_pulse")
 
@@ -147,7 +147,7 @@ class Pulse:
         )
         self.recovery = RecoveryManager(self.publish, settings=lambda: settings.current)
         self.chats = ChatRegistry()
-        self.streams = StreamStore(settings=lambda: settings.current, publish=self.publish, clock=time.monotonic)
+        self.streams = StreamRegistry(settings=lambda: settings.current, publish=self.publish, clock=time.monotonic)
         self.seams = SeamRegistry()
         # Awaited in a chat's own task before Copilot's generator starts: (chat, messages).
         self.before_chat: list[Callable[[Chat, Any], Awaitable[None]]] = [self._prepare_recovery]

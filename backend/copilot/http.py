@@ -29,7 +29,7 @@ from aiohttp import web
 
 from ..aio import fail_open, in_front, missed, our_fault
 from ..error_handling import language_of, secret_name
-from ..streams.store import StreamRefused
+from ..streams.registry import StreamRefused
 from ..streams.tap import StreamTap, open_tap
 from .llm_routes import BLOCKING, BlockingRoutes
 from .seam import CopilotModules

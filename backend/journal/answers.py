@@ -200,7 +200,7 @@ def _first_units(text: str, units: int) -> str:
 
 
 class Answers:
-    """What the streams ask for (`streams/store.py`, `Elsewhere`). For the loop's thread; none of it raises.
+    """What the streams ask for (`streams/registry.py`, `Elsewhere`). For the loop's thread; none of it raises.
 
     `take` gets the rows, `read(type, name, since)` finds them, in a thread by way of `ask`.
     """
@@ -330,7 +330,7 @@ def _frames_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 class StoredAnswer:
-    """An answer of a former run: see `RemoteAnswer` in streams/store.py."""
+    """An answer of a former run: see `RemoteAnswer` in streams/registry.py."""
 
     def __init__(self, frames: list[dict[str, Any]], sentence: str, early: str) -> None:
         self._frames = frames

@@ -15,7 +15,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from .store import Stream, StreamStore
+from .registry import Stream, StreamRegistry
 from .wire import MODE, STREAM
 
 log = logging.getLogger("copilot_pulse.streams")
@@ -93,7 +93,7 @@ class Loopback:
         )
 
     async def chat(
-        self, streams: StreamStore, stream: Stream, path: str, headers: Mapping[str, str], body: Any
+        self, streams: StreamRegistry, stream: Stream, path: str, headers: Mapping[str, str], body: Any
     ) -> None:
         """Ask, and wait until the handler has begun to answer, or has refused the question: that is written then.
 
@@ -132,7 +132,7 @@ async def _text(response: aiohttp.ClientResponse) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _refused(streams: StreamStore, stream: Stream, status: int, headers: Mapping[str, str], text: str) -> None:
+def _refused(streams: StreamRegistry, stream: Stream, status: int, headers: Mapping[str, str], text: str) -> None:
     stream.relay.head(status, headers)
     stream.relay.body(text)
     stream.claimed = True

@@ -16,8 +16,8 @@ from typing import Any, Final
 from aiohttp import WSCloseCode, web
 
 from ..origin import Refused, check_reader, check_socket, read_json, refusal, serve
+from .registry import MAX_RUNNING, StreamRefused, StreamRegistry
 from .socket import MAX_FRAME, SMALL_FRAME, Socket
-from .store import MAX_RUNNING, StreamRefused, StreamStore
 from .wire import BEAT, PROTOCOL, STATE, Shortener, line, notice_silence, write_in_time
 
 log = logging.getLogger("copilot_pulse.streams")
@@ -33,8 +33,8 @@ _LAST_WAIT: Final = 2.0
 class Streams:
     """The doors of a running plugin. Make it, add the routes before the server starts, `aclose()` at its end."""
 
-    def __init__(self, store: StreamStore, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = store
+    def __init__(self, streams: StreamRegistry, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._streams = streams
         self._clock = clock
         self.sockets: set[Socket] = set()
         # How many sockets were closed with each code.
@@ -50,7 +50,7 @@ class Streams:
     def snapshot(self) -> dict[str, Any]:
         """Figures for metrics and health: counts, bytes and limits, no ids and no text."""
         return {
-            **self._store.snapshot(),
+            **self._streams.snapshot(),
             "sockets": len(self.sockets),
             "sockets_closed": {str(code): count for code, count in sorted(self.closed.items())},
             "limits": {"running": MAX_RUNNING, "sockets": MAX_SOCKETS},
@@ -63,8 +63,8 @@ class Streams:
         """
         check_reader(request)
         after = _number(request.query.get("after", "0"))
-        stream = await self._store.find_anywhere(request.match_info["id"], request.query.get("session", ""), after)
-        reader = self._store.read(stream, after, "http")
+        stream = await self._streams.find_anywhere(request.match_info["id"], request.query.get("session", ""), after)
+        reader = self._streams.read(stream, after, "http")
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -93,14 +93,15 @@ class Streams:
             log.debug("the reader of a stream is gone")
         finally:
             self._tasks.discard(task)
-            self._store.leave(stream, reader)
+            self._streams.leave(stream, reader)
         return response
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """POST {"session"}: stop the answer at once. 404 and 410 as above; 200 also if it has ended."""
         data = await read_json(request)
         session = data.get("session")
-        stream = await self._store.find_anywhere(request.match_info["id"], session if isinstance(session, str) else "")
+        owner = session if isinstance(session, str) else ""
+        stream = await self._streams.find_anywhere(request.match_info["id"], owner)
         state = stream.state
         stream.cancel()
         return web.json_response({"cancelled": state == "running", "state": state})
@@ -121,7 +122,7 @@ class Streams:
             response.headers["Upgrade"] = "websocket"
             return response
         await ws.prepare(request)
-        socket = Socket(self._store, ws, request, session, self._clock)
+        socket = Socket(self._streams, ws, request, session, self._clock)
         self.sockets.add(socket)
         try:
             self.closed[await socket.run()] += 1

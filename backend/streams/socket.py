@@ -19,8 +19,8 @@ from typing import Any, Final
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from .loopback import PATHS, Loopback, NotAsked, not_carried
+from .registry import Stream, StreamRefused, StreamRegistry
 from .relay import RelayReader
-from .store import Stream, StreamRefused, StreamStore
 from .wire import PROTOCOL, PROTOCOL_VERSION, Shortener, Wire, encode, write_in_time
 
 log = logging.getLogger("copilot_pulse.streams")
@@ -60,7 +60,7 @@ class Socket:
 
     def __init__(
         self,
-        streams: StreamStore,
+        streams: StreamRegistry,
         ws: web.WebSocketResponse,
         request: web.Request,
         session: str,

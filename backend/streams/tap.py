@@ -20,8 +20,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from ..aio import fail_open, in_front, missed, our_fault
+from .registry import Stream, StreamRefused, StreamRegistry
 from .relay import Outcome, RelayReader
-from .store import Stream, StreamRefused, StreamStore
 from .wire import BEAT, MODE, STREAM, LineWriter, Shortener, line, notice_silence, write_in_time
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ _OUTCOMES: Final[Mapping[str, Outcome]] = {"done": "completed", "failed": "faile
 class StreamTap:
     """One request and its stream. Made by the HTTP seam; all of it runs in the request's task."""
 
-    def __init__(self, store: StreamStore, stream: Stream, mode: Mode) -> None:
+    def __init__(self, streams: StreamRegistry, stream: Stream, mode: Mode) -> None:
         self.stream = stream
         self.mode: Mode = mode
         self.chat: Chat | None = None
         self.response: web.StreamResponse | None = None
-        self._store = store
+        self._streams = streams
         self._reader: RelayReader | None = None
         if mode != "detached":
             # A line of Copilot's has all the text: in pieces it would be sent over and over.
-            self._reader = store.read(stream, 0, "http", resumed=False, pieces=mode == "frames")
+            self._reader = streams.read(stream, 0, "http", resumed=False, pieces=mode == "frames")
         self._rest = bytearray()
         self._send: Callable[[bytes], Awaitable[None]] | None = None
         self._send_eof: Callable[[], Awaitable[None]] | None = None
@@ -79,7 +79,7 @@ class StreamTap:
     def client_left(self) -> None:
         """The connection of this request is gone; the chat goes on for its grace period."""
         if self._reader is not None:
-            self._store.leave(self.stream, self._reader)
+            self._streams.leave(self.stream, self._reader)
 
     # -- the handler's response --------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class StreamTap:
         if not relay.finished and not relay.seq:
             relay.head(response.status, _shown(response))
             relay.body(response.text or "")
-            self._store.finish(self.stream, "completed" if response.status < 400 else "failed")
+            self._streams.finish(self.stream, "completed" if response.status < 400 else "failed")
 
     async def returned(self, response: web.StreamResponse) -> None:
         """The handler has returned its answer: end it, if the handler has left that to aiohttp."""
@@ -204,7 +204,7 @@ class StreamTap:
         except (ConnectionError, RuntimeError):
             log.debug("the page of a stream is gone")
         finally:
-            self._store.leave(self.stream, reader)
+            self._streams.leave(self.stream, reader)
             if not reader.done:
                 self._break_off()
 
@@ -225,9 +225,9 @@ class StreamTap:
             outcome = "cancelled"
         if not self.begun and error is not None and not self.stream.cancelled:
             # Nothing was asked and nothing said: the page may simply ask again.
-            self._store.discard(self.stream)
+            self._streams.discard(self.stream)
         else:
-            self._store.finish(self.stream, outcome)
+            self._streams.finish(self.stream, outcome)
 
     async def conclude(self, error: BaseException, response: web.StreamResponse) -> web.StreamResponse:
         """The handler was cancelled while it answered: end its response in order, for who still reads it."""
@@ -249,7 +249,7 @@ def _shown(response: web.StreamResponse) -> dict[str, str]:
     return {name: value for name, value in response.headers.items() if name.lower() not in _OWN}
 
 
-async def open_tap(store: StreamStore, request: web.Request, session: str | None, kind: str) -> StreamTap | None:
+async def open_tap(streams: StreamRegistry, request: web.Request, session: str | None, kind: str) -> StreamTap | None:
     """The tap of a request that names a stream, else None. Raises StreamRefused.
 
     Waits only in a fleet whose answers move: a quarter second at most, to hear whether another machine has it.
@@ -260,12 +260,12 @@ async def open_tap(store: StreamStore, request: web.Request, session: str | None
     mode = request.headers.get(MODE, "lines")
     if mode not in ("lines", "frames", "detached"):
         raise StreamRefused(400, f"{MODE} has to be lines, frames or detached")
-    await store.check(stream_id, session or "")
+    await streams.check(stream_id, session or "")
     try:
-        return StreamTap(store, store.claim(stream_id, session or "", kind), mode)  # type: ignore[arg-type]
+        return StreamTap(streams, streams.claim(stream_id, session or "", kind), mode)  # type: ignore[arg-type]
     except Exception as error:
         if not our_fault(error):
             raise
         missed(error, "an answer that can be resumed, at the first try")
-    store.unclaim(stream_id)
-    return StreamTap(store, store.claim(stream_id, session or "", kind), mode)  # type: ignore[arg-type]
+    streams.unclaim(stream_id)
+    return StreamTap(streams, streams.claim(stream_id, session or "", kind), mode)  # type: ignore[arg-type]

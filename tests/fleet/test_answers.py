@@ -14,8 +14,8 @@ from aiohttp import ClientSession, web
 
 from backend.fleet_redis.mirror import name_of
 from backend.settings import Settings
+from backend.streams.registry import Stream, StreamRefused, StreamRegistry
 from backend.streams.routes import Streams
-from backend.streams.store import Stream, StreamRefused, StreamStore
 from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.redis_server import RedisServer
 from tests.support.stream_reading import Page
@@ -32,9 +32,9 @@ class Site:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.settings = Settings(resume_grace=30.0)
-        self.store = StreamStore(settings=lambda: self.settings, publish=lambda *_: None, clock=time.monotonic)
-        self.store.elsewhere = [one for one in (node.fleet.answers,) if one is not None]
-        self.streams = Streams(self.store)
+        self.registry = StreamRegistry(settings=lambda: self.settings, publish=lambda *_: None, clock=time.monotonic)
+        self.registry.elsewhere = [one for one in (node.fleet.answers,) if one is not None]
+        self.streams = Streams(self.registry)
         self.url = ""
         self._runner: web.AppRunner | None = None
 
@@ -52,7 +52,7 @@ class Site:
         await self._runner.cleanup()
 
     def begin(self) -> Stream:
-        stream = self.store.claim(NAME, SESSION, "chat")
+        stream = self.registry.claim(NAME, SESSION, "chat")
         stream.relay.head(200, {"Content-Type": "application/json"})
         return stream
 
@@ -113,7 +113,7 @@ async def test_a_page_reads_on_at_another_instance(redis: RedisServer) -> None:
             stream.relay.line(line(text))
             await asyncio.sleep(0.01)
         stream.relay.line(line(text, ext=[{"type": "workflow"}], finished=True))
-        one.store.finish(stream, "completed")
+        one.registry.finish(stream, "completed")
 
         assert await asyncio.wait_for(reading, 30) == 200
         assert (page.text, page.outcome) == (text, "completed")
@@ -149,7 +149,7 @@ async def test_a_name_that_is_asked_elsewhere_is_not_asked_again(redis: RedisSer
         refused: list[int] = []
         for _ in range(20):  # within a quarter second, unless the machine is very busy
             try:
-                await other.store.check(NAME, SESSION)
+                await other.registry.check(NAME, SESSION)
             except StreamRefused as error:
                 refused.append(error.status)
 
@@ -186,13 +186,13 @@ async def test_a_cancel_and_a_lease_go_to_the_owner(redis: RedisServer) -> None:
         stream.stop = lambda: stopped.append(time.monotonic())
         stream.relay.line(line("words"))
         reading = asyncio.ensure_future(other.read(page))
-        assert await wait_for(lambda: NAME in one.store._leases, 30)
+        assert await wait_for(lambda: NAME in one.registry._leases, 30)
         await asyncio.sleep(0)
         assert not stopped
         async with ClientSession() as client, client.post(other.url + "/cancel", json={"session": SESSION}) as answer:
             assert (answer.status, (await answer.json())["cancelled"]) == (200, True)
         assert await wait_for(lambda: stopped, 30)
-        one.store.finish(stream, "cancelled")
+        one.registry.finish(stream, "cancelled")
         await asyncio.wait_for(reading, 30)
 
         assert (page.text, page.outcome) == ("words", "cancelled")
@@ -231,7 +231,7 @@ async def test_a_redis_that_is_wiped_has_the_answer_again(redis: RedisServer) ->
         text += "after"
         stream.relay.line(line(text))
         assert await wait_for(lambda: page.text == text, 30)
-        one.store.finish(stream, "completed")
+        one.registry.finish(stream, "completed")
         await asyncio.wait_for(reading, 30)
 
         assert (page.text, page.outcome) == (text, "completed")
@@ -243,10 +243,10 @@ async def test_without_redis_everything_is_as_before(redis: RedisServer) -> None
         redis.kill()
         assert await wait_for(lambda: not (other.node.fleet.figures() or {})["links"]["writer"]["up"], 30)
         assert await other.read(Page()) == 404
-        await other.store.check(NAME, SESSION)
+        await other.registry.check(NAME, SESSION)
         stream = other.begin()
         stream.relay.line(line("words"))
-        other.store.finish(stream, "completed")
+        other.registry.finish(stream, "completed")
         page = Page()
         assert (await other.read(page), page.text) == (200, "words")
 

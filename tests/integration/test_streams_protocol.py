@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from backend.streams import registry
 from backend.streams import socket as stream_socket
-from backend.streams import store as stream_store
 from tests.integration.test_streams import ENV
 from tests.support.host import Host
 from tests.support.leaks import no_leaks
@@ -141,7 +141,7 @@ async def test_too_many_streams_of_a_session(host: Host, llm: FaultServer, clien
     """A session runs so many answers at once and no more."""
     llm.plan(Plan(Words(2), Wait(Gate()), Words(2)))
     async with client.socket() as socket:
-        for _ in range(stream_store.MAX_PER_SESSION):
+        for _ in range(registry.MAX_PER_SESSION):
             client.id = new_id()
             await socket.invoke()
         async with client.socket() as second:
@@ -150,7 +150,7 @@ async def test_too_many_streams_of_a_session(host: Host, llm: FaultServer, clien
             code, _ = await second.until_closed()
 
     assert 4429 == code
-    assert pulse_of(host).streams.snapshot()["running"] <= stream_store.MAX_PER_SESSION
+    assert pulse_of(host).streams.snapshot()["running"] <= registry.MAX_PER_SESSION
 
 
 async def test_too_many_readers(host: Host, llm: FaultServer, client: StreamClient) -> None:
@@ -162,10 +162,10 @@ async def test_too_many_readers(host: Host, llm: FaultServer, client: StreamClie
         await socket.invoke()
         while not client.page.text:
             await socket.next()
-        responses = [await client.http.get(url) for _ in range(stream_store.MAX_READERS)]
-        assert [200] * stream_store.MAX_READERS == [response.status for response in responses]
+        responses = [await client.http.get(url) for _ in range(registry.MAX_READERS)]
+        assert [200] * registry.MAX_READERS == [response.status for response in responses]
         assert b'"end"' not in await asyncio.wait_for(responses[0].read(), 5)
-        assert stream_store.MAX_READERS == sum(pulse_of(host).streams.snapshot()["readers"].values())
+        assert registry.MAX_READERS == sum(pulse_of(host).streams.snapshot()["readers"].values())
         for response in responses:
             response.close()
         gate.open()

@@ -17,8 +17,8 @@ from backend.metrics.exposition import PREFIX, PulseCollector
 from backend.monitoring import Monitor
 from backend.settings import Settings
 from backend.store import EventStore, Redaction
+from backend.streams.registry import StreamRegistry
 from backend.streams.routes import Streams
-from backend.streams.store import StreamStore
 from tests.support.figures import fleet_figures
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "monitoring.md"
@@ -39,7 +39,7 @@ def full_monitor() -> Monitor:
     seconds = Seconds()
     with tempfile.TemporaryDirectory() as folder:
         store = EventStore(Path(folder), redaction=Redaction(str, lambda name: False)).statistics()
-    streams = Streams(StreamStore(settings=Settings, publish=lambda *_: None, clock=time.monotonic)).snapshot()
+    streams = Streams(StreamRegistry(settings=Settings, publish=lambda *_: None, clock=time.monotonic)).snapshot()
     monitor.add_source("fleet", lambda: fleet_figures(1, seconds.snapshot()))
     monitor.add_source("store", lambda: {**store, "problem": None})
     monitor.add_source("streams", lambda: streams)

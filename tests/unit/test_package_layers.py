@@ -69,7 +69,7 @@ RUN_TIME = {"aiohttp", "yarl", "psutil", "prometheus_client", "typing_extensions
 # redis brings async_timeout where asyncio has no timeout() yet.
 EXTRAS = dict.fromkeys(("redis", "async_timeout"), ("fleet_redis", "redis_link"))
 AIOHTTP_UNITS = {"origin", "streams", "api", "copilot", "standalone", "plugin"}
-WITHOUT_AIOHTTP = {("streams", "relay"), ("streams", "store"), ("streams", "wire")}
+WITHOUT_AIOHTTP = {("streams", "relay"), ("streams", "registry"), ("streams", "wire")}
 MOST_NAMES = 12
 MOST_FILES = 14
 

@@ -10,8 +10,8 @@ import pytest
 
 from backend.journal.answers import RESTARTED, RESTARTED_EARLY, StoredAnswer
 from backend.store import EventStore, Filter
+from backend.streams.registry import Stream
 from backend.streams.relay import Relay
-from backend.streams.store import Stream
 from tests.support.stores import event, new_store, raw_bytes, running
 from tests.support.stream_reading import Page
 

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from backend.streams.loopback import Loopback, NotAsked, headers_for, not_carried
-from backend.streams.store import StreamStore
+from backend.streams.registry import StreamRegistry
 from tests.support.page import CopilotPage
 from tests.support.stream_client import chat_body
 
@@ -115,15 +115,15 @@ async def test_where_it_goes(name: Any, secure: bool, url: str) -> None:
     assert url == loopback._base
 
 
-def store() -> StreamStore:
-    """An empty store."""
+def registry() -> StreamRegistry:
+    """An empty registry."""
     limits: Any = SimpleNamespace(resume_grace=30.0, stream_keep=600.0, stream_keep_bytes=10**6)
-    return StreamStore(settings=lambda: limits, publish=lambda type_, data: None, clock=lambda: 0.0)
+    return StreamRegistry(settings=lambda: limits, publish=lambda type_, data: None, clock=lambda: 0.0)
 
 
 async def test_a_server_that_does_not_answer() -> None:
     """Nothing was asked: that is said, and the stream is as it was."""
-    streams = store()
+    streams = registry()
     stream = streams.reserve(ID, "s")
     loopback = Loopback(request_to(("127.0.0.1", 9)))
     with pytest.raises(NotAsked, match="could not reach itself"):
@@ -150,7 +150,7 @@ async def answered_by(answer: Any, raises: type[Exception]) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    streams = store()
+    streams = registry()
     stream = streams.reserve(ID, "s")
     loopback = Loopback(request_to(runner.addresses[0]))
     try:
@@ -182,7 +182,7 @@ async def test_refused_by_somebody_else_s_middleware(over_tls: bool, tmp_path: P
     await runner.setup()
     context = server_context(tmp_path) if over_tls else None
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    streams = store()
+    streams = registry()
     stream = streams.reserve(ID, "s")
     loopback = Loopback(request_to(runner.addresses[0], context))
     try:

@@ -16,8 +16,8 @@ from aiohttp import web
 from backend.copilot.http import HttpSeam
 from backend.pulse import Pulse
 from backend.streams import routes, tap, wire
+from backend.streams.registry import Stream
 from backend.streams.routes import Streams
-from backend.streams.store import Stream
 from tests.support.net import until
 
 PATH = "/api/chat/invoke"

@@ -44,7 +44,7 @@ class Timer(Protocol):
 
 
 class Limits(Protocol):
-    """The settings that the store reads."""
+    """The settings that streams depend on."""
 
     @property
     def resume_grace(self) -> float: ...
@@ -121,7 +121,7 @@ class Stream:
         self.cancelled = False
         self.timer: Timer | None = None
         self.ended = 0.0
-        # Lets it live on for some seconds without a reader here; set by the store.
+        # Lets it live on for some seconds without a reader here; set by the registry.
         self.lease: Callable[[float], None] = lambda seconds: None
 
     @property
@@ -143,7 +143,7 @@ class Stream:
                 self.stop()
 
 
-class StreamStore:
+class StreamRegistry:
     """All streams. `publish(type, data)` tells of readers that come and go."""
 
     def __init__(
@@ -438,4 +438,4 @@ class StreamStore:
         return StreamRefused(status, reason)
 
     def __repr__(self) -> str:
-        return f"<StreamStore {len(self._running)} running, {len(self._kept)} kept>"
+        return f"<StreamRegistry {len(self._running)} running, {len(self._kept)} kept>"

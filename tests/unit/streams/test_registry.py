@@ -1,4 +1,4 @@
-"""The store of streams: names, limits, grace, and what is kept for how long and how much."""
+"""The registry of streams: names, limits, grace, and what is kept for how long and how much."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from backend.streams import store as stream_store
-from backend.streams.store import MAX_PER_SESSION, MAX_READERS, Stream, StreamRefused, StreamStore
+from backend.streams import registry as stream_registry
+from backend.streams.registry import MAX_PER_SESSION, MAX_READERS, Stream, StreamRefused, StreamRegistry
 
 ID = "A" * 22
 
 
 @dataclass
 class Limits:
-    """The settings that the store reads."""
+    """The settings that streams depend on."""
 
     resume_grace: float = 30.0
     stream_keep: float = 600.0
@@ -55,12 +55,12 @@ class Timer:
 
 
 class World:
-    """A store with a clock and a list of what it told."""
+    """A registry with a clock and a list of what it told."""
 
     def __init__(self) -> None:
         self.limits, self.clock = Limits(), Clock()
         self.told: list[tuple[str, dict[str, Any]]] = []
-        self.store = StreamStore(
+        self.streams = StreamRegistry(
             settings=lambda: self.limits,
             publish=lambda type_, data: self.told.append((type_, dict(data))),
             clock=lambda: self.clock.now,
@@ -69,8 +69,8 @@ class World:
 
     def stream(self, number: int = 0, session: str = "s", text: str = "") -> Stream:
         """A stream that is written to."""
-        stream = self.store.claim(f"{number:022}", session, "chat")
-        stream.stop = lambda: self.store.finish(stream, "cancelled")
+        stream = self.streams.claim(f"{number:022}", session, "chat")
+        stream.stop = lambda: self.streams.finish(stream, "cancelled")
         if text:
             stream.relay.line({"text": text})
         return stream
@@ -78,7 +78,7 @@ class World:
 
 @pytest.fixture
 def world() -> World:
-    """An empty store."""
+    """An empty registry."""
     return World()
 
 
@@ -93,20 +93,20 @@ def refused(call: Callable[[], Any]) -> int:
 @pytest.mark.parametrize("bad", ["", "short", "A" * 21, "A" * 65, "A" * 21 + "/", "A" * 21 + "é", "../" * 8])
 def test_names_that_can_be_guessed(world: World, bad: str) -> None:
     """A name is at least 128 bits of base64url."""
-    assert 400 == refused(lambda: world.store.reserve(bad, "s"))
+    assert 400 == refused(lambda: world.streams.reserve(bad, "s"))
 
 
 @pytest.mark.parametrize("session", ["", "x" * 201])
 def test_sessions_that_are_none(world: World, session: str) -> None:
     """A stream is bound to a session."""
-    assert 400 == refused(lambda: world.store.reserve(ID, session))
+    assert 400 == refused(lambda: world.streams.reserve(ID, session))
 
 
 def test_a_name_is_used_once(world: World) -> None:
     """Running, finished or forgotten: the same name is not taken for another answer."""
     stream = world.stream()
     assert 409 == refused(lambda: world.stream())
-    world.store.finish(stream, "completed")
+    world.streams.finish(stream, "completed")
     assert 409 == refused(lambda: world.stream())
     world.clock.advance(601)
     assert 409 == refused(lambda: world.stream())
@@ -114,11 +114,11 @@ def test_a_name_is_used_once(world: World) -> None:
 
 def test_a_reserved_name_is_claimed_once_and_by_its_session(world: World) -> None:
     """Who has reserved a name is who gets it, whichever request comes first."""
-    reserved = world.store.reserve(ID, "s")
+    reserved = world.streams.reserve(ID, "s")
 
-    assert 409 == refused(lambda: world.store.claim(ID, "thief", "chat"))
-    assert world.store.claim(ID, "s", "debug") is reserved
-    assert 409 == refused(lambda: world.store.claim(ID, "s", "chat"))
+    assert 409 == refused(lambda: world.streams.claim(ID, "thief", "chat"))
+    assert world.streams.claim(ID, "s", "debug") is reserved
+    assert 409 == refused(lambda: world.streams.claim(ID, "s", "chat"))
 
 
 def test_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,36 +126,36 @@ def test_limits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     streams = [world.stream(number) for number in range(MAX_PER_SESSION)]
     assert 429 == refused(lambda: world.stream(99))
     world.stream(99, "another")
-    monkeypatch.setattr(stream_store, "MAX_RUNNING", MAX_PER_SESSION + 1)
+    monkeypatch.setattr(stream_registry, "MAX_RUNNING", MAX_PER_SESSION + 1)
     assert 429 == refused(lambda: world.stream(100, "third"))
     for _ in range(MAX_READERS):
-        world.store.read(streams[0], 0, "websocket")
-    assert 429 == refused(lambda: world.store.read(streams[0], 0, "http"))
+        world.streams.read(streams[0], 0, "websocket")
+    assert 429 == refused(lambda: world.streams.read(streams[0], 0, "http"))
 
 
 def test_a_reader_too_many_takes_the_place_of_the_oldest_over_http(world: World) -> None:
     """Connections that died without a word do not keep the page from its own answer."""
     stream = world.stream()
-    socket = world.store.read(stream, 0, "websocket")
-    dead = [world.store.read(stream, 0, "http") for _ in range(MAX_READERS - 1)]
-    comes = world.store.read(stream, 0, "http")
+    socket = world.streams.read(stream, 0, "websocket")
+    dead = [world.streams.read(stream, 0, "http") for _ in range(MAX_READERS - 1)]
+    comes = world.streams.read(stream, 0, "http")
 
     assert [socket, *dead[1:], comes] == stream.relay.readers
-    assert {"http": MAX_READERS - 1, "websocket": 1} == world.store.snapshot()["readers"]
+    assert {"http": MAX_READERS - 1, "websocket": 1} == world.streams.snapshot()["readers"]
 
 
 def test_readers_of_what_has_ended_count(world: World) -> None:
     """Whoever still reads an answer that has ended, or is not kept any more, is in the figures."""
     stream = world.stream(text="x")
-    reader = world.store.read(stream, 0, "http")
-    world.store.finish(stream, "completed")
+    reader = world.streams.read(stream, 0, "http")
+    world.streams.finish(stream, "completed")
     world.clock.advance(601)
 
     assert (0, {"http": 1, "websocket": 0}) == (
-        world.store.snapshot()["kept"], world.store.snapshot()["readers"]
+        world.streams.snapshot()["kept"], world.streams.snapshot()["readers"]
     )  # fmt: skip
-    world.store.leave(stream, reader)
-    assert {"http": 0, "websocket": 0} == world.store.snapshot()["readers"]
+    world.streams.leave(stream, reader)
+    assert {"http": 0, "websocket": 0} == world.streams.snapshot()["readers"]
 
 
 def test_what_nobody_ever_reads_is_stopped(world: World) -> None:
@@ -169,31 +169,31 @@ def test_what_nobody_ever_reads_is_stopped(world: World) -> None:
 def test_unknown_gone_and_another_session(world: World) -> None:
     """Three answers; another session never learns that there is something."""
     stream = world.stream(text="x")
-    assert 404 == refused(lambda: world.store.find(ID, "s"))
-    assert 404 == refused(lambda: world.store.find(stream.id, "thief"))
-    assert world.store.find(stream.id, "s") is stream
-    world.store.finish(stream, "completed")
-    assert "finished" == world.store.find(stream.id, "s").state
+    assert 404 == refused(lambda: world.streams.find(ID, "s"))
+    assert 404 == refused(lambda: world.streams.find(stream.id, "thief"))
+    assert world.streams.find(stream.id, "s") is stream
+    world.streams.finish(stream, "completed")
+    assert "finished" == world.streams.find(stream.id, "s").state
     world.clock.advance(601)
-    assert 410 == refused(lambda: world.store.find(stream.id, "s"))
-    assert 404 == refused(lambda: world.store.find(stream.id, "thief"))
+    assert 410 == refused(lambda: world.streams.find(stream.id, "s"))
+    assert 404 == refused(lambda: world.streams.find(stream.id, "thief"))
 
 
 def test_grace(world: World) -> None:
     """The last reader's leave starts the grace, a new one's arrival ends it, and a second leave starts it anew."""
     stream = world.stream()
-    first = world.store.read(stream, 0, "http")
-    second = world.store.read(stream, 0, "websocket")
-    world.store.leave(stream, first)
+    first = world.streams.read(stream, 0, "http")
+    second = world.streams.read(stream, 0, "websocket")
+    world.streams.leave(stream, first)
     world.clock.advance(100)
     assert "running" == stream.state
-    world.store.leave(stream, second)
-    world.store.leave(stream, second)
+    world.streams.leave(stream, second)
+    world.streams.leave(stream, second)
     world.clock.advance(29)
-    third = world.store.read(stream, 0, "http")
+    third = world.streams.read(stream, 0, "http")
     world.clock.advance(100)
     assert "running" == stream.state
-    world.store.leave(stream, third)
+    world.streams.leave(stream, third)
     world.clock.advance(31)
 
     assert "cancelled" == stream.relay.outcome
@@ -203,10 +203,10 @@ def test_grace(world: World) -> None:
 
 def test_cancel_before_somebody_writes(world: World) -> None:
     """A cancel that overtakes the question is kept for who comes to answer it."""
-    stream = world.store.reserve(ID, "s")
+    stream = world.streams.reserve(ID, "s")
     stream.cancel()
 
-    assert world.store.claim(ID, "s", "chat").cancelled
+    assert world.streams.claim(ID, "s", "chat").cancelled
 
 
 def test_the_oldest_go_when_memory_is_short(world: World) -> None:
@@ -214,19 +214,19 @@ def test_the_oldest_go_when_memory_is_short(world: World) -> None:
     world.limits.stream_keep_bytes = 100_000
     running = world.stream(1000, "r", text="y" * 90_000)
     for number in range(10):
-        world.store.finish(world.stream(number, f"s{number}", text="x" * 30_000), "completed")
+        world.streams.finish(world.stream(number, f"s{number}", text="x" * 30_000), "completed")
 
-    snapshot = world.store.snapshot()
+    snapshot = world.streams.snapshot()
     assert snapshot["kept"] == 3
     assert snapshot["kept_bytes"] <= 100_000
-    assert 410 == refused(lambda: world.store.find(f"{0:022}", "s0"))
-    assert world.store.find(f"{9:022}", "s9").relay.text
-    assert world.store.find(running.id, "r") is running
+    assert 410 == refused(lambda: world.streams.find(f"{0:022}", "s0"))
+    assert world.streams.find(f"{9:022}", "s9").relay.text
+    assert world.streams.find(running.id, "r") is running
 
 
 def test_discarded_streams_were_never_there(world: World) -> None:
     """Where nothing was asked the name may be used again."""
-    world.store.discard(world.stream())
+    world.streams.discard(world.stream())
 
     world.stream()
 
@@ -236,11 +236,11 @@ def test_hold_is_told_when_all_readers_pause(world: World) -> None:
     stream = world.stream()
     held: list[bool] = []
     stream.hold = held.append
-    first, second = world.store.read(stream, 0, "http"), world.store.read(stream, 0, "http")
+    first, second = world.streams.read(stream, 0, "http"), world.streams.read(stream, 0, "http")
     first.pause(True)
     second.pause(True)
-    world.store.leave(stream, first)
-    world.store.leave(stream, second)
+    world.streams.leave(stream, first)
+    world.streams.leave(stream, second)
 
     assert [False, False, False, True, True, False] == held
 
@@ -248,6 +248,6 @@ def test_hold_is_told_when_all_readers_pause(world: World) -> None:
 def test_close_stops_all(world: World) -> None:
     """At the end nothing runs and nothing is kept."""
     stream = world.stream()
-    world.store.close()
+    world.streams.close()
 
     assert "cancelled" == stream.relay.outcome
