@@ -169,9 +169,9 @@ async def test_a_name_that_two_instances_begin_belongs_to_the_first(redis: Redis
         answers = other.node.fleet.answers
         assert answers is not None
         assert await wait_for(lambda: answers.figures()["mirrored"] == 0, 30)
-        other.store.discard(second)
+        other.registry.discard(second)
         first.relay.line(line("One answer."))
-        one.store.finish(first, "completed")
+        one.registry.finish(first, "completed")
         await asyncio.wait_for(reading, 30)
 
         assert (page.text, page.outcome) == ("One answer.", "completed")
