@@ -68,6 +68,8 @@ class Normaliser:
         self._meaning: Finish | None = None
         self._usage: dict[str, Any] = {}
         self._began = False
+        # Whether all that came so far are objects of another interface than the one that was asked.
+        self._foreign = False
 
     @property
     def thoughts(self) -> dict[str, Any]:
@@ -115,6 +117,7 @@ class Normaliser:
             if body := failure_in(data, alone=not answers and not data.get("usage")):
                 raise ToldFailure(body)
         choice = _choice_of(data, choices)
+        self._foreign = not choice and not self._began and (self._foreign or "choices" not in data)
         usage = data.get("usage") or choice.get("usage")
         if usage is None and "x_groq" in data:
             usage = (data["x_groq"] or {}).get("usage")
@@ -126,6 +129,9 @@ class Normaliser:
         for part in (choice, choice.get("delta")):
             if isinstance(part, dict) and "error" in part and (body := failure_in(part, alone=False)):
                 raise ToldFailure(body)
+        if self._foreign:
+            self._watch.saw(text=False, reasoning=0, tools=False, finish="", meaning=None)
+            return []
         return self._choice(choice, data)
 
     def _choice(self, choice: Mapping[str, Any], data: Mapping[str, Any]) -> list[Any]:
@@ -193,7 +199,7 @@ class Normaliser:
 
     def _tool_calls(self, delta: Mapping[str, Any]) -> bool:
         brought = False
-        if entries := delta.get("tool_calls"):
+        if entries := delta.get("tool_calls") or delta.get("tool_call"):
             brought = self._tools.feed(entries)
         if entry := delta.get("function_call"):  # the older interface, and a repetition beside the newer
             brought = self._legacy.feed([{"index": 0, "function": entry}]) or brought
@@ -208,6 +214,8 @@ class Normaliser:
 
         `done` tells that the server has marked the end. Raises ToldFailure if the answer was a failure's words.
         """
+        if self._foreign:
+            raise json.JSONDecodeError("events of another interface", "", 0)
         meaning = self._meaning
         last = self._repeats.rest()
         self.written.add(last)

@@ -8,6 +8,7 @@ an id of its own.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import secrets
@@ -18,6 +19,7 @@ _decode = json.JSONDecoder().raw_decode
 # What may follow the arguments and is none of them: special tokens, closing marks, fences.
 _NOISE: Final = re.compile(r"(?:\s|<[|｜][^>]{0,60}[|｜]>|</?[a-z_]{1,30}>|[`}\]]){1,40}$", re.IGNORECASE)
 _TOKEN: Final = re.compile(r"<[|｜]?[a-z_▁/ ]{1,40}[|｜]?>", re.IGNORECASE)
+_LAST_COMMA: Final = re.compile(r",(?=\s{0,40}[}\]])")
 _EXTRAS: Final = ("extra_content", "thought_signature", "provider_specific_fields")
 
 
@@ -233,7 +235,22 @@ def tidy(arguments: str) -> str:
         except (ValueError, RecursionError):
             break
         text = inner if isinstance(inner, str) else text
-    return "" if text in ("null", "None", '""', "[]") else text
+    if text in ("null", "None", '""', "[]"):
+        return ""
+    return text if text[:1] != "{" or is_object(text) else _mended(text)
+
+
+def _mended(text: str) -> str:
+    """An object that is nearly JSON, as JSON: with line ends in its texts, a comma too many, or written in Python."""
+    try:
+        value = json.loads(_LAST_COMMA.sub("", text), strict=False)
+    except (ValueError, RecursionError):
+        try:
+            value = ast.literal_eval(text)
+            return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else text
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return text
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else text
 
 
 def _canonical(arguments: str) -> str:

@@ -22,7 +22,7 @@ _GLM_PARAMETER: Final = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)
 _GLM_NAME: Final = re.compile(r"<tool_call>\s*([\w.-]+)\s*(?=<arg_key>|</tool_call>|\n|$)")
 # Marks and fences around calls in Python.
 _PYTHON: Final = re.compile(r"<[|｜/]?[a-z_▁|｜]{1,40}>|```[a-z_]*|\[/?TOOL_[A-Z]+\]", re.IGNORECASE)
-_BEFORE: Final = re.compile(r"([\w.:-]{1,80})\s*(?:<[^<>]{1,60}>|```json|\n|\(|\s){0,6}$")
+_BEFORE: Final = re.compile(r"([\w.:-]{1,80})\s*(?:<[^<>]{1,60}>|\[[A-Z_]{2,20}\]|```json|\n|\(|\s){0,6}$")
 _decode = json.JSONDecoder().raw_decode
 
 

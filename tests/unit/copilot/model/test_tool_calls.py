@@ -75,6 +75,11 @@ def test_an_id_that_changes_in_each_piece_begins_no_call() -> None:
     [
         ({"x": 1}, '{"x": 1}'), (None, "{}"), ("", "{}"), ("null", "{}"), ('""', "{}"), ('"{\\"x\\": 1}"', '{"x": 1}'),
         ('{"x": 1}<|call|>', '{"x": 1}'), ('{"x": 1}}', '{"x": 1}'), ('{"x": ', '{"x":'), ([], "{}"),
+        ('{"a": "one\ntwo"}', '{"a": "one\\ntwo"}'),
+        ('{"a": [1, 2,], }', '{"a": [1, 2]}'),
+        ("{'a': True, 'b': None}", '{"a": true, "b": null}'),
+        ("{'a': open('/etc/passwd')}", "{'a': open('/etc/passwd')}"),
+        ('{"a": "cut in mid', '{"a": "cut in mid'),
     ],
 )  # fmt: skip
 def test_arguments_become_an_object_in_json(arguments: Any, text: str) -> None:
