@@ -206,6 +206,11 @@ class Figures:
         return writing + sum(usage.estimated for usage in self.usage.values())
 
     @property
+    def estimated_input(self) -> int:
+        """The tokens of prompts that no server has told."""
+        return sum(usage.estimated_input for usage in self.usage.values())
+
+    @property
     def tokens(self) -> int:
         """Tokens that models have written: told, estimated, and what one is writing now."""
         return (self.told()["output_tokens"] or 0) + self.estimated
@@ -220,13 +225,15 @@ class Figures:
             "reasoning_tokens": _sum(*(row.reasoning for row in rows)),
         }
 
-    def by_model(self) -> list[dict[str, Any]]:
-        """The usage as plain data, a row for each model and host; what is unknown or nothing is left out."""
+    def by_model(self) -> dict[str, Any]:
+        """The usage of each model as plain data, under `by_model`, if there were several; else nothing: the figures
+        of the chat are those of its model."""
         names = ("calls", "input", "output", "cached", "reasoning", "estimated", "estimated_input")
-        return [
+        rows = [
             {"model": model, "host": host, **{name: n for name in names if (n := getattr(usage, name))}}
             for (model, host), usage in self.usage.items()
         ]
+        return {"by_model": rows} if len(rows) > 1 else {}
 
 
 Label = Literal["fresh", "retry", "gave_up"]
@@ -456,9 +463,10 @@ class Chat:
             "started": round(self.started_wall, 3),
             "seconds": round(now - self.started, 3),
             "tokens": self.figures.tokens,
-            "tokens_estimated": self.figures.estimated > 0,
+            "tokens_estimated": self.figures.estimated,
             **self.figures.told(),
-            "by_model": self.figures.by_model(),
+            "input_estimated": self.figures.estimated_input,
+            **self.figures.by_model(),
             "attempts": self.figures.attempts,
             "retries": self.figures.retries,
             "breaks": list(self.figures.breaks),

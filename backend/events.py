@@ -143,7 +143,8 @@ class ModelUsage(TypedDict):
 
 class ChatFinished(TypedDict):
     """`tokens` is what models wrote: `output_tokens`, which servers told, and `tokens_estimated`, which they did not.
-    The other counts are the servers' too, and absent where nobody told; `by_model` has them apart. `attempts` are the
+    The other counts are the servers' too, and absent where nobody told; `input_estimated` is then what was asked. If
+    several models were asked, `by_model` has all of it apart (see `usage_of()`). `attempts` are the
     calls of models, `failed_attempts` those that broke; `saved`: completed although one broke. `error_kind` and
     `error_type` are of the last failure. `stream_tokens` came within
     `stream_seconds`, the time from each model call's first token to its last: their ratio is the model's speed.
@@ -162,7 +163,8 @@ class ChatFinished(TypedDict):
     output_tokens: NotRequired[int]
     cached_tokens: NotRequired[int]
     reasoning_tokens: NotRequired[int]
-    by_model: list[ModelUsage]
+    input_estimated: int
+    by_model: NotRequired[list[ModelUsage]]
     attempts: int
     failed_attempts: int
     saved: bool
@@ -361,6 +363,33 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
     "fleet.gap": EventSpec(FleetGap, "Events of another machine were lost (on the fleet's bus)."),
     "fleet.dead": EventSpec(FleetDead, "Shared work was given up (on the fleet's bus)."),
 }
+
+
+_COUNTS: Final = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cached": "cached_tokens",
+    "reasoning": "reasoning_tokens",
+    "estimated": "tokens_estimated",
+    "estimated_input": "input_estimated",
+    "calls": "attempts",
+}
+
+
+def usage_of(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `ModelUsage` of a chat's figures, such as the data of `chat.finished`: one for each model.
+
+    Tokens of an older version, which told none apart, are an estimate.
+    """
+    rows = data.get("by_model")
+    if isinstance(rows, list):
+        return [row for row in rows if isinstance(row, dict)]
+    known = {name: value for name, key in _COUNTS.items() if isinstance(value := data.get(key), int) and value}
+    if "attempts" not in data and isinstance(data.get("tokens"), int):
+        known["estimated"] = data["tokens"]
+    if not known:
+        return []
+    return [{"model": str(data.get("model") or "unknown"), "host": str(data.get("host") or "unknown"), **known}]
 
 
 TEXT_KEYS: Final = frozenset({"text", "notice"})

@@ -36,7 +36,7 @@ from .metrics.layers.event import EventLayer
 from .metrics.layers.http import HttpLayer
 from .metrics.layers.system import Sampler, SystemLayer
 from .metrics.loop_watch import LoopWatch
-from .metrics.prices import Prices, parse_prices, rounded
+from .metrics.prices import Prices, estimated, parse_prices, rounded
 
 __all__ = ["RELATIVE_ERROR", "EventLike", "Finding", "Monitor", "Past", "PastEvent", "SourceNames"]
 
@@ -334,8 +334,19 @@ class Monitor:
         return parse_prices(self._prices())
 
     def with_cost(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """A chat's row with `cost` and `cost_estimated` in the place of its `by_model`."""
+        """A chat's row with `cost` and `cost_estimated`, by the prices of now."""
         return with_cost(row, self.prices)
+
+    def with_sums(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row of totals with the tokens and the cost of its `by_model`, and the cost of each model there."""
+        usage, prices = list(row["by_model"]), self.prices
+        return {
+            **row,
+            **tokens_of(usage),
+            "by_model": [{**one, "cost": rounded(prices.cost(one))} for one in usage],
+            "cost": rounded(known_cost(usage, prices)),
+            "cost_estimated": any(map(estimated, usage)),
+        }
 
     def _since_install(self) -> dict[str, Any] | None:
         """What this run and all before it did together, or None as long as nobody tells of those."""
@@ -381,8 +392,23 @@ class Monitor:
         return self.board.body(self.version)
 
     def read_history(self, name: str) -> dict[str, Any]:
-        """One range of the history (`1m`, `1h`, `24h`), for the charts. Raises KeyError for another name."""
-        return self.history.read(name, now=self.clock(), wall=self.wall())
+        """One range of the history (`1m`, `1h`, `24h`), for the charts, with the times in which the process was `down`.
+        Raises KeyError for another name."""
+        return self._with_down(self.history.read(name, now=self.clock(), wall=self.wall()))
+
+    def read_week(self, minutes: Iterable[tuple[float, Mapping[str, float | None]]] | None) -> dict[str, Any]:
+        """The history of 7 days from the minutes that a store has kept, `(end, values)`; None: from those of here."""
+        wall = self.wall()
+        if minutes is None:
+            minutes = self.history.minutes(now=self.clock(), wall=wall)
+        return self._with_down(self.history.week(minutes, wall=wall))
+
+    def _with_down(self, history: dict[str, Any]) -> dict[str, Any]:
+        end = history["end"]
+        begin = end - history["step"] * len(next(iter(history["series"].values())))
+        known = (self.past or {}).get("down", ())
+        down = [[max(since, begin), min(until, end)] for since, until in known if until > begin and since < end]
+        return {**history, "down": down}
 
     def events_since(self, seq: int) -> tuple[int, list[dict[str, Any]]]:
         """(number of the newest event, the events after number `seq`), oldest first, at most the last 200.

@@ -35,6 +35,7 @@ VERSION: Final = "0.1.0"
 # Deltas come by the thousand and the bus counts them itself; what the monitor says for the store is no news to it.
 _MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ not in ("chat.delta", "metrics.minute"))
 _DAY: Final = 86_400.0
+_WEEK: Final = 7 * _DAY
 # Variables of the environment that hold a key.
 _KEY_VARIABLE: Final = re.compile(r"(?:_|\b|API)(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
@@ -66,7 +67,7 @@ def read_past(store: EventStore, start: float) -> Past:
     events = store.query(Filter(_MONITORED, until=start), limit=200, newest_first=True).events
     failed = store.query(Filter(("error",), until=start), limit=400, newest_first=True).events
     minutes = store.query(Filter(("metrics.minute",), since=day, until=start), limit=2_000).events
-    opened = store.query(Filter(("store.opened",), since=day), limit=500).events
+    opened = store.query(Filter(("store.opened",), since=start - _WEEK), limit=2_000).events
     days = store.totals(until=start, step="day")
     chats: Counter[str] = Counter()
     for row in days:

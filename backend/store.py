@@ -30,6 +30,7 @@ from typing import IO, Any, Final, NamedTuple, TypeVar
 from .aio import wait_set
 from .event_bus import Event
 from .journal.answers import ANSWER, Answers
+from .journal.chats import CHAT_EVENTS, Chats, ChatSearch
 from .journal.export import FORMATS, lines
 from .journal.faults import Fault, NotStored, fault_of
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
@@ -38,7 +39,7 @@ from .journal.retention import Limits
 from .journal.rows import Cleaner, Redaction, Stored, dumps
 from .journal.segments import list_segments
 from .journal.slots import free_slots
-from .journal.stories import CHAT_ENDS, STEPS, TOTALS, Chats, ChatStory, Totals
+from .journal.stories import STEPS, TOTALS, ChatStory, Totals
 from .journal.writer import CHUNK, MAX_WAITING, Batch, Command, Config, Loss, Stop, Writer
 
 __all__ = [
@@ -471,12 +472,41 @@ class EventStore:
         return story.result()
 
     def chats(
-        self, *, since: float | None = None, until: float | None = None, session: str | None = None, limit: int = 500
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 500,
+        **search: Any,
     ) -> list[dict[str, Any]]:
-        """The chats that began or ended in that time, the newest first; interrupted ones included. Blocks."""
-        chats = Chats()
-        replay(self._reader.scan(Filter(CHAT_ENDS, since, until)), chats)
-        return [row for row in chats.result() if session is None or row.get("session") == session][:limit]
+        """The chats that ended in that time, or began and have not ended; the last first, the interrupted among them.
+
+        `search`: `session`, `model`, `outcome`, `retried`, `slower` and `text`, see `ChatSearch`. On with `until=` the
+        last row's `at`. Blocks: 0.1 s to look through 10,000 chats.
+        """
+        wanted, among = ChatSearch(**search), None
+        if wanted.text:
+            errors = self._reader.scan(Filter(("error",), since, until))
+            among = {str(one.data.get("chat_id")) for one in errors if wanted.tells(one)}
+        chats = Chats(wanted, limit, among)
+        events = self._reader.scan(Filter(CHAT_EVENTS, since, until), newest_first=True, page=4 * limit)
+
+        def until_full() -> Iterator[Stored]:
+            for event in events:
+                yield event
+                if chats.full:
+                    return
+
+        replay(until_full(), chats)
+        return chats.rows if until is None else [row for row in chats.rows if not self._went_on(row, until)]
+
+    def _went_on(self, row: Mapping[str, Any], until: float) -> bool:
+        """Whether a chat that seems to be under way at that time ended later: it stands before this page."""
+        if "seconds" not in row or row["seconds"] is not None:
+            return False
+        return any(
+            True for _ in self._reader.scan(Filter(("chat.finished",), since=until, chat=row["chat_id"]), page=1)
+        )
 
     def totals(
         self, *, since: float | None = None, until: float | None = None, step: str = "hour", offset: float = 0.0

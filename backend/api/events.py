@@ -7,6 +7,7 @@ keys that are known by now. A page of another origin gets nothing.
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -14,11 +15,14 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ..monitoring import Monitor
 from ..origin import Refused, check_reader, read_json, serve
 from ..store import FORMATS, Cursor, EventStore, NotStored, Page, TooSlow, parse_filter
 
 EVENTS: Final = "/copilot-pulse/events"
 MAX_LIMIT: Final = 2_000
+MAX_TEXT: Final = 200
+_NOT_TOLD: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 MAX_FOLLOWERS: Final = 32
 BEAT: Final = 15.0
 """Seconds of silence after which a follower gets a sign of life; a page that has gone shows then at the latest."""
@@ -28,10 +32,13 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosni
 
 
 class EventRoutes:
-    """The handlers. `store()` gives the store, or None while it is off; its errors become answers in words."""
+    """The handlers. `store()` gives the store, or None while it is off; its errors become answers in words. The
+    monitor knows what tokens cost."""
 
-    def __init__(self, store: Callable[[], EventStore | None]) -> None:
+    def __init__(self, store: Callable[[], EventStore | None], monitor: Monitor) -> None:
         self._store = store
+        self._with_cost = monitor.with_cost
+        self._sum = monitor.with_sums
         self._followers: set[asyncio.Task[Any]] = set()
         self._closing = False
 
@@ -83,15 +90,28 @@ class EventRoutes:
         return await _answer(store, ask)
 
     async def chats(self, request: web.Request) -> web.StreamResponse:
-        """`?since=&until=&session=&limit=`: one row a chat, the newest first."""
+        """`?since=&until=&session=&model=&outcome=&retried=0|1&slower=&text=&before=&limit=`: one row a chat, the last
+        that ended first; on with `before=` the last row's `at`."""
         check_reader(request)
         store, which, limit = self._open(), _filter(request), _limit(request, 100)
+        search = {
+            "session": which.session, "model": which.model, "outcome": which.outcome, "retried": _retried(request),
+            "slower": _seconds(request, "slower"), "text": request.query.get("text", "").strip()[:MAX_TEXT],
+        }  # fmt: skip
+        before = _seconds(request, "before")
+        until = before if which.until is None or (before is not None and before < which.until) else which.until
 
         def ask() -> str:
-            rows = store.chats(since=which.since, until=which.until, session=which.session, limit=limit)
-            return store.to_json({"chats": [store.clean(row) for row in rows]})
+            rows = store.chats(since=which.since, until=until, limit=limit, **search)
+            return store.to_json({"chats": [store.clean(self._shown(row)) for row in rows]})
 
         return await _answer(store, ask)
+
+    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A chat's row as the panel shows those of this process, too."""
+        kind, type_ = row.pop("error_kind", None), row.pop("error_type", None)
+        error = None if kind is None else {"kind": kind, "type": type_}
+        return {**dict.fromkeys(_NOT_TOLD), **self._with_cost(row), "error": error}
 
     async def story(self, request: web.Request) -> web.StreamResponse:
         """`?chat=`: everything about one chat, for a waterfall; 404 if nothing is known of it."""
@@ -100,7 +120,7 @@ class EventRoutes:
 
         def ask() -> str | None:
             story = store.story(chat)
-            return store.to_json(store.clean(story)) if story is not None else None
+            return store.to_json(store.clean(self._with_cost(story))) if story is not None else None
 
         return await _answer(store, ask)
 
@@ -117,7 +137,7 @@ class EventRoutes:
 
         def ask() -> str:
             rows = store.totals(since=which.since, until=which.until, step=step, offset=offset)
-            return store.to_json({"totals": [store.clean(row) for row in rows]})
+            return store.to_json({"totals": [store.clean(self._sum(row)) for row in rows]})
 
         return await _answer(store, ask)
 
@@ -246,6 +266,24 @@ def _cursor(text: str) -> Cursor:
         return Cursor.parse(text)
     except ValueError as error:
         raise Refused(400, str(error)) from None
+
+
+def _seconds(request: web.Request, name: str) -> float | None:
+    text = request.query.get(name, "")
+    try:
+        number = float(text) if text else None
+    except ValueError:
+        number = math.nan
+    if number is not None and not math.isfinite(number):
+        raise Refused(400, f"{name} has to be a number of seconds")
+    return number
+
+
+def _retried(request: web.Request) -> bool | None:
+    word = request.query.get("retried", "")
+    if word not in ("", "0", "1"):
+        raise Refused(400, "retried has to be 0 or 1")
+    return word == "1" if word else None
 
 
 def _limit(request: web.Request, default: int) -> int:

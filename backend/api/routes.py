@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -21,7 +22,7 @@ from ..fleet import Fleet
 from ..monitoring import Finding, Monitor, SourceNames
 from ..origin import Handler, Refused, answer_refusals, check_reader, read_json, serve
 from ..settings import LiveSettings, Secret, describe
-from ..store import EventStore
+from ..store import EventStore, Filter, NotStored, Stored
 from .diagnostics import diagnostics, versions
 from .events import EventRoutes
 from .fleet import view
@@ -39,6 +40,9 @@ PUBLIC: Final = (OWN + "/metrics", OWN + "/health", OWN + "/history")
 CACHE_SHARE: Final = 20
 """A body is served again for this many times what it took to make: scraping costs the loop 5 % at most."""
 CACHE_LIMIT: Final = 1.0
+CACHE_WEEK: Final = 30.0
+WEEK: Final = "7d"
+WEEK_SECONDS: Final = 7 * 86_400.0
 HEALTH_TYPE: Final = "application/health+json; charset=utf-8"
 
 
@@ -121,7 +125,7 @@ def add_routes(app_or_router: web.Application | web.UrlDispatcher, services: Ser
     live = services.settings
     feed = PanelFeed(services.monitor, send, refresh=lambda: live.current.panel_refresh)
     api = _Api(services, feed)
-    events = EventRoutes(lambda: None if live.current.private else services.store)
+    events = EventRoutes(lambda: None if live.current.private else services.store, services.monitor)
     report = RoutesReport(feed, events, events.add(router), [])
     for path, handlers in api.table().items():
         if path in GENERIC:
@@ -184,13 +188,14 @@ def _body(body: bytes, content_type: str, status: int = 200) -> web.Response:
 
 
 class _Kept:
-    """A body that is made anew when it has been served for `CACHE_SHARE` times what making it took.
+    """A body that is made anew when it has been served for `CACHE_SHARE` times what making it took, or for `seconds`.
 
     Who asks meanwhile waits for the one that is being made; who is cancelled leaves the others unharmed.
     """
 
-    def __init__(self, make: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, make: Callable[[], Awaitable[bytes]], seconds: float | None = None) -> None:
         self._make = make
+        self._seconds = seconds
         self._body = b""
         self._until = 0.0
         self._lock = asyncio.Lock()
@@ -203,8 +208,27 @@ class _Kept:
             if began >= self._until:
                 self._body = await self._make()
                 done = time.perf_counter()
-                self._until = done + min(CACHE_SHARE * (done - began), CACHE_LIMIT)
+                share = min(CACHE_SHARE * (done - began), CACHE_LIMIT)
+                self._until = done + (share if self._seconds is None else self._seconds)
             return self._body
+
+
+class _Minutes:
+    """The figures of the charts' minutes, from the events of a store."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, Any]] = []
+
+    def apply(self, event: Stored) -> None:
+        end, values = event.data.get("end"), event.data.get("values")
+        if isinstance(end, (int, float)) and isinstance(values, dict):
+            self.rows.append((end, values))
+
+
+def _minutes(store: EventStore, since: float) -> list[tuple[float, Any]]:
+    minutes = _Minutes()
+    store.replay(minutes, Filter(("metrics.minute",), since=since))
+    return minutes.rows
 
 
 # Whose keys come from servers and models.
@@ -242,6 +266,7 @@ class _Api:
             TEXT.key: _Kept(partial(services.monitor.expose, "text")),
             OPENMETRICS.key: _Kept(partial(services.monitor.expose, "openmetrics")),
         }
+        self._week = _Kept(self._make_week, CACHE_WEEK)
         self._versions: dict[str, str] | None = None
 
     def table(self) -> dict[str, dict[str, Handler]]:
@@ -297,13 +322,25 @@ class _Api:
         return _json(body, status=503 if body["status"] == "fail" else 200, content_type=HEALTH_TYPE)
 
     async def history(self, request: web.Request) -> web.StreamResponse:
-        """The charts' data: `?range=1m|1h|24h`."""
+        """The charts' data: `?range=1m|1h|24h|7d`; 7 days come from the event store, without it what is known here."""
         check_reader(request)
         monitor = self._services.monitor
         name = request.query.get("range", "1h")
+        if name == WEEK:
+            return _body(await self._week.get(), JSON.content_type)
         if name not in monitor.history.ranges:
-            raise Refused(400, "range has to be one of " + ", ".join(monitor.history.ranges))
+            raise Refused(400, "range has to be one of " + ", ".join((*monitor.history.ranges, WEEK)))
         return _json(monitor.read_history(name))
+
+    async def _make_week(self) -> bytes:
+        store, monitor = self._services.store, self._services.monitor
+        minutes: list[tuple[float, Any]] | None = None
+        if store is not None:
+            try:
+                minutes = await store.ask(_minutes, store, time.time() - WEEK_SECONDS)
+            except (OSError, sqlite3.Error, NotStored) as error:
+                log.warning("the history of 7 days cannot be read: %s", type(error).__name__)
+        return await asyncio.to_thread(_dumps, monitor.read_week(minutes))
 
     async def fleet(self, request: web.Request) -> web.StreamResponse:
         """Every instance of the fleet, and the events of the others after number `?since=`."""

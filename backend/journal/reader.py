@@ -188,15 +188,22 @@ class Reader:
         page = self.query(which, after=after, limit=limit, seconds=FOLLOW_SECONDS)
         return page._replace(events=missed + page.events) if missed else page
 
-    def scan(self, which: Filter, *, after: Cursor = Cursor(), page: int = 2_000) -> Iterator[Stored]:  # noqa: B008
+    def scan(
+        self,
+        which: Filter,
+        *,
+        after: Cursor = Cursor(),  # noqa: B008
+        page: int = 2_000,
+        newest_first: bool = False,
+    ) -> Iterator[Stored]:
         """All events behind `after`, oldest first, however long it takes. Close it, or run it to its end."""
         seen = dict(after.places)
         streams = [
-            self._slot(segments, which, seen.get(slot), False, page, None, [])
-            for slot, segments in self._by_slot(False).items()
+            self._slot(segments, which, seen.get(slot), newest_first, page, None, [])
+            for slot, segments in self._by_slot(newest_first).items()
         ]
         try:
-            yield from _merged(streams, False)
+            yield from _merged(streams, newest_first)
         finally:
             for stream in streams:
                 stream.close()

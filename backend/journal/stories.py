@@ -1,4 +1,4 @@
-"""What is asked of the store most: the story of one chat, the list of chats, totals by the hour or the day.
+"""What is asked of the store most: the story of one chat, and totals by the hour or the day.
 
 All are projections: they know nothing but the events.
 """
@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
+from ..events import usage_of
 from .answers import ANSWER
 from .rows import Stored
 
-CHAT_ENDS: Final = ("chat.started", "chat.finished", "store.opened")
-TOTALS: Final = (*CHAT_ENDS, "error")
+TOTALS: Final = ("chat.started", "chat.finished", "store.opened", "error")
 STEPS: Final = {"hour": 3600.0, "day": 86_400.0}
 INTERRUPTED: Final = "interrupted"
 _MAX_SPANS: Final = 2_000
 _USAGE: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
-_FIGURES: Final = (
+FIGURES: Final = (
     ("first_token", "tokens", "tokens_estimated", "stream_tokens", "stream_seconds", "length", "updates")
     + ("bytes_sent", "bytes_saved", "retries", "notice", "notice_length")
-    + ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "by_model")
+    + ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "input_estimated", "by_model")
     + ("attempts", "failed_attempts", "saved")
 )  # fmt: skip
 
@@ -171,7 +171,7 @@ class ChatStory:
         story["outcome"], story["seconds"] = outcome, data.get("seconds", at)
         for name in ("kind", "model", "host"):
             story[name] = data.get(name) or story[name]
-        story |= {name: data[name] for name in _FIGURES if name in data}
+        story |= {name: data[name] for name in FIGURES if name in data}
         self._end(("attempt",), at, str(outcome))
         self._end(("wait", "tool", "agent"), at)
 
@@ -181,57 +181,6 @@ class ChatStory:
             story["outcome"], story["seconds"] = INTERRUPTED, self._last
             self._end(("attempt",), self._last, INTERRUPTED)
             self._end(("wait", "tool", "agent", "reader"), self._last)
-
-
-class Chats:
-    """The list of chats, those that a crash interrupted included."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, dict[str, Any]] = {}
-        self._open: dict[str, int] = {}
-
-    def apply(self, event: Stored) -> None:
-        """Take one event."""
-        chat_id = event.data.get("chat_id")
-        if event.type == "store.opened":
-            for chat, slot in list(self._open.items()):
-                if slot == event.slot:
-                    self._rows[chat]["outcome"] = INTERRUPTED
-                    del self._open[chat]
-        elif not isinstance(chat_id, str):
-            return
-        elif event.type == "chat.started":
-            self._open[chat_id] = event.slot
-            self._rows[chat_id] = {
-                "chat_id": chat_id, "session": event.session, "kind": event.data.get("kind"), "outcome": None,
-                "started": event.time, "seconds": None,
-            }  # fmt: skip
-        elif event.type == "chat.finished":
-            self._finished(chat_id, event)
-
-    def _finished(self, chat_id: str, event: Stored) -> None:
-        data = event.data
-        self._open.pop(chat_id, None)
-        seconds = data.get("seconds")
-        row = self._rows.setdefault(chat_id, {"chat_id": chat_id, "session": event.session})
-        if row.get("started") is None:  # its beginning is older than what is kept
-            row["started"] = event.time - seconds if isinstance(seconds, (int, float)) else event.time
-        known = ("kind", "outcome", "model", "host", "seconds", *_FIGURES)
-        row |= {name: data[name] for name in known if name in data}
-
-    def result(self) -> list[dict[str, Any]]:
-        """One row a chat, the newest first."""
-        return sorted(self._rows.values(), key=lambda row: -row["started"])
-
-
-def usage_of(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of usage of a `chat.finished`; what an older version has not told apart was counted by us."""
-    rows = data.get("by_model")
-    if isinstance(rows, list):
-        return [row for row in rows if isinstance(row, dict)]
-    tokens = data.get("tokens")
-    known = {"model": str(data.get("model")), "host": str(data.get("host"))}
-    return [{**known, "estimated": tokens}] if isinstance(tokens, int) and tokens else []
 
 
 class Totals:

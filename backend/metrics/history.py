@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 Fold = Literal["mean", "max", "sum"]
@@ -39,6 +39,8 @@ class Range(NamedTuple):
     size: int
 
 
+WEEK: Final = Range("7d", 900, 672)
+"""Folded from minutes that an event store has; no ring of its own."""
 RANGES: Final = (Range("1m", 1, 60), Range("1h", 5, 720), Range("24h", 60, 1440))
 _MINUTE: Final = 60
 _CARRIED: Final = 2  # seconds that one late tick may stand for
@@ -137,6 +139,13 @@ class _Ring:
         return ((self._open if self._open is not None else 0) + 1) * self.spec.step
 
 
+def _folded(values: list[float], fold: Fold) -> float | None:
+    if not values:
+        return None
+    value = max(values) if fold == "max" else sum(values) / (len(values) if fold == "mean" else 1)
+    return float(f"{value:.6g}")
+
+
 class History:
     """The three rings. `add()` once a second from the loop; memory never grows."""
 
@@ -191,6 +200,34 @@ class History:
             "end": round(wall + (ring.end - now), 3),
             "series": {series: ring.row(series) for series in self._folds},
         }
+
+    def minutes(self, *, now: float, wall: float) -> list[tuple[float, dict[str, float | None]]]:
+        """`(end, values)` of each closed minute that is known here, the oldest first; `end` is wall time."""
+        newest = self._minutes.open
+        if newest is None:
+            return []
+        rows = [(n, self._minutes.values(n)) for n in range(newest - self._minutes.spec.size + 1, newest)]
+        return [
+            (wall + _MINUTE * (number + 1) - now, values)
+            for number, values in rows
+            if any(value is not None for value in values.values())
+        ]
+
+    def week(self, minutes: Iterable[tuple[float, Mapping[str, float | None]]], *, wall: float) -> dict[str, Any]:
+        """As `read()`, of the last 7 days at a quarter of an hour, folded from `(end, values)` of minutes."""
+        step, size = WEEK.step, WEEK.size
+        last = math.floor(wall) // step
+        found: dict[str, list[list[float]]] = {name: [[] for _ in range(size)] for name in self._folds}
+        for end, values in minutes:
+            at = math.floor(end - _MINUTE / 2) // step - last + size - 1
+            if not 0 <= at < size:
+                continue
+            for name, steps in found.items():
+                value = values.get(name)
+                if isinstance(value, (int, float)):
+                    steps[at].append(value)
+        series = {name: [_folded(values, self._folds[name]) for values in steps] for name, steps in found.items()}
+        return {"range": WEEK.name, "step": step, "end": float((last + 1) * step), "series": series}
 
     @property
     def ranges(self) -> tuple[str, ...]:

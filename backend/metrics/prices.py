@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -58,7 +58,7 @@ class Prices(NamedTuple):
         cached = min(row.get("cached") or 0, asked) if price.cached is not None else 0
         return ((asked - cached) * price.asked + cached * (price.cached or 0) + written * price.written) / _MILLION
 
-    def sum(self, rows: list[Mapping[str, Any]]) -> float | None:
+    def sum(self, rows: Sequence[Mapping[str, Any]]) -> float | None:
         """The cost of several rows together; None if one of them has no price, or there are none."""
         costs = [self.cost(row) for row in rows]
         known = [cost for cost in costs if cost is not None]

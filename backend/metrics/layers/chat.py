@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from ...events import usage_of
 from ..counters import BoundedCounter, BoundedLabels
 from ..histogram import Buckets, LogHistogram, WindowedHistogram, quantiles
 from ..prices import Prices, estimated, is_local, rounded
@@ -167,8 +168,7 @@ class ChatLayer:
 
     def _used(self, data: Mapping[str, Any]) -> None:
         """Add the tokens to the models that they belong to."""
-        rows = data.get("by_model")
-        for row in rows if isinstance(rows, list) else ():
+        for row in usage_of(data):
             counts = self._figures(row).counts
             for name in COUNTS:
                 value = row.get(name)
@@ -263,12 +263,12 @@ def known_cost(usage: Iterable[Mapping[str, Any]], prices: Prices) -> float | No
 
 
 def with_cost(row: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
-    """A chat's row with `cost` (None: a model of it has no price) in the place of its `by_model`."""
-    shown = dict(row)
-    usage = shown.pop("by_model", None)
-    if isinstance(usage, list):
-        shown["cost"] = rounded(prices.sum(usage))
-        shown["cost_estimated"] = any(map(estimated, usage))
+    """A chat's row with `cost` (None: a model of it has no price) and `cost_estimated`."""
+    usage = usage_of(row)
+    shown = {name: value for name, value in row.items() if name not in ("by_model", "input_estimated")}
+    shown["tokens_estimated"] = bool(row.get("tokens_estimated"))
+    shown["cost"] = rounded(prices.sum(usage))
+    shown["cost_estimated"] = any(map(estimated, usage))
     return shown
 
 

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient
 
 from backend.api import events as module
 from backend.api.events import EventRoutes
+from backend.monitoring import Monitor
 from backend.store import EventStore
 from tests.support.stores import event, put, running, until_true
 
@@ -45,7 +46,7 @@ async def world(tmp_path: Path, aiohttp_client: NewClient) -> AsyncIterator[Worl
     async with running(tmp_path) as store:
         app = web.Application()
         made: list[World] = []
-        routes = EventRoutes(lambda: made[0].store)
+        routes = EventRoutes(lambda: made[0].store, Monitor(prices=lambda: "m = $1 / $2"))
         routes.add(app.router)
         made.append(World(store, routes, await aiohttp_client(app)))
         for chat, outcome in (("1", "completed"), ("2", "failed")):
@@ -85,6 +86,9 @@ async def test_query_pages_and_filters(world: World) -> None:
         ("", {"limit": "²"}, "limit"),
         ("", {"limit": "99999"}, "limit"),
         ("", {"order": "up"}, "order"),
+        ("/chats", {"slower": "long"}, "slower"),
+        ("/chats", {"before": "nan"}, "before"),
+        ("/chats", {"retried": "yes"}, "retried"),
         ("/totals", {"step": "week"}, "step"),
         ("/totals", {"offset": "nan"}, "offset"),
         ("/export", {"format": "xml"}, "format"),
@@ -106,6 +110,39 @@ async def test_story_chats_and_totals(world: World) -> None:
     totals = (await world.get("/totals", step="day", since="1d"))["totals"]
     assert sum(row["chats"].get("failed", 0) for row in totals) == 1
     assert sum(row["tokens"] for row in totals) == 6
+    assert [row["cost"] for row in totals] == [pytest.approx(2 * 6e-6)]
+
+
+async def test_chats_are_searched_and_turned_page_by_page(world: World) -> None:
+    """By model, outcome, retries, seconds and the words of their errors; a row is what the panel shows of any chat."""
+    assert world.store is not None
+    told = {"model": "m", "host": "api.example.com", "kind": "chat", "attempts": 2}
+    tokens = {"tokens": 30, "input_tokens": 100, "output_tokens": 20, "tokens_estimated": 10, "input_estimated": 7}
+    repaired = {**told, **tokens, "retries": 1, "saved": True, "error_kind": "connection", "error_type": "Reset"}
+    world.store.on_event(event("error", None, chat_id="3", kind="connection", type="Reset", message="Peer said: No!"))
+    world.store.on_event(event("chat.finished", "t", chat_id="3", outcome="completed", seconds=9.0, **repaired))
+    world.store.on_event(event("chat.started", "t", chat_id="4", kind="chat"))
+    await world.store.flush()
+
+    async def found(**query: str) -> list[str]:
+        return [row["chat_id"] for row in (await world.get("/chats", 200, **query))["chats"]]
+
+    assert ["4", "3", "2", "1"] == await found()
+    assert (["3"], ["4", "2", "1"]) == (await found(retried="1"), await found(retried="0"))
+    assert (["3"], ["3", "2", "1"]) == (await found(slower="1"), await found(slower="0.5"))
+    assert (["2"], ["3", "1"]) == (await found(outcome="failed"), await found(outcome="completed", model="m"))
+    assert (["3"], ["3"], []) == (await found(text="peer SAID"), await found(text="reset"), await found(text="nowhere"))
+    assert [] == await found(model="other")
+    row = (await world.get("/chats", limit="2"))["chats"][1]
+    assert ["2", "1"] == await found(before=str(row["at"]))
+    shown = {
+        name: row[name] for name in ("cost", "cost_estimated", "tokens_estimated", "cached_tokens", "error", "saved")
+    }
+    assert shown == {
+        "cost": pytest.approx((107 * 1 + 30 * 2) / 1e6), "cost_estimated": True, "tokens_estimated": True,
+        "cached_tokens": None, "error": {"kind": "connection", "type": "Reset"}, "saved": True,
+    }  # fmt: skip
+    assert pytest.approx((107 * 1 + 30 * 2) / 1e6) == (await world.get("/story", chat="3"))["cost"]
 
 
 async def test_export_is_a_file_in_both_formats(world: World) -> None:

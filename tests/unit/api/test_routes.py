@@ -308,14 +308,14 @@ async def test_health_is_503_only_when_it_fails(client: Client) -> None:
 
 
 async def test_history_ranges(client: Client) -> None:
-    """The three ranges of the charts; another is refused with the names that exist."""
+    """The ranges of the charts; another is refused with the names that exist."""
     client.parts.monitor.tick()
-    for name, step in (("1m", 1), ("1h", 5), ("24h", 60)):
+    for name, step in (("1m", 1), ("1h", 5), ("24h", 60), ("7d", 900)):
         status, _, body = await client.get(f"/copilot-pulse/history?range={name}")
-        assert (status, json.loads(body)["step"]) == (200, step)
+        assert (status, json.loads(body)["step"], json.loads(body)["down"]) == (200, step, [])
 
     status, _, body = await client.get("/copilot-pulse/history?range=1y")
-    assert (status, "1m, 1h, 24h" in body) == (400, True)
+    assert (status, "1m, 1h, 24h, 7d" in body) == (400, True)
 
 
 async def test_settings_are_described_with_their_values(client: Client) -> None:

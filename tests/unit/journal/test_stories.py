@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from backend.journal.chats import Chats, ChatSearch
 from backend.journal.replay import Upcasters, replay
 from backend.journal.rows import Stored
-from backend.journal.stories import Chats, ChatStory, Totals
+from backend.journal.stories import ChatStory, Totals
 
 WHO = {"model": "qwen3", "host": "127.0.0.1:1234"}
 
@@ -122,11 +123,11 @@ def test_chats_knows_running_finished_and_interrupted_ones() -> None:
         Stored(0, 5, 1004.0, "store.opened", "store", None, 1, {}),
         Stored(0, 6, 1005.0, "chat.started", "c", "s1", 1, {"chat_id": "c"}),
     ]
-    chats = Chats()
-    replay(rows, chats)
+    chats = Chats(ChatSearch(), 9)
+    replay(reversed(rows), chats)
 
-    assert [(row["chat_id"], row["outcome"], row["started"]) for row in chats.result()] == [
-        ("c", None, 1005.0), ("b", "interrupted", 1001.0), ("a", "failed", 1000.0), ("old", "completed", 994.0),
+    assert [(row["chat_id"], row["outcome"], row["started"]) for row in chats.rows] == [
+        ("c", None, 1005.0), ("old", "completed", 994.0), ("a", "failed", 1000.0), ("b", "interrupted", 1001.0),
     ]  # fmt: skip
 
 

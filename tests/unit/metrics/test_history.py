@@ -122,3 +122,32 @@ def test_a_day_is_small_on_the_wire() -> None:
         history.add(60.0 * minute, dict.fromkeys(SERIES, minute * 1.23456789))
 
     assert len(json.dumps(history.read("24h", now=86_400.0, wall=0.0))) < 200_000
+
+
+def test_a_week_is_folded_from_minutes() -> None:
+    """Quarters of an hour: the mean of levels, the highest of peaks, the sum of counts; what nobody told is unknown."""
+    wall = 1_795_600_000.0 // 900 * 900 + 100
+    minutes: list[tuple[float, dict[str, float | None]]] = [
+        (wall, {"cpu_percent": 10.0, "queue_fill": 0.2, "errors": 2.0}),
+        (wall - 30, {"cpu_percent": 20.0, "queue_fill": 0.9, "errors": None}),
+        (wall - 900, {"cpu_percent": 5.0, "errors": 1.0}),
+        (wall - 8 * 86_400, {"cpu_percent": 99.0}),
+        (wall + 86_400, {"cpu_percent": 99.0}),
+    ]
+    week = History().week(minutes, wall=wall)
+
+    assert ("7d", 900, wall + 800) == (week["range"], week["step"], week["end"])
+    assert 672 == len(week["series"]["errors"])
+    assert [5.0, 15.0] == week["series"]["cpu_percent"][-2:]
+    assert [None, 0.9] == week["series"]["queue_fill"][-2:]
+    assert [1.0, 2.0] == week["series"]["errors"][-2:]
+    assert 2 == sum(value is not None for value in week["series"]["cpu_percent"])
+
+
+def test_minutes_that_memory_has() -> None:
+    """Closed ones that told something, with the wall time of their ends."""
+    history = History({"x": "max"})
+    for second in (60.0, 130.0, 310.0):
+        history.add(second, {"x": second})
+
+    assert [(1_020.0, {"x": 60.0}), (1_080.0, {"x": 130.0})] == history.minutes(now=310.0, wall=1_210.0)
