@@ -257,10 +257,13 @@ class HttpRequest(TypedDict):
 
 
 class HealthChanged(TypedDict):
+    """`impact` is "none" if nobody need act, or needed to; see `Finding`."""
+
     check: str
     status: Literal["pass", "warn", "fail"]
     was: Literal["pass", "warn", "fail"]
     output: str
+    impact: Literal["", "none"]
 
 
 class SettingsChanged(TypedDict):

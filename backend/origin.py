@@ -238,6 +238,17 @@ def answer_refusals(handler: Handler, *more: type[Exception]) -> Handler:
     return answer
 
 
+def not_allowed(allowed: str) -> Handler:
+    """The handler of any other method than those `allowed`, such as "GET, HEAD"."""
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        response = refusal(405, f"this path takes {allowed}")
+        response.headers["Allow"] = allowed
+        return response
+
+    return refuse
+
+
 def serve(
     router: web.UrlDispatcher,
     path: str,
@@ -251,13 +262,7 @@ def serve(
     are. `refusals`: see `answer_refusals`. Call it before the router is frozen.
     """
     methods = {**handlers, "HEAD": handlers["GET"]} if head and "GET" in handlers else handlers
-    allowed = ", ".join(sorted(methods))
-
-    async def refuse(request: web.Request) -> web.StreamResponse:
-        response = refusal(405, f"this path takes {allowed}")
-        response.headers["Allow"] = allowed
-        return response
-
+    refuse = not_allowed(", ".join(sorted(methods)))
     for full in (path, f"/api{path}"):
         for method, handler in methods.items():
             router.add_route(method, full, answer_refusals(handler, *refusals))

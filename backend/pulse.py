@@ -24,10 +24,11 @@ from .error_handling import RecoveryManager, Redactor, secret_name
 from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS
 from .fleet import Fleet, get_fleet
-from .monitoring import Monitor, Past, PastEvent, SourceNames
+from .monitoring import Finding, Monitor, Past, PastEvent, SourceNames
 from .settings import LiveSettings, Settings, from_environment
 from .store import EventStore, Filter, NotStored, Redaction
 from .streams.registry import StreamRegistry
+from .webhook import Webhook, WebhookSettings
 
 log = logging.getLogger("copilot_pulse")
 
@@ -150,6 +151,7 @@ class Pulse:
         self.chats = ChatRegistry()
         self.streams = StreamRegistry(settings=lambda: settings.current, publish=self.publish, clock=time.monotonic)
         self.seams = SeamRegistry()
+        self.webhook = Webhook(self._webhook_settings, version=VERSION)
         # Awaited in a chat's own task before Copilot's generator starts: (chat, messages).
         self.before_chat: list[Callable[[Chat, Any], Awaitable[None]]] = [self._prepare_recovery]
         # Asked when an answer ends: what else the user must be told, or None.
@@ -167,6 +169,7 @@ class Pulse:
         """The plugin with the settings that `environ` asks for, on the process's event bus."""
         settings, problems = from_environment(environ)
         pulse = cls(LiveSettings(settings, problems), get_event_bus(), get_fleet())
+        pulse.recovery.redactor.hold(settings.webhook.reveal(), for_good=True)
         for name, value in environ.items():
             if _KEY_VARIABLE.search(name):
                 pulse.recovery.redactor.hold(value, for_good=True)
@@ -177,6 +180,24 @@ class Pulse:
         """Publish an event of ours, or one of a chat's, from the loop, without waiting."""
         source, session = ("copilot-pulse", None) if chat is None else ("copilot", chat.session)
         self.bus.publish_nowait(Event(type=type_, data=data, source=source, session=session))
+
+    def _webhook_settings(self) -> WebhookSettings:
+        settings = self.settings.current
+        return WebhookSettings(settings.webhook.reveal(), settings.instance, settings.private)
+
+    def _check_webhook(self) -> Finding | None:
+        """The health check: whether the last message of the webhook has arrived."""
+        webhook = self.webhook
+        if not webhook.on:
+            return None
+        if not webhook.problem:
+            return Finding("pass", webhook.sent, "messages")
+        return Finding(
+            "warn", webhook.failed, "messages", 1,
+            f"The webhook does not take messages: {webhook.problem}.",
+            "Chats are not affected. Check COPILOT_PULSE_WEBHOOK and send a test.",
+            "webhook_failed", {"problem": webhook.problem}, "none",
+        )  # fmt: skip
 
     async def _prepare_recovery(self, chat: Chat, messages: Any) -> None:
         await self.recovery.prepare()
@@ -229,6 +250,10 @@ class Pulse:
             sub_id = self.bus.subscribe(type_, monitor.on_event)
             self._undo.append(partial(self.bus.unsubscribe, type_, sub_id))
         self._undo.append(self.settings.on_change(lambda names: self.publish("settings.changed", {"names": names})))
+        for type_ in ("health.changed", "error"):
+            sub_id = self.bus.subscribe(type_, self.webhook.on_event, name="webhook")
+            self._undo.append(partial(self.bus.unsubscribe, type_, sub_id))
+        monitor.add_check("webhook:delivered", self._check_webhook)
         monitor.add_source(SourceNames.BUS, self.bus.statistics)
         monitor.add_source(SourceNames.LATENCY, self.bus.take_latency_samples)
         monitor.add_source(SourceNames.CHATS, self.chats.snapshot)
@@ -287,6 +312,7 @@ class Pulse:
         self.streams.close()
         self.streams.elsewhere = ()
         await self.fleet.aclose()
+        await self.webhook.aclose()
         await self.monitor.aclose()
         if self._restoring is not None:
             self._restoring.cancel()

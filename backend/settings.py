@@ -146,6 +146,13 @@ class Settings:
         "Figures only: no sessions, models, hosts or servers' words, no panel, and nobody can stop a chat.",
         panel=False,
     )
+    webhook: Secret = _setting(  # noqa: RUF009
+        _NOTHING,
+        "URL that is told of changes of health and of chats given up, one message a minute at most: Slack, Discord, "
+        "ntfy. Empty: off.",
+        high=2_000,
+        panel=False,
+    )
     redis_url: Secret = _setting(  # noqa: RUF009
         _NOTHING,
         "Redis that several machines share, as redis://user:password@host:6379/0 or rediss://… for TLS. Empty: off.",

@@ -114,6 +114,7 @@ CHINESE: Final[Mapping[str, str]] = {
     "http_client": "由什么承载模型调用：所有对话共用一个客户端（aiohttp 或 httpx），或 own：沿用 Copilot 自己的，每个对话一个。",
     "expose_text": "允许带有对话文字的事件离开本进程。",
     "private": "只给出数字：不含会话、模型、主机和服务器的话；没有面板，也没有人能停止对话。",
+    "webhook": "健康状态变化或对话最终失败时通知的 URL，每分钟最多一条：Slack、Discord、ntfy。留空：关闭。",
     "redis_url": "多台机器共用的 Redis，形如 redis://user:password@host:6379/0，TLS 用 rediss://…。留空：关闭。",
     "redis_prefix": "Redis 中所有键的前缀。",
     "instance": "本机在集群中的名字。留空：主机名。",

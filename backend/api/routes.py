@@ -20,7 +20,7 @@ from aiohttp import web
 
 from ..fleet import Fleet
 from ..monitoring import Finding, Monitor, SourceNames
-from ..origin import Handler, Refused, answer_refusals, check_reader, read_json, serve
+from ..origin import Handler, Refused, answer_refusals, check_reader, not_allowed, read_json, serve
 from ..settings import LiveSettings, Secret, describe
 from ..store import EventStore, Filter, NotStored, Stored
 from .diagnostics import diagnostics, versions
@@ -62,6 +62,17 @@ class Recovery(Protocol):
     def redactor(self) -> Any: ...
 
 
+class Hook(Protocol):
+    """The webhook, as far as the routes need it."""
+
+    @property
+    def on(self) -> bool:
+        """Whether one is set."""
+
+    async def test(self) -> dict[str, Any]:
+        """Sends a message now: `{"ok", "status"}` or `{"ok", "error"}`. Raises LookupError where none is set."""
+
+
 class Services(Protocol):
     """What the routes work on; a running plugin has all of it."""
 
@@ -84,6 +95,9 @@ class Services(Protocol):
     @property
     def dismiss_mcp(self) -> Callable[[str, bool], None] | None:
         """Ends the notices that an MCP server is missing, or lets them come again. Raises KeyError."""
+
+    @property
+    def webhook(self) -> Hook: ...
 
 
 class RoutesReport(NamedTuple):
@@ -135,6 +149,8 @@ def add_routes(app_or_router: web.Application | web.UrlDispatcher, services: Ser
             if path not in PUBLIC:
                 handlers = {method: _unless(live, handler) for method, handler in handlers.items()}
             report.added.extend(serve(router, path, handlers))
+    for prefix in (OWN, f"/api{OWN}"):
+        router.add_route("*", prefix + "/{rest:.*}", answer_refusals(_unknown))
     services.monitor.add_check("http:routes", report.finding)
     if not services.monitor.has_source(SourceNames.CONNECTIONS):
         services.monitor.add_source(SourceNames.CONNECTIONS, lambda: {"panels": len(feed)})
@@ -151,6 +167,7 @@ def _add_generic(router: web.UrlDispatcher, path: str, handler: Handler, report:
     if not owned:
         try:
             router.add_get(path, answer_refusals(handler))
+            router.add_route("*", path, not_allowed("GET, HEAD"))
         except (RuntimeError, ValueError) as error:
             log.warning("%s could not be added: %s", path, error)
             owned = True
@@ -159,6 +176,10 @@ def _add_generic(router: web.UrlDispatcher, path: str, handler: Handler, report:
         report.taken.append(path)
     else:
         report.added.append(path)
+
+
+async def _unknown(request: web.Request) -> web.StreamResponse:
+    raise Refused(404, "there is no such path")
 
 
 def _json(data: Any, *, status: int = 200, content_type: str = JSON.content_type) -> web.Response:
@@ -286,6 +307,7 @@ class _Api:
             OWN + "/breakers/{name}/probe": {"POST": self.probe_breaker},
             OWN + "/mcp/probe": {"POST": self.probe_mcp},
             OWN + "/mcp/dismiss": {"POST": self.dismiss_mcp},
+            OWN + "/webhook/test": {"POST": self.test_webhook},
         }
 
     # Reading
@@ -354,7 +376,8 @@ class _Api:
         """Every setting with its text, range, variable and present value."""
         check_reader(request)
         live = self._services.settings
-        return _json({"settings": self._settings_rows(), "problems": [str(p) for p in live.problems]})
+        problems = [*map(str, live.problems), *self._services.monitor.prices.problems]
+        return _json({"settings": self._settings_rows(), "problems": problems, "webhook": self._services.webhook.on})
 
     def _settings_rows(self) -> list[dict[str, Any]]:
         current = self._services.settings.current
@@ -387,7 +410,7 @@ class _Api:
         ]
         if problems:
             return _json({"error": "some values are not usable", "problems": problems}, status=400)
-        return _json({"settings": self._settings_rows()})
+        return _json({"settings": self._settings_rows(), "problems": list(self._services.monitor.prices.problems)})
 
     async def panel(self, request: web.Request) -> web.StreamResponse:
         """`{"client_id", "open"}`: begin, renew or end the lease of a panel."""
@@ -432,6 +455,14 @@ class _Api:
         if probe is None:
             raise Refused(404, "no such MCP server")
         return _json({"probing": True, "up": up})
+
+    async def test_webhook(self, request: web.Request) -> web.StreamResponse:
+        """Send a message to the webhook now; waits for its answer, 11 s at most. 404 if none is set."""
+        await read_json(request)
+        try:
+            return _json(await self._services.webhook.test())
+        except LookupError as error:
+            raise Refused(404, str(error)) from None
 
     async def dismiss_mcp(self, request: web.Request) -> web.StreamResponse:
         """`{"server", "dismissed": true}`: no answer tells again that this server is missing; false: it does."""

@@ -120,7 +120,8 @@ class HealthBoard:
                 advice="See the log for where, and report it.",
                 code="check_failed",
             )
-        was: Status = state.finding.status if state.finding is not None else "pass"
+        before = state.finding
+        was: Status = before.status if before is not None else "pass"
         status: Status = found.status if found is not None else "pass"
         if RANK[status] < RANK[was]:
             if state.better_since is None:
@@ -136,7 +137,12 @@ class HealthBoard:
                 logging.INFO if status == "pass" else logging.WARNING,
                 "health: %s is now %s (was %s). %s", state.name, status, was, output,
             )  # fmt: skip
-            self._publish("health.changed", {"check": state.name, "status": status, "was": was, "output": output})
+            told = before if status == "pass" else found  # what is over again has the impact that it had
+            impact = told.impact if told is not None else ""
+            self._publish(
+                "health.changed",
+                {"check": state.name, "status": status, "was": was, "output": output, "impact": impact},
+            )
 
     def problems(self) -> list[tuple[str, Finding]]:
         """The checks that do not pass, the worst first, what nobody need act on last, else as they were added."""

@@ -84,6 +84,7 @@ class App:
         self.dismiss_mcp: Any = None
         self.fleet: Any = None
         self.store: Any = None
+        self.webhook: Any = None
         self.asked: list[str] = []
         self.port = 0
         self._n = 0

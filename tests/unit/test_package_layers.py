@@ -38,6 +38,7 @@ CONTRACT: dict[str, set[str]] = {
     "backpressure": set(),
     "error_handling": set(),
     "origin": set(),
+    "webhook": {"aio"},
     "chats": {"aio"},
     "event_bus": {"backpressure"},
     "monitoring": {"events"},
@@ -48,6 +49,7 @@ CONTRACT: dict[str, set[str]] = {
     "pulse": {
         "aio",
         "settings", "events", "event_bus", "error_handling", "monitoring", "chats", "streams", "store", "fleet",
+        "webhook",
     },
     "copilot": {
         "pulse", "chats", "streams", "event_bus", "backpressure", "error_handling", "monitoring", "events", "aio",
@@ -68,7 +70,7 @@ RUN_TIME = {"aiohttp", "yarl", "psutil", "prometheus_client", "typing_extensions
 # An optional extra is known to one room, which imports it when it is switched on.
 # redis brings async_timeout where asyncio has no timeout() yet.
 EXTRAS = dict.fromkeys(("redis", "async_timeout"), ("fleet_redis", "redis_link"))
-AIOHTTP_UNITS = {"origin", "streams", "api", "copilot", "standalone", "plugin"}
+AIOHTTP_UNITS = {"webhook", "origin", "streams", "api", "copilot", "standalone", "plugin"}
 WITHOUT_AIOHTTP = {("streams", "relay"), ("streams", "registry"), ("streams", "wire")}
 MOST_NAMES = 12
 MOST_FILES = 14

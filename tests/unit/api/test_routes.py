@@ -21,6 +21,7 @@ from backend.fleet import Fleet
 from backend.monitoring import Monitor
 from backend.origin import MAX_BODY, same_origin
 from backend.settings import LiveSettings, Secret, Settings
+from backend.webhook import Webhook, WebhookSettings
 from tests.support.figures import bus_figures
 from tests.support.net import until
 
@@ -48,6 +49,8 @@ class Parts:
         self.recovery = self
         self.fleet = Fleet(EventBus())
         self.store = None
+        self.webhook = Webhook(lambda: WebhookSettings(self.hook), post=self.hooked)
+        self.hook = ""
         self.breakers = self
         self.redactor = self
         self.breaker = Breaker()
@@ -57,6 +60,10 @@ class Parts:
 
     def send(self, name: str, data: Any, client_id: str) -> None:
         self.sent.append((name, data, client_id))
+
+    async def hooked(self, url: str, body: Any) -> int:
+        self.told = (url, body)
+        return 204
 
     async def stop(self, chat_id: str) -> bool:
         self.stopped.append(chat_id)
@@ -445,13 +452,48 @@ async def test_a_notice_about_an_mcp_server_is_dismissed(client: Client) -> None
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [("POST", "/copilot-pulse/health", "GET, HEAD"), ("DELETE", "/api/copilot-pulse/settings", "GET, HEAD, POST"),
-     ("GET", "/copilot-pulse/panel", "POST"), ("PUT", "/copilot-pulse/chats/7-abc/stop", "POST")],
+     ("GET", "/copilot-pulse/panel", "POST"), ("PUT", "/copilot-pulse/chats/7-abc/stop", "POST"),
+     ("POST", "/metrics", "GET, HEAD"), ("DELETE", "/api/health", "GET, HEAD")],
 )  # fmt: skip
 async def test_another_method_is_told_which_there_are(client: Client, method: str, path: str, allowed: str) -> None:
     """405 with `Allow`, and in JSON as every refusal of ours."""
     async with client.session.request(method, client.base + path, json={}) as response:
         assert (response.status, response.headers["Allow"]) == (405, allowed)
         assert allowed in (await response.json())["error"]
+
+
+async def test_a_path_that_is_none_is_told_in_json(client: Client) -> None:
+    """Below our name only; what else there is not belongs to somebody else."""
+    for path in ("/copilot-pulse/metric", "/api/copilot-pulse/events/none/at/all", "/copilot-pulse/"):
+        for method in ("GET", "POST"):
+            async with client.session.request(method, client.base + path) as response:
+                assert (response.status, await response.json()) == (404, {"error": "there is no such path"})
+    assert (await client.get("/none"))[0::2] == (404, "404: Not Found")
+
+
+async def test_the_webhook_is_tried_and_shown_to_nobody(client: Client) -> None:
+    """Its button sends a message; the settings say only whether there is one."""
+    path = "/copilot-pulse/webhook/test"
+    status, answer = await client.post(path)
+    assert (status, "COPILOT_PULSE_WEBHOOK" in answer["error"]) == (404, True)
+    client.parts.hook = "https://hooks.example.com/" + SECRET
+    client.parts.settings = LiveSettings(Settings(webhook=Secret(client.parts.hook)))
+
+    assert (200, {"ok": True, "status": 204}) == await client.post(path)
+    assert client.parts.hook == client.parts.told[0]
+    _, _, body = await client.get("/copilot-pulse/settings")
+    assert json.loads(body)["webhook"] is True
+    assert SECRET not in body
+
+
+async def test_prices_that_cannot_be_read_are_told(client: Client) -> None:
+    """Which entry, in what answers the change and wherever the settings are read; the others hold."""
+    client.parts.monitor = Monitor(prices=lambda: client.parts.settings.current.prices)
+    status, answer = await client.post("/copilot-pulse/settings", {"prices": "a = 1 / 2\nb = cheap"})
+
+    assert status == 200
+    assert ["entry 2" in problem for problem in answer["problems"]] == [True]
+    assert json.loads((await client.get("/copilot-pulse/settings"))[2])["problems"] == answer["problems"]
 
 
 async def test_what_breaks_is_told_in_json(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,6 +540,7 @@ async def test_a_body_that_another_plugin_has_read_counts() -> None:
 CHANGING = [
     "/copilot-pulse/settings", "/copilot-pulse/panel", "/copilot-pulse/chats/7-abc/stop",
     "/copilot-pulse/breakers/probe", "/copilot-pulse/mcp/probe", "/copilot-pulse/mcp/dismiss",
+    "/copilot-pulse/webhook/test",
 ]  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def test_a_change_is_told_once() -> None:
 
     assert board.told == [
         {"type": "health.changed", "check": "test:items", "status": "warn", "was": "pass",
-         "output": "Too many items. Remove some."}
+         "output": "Too many items. Remove some.", "impact": ""}
     ]  # fmt: skip
 
 
