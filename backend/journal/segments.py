@@ -37,7 +37,8 @@ class Segment(NamedTuple):
     @property
     def bytes(self) -> int:
         """What it takes on the disk, with its side files."""
-        return sum(_size(Path(f"{self.path}{side}")) for side in ("", *_SIDES))
+        path = str(self.path)  # a Path for each would take longer than the look
+        return sum(_size(path + side) for side in ("", *_SIDES))
 
 
 def list_segments(folder: Path) -> list[Segment]:
@@ -54,9 +55,9 @@ def list_segments(folder: Path) -> list[Segment]:
     return sorted(found, key=lambda one: (one.slot, one.first_id, one.damaged, one.path.name))
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except OSError:
         return 0
 
@@ -77,7 +78,7 @@ def open_readonly(path: Path, timeout: float = LOCK_SECONDS) -> sqlite3.Connecti
     """A connection that can only read. Raises sqlite3.Error."""
     mode = "mode=ro"
     if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids) and not _size(
-        Path(f"{path}-wal")
+        f"{path}-wal"
     ):
         mode += "&immutable=1"  # SQLite would want to make files beside it, and nobody can write to it here
     return sqlite3.connect(
@@ -97,7 +98,7 @@ def roll_back(segments: list[Segment]) -> None:
     Who only reads cannot do that, and cannot read them before. Raises sqlite3.Error.
     """
     for segment in segments:
-        if _size(Path(f"{segment.path}-journal")):
+        if _size(f"{segment.path}-journal"):
             connection = sqlite3.connect(str(segment.path), isolation_level=None, timeout=LOCK_SECONDS)
             try:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
