@@ -78,6 +78,7 @@ class Plugin:
         self._switch(["enabled"])
         pulse.settings.on_change(self._switch)
         pulse.bus.subscribe("health.changed", self._tell_status)
+        pulse.bus.subscribe("chat.finished", self._tell_failure)
         self.attachment.http.install(app)
         self._open_store()
         routes = self._routes = add_routes(app.router, pulse, self.send)
@@ -163,6 +164,17 @@ class Plugin:
         verdict = self.pulse.monitor.board.verdict()
         told = {"status": verdict["status"], "impact": verdict.get("impact", "")}
         self.send("copilot-pulse.status", told, None)
+
+    def _tell_failure(self, event: Any) -> None:
+        """Let every page tell its user of a chat that failed: of which kind, and no word of the chat."""
+        if event.data.get("outcome") != "failed" or self.pulse.settings.current.private:
+            return
+        chat_id = event.data.get("chat_id")
+        rows = [row for row in self.pulse.monitor.errors.recent if row.get("chat_id") == chat_id]
+        newest = max(rows, key=lambda row: row["time"], default={})
+        told = {"time": event.wall, "model": event.data.get("model", ""), "host": event.data.get("host", "")}
+        told |= {name: newest[name] for name in ("kind", "type", "model", "host") if newest.get(name)}
+        self.send("copilot-pulse.failed", {"kind": "unknown", "type": "", **told}, None)
 
     def _serve_web(self, app: web.Application) -> None:
         """Serve our web folder where ComfyUI cannot: it finds no file below a folder name that a URL must escape."""

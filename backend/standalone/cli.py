@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -114,6 +115,8 @@ async def _run_fleet(options: Options, environ: Mapping[str, str], arguments: Se
             sys.stdout.write(f"  {member.name}  {member.url}  kill -9 {member.process.pid}\n")
         sys.stdout.write(f"{fleet.told} Chat, then end a host as shown: the page reads on at another.\n")
         sys.stdout.flush()
+        if options.open_page:
+            open_page(fleet.url)
         await stop.wait()
     finally:
         await fleet.close()
@@ -130,9 +133,27 @@ async def _serve(host: Host, stop: asyncio.Event) -> None:
     sys.stdout.flush()
     if not is_loopback(options.host):
         _warn(f"anybody who reaches {options.host} can chat here; there is no password")
+    if options.open_page:
+        open_page(host.url)
     asking = asyncio.create_task(_tell_doubts(options.endpoint)) if options.endpoint else None
     await stop.wait()
     await cancel_all([asking])
+
+
+def open_page(url: str) -> None:
+    """Show the page in the user's browser, or say that there is none. Never waits: some run in the terminal."""
+    threading.Thread(target=_open, args=(url,), name="copilot-pulse browser", daemon=True).start()
+
+
+def _open(url: str) -> None:
+    import webbrowser
+
+    try:
+        opened = webbrowser.open(url)
+    except Exception:  # whatever a system's browser does: the page can be opened by hand
+        opened = False
+    if not opened:
+        _warn(f"no browser could be opened; open {url} yourself")
 
 
 async def _tell_doubts(endpoint: Endpoint) -> None:

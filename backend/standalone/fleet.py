@@ -43,7 +43,7 @@ def arguments_of_host(arguments: Sequence[str]) -> list[str]:
         name, given, _ = word.partition("=")
         if skip or name in ("--fleet", "--host", "--port"):
             skip = not skip and not given
-        else:
+        elif name != "--open":
             kept.append(word)
     return kept
 

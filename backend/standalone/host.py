@@ -286,9 +286,10 @@ def _line(session: str, text: str, finished: bool, *, ext: Any = None, **facts: 
 
 
 def _locale(language: str) -> Any:
-    path = _ROOT / "locales" / language / "main.json"
+    folder = _ROOT / "locales" / language
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        texts = json.loads((folder / "main.json").read_text(encoding="utf-8"))
+        return {**texts, "settings": json.loads((folder / "settings.json").read_text(encoding="utf-8"))}
     except (OSError, ValueError, RecursionError) as error:
         log.warning("no texts in %s: %s", language, type(error).__name__)
         return {}

@@ -31,6 +31,7 @@ class Options:
     """What the user asked for. Without an endpoint the scripted model answers.
 
     `fleet`: so many hosts behind one address; 0: one host.
+    `open_page`: show the page in the user's browser.
     `fixed_port`: the user named the port; otherwise a port that is in use gives way to the next free one.
     """
 
@@ -39,6 +40,7 @@ class Options:
     endpoint: Endpoint | None
     fixed_port: bool = True
     fleet: int = 0
+    open_page: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,10 +68,13 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         "--fleet", type=_hosts, default=0, metavar="N",
         help="start N hosts (2 to 9) behind one address, with a private redis-server if it is installed",
     )  # fmt: skip
+    parser.add_argument("--open", action="store_true", help="open the page in your browser")
     given = parser.parse_args(arguments)
     endpoint = _endpoint(given.llm, given.model, given.api_key_env, environ)
     fixed = given.port is not None
-    return Options(given.host, given.port if fixed else PORT, endpoint, fixed_port=fixed, fleet=given.fleet)
+    return Options(
+        given.host, given.port if fixed else PORT, endpoint, fixed_port=fixed, fleet=given.fleet, open_page=given.open
+    )
 
 
 def _hosts(text: str) -> int:

@@ -22,6 +22,7 @@ from .waiting import wait_for
 pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(300)]
 
 TITLE = ".cpulse-verdict-title"
+BADGE = "app.extensionManager.getSidebarTabs().find((tab) => tab.id === 'copilot-pulse').iconBadge ?? null"
 # The frontend's own complaints: parts that a small install lacks, and its own bugs; and what a stopped server causes.
 EXPECTED_IN_COMFYUI = re.compile(
     r"^Failed to load resource|^WebSocket connection to|template|Jobs API|jobs: |queue: |reading 'id'|Invalid layout"
@@ -185,8 +186,61 @@ def test_real_chats_with_real_faults(page: Page, world: World) -> None:
     expect(page.locator(TITLE)).to_contain_text("The API key was refused")
     expect(page.locator(".cpulse-verdict-advice")).to_contain_text("Set a valid API key")
     expect(page.locator(".cpulse-log-row", has_text="chat.finished").first).to_be_visible()
-    badge = "app.extensionManager.getSidebarTabs().find((tab) => tab.id === 'copilot-pulse').iconBadge"
-    assert page.evaluate(badge) in ("!", "!!")
+    assert page.evaluate(BADGE) is None  # who looks at the panel has seen it
+    assert page.locator(".p-toast-message, [data-sonner-toast]").count() == 0
+
+
+def test_a_chat_that_fails_unseen_is_told(page: Page, world: World) -> None:
+    """With the panel shut: a message, the icon and the page's title tell, until the panel is opened."""
+    world.llm.plan(status(401))
+    world.chat("refused", model="locked-model")
+    expect(page.get_by_text("The panel says what to do").first).to_be_visible()
+    page.wait_for_function(f"['!', '!!'].includes({BADGE})")
+    page.wait_for_function("document.title.startsWith('(!) ')")
+    page.evaluate("document.title = 'another workflow'")
+    page.wait_for_function("document.title === '(!) another workflow'")
+    open_panel(page)
+
+    page.wait_for_function(f"({BADGE}) === null")
+    page.wait_for_function("document.title === 'another workflow'")
+
+
+def test_the_message_of_a_failed_chat_can_be_switched_off(page: Page, world: World) -> None:
+    """Who does not want to be told is not; the icon still shows it."""
+    setting(page, "CopilotPulse.FailureToast", False)
+    try:
+        page.evaluate("""() => { window.toasts = []; const { toast } = app.extensionManager; const add = toast.add;
+          toast.add = (message) => { window.toasts.push(message.summary); return add.call(toast, message); }; }""")
+        world.llm.plan(status(401))
+        world.chat("refused", model="locked-model")
+        page.wait_for_function(f"['!', '!!'].includes({BADGE})")
+        assert page.evaluate("window.toasts") == []
+    finally:
+        setting(page, "CopilotPulse.FailureToast", True)
+
+
+def test_the_strip_shows_figures_and_opens_the_panel(page: Page, world: World) -> None:
+    """Off at first; switched on it shows the items that are wanted, live, and a click opens the panel."""
+    strip = page.locator("button").filter(has_text=re.compile(r"\d[^\w ]s\s*$"))
+    expect(strip).to_have_count(0)
+    world.llm.plan(answer(40))
+    world.chat("for the figures")
+    try:
+        setting(page, "CopilotPulse.Strip", True)
+        expect(strip).to_have_text(re.compile(r"^0 · [\d.,]+ m?s · [\d,.]+/s$"), timeout=30_000)
+        world.llm.plan(Plan(Words(4000, 0.005)))
+        world.begin("a long one", session="strip")
+        expect(strip).to_have_text(re.compile(r"^1 · "), timeout=30_000)
+        setting(page, "CopilotPulse.StripFirstToken", False)
+        expect(strip).to_have_text(re.compile(r"^1 · [\d,.]+/s$"))
+        strip.click()
+        expect(page.locator(".cpulse-tile-value").first).to_be_visible()
+        page.get_by_role("button", name="Stop this chat").first.click()
+        expect(strip).to_have_text(re.compile(r"^0 · "), timeout=30_000)
+    finally:
+        setting(page, "CopilotPulse.StripFirstToken", True)
+        setting(page, "CopilotPulse.Strip", False)
+    expect(strip).to_have_count(0)
 
 
 def test_settings_button_shows_our_settings(page: Page) -> None:
@@ -194,20 +248,26 @@ def test_settings_button_shows_our_settings(page: Page) -> None:
     open_panel(page)
     page.locator(".cpulse").get_by_role("button", name="Settings").click()
     try:
-        expect(page.get_by_role("dialog").get_by_text("Updates per second")).to_be_visible()
+        dialog = page.get_by_role("dialog")
+        expect(dialog.get_by_text("Updates per second")).to_be_visible()
+        names = ["Silence within an answer", "First token (s)", "Retries", "Updates per second"]
+        places = [dialog.get_by_text(name).first.evaluate("(e) => e.getBoundingClientRect().top") for name in names]
+        assert places == sorted(places)  # what matters first, the rest behind it
     finally:
         page.keyboard.press("Escape")
 
 
 def test_no_badge_for_what_stops_no_chat(page: Page) -> None:
     """The icon shows real trouble; tools whose server is gone, the common case, are no alarm."""
-    badge = "app.extensionManager.getSidebarTabs().find((tab) => tab.id === 'copilot-pulse').iconBadge ?? null"
+    page.evaluate(
+        "app.api.dispatchEvent(new CustomEvent('copilot-pulse.status', { detail: { status: 'pass', impact: '' } }))"
+    )
     told = "health => app.api.dispatchEvent(new CustomEvent('copilot-pulse.status', { detail: health }))"
     page.evaluate(told, {"status": "warn", "impact": ""})
-    assert page.evaluate(badge) == "!"
+    assert page.evaluate(BADGE) == "!"
     page.evaluate(told, {"status": "warn", "impact": "none"})
 
-    assert page.evaluate(badge) is None
+    assert page.evaluate(BADGE) is None
 
 
 def test_panel_stands_on_the_ground_of_comfyui_s_own_tabs(page: Page) -> None:

@@ -91,6 +91,6 @@ async def test_an_answer_is_read_on_at_another_host(killed: bool) -> None:
 
 def test_what_is_for_the_fleet_is_not_handed_to_each_host() -> None:
     """Their ports are their own; which model answers is the same for all."""
-    words = ["--fleet", "3", "--llm", "http://127.0.0.1:1/v1", "--port=8188", "--model", "m", "--host", "127.0.0.1"]
+    words = ["--open", "--fleet", "3", "--llm", "http://127.0.0.1:1/v1", "--port=8188", "--model", "m", "--host", "::1"]
 
     assert arguments_of_host(words) == ["--llm", "http://127.0.0.1:1/v1", "--model", "m"]

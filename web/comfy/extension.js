@@ -1,14 +1,17 @@
 // @ts-check
 /** What we are in ComfyUI's page: a sidebar tab, settings, commands and a key, and a hand on Copilot's chats. */
 
+import { Attention } from "../panel/attention.js";
+import { h } from "../panel/dom.js";
 import { copyToClipboard } from "../panel/panel.js";
-import { createTranslate } from "../panel/strings.js";
-import { harmless } from "../panel/verdict.js";
+import { createTranslate, withNames } from "../panel/strings.js";
+import { kindText } from "../panel/verdict.js";
 import { wrapFetch } from "../streams/fetch.js";
 import { KeptStreams } from "../streams/kept.js";
 import { MARK } from "../streams/reader.js";
-import { comfySettings } from "./settings.js";
-import { PulseTab, TAB_ID } from "./tab.js";
+import { comfySettings, sectionTitle, tryWebhook } from "./settings.js";
+import { ITEMS, itemSetting, Strip, STRIP } from "./strip.js";
+import { NAMES, PulseTab, TAB_ID } from "./tab.js";
 import { TRANSPORT, transportSetting } from "./transport.js";
 
 /** @typedef {import("@comfyorg/comfyui-frontend-types").ComfyApi} ComfyApi */
@@ -19,8 +22,11 @@ const UPDATE = "copilot-pulse.update";
 const STATUS = "copilot-pulse.status";
 const LOCALE = "Comfy.Locale";
 const JSON_HEADERS = { "Content-Type": "application/json" };
-/** What the icon shows; nothing while all is well. @type {Record<string, string | null>} */
-const BADGES = { pass: null, warn: "!", fail: "!!" };
+const FAILED = "copilot-pulse.failed";
+const TOAST = "CopilotPulse.FailureToast";
+const TOAST_MS = 12_000;
+/** Many chats may fail at once; one message says it. */
+const TOAST_EVERY_MS = 10_000;
 const ASK_EVERY_MS = 30_000;
 
 /**
@@ -62,6 +68,13 @@ export class PulseExtension {
     this._locale = "en";
     this._t = createTranslate(this._texts, this._locale);
     this._askedAt = 0;
+    this._toastedAt = -Infinity;
+    this._hasWebhook = false;
+    this._attention = new Attention({
+      looking: () => this._tab.panel !== null && document.visibilityState === "visible",
+      badge: (badge) => this._showBadge(badge),
+    });
+    this._strip = new Strip({ load: () => this._metrics(), draw: (text, icon) => this._drawStrip(text, icon) });
     this._tab = new PulseTab(() => ({
       transport: this._transport,
       t: this._t,
@@ -105,19 +118,23 @@ export class PulseExtension {
     messages.addEventListener(UPDATE, (event) => {
       transport.dispatchEvent(new CustomEvent("update", { detail: /** @type {CustomEvent} */ (event).detail }));
     });
-    messages.addEventListener(STATUS, (event) => this._showStatus(/** @type {CustomEvent} */ (event).detail));
+    messages.addEventListener(STATUS, (event) => this._attention.health(/** @type {CustomEvent} */ (event).detail));
+    messages.addEventListener(FAILED, (event) => this._chatFailed(/** @type {CustomEvent} */ (event).detail));
     messages.addEventListener("reconnecting", () => transport.dispatchEvent(new Event("close")));
     messages.addEventListener("reconnected", () => {
       transport.dispatchEvent(new Event("open"));
       void this._askStatus();
     });
-    transport.addEventListener("update", (event) =>
-      this._showStatus(/** @type {CustomEvent} */ (event).detail?.snapshot?.health),
-    );
+    transport.addEventListener("update", (event) => {
+      const snapshot = /** @type {CustomEvent} */ (event).detail?.snapshot;
+      this._attention.health(snapshot?.health);
+      if (snapshot) this._strip.take(snapshot);
+    });
   }
 
   /** What ComfyUI's `registerExtension` wants. @param {import("./settings.js").SettingRow[]} settingRows */
   _registration(settingRows) {
+    const stripButtons = () => this._stripButtons();
     return {
       name: "CopilotPulse",
       settings: this._settings(settingRows),
@@ -129,6 +146,9 @@ export class PulseExtension {
         { path: ["Copilot Pulse"], commands: ["CopilotPulse.TogglePanel", "CopilotPulse.CopyDiagnostics"] },
       ],
       keybindings: [{ combo: { key: "p", alt: true, shift: true }, commandId: "CopilotPulse.TogglePanel" }],
+      get actionBarButtons() {
+        return stripButtons();
+      },
       setup: () => this._setup(),
     };
   }
@@ -152,7 +172,62 @@ export class PulseExtension {
         manager.toast.add({ severity: "warn", summary, detail, life: 8000 }),
     };
     const transport = transportSetting(t, this._hostText("settings", TRANSPORT.replaceAll(".", "_")));
-    return [...comfySettings(rows, host), transport];
+    return [...comfySettings(rows, host), transport, ...this._pageSettings(), ...this._webhookSetting()];
+  }
+
+  /** What only the page decides: the message of a failed chat, and the strip with its items. @returns {any[]} */
+  _pageSettings() {
+    const [t, strip] = [this._t, this._strip];
+    /** @param {string} id @param {boolean} byDefault @param {(on: boolean) => void} onChange @param {number} index */
+    const toggle = (id, byDefault, onChange, index) => ({
+      id,
+      ...this._hostText("settings", id.replaceAll(".", "_")),
+      type: "boolean",
+      defaultValue: byDefault,
+      category: ["Copilot Pulse", sectionTitle("top", t), id.replace("CopilotPulse.", "")],
+      sortOrder: 10 - index,
+      onChange,
+    });
+    return [
+      toggle(TOAST, true, () => undefined, 0),
+      toggle(STRIP, false, (on) => this._showStrip(on), 1),
+      ...ITEMS.map((item, index) => toggle(itemSetting(item), true, (on) => strip.choose(item, on), 2 + index)),
+    ];
+  }
+
+  /** A button to try the webhook, where the server has one. @returns {any[]} */
+  _webhookSetting() {
+    if (!this._hasWebhook) return [];
+    const t = this._t;
+    const id = "CopilotPulse.Webhook";
+    return [
+      {
+        id,
+        ...this._hostText("settings", id.replaceAll(".", "_")),
+        defaultValue: "",
+        category: ["Copilot Pulse", sectionTitle("top", t), "Webhook"],
+        sortOrder: 0,
+        type: () => {
+          const button = h("button", {
+            type: "button",
+            class: "cpulse-comfy-button",
+            text: t("settings.webhook.test"),
+          });
+          button.addEventListener("click", () => void this._tryWebhook(button));
+          return button;
+        },
+      },
+    ];
+  }
+
+  /** @param {HTMLButtonElement} button */
+  async _tryWebhook(button) {
+    button.disabled = true;
+    const post = (/** @type {string} */ path, /** @type {unknown} */ body) =>
+      this._transport.fetch(path, { method: "POST", headers: JSON_HEADERS, body: JSON.stringify(body) });
+    const problem = await tryWebhook({ t: this._t, post });
+    button.disabled = false;
+    this._toast(problem ? "warn" : "success", this._t("title"), problem || this._t("settings.webhook.sent"), 6000);
   }
 
   _setup() {
@@ -164,20 +239,29 @@ export class PulseExtension {
       label: "copilotPulse.tab",
       tooltip: this._t("tooltip"),
       type: "custom",
-      render: (/** @type {HTMLElement} */ element) => this._tab.render(element),
+      render: (/** @type {HTMLElement} */ element) => {
+        this._tab.render(element);
+        this._attention.looked();
+      },
       destroy: () => this._tab.destroy(),
     });
     ui.settings.addEventListener(`${LOCALE}.change`, (/** @type {Event} */ event) =>
       this._setLocale(/** @type {CustomEvent} */ (event).detail?.value),
     );
-    document.addEventListener("visibilitychange", () => void this._askStatus());
+    document.addEventListener("visibilitychange", () => {
+      this._attention.looked();
+      void this._askStatus();
+    });
     void this._askStatus();
+    // A strip that was on at the last visit: its settings were there before the tab that its text hangs on.
+    this._showStrip(this._app.extensionManager.setting.get(STRIP) === true);
   }
 
   /** Our server's settings; none where it has no server part, and then there is nothing to set. */
   async _serverSettings() {
     try {
-      const { settings } = await (await this._transport.fetch("/copilot-pulse/settings")).json();
+      const { settings, webhook } = await (await this._transport.fetch("/copilot-pulse/settings")).json();
+      this._hasWebhook = webhook === true;
       return /** @type {import("./settings.js").SettingRow[]} */ (settings ?? []);
     } catch {
       return [];
@@ -189,16 +273,66 @@ export class PulseExtension {
     return this._app.extensionManager.getSidebarTabs().find((one) => one.id === TAB_ID);
   }
 
-  /**
-   * Show the server's verdict on the tab's icon; what stops no chat is no news there.
-   * @param {{ status?: string, impact?: string } | undefined} health
-   */
-  _showStatus(health) {
-    if (!health) return;
-    const badge = harmless(health) ? null : BADGES[String(health.status)];
+  /** Show on the tab's icon what has not been seen. @param {string | null} badge */
+  _showBadge(badge) {
     const shown = this._registeredTab;
-    if (shown && badge !== undefined && (shown.iconBadge ?? null) !== badge)
-      shown.iconBadge = /** @type {string} */ (badge);
+    if (shown && (shown.iconBadge ?? null) !== badge) shown.iconBadge = /** @type {string} */ (badge);
+  }
+
+  /**
+   * A chat has failed: mark it, and say so to who has the panel shut.
+   * @param {import("../types").ErrorRow | undefined} row  the newest failure of that chat
+   */
+  _chatFailed(row) {
+    this._attention.failed();
+    const now = performance.now();
+    if (!row || this._tab.panel || now - this._toastedAt < TOAST_EVERY_MS) return;
+    if (this._app.extensionManager.setting.get(TOAST) === false) return;
+    this._toastedAt = now;
+    const what = kindText(row, withNames(this._t, NAMES));
+    this._toast("warn", this._t("attention.title"), this._t("attention.detail", { what }), TOAST_MS);
+  }
+
+  /**
+   * @param {"info" | "success" | "warn" | "error"} severity
+   * @param {string} summary
+   * @param {string} detail
+   * @param {number} life
+   */
+  _toast(severity, summary, detail, life) {
+    this._app.extensionManager.toast.add({ severity, summary, detail, life });
+  }
+
+  // --- the strip ---
+
+  /**
+   * The strip as a button of the top bar. The frontend draws it anew when the registered tab changes, which is
+   * reactive; our own objects are not.
+   */
+  _stripButtons() {
+    const { stripText: label, stripIcon: icon } = /** @type {any} */ (this._registeredTab ?? {});
+    if (!label && !icon) return [];
+    const tooltip = this._t("attention.strip", { figures: label });
+    return [{ icon, label, tooltip, class: "cpulse-strip", onClick: () => this._togglePanel() }];
+  }
+
+  /** @param {boolean} on */
+  _showStrip(on) {
+    this._strip.setLocale(this._locale);
+    this._strip.on = on;
+    if (!on) this._drawStrip("", "");
+  }
+
+  /** @param {string} text @param {string} icon */
+  _drawStrip(text, icon) {
+    const tab = /** @type {any} */ (this._registeredTab);
+    if (tab) Object.assign(tab, { stripText: text, stripIcon: icon });
+  }
+
+  async _metrics() {
+    const response = await this._transport.fetch("/copilot-pulse/metrics", { headers: { Accept: "application/json" } });
+    if (!response.ok) throw new Error(String(response.status));
+    return /** @type {import("../types").Snapshot} */ (await response.json());
   }
 
   /** Ask once how Copilot is; not while the page is hidden, and no more often than every 30 s. */
@@ -207,9 +341,7 @@ export class PulseExtension {
     if (document.visibilityState === "hidden" || now - this._askedAt < ASK_EVERY_MS) return;
     this._askedAt = now;
     try {
-      const headers = { Accept: "application/json" };
-      const response = await this._transport.fetch("/copilot-pulse/metrics", { headers });
-      this._showStatus((await response.json()).health);
+      this._attention.health((await this._metrics()).health);
     } catch {
       // Without an answer the icon keeps what it showed; the panel itself says when the server is away.
     }
@@ -268,6 +400,7 @@ export class PulseExtension {
     this._locale = value;
     this._t = createTranslate(this._texts, value);
     this._tab.panel?.setLocale(this._t, value);
+    this._strip.setLocale(value);
     const shown = this._registeredTab;
     if (shown) shown.tooltip = this._t("tooltip");
   }

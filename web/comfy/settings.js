@@ -4,7 +4,19 @@
  * and reads the kept ones at its start. Names and tooltips stand in `locales/<language>/settings.json`.
  */
 
-/** @typedef {"stream" | "limits" | "retries" | "breakers" | "mcp" | "panel" | "general"} Section */
+/** The sections in their order; all but the first are for who wants to know more. */
+export const SECTIONS = /** @type {const} */ ([
+  "basics",
+  "general",
+  "limits",
+  "retries",
+  "breakers",
+  "mcp",
+  "stream",
+  "panel",
+]);
+
+/** @typedef {(typeof SECTIONS)[number]} Section */
 /**
  * A row of `GET /copilot-pulse/settings`, as far as the dialog needs it.
  * @typedef {object} SettingRow
@@ -13,6 +25,7 @@
  * @property {number | boolean | string} default
  * @property {number} low
  * @property {number} high
+ * @property {string} [env]
  * @property {boolean} [panel]  false: only the server's environment decides it
  */
 
@@ -20,6 +33,10 @@ export const PREFIX = "CopilotPulse.";
 
 /** Where a setting stands, in this order, and how far one click moves it. What is new on the server comes first. */
 export const PLACES = /** @type {Record<string, { section: Section, step?: number }>} */ ({
+  stall_timeout: { section: "basics", step: 5 },
+  first_token_timeout: { section: "basics", step: 5 },
+  max_retries: { section: "basics", step: 1 },
+  prices: { section: "basics" },
   enabled: { section: "general" },
   updates_per_second: { section: "stream", step: 1 },
   update_bytes_per_second: { section: "stream", step: 1_000 },
@@ -28,10 +45,7 @@ export const PLACES = /** @type {Record<string, { section: Section, step?: numbe
   resume_grace: { section: "stream", step: 5 },
   stream_keep: { section: "stream", step: 60 },
   stream_keep_bytes: { section: "stream", step: 1_000_000 },
-  first_token_timeout: { section: "limits", step: 5 },
   first_token_per_1000_chars: { section: "limits", step: 0.5 },
-  stall_timeout: { section: "limits", step: 5 },
-  max_retries: { section: "retries", step: 1 },
   retry_base: { section: "retries", step: 0.1 },
   retry_max: { section: "retries", step: 1 },
   retry_budget: { section: "retries", step: 5 },
@@ -43,7 +57,6 @@ export const PLACES = /** @type {Record<string, { section: Section, step?: numbe
   mcp_timeout: { section: "mcp", step: 0.5 },
   mcp_retry: { section: "mcp", step: 1 },
   mcp_tool_timeout: { section: "mcp", step: 5 },
-  prices: { section: "panel" },
   panel_refresh: { section: "panel", step: 0.2 },
   loop_stall: { section: "panel", step: 0.05 },
 });
@@ -82,19 +95,46 @@ export function comfySettings(rows, host) {
       const id = settingId(row.name);
       const text = host.text(id.replaceAll(".", "_"));
       const { section = "general", step } = PLACES[row.name] ?? {};
-      const isSwitch = row.type === "boolean";
+      const isNumber = row.type !== "boolean" && row.type !== "text";
       return {
         id,
         name: text?.name ?? row.name,
         tooltip: text?.tooltip,
-        type: /** @type {"boolean" | "number" | "text"} */ (isSwitch || row.type === "text" ? row.type : "number"),
+        type: /** @type {"boolean" | "number" | "text"} */ (isNumber ? "number" : row.type),
         defaultValue: row.default,
-        category: ["Copilot Pulse", host.t(`settings.sections.${section}`), row.name],
+        category: ["Copilot Pulse", sectionTitle(section, host.t), row.name],
         sortOrder: order.length - order.indexOf(row.name),
-        attrs: isSwitch || row.type === "text" ? undefined : { min: row.low, max: row.high, step: step ?? 1 },
+        attrs: isNumber ? { min: row.low, max: row.high, step: step ?? 1 } : undefined,
         onChange: watcher(id, row, host),
       };
     });
+}
+
+/**
+ * The heading of a section. ComfyUI sorts them by the alphabet, so those for who wants to know more begin alike.
+ * @param {Section | "top"} section
+ * @param {import("../types").Translate} t
+ */
+export function sectionTitle(section, t) {
+  const title = t(`settings.sections.${section}`);
+  return section === "basics" || section === "top" ? title : t("settings.advancedSection", { title });
+}
+
+/**
+ * Have a test message sent to the webhook; the answer is what went wrong, or "".
+ * @param {{ t: import("../types").Translate, post: (path: string, body: unknown) => Promise<Response> }} host
+ * @returns {Promise<string>}
+ */
+export async function tryWebhook({ t, post }) {
+  try {
+    const response = await post("/copilot-pulse/webhook/test", {});
+    const answer = await response.json().catch(() => ({}));
+    if (response.ok && answer.ok) return "";
+    const reason = answer.error ?? `HTTP ${answer.status ?? response.status}`;
+    return t("settings.webhook.failed", { reason });
+  } catch {
+    return t("settings.away");
+  }
 }
 
 /** @param {string} id @param {SettingRow} row @param {SettingsHost} host */
@@ -127,7 +167,10 @@ function watcher(id, row, host) {
     const answer = await response.json().catch(() => ({}));
     const { low, high } = row;
     const wrong = response.status === 400; // anything else says nothing of the value
-    const range = row.type === "boolean" ? answer?.problems?.[0]?.allowed : host.t("settings.allowed", { low, high });
+    const range =
+      row.type === "boolean" || row.type === "text"
+        ? answer?.problems?.[0]?.allowed
+        : host.t("settings.allowed", { low, high });
     const allowed = wrong ? range : `HTTP ${response.status}: ${answer?.error ?? response.statusText}`;
     host.warn(host.t("settings.rejected"), typeof allowed === "string" ? allowed : `HTTP ${response.status}`);
     if (accepted === value) {

@@ -9,6 +9,8 @@ import { h } from "../panel/dom.js";
 import { createPanel } from "../panel/panel.js";
 
 export const TAB_ID = "copilot-pulse";
+/** What the panel calls what it shows here. */
+export const NAMES = { program: "ComfyUI", assistant: "Copilot" };
 
 /** @typedef {import("../panel/panel.js").Panel} Panel */
 /** @typedef {Omit<import("../panel/panel.js").PanelOptions, "root">} TabOptions */
@@ -34,7 +36,7 @@ export class PulseTab {
     host.replaceChildren(root);
     const panel = createPanel({
       root,
-      names: { program: "ComfyUI", assistant: "Copilot" },
+      names: NAMES,
       heading: true,
       ...this._options(),
     });

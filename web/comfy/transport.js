@@ -1,6 +1,8 @@
 // @ts-check
 /** The one setting of streams that only the page has: whether Copilot's chats may use a WebSocket. */
 
+import { sectionTitle } from "./settings.js";
+
 export const TRANSPORT = "CopilotPulse.Transport";
 
 /**
@@ -19,7 +21,7 @@ export function transportSetting(t, text) {
       { value: "http", text: t("away.transport.http") },
     ],
     defaultValue: "auto",
-    category: ["Copilot Pulse", t("settings.sections.stream"), "transport"],
+    category: ["Copilot Pulse", sectionTitle("stream", t), "transport"],
     sortOrder: 0,
   };
 }

@@ -1,11 +1,14 @@
 // @ts-check
 /** Puts the standalone host's page together: the chat at the left, the same panel as in ComfyUI at the right. */
 
-import { h, setText } from "../../../web/panel/dom.js";
+import { Attention } from "../../../web/panel/attention.js";
+import { h, setAttr, setText } from "../../../web/panel/dom.js";
 import { createPanel } from "../../../web/panel/panel.js";
 import { StandaloneTransport } from "./transport.js";
 import { createTranslate } from "../../../web/panel/strings.js";
 import { createChat } from "./chat.js";
+import { createSettings, settingsButton } from "./settings.js";
+import { keptTheme, showTheme } from "./theme.js";
 import { keepLocale, say, startLocale } from "./words.js";
 
 /** @param {string} id */
@@ -14,6 +17,7 @@ function byId(id) {
 }
 
 async function start() {
+  showTheme(keptTheme());
   const transport = new StandaloneTransport();
   const load = async (/** @type {string} */ path) => (await transport.fetch(path)).json();
   const [info, messages] = await Promise.all([load("/standalone"), load("/i18n")]);
@@ -21,8 +25,22 @@ async function start() {
   let locale = startLocale();
   const chat = createChat({ root: byId("chat"), info, locale });
   const names = { host: "standalone" };
-  const panel = createPanel({ root: byId("panel"), transport, t: createTranslate(messages, locale), locale, names });
-  transport.addEventListener("update", (event) => chat.show(/** @type {CustomEvent} */ (event).detail));
+  const openSettings = createSettings({ transport, messages, locale: () => locale });
+  const panel = createPanel({
+    root: byId("panel"),
+    transport,
+    t: createTranslate(messages, locale),
+    locale,
+    names,
+    openSettings: () => void openSettings(),
+  });
+  const settings = settingsButton(() => void openSettings());
+  byId("buttons").prepend(settings.button);
+  const attention = watch(
+    transport,
+    (update) => chat.show(update),
+    (badge) => mark(badge),
+  );
 
   // On a narrow screen one of the two is shown at a time.
   const tabs = /** @type {const} */ (["chat", "panel"]).map((name) => {
@@ -34,7 +52,16 @@ async function start() {
   /** @param {"chat" | "panel"} shown */
   function select(shown) {
     document.body.dataset.view = shown;
+    attention.looked();
     for (const { name, tab } of tabs) tab.setAttribute("aria-pressed", String(name === shown));
+  }
+
+  /** On a narrow screen the panel's tab tells of what has not been seen. @param {string | null} badge */
+  function mark(badge) {
+    const tab = tabs.find(({ name }) => name === "panel")?.tab;
+    if (!tab) return;
+    setAttr(tab, "data-badge", badge);
+    setAttr(tab, "aria-label", badge ? say(locale, "trouble") : null);
   }
 
   function tell() {
@@ -44,6 +71,10 @@ async function start() {
     setText(byId("language"), say(locale, "other"));
     byId("language").setAttribute("aria-label", say(locale, "otherLabel"));
     byId("tabs").setAttribute("aria-label", say(locale, "views"));
+    byId("panel").setAttribute("aria-label", say(locale, "panel"));
+    byId("chat").setAttribute("aria-label", say(locale, "chat"));
+    settings.tell(locale);
+    mark(attention.badge);
     for (const { name, tab } of tabs) setText(tab, say(locale, name));
   }
 
@@ -56,6 +87,29 @@ async function start() {
   });
   select("chat");
   tell();
+}
+
+/**
+ * What goes to the chat, and what a reader who does not look at the panel is told of.
+ * @param {StandaloneTransport} transport
+ * @param {(update: import("../../../web/types").Update) => void} show
+ * @param {(badge: string | null) => void} badge
+ */
+function watch(transport, show, badge) {
+  const looking = () => document.visibilityState === "visible" && byId("panel").checkVisibility();
+  const attention = new Attention({ looking, badge });
+  /** Chats that had failed at the last push; null before the first one. @type {Set<string> | null} */
+  let failed = null;
+  transport.addEventListener("update", (event) => {
+    const update = /** @type {CustomEvent<import("../../../web/types").Update>} */ (event).detail;
+    show(update);
+    const rows = (update.snapshot?.chat.current ?? []).filter(({ state }) => state === "failed");
+    if (rows.some(({ chat_id: id }) => failed?.has(id) === false)) attention.failed();
+    failed = new Set(rows.map(({ chat_id: id }) => id));
+    attention.health(update.snapshot?.health);
+  });
+  document.addEventListener("visibilitychange", () => attention.looked());
+  return attention;
 }
 
 start().catch((error) => {
