@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from .aio import fail_open, faults
+from .aio import fail_open, faults, our_fault
 from .chats import Chat, ChatRegistry
-from .error_handling import RecoveryManager, Redactor, secret_name
+from .error_handling import RecoveryManager, Redactor, Severity, secret_name
 from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS
 from .fleet import Fleet, get_fleet
@@ -148,6 +148,7 @@ class Pulse:
             version=VERSION,
         )
         self.recovery = RecoveryManager(self.publish, settings=lambda: settings.current)
+        self.recovery.register_rule(our_fault, severity=Severity.HIGH, kind="fault")
         self.chats = ChatRegistry()
         self.streams = StreamRegistry(settings=lambda: settings.current, publish=self.publish, clock=time.monotonic)
         self.seams = SeamRegistry()

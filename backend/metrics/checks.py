@@ -168,7 +168,7 @@ def _critical(monitor: Watched) -> Check:
 
 
 # Kinds of failures that are this program's own. For those of a server nobody restarts ComfyUI.
-_OURS: Final = frozenset(("internal", *_CRITICAL_ADVICE))
+_OURS: Final = frozenset(("fault", "internal", *_CRITICAL_ADVICE))
 
 
 def _chat_failures(monitor: Watched) -> Check:

@@ -184,13 +184,17 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "The agent of {assistant} or one of its tools is set up wrongly.",
         "Update {package} and openai-agents; if it stays, report the error to {package}.",
     ),
-    "internal": (
-        "Code failed while the answer was made ({type}).",
+    "fault": (
+        "Copilot Pulse itself failed while the answer was made ({type}).",
         "Send the message again; if it stays, report the error with the details of Copilot Pulse's panel.",
+    ),
+    "internal": (
+        "Code of {assistant} or of a library that it uses failed while the answer was made ({type}).",
+        "Send the message again; if it stays, update {package}, or report the error to {package}.",
     ),
     "unknown": (
         "An unexpected error ended the answer of {model}{at} ({type}).",
-        "Send the message again; if it stays, report the error with the details of Copilot Pulse's panel.",
+        "Send the message again; if it stays, update {package}, or report the error to {package}.",
     ),
     "memory": (
         "{Computer} ran out of memory, so this chat was stopped.",

@@ -169,13 +169,17 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{assistant}的智能体或其工具设置有误。",
         "请更新 {package} 和 openai-agents；若仍然如此，请向 {package} 反馈。",
     ),
-    "internal": (
-        "生成回答时代码出错（{type}）。",
+    "fault": (
+        "生成回答时 Copilot Pulse 自身出错（{type}）。",
         "请重新发送；若仍然如此，请附上 Copilot Pulse 面板中的详情进行反馈。",
+    ),
+    "internal": (
+        "生成回答时{assistant}或其使用的库的代码出错（{type}）。",
+        "请重新发送；若仍然如此，请更新 {package}，或向 {package} 反馈。",
     ),
     "unknown": (
         "意外错误中断了{model}{at}的回答（{type}）。",
-        "请重新发送；若仍然如此，请附上 Copilot Pulse 面板中的详情进行反馈。",
+        "请重新发送；若仍然如此，请更新 {package}，或向 {package} 反馈。",
     ),
     "memory": (
         "{Computer}内存不足，此对话已停止。",

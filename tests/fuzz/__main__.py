@@ -16,15 +16,12 @@ import contextlib
 import logging
 import platform
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
-from pathlib import Path
 from random import Random
-from types import ModuleType
 
 import aiohttp
 
@@ -35,7 +32,7 @@ from tests.fuzz.planted import Planted, leaks
 from tests.fuzz.watch import Watch
 from tests.support.host import Host
 from tests.support.mcp_server import McpServer
-from tests.support.plugged import NODES, module_of, pulse_of
+from tests.support.plugged import NODES, module_of, pulse_of, user_folder
 from tests.support.stream_client import StreamClient
 
 AT_ONCE = 40
@@ -63,7 +60,7 @@ class Fuzz:
     def __init__(self, seed: int, host: Host, model: HostileModel, watch: Watch) -> None:
         self.seed, self.host, self.model, self.watch = seed, host, model, watch
         self.count: Counter[str] = Counter()
-        self.slowest = 0.0
+        self.slowest = 0.0, 0
 
     async def round(self, number: int, *, closely: bool = False) -> None:
         """Everything at once, then a look."""
@@ -78,8 +75,8 @@ class Fuzz:
         settings.current = before
         self.model.forget()
 
-    def _plant(self, random: Random, number: int) -> tuple[Planted, str]:
-        planted = self.model.chats[number] = Planted(random)
+    def _plant(self, random: Random, number: int, *, asked: bool = True) -> tuple[Planted, str]:
+        planted = self.model.chats[number] = Planted(random, asked=asked)
         return planted, self.model.url(number)
 
     async def chat(self, random: Random, number: int) -> None:
@@ -93,7 +90,9 @@ class Fuzz:
         except asyncio.TimeoutError:
             self.watch.found(f"a chat over {how} hung (number {number})")
             return
-        self.slowest = max(self.slowest, time.monotonic() - began)
+        took = time.monotonic() - began
+        if took > self.slowest[0]:
+            self.slowest = took, number
         if not text.strip():
             self.watch.found(f"a chat over {how} ended blank (number {number})")
         strip = module_of(self.host, "backend.copilot.notices").strip
@@ -119,7 +118,7 @@ class Fuzz:
 
     async def ask(self, random: Random, number: int) -> None:
         """A request to the chat's route that no honest page sends."""
-        planted, llm = self._plant(random, number)
+        planted, llm = self._plant(random, number, asked=False)
         await self._send(page.asking(random, self.host.page, llm, planted), number)
 
     async def request(self, random: Random, number: int) -> None:
@@ -128,7 +127,7 @@ class Fuzz:
 
     async def socket(self, random: Random, number: int) -> None:
         """A WebSocket."""
-        planted, llm = self._plant(random, number)
+        planted, llm = self._plant(random, number, asked=False)
         store = pulse_of(self.host).streams
         streams = [*store._running, *store._kept][:3]
         await self._send(page.socket(random, streams, self.host.page, llm, planted), number)
@@ -147,10 +146,7 @@ class Fuzz:
 async def running(seed: int) -> AsyncIterator[Fuzz]:
     """A host with the plugin, a hostile model and a tool server that is well."""
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folders = sys.modules["folder_paths"] = ModuleType("folder_paths")
-        folders.get_user_directory = lambda: str(folder)  # type: ignore[attr-defined]
-        stack.callback(sys.modules.pop, "folder_paths", None)
+        folder = stack.enter_context(user_folder())
         model = await stack.enter_async_context(HostileModel(seed))
         tools = await stack.enter_async_context(McpServer())
         search = await stack.enter_async_context(McpServer(tools={}))
@@ -185,7 +181,8 @@ async def run(seconds: float, seed: int, case: int | None) -> tuple[str, int]:
     told = (
         f"seed {seed}, {took:,.0f} s: {count['chats']:,} chats ({fuzz.model.requests:,} answers of the model), "
         f"{count['requests']:,} requests, {count['sockets']:,} sockets; {found} findings; the slowest chat "
-        f"{fuzz.slowest:.1f} s; memory {before >> 20} MB after the warm-up, {now >> 20} MB at the end"
+        f"{fuzz.slowest[0]:.1f} s (number {fuzz.slowest[1]}); "
+        f"memory {before >> 20} MB after the warm-up, {now >> 20} MB at the end"
     )
     return told, found
 

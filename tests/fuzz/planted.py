@@ -62,8 +62,10 @@ def leaks(data: bytes | str) -> bool:
 class Planted:
     """The key and the prompt of one chat, and how a server may quote them."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, *, asked: bool = True) -> None:
+        """`asked`: the prompt is in what the server gets; a server can quote no other."""
         self._random = random
+        self._asked = asked
         head = random.choice(("sk-", "sk-proj-", "AIza", "key_", "Basic+", "", ""))
         tail = "".join(random.choices(_LETTERS + "-_.~+/=", k=random.randint(12, 30)))
         self.key = f"{head}{''.join(random.choices(_LETTERS, k=10))}{_KEY_MARK}{tail}"
@@ -77,6 +79,6 @@ class Planted:
         parts = []
         if random.random() < 0.7:
             parts.append(random.choice(_KEY_FORMS)(self.key))
-        if random.random() < 0.5:
+        if random.random() < 0.5 and self._asked:
             parts.append(random.choice(_FORMS)(self.prompt))
         return random.choice((" ", ": ", '", "', "\n")).join(parts)

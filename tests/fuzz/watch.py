@@ -26,7 +26,7 @@ OUTPUTS = (
     "/copilot-pulse/events/chats", "/copilot-pulse/events/export?since=1m", "/copilot-pulse/events/totals",
 )  # fmt: skip
 # Kinds of errors that say the fault is this program's: whoever sent something is never told so.
-OURS = ("internal", "recursion", "memory", "system")
+OURS = ("fault", "internal", "recursion", "memory", "system")
 # What a machine that is too slow for this shows, and no fault of what was sent.
 LOAD = {"loop:lag"}
 # More than what is kept in bounds (errors, events, answers) may still grow to after the warm-up, in bytes.
@@ -63,12 +63,14 @@ class Watch(logging.Handler):
         self.case = "start"
         self._tasks: set[asyncio.Task[Any]] = set()
         self._faults = 0
+        self._told: set[str] = set()
         self._before: int | None = None
 
     def found(self, what: str, case: str = "") -> None:
         """Write a finding down, once."""
         line = f"{case or self.case}: {what}"
-        if line not in self.findings and len(self.findings) < 200:
+        if what[:70] not in self._told and len(self.findings) < 200:
+            self._told.add(what[:70])
             self.findings.append(line)
             print(f"FOUND {line}", flush=True)
 

@@ -1,6 +1,9 @@
 """What a user reads when one function of the plugin raises, for every function in turn.
 
-python -m tests.injection [SCENARIO ...]
+python -m tests.injection [--all] [SCENARIO ...]
+
+In the scenarios that are no transport of their own those functions are tried that no scenario before has entered;
+`--all` tries every one in each.
 """
 
 from __future__ import annotations
@@ -9,14 +12,16 @@ import asyncio
 import logging
 import sys
 
-from tests.injection.harness import SCENARIOS, costs, entered
+from tests.injection.harness import SCENARIOS, costs, entered, todo
 
 
-async def table(scenario: str) -> None:
+async def table(scenario: str, everything: bool) -> None:
     """Print which functions of a scenario cost the answer, as they are found."""
-    expected, names = await entered(scenario)
+    expected, names = (await todo())[scenario]
+    if everything:
+        names = list((await entered(scenario))[1])
     lost = 0
-    async for name, text in costs(scenario, list(names), expected):
+    async for name, text in costs(scenario, names, expected):
         lost += 1
         told = text.removeprefix(expected.strip()) or "the whole text, cut or changed at its end"
         print(f"    {name}: {told.strip()[:90]!r}", flush=True)
@@ -26,8 +31,9 @@ async def table(scenario: str) -> None:
 def main(scenarios: list[str]) -> None:
     """Print a table: the functions that cost the answer, and below them the scenario with their number."""
     logging.disable(logging.CRITICAL)
-    for scenario in scenarios or list(SCENARIOS):
-        asyncio.run(table(scenario))
+    everything = "--all" in scenarios
+    for scenario in [one for one in scenarios if one != "--all"] or list(SCENARIOS):
+        asyncio.run(table(scenario, everything))
 
 
 if __name__ == "__main__":

@@ -22,13 +22,13 @@ from tests.support.llm_steps import Plan, ToolCall, Wait, Words, answer, words
 from tests.support.loop_time import LoopTime, stalls_skipped
 from tests.support.mcp_server import McpServer
 from tests.support.net import Gate, until
-from tests.support.plugged import NODES
+from tests.support.plugged import NODES, user_folder
 from tests.support.stream_client import StreamClient
 
 BACKEND = f"{PLUGIN / 'backend'}/"
 TEXT = words(40)
 # How long an answer may take before it counts as hung; the clock of the loop runs ahead while the model stalls.
-HUNG = 30.0
+HUNG = 15.0
 
 
 class InjectedError(RuntimeError):
@@ -89,11 +89,10 @@ class World:
     host: Host
     llm: FaultServer
     time: LoopTime
-    chats: int = 0
+    mcp: tuple[str, str] = ("", "")
 
     async def ask(self, scenario: str) -> str:
         """One chat; what the user reads in the end, or what happened instead."""
-        self.chats += 1
         try:
             return await asyncio.wait_for(SCENARIOS[scenario](self), HUNG)
         except TimeoutError:
@@ -147,32 +146,61 @@ def _streamed(transport: str) -> Callable[[World], Awaitable[str]]:
     return ask
 
 
+async def _start(world: World) -> str:
+    """ComfyUI starts, answers a request of its own and a first chat, and stops, beside the world that runs."""
+    host = Host(NODES, llm=world.llm, mcp=world.mcp, env=ENVIRONMENT)
+    world.llm.plan(answer())
+    async with host:
+        async with host.page.session.get(host.url + "/system_stats") as response:
+            if response.status != 200:
+                return f"a request of ComfyUI's own was answered {response.status}"
+        chat = await host.chat(session="injected", timeout=HUNG)
+    return chat.text if chat.finished else f"not finished: {chat.error or chat.status} {chat.text}"
+
+
+# Those of which each function is tried: a chat over each transport. Of the others, those that no one before enters.
+TRANSPORTS = ("post", "stream over http", "stream over websocket")
 SCENARIOS: dict[str, Callable[[World], Awaitable[str]]] = {
     "post": _plain,
-    "watched": _watched,
-    "tools": _tools,
-    "debug": _debug,
     "stream over http": _streamed("http"),
     "stream over websocket": _streamed("websocket"),
+    "tools": _tools,
+    "debug": _debug,
+    "watched": _watched,
+    "start": _start,
 }
 
 
 @asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    """A host with everything well."""
+async def world(*, alone: bool = False) -> AsyncIterator[World]:
+    """A host with everything well; `alone`: the servers without a host, for who starts one."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(user_folder())
         llm = await stack.enter_async_context(FaultServer())
         tools = await stack.enter_async_context(McpServer())
         search = await stack.enter_async_context(McpServer(tools={}))
         time = await stack.enter_async_context(stalls_skipped(llm))
         host = Host(NODES, llm=llm, mcp=(tools.root, search.url), env=ENVIRONMENT)
-        yield World(await stack.enter_async_context(host), llm, time)
+        if not alone:
+            await stack.enter_async_context(host)
+        yield World(host, llm, time, (tools.root, search.url))
+
+
+async def todo() -> dict[str, tuple[str, list[str]]]:
+    """The text of each scenario and the functions to be tried in it, see `TRANSPORTS`."""
+    seen: set[str] = set()
+    tried: dict[str, tuple[str, list[str]]] = {}
+    for scenario in SCENARIOS:
+        expected, names = await entered(scenario)
+        tried[scenario] = expected, [name for name in names if scenario in TRANSPORTS or name not in seen]
+        seen.update(names)
+    return tried
 
 
 async def entered(scenario: str) -> tuple[str, dict[str, None]]:
     """The text of an undisturbed chat, and the functions of the plugin that one enters, in order."""
     names: dict[str, None] = {}
-    async with world() as running:
+    async with world(alone=scenario == "start") as running:
         await running.ask(scenario)  # what happens in the first chat only is the scenario "first chat"
         expected = await running.ask(scenario)
         with traced(lambda code: names.setdefault(name_of(code))):
@@ -190,7 +218,7 @@ async def costs(scenario: str, names: list[str], expected: str) -> AsyncIterator
     suspects: set[str] = set()
     while left:
         lost = ""
-        async with world() as running:
+        async with world(alone=scenario == "start") as running:
             await running.ask(scenario)
             await running.ask(scenario)
             while left and not lost:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tests.support.host import PLUGIN, STANDIN, Host
@@ -11,6 +16,18 @@ from tests.support.llm_steps import answer
 from tests.support.net import fresh_metrics
 
 NODES = [PLUGIN, STANDIN]
+
+
+@contextlib.contextmanager
+def user_folder() -> Iterator[Path]:
+    """A folder of ComfyUI's users, so that the plugin keeps its events as it does inside ComfyUI."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = sys.modules["folder_paths"] = ModuleType("folder_paths")
+        module.get_user_directory = lambda: folder  # type: ignore[attr-defined]
+        try:
+            yield Path(folder)
+        finally:
+            del sys.modules["folder_paths"]
 
 
 def plugin_of(host: Host) -> Any:

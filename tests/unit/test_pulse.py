@@ -12,6 +12,7 @@ import pytest
 
 from backend.chats import Chat
 from backend.event_bus import Event, EventBus
+from backend.monitoring import Monitor
 from backend.pulse import Pulse
 from backend.settings import LiveSettings, Settings
 
@@ -144,3 +145,24 @@ async def test_before_a_chat_its_failures_are_prepared_for(pulse: Pulse, monkeyp
         await ready(Chat(session=None), [])
 
     assert ["recovery"] == prepared
+
+
+def test_only_a_fault_of_ours_is_to_be_reported_to_us() -> None:
+    """What Copilot's code or a library raises is told as theirs; what breaks inside of this package as ours."""
+    pulse = Pulse.create({})
+    told: dict[str, str] = {}
+
+    def ours() -> None:
+        Monitor(clock="no clock")  # type: ignore[arg-type]
+
+    for name, broken in (("ours", ours), ("theirs", {}.popitem)):
+        try:
+            broken()
+        except Exception as error:
+            verdict = pulse.recovery.classify(error)
+            told[name] = f"{verdict.kind}: {pulse.recovery.explain(verdict)}"
+    assert told["ours"].startswith("fault: Copilot Pulse itself failed")
+    assert "Copilot Pulse's panel" in told["ours"]
+    assert told["theirs"].startswith("internal: Code of ")
+    assert "report the error to" in told["theirs"]
+    assert "Copilot Pulse" not in told["theirs"]
