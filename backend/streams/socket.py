@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
+from ..aio import missed, our_fault
 from .loopback import PATHS, Loopback, NotAsked, not_carried
 from .registry import Stream, StreamRefused, StreamRegistry
 from .relay import RelayReader
@@ -193,18 +194,22 @@ class Socket:
         if unknown := not_carried(headers):
             await self._not_asked(stream_id, f"the header {unknown[:60]!r} is not carried over a WebSocket")
             return
+        stream: Stream | None = None
         try:
             await self._streams.check(stream_id, self.session)
             stream = self._streams.reserve(stream_id, self.session)
-            reader = self._streams.read(stream, 0, "websocket", resumed=False)
+            reading = self._begin(stream, self._streams.read(stream, 0, "websocket", resumed=False))
+            asking = asyncio.get_running_loop().create_task(
+                self._ask(reading, path, headers, body), name="copilot-pulse stream invoke"
+            )
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
         except StreamRefused as refused:
             await self._refused(stream_id, refused)
-            return
-        asking = asyncio.get_running_loop().create_task(
-            self._ask(self._begin(stream, reader), path, headers, body), name="copilot-pulse stream invoke"
-        )
-        self._asking.add(asking)
-        asking.add_done_callback(self._asking.discard)
+        except Exception:
+            if stream is not None:  # nobody would ever write to it: the page may ask anew under its name
+                self._streams.discard(stream)
+            raise
 
     async def _ask(self, reading: Reading, path: str, headers: Mapping[str, str], body: Any) -> None:
         stream = reading.stream
@@ -212,12 +217,15 @@ class Socket:
             if self._loopback is None:
                 self._loopback = Loopback(self._request)
             await self._loopback.chat(self._streams, stream, path, headers, body)
-        except NotAsked as not_asked:
-            # Before the stream ends for its readers: this is no answer.
-            reading.close()
-            self._streams.discard(stream)
-            with contextlib.suppress(ConnectionError, RuntimeError):
-                await self._not_asked(stream.id, not_asked.reason)
+        except Exception as error:
+            if not isinstance(error, NotAsked):
+                missed(error, "a chat over a WebSocket: it is asked over HTTP")
+            if not stream.claimed:
+                # Before the stream ends for its readers: this is no answer.
+                reading.close()
+                self._streams.discard(stream)
+                with contextlib.suppress(ConnectionError, RuntimeError):
+                    await self._not_asked(stream.id, str(error) if isinstance(error, NotAsked) else "internal error")
         finally:
             if not stream.claimed:
                 self._streams.discard(stream)
@@ -302,8 +310,12 @@ class Socket:
                 await reading.going.wait()
                 wire = short(frame)
                 await self._send({**frame, "stream": stream.id, "n": reading.number} if wire is frame else wire)
-        except (ConnectionError, RuntimeError):
-            log.debug("a stream socket is gone")
+        except Exception as error:
+            if our_fault(error):
+                missed(error, "a WebSocket: the page reads on over the next")
+                self.close(Close(WSCloseCode.INTERNAL_ERROR, "internal error"))
+            else:
+                log.debug("a stream socket is gone: %s", type(error).__name__)
         finally:
             self.left(reading)
 

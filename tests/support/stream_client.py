@@ -127,6 +127,8 @@ class StreamClient:
                     else:
                         await socket.invoke(prompt)
                     await socket.read_to_end(prompt)
+                if any(frame.get("state") == "refused" for frame in socket.others):
+                    return await self.chat_http(prompt)
             except (aiohttp.ClientError, ConnectionError):
                 self.breaks += 1
                 await asyncio.sleep(0.01)
@@ -172,6 +174,8 @@ class Socket:
             frame = await self.next()
             if frame is None:
                 self.client.breaks += 1
+                return
+            if frame.get("state") == "refused":
                 return
             if frame["type"] == "state" and frame["state"] == "unknown" and not self.client.page.seqs:
                 await self.invoke(prompt)
