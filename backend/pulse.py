@@ -178,7 +178,11 @@ class Pulse:
 
     @fail_open("events")
     def publish(self, type_: str, data: Mapping[str, Any], chat: Chat | None = None) -> None:
-        """Publish an event of ours, or one of a chat's, from the loop, without waiting."""
+        """Publish an event of ours, or one of a chat's, from the loop, without waiting. Never raises."""
+        self.publish_now(type_, data, chat)
+
+    def publish_now(self, type_: str, data: Mapping[str, Any], chat: Chat | None = None) -> None:
+        """The same without a guard, for each token: whoever calls catches what fails here."""
         source, session = ("copilot-pulse", None) if chat is None else ("copilot", chat.session)
         self.bus.publish_nowait(Event(type=type_, data=data, source=source, session=session))
 

@@ -191,8 +191,9 @@ class HttpSeam:
             raise
         except ConnectionError:
             return web.Response(status=CLIENT_GONE)
-        except Exception as error:  # the handler will meet it, too
-            missed(error, "the check of a request")
+        except Exception as error:  # the handler will meet it, too; without a session there is no stream
+            missed(error, "the check of a request, and the resuming of its answer")
+            return None
         if problem is not None:
             return web.json_response({"error": problem, "message": problem, "success": False}, status=400)
         try:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("copilot_pulse.run")
 
+_TEXT_DELTA: Final = "response.output_text.delta"
 _CANCEL_LIMIT: Final = 5.0
 _CANCELLED: Final = "_copilot_pulse_cancelled"
 
@@ -77,7 +78,8 @@ class RunReader:
                     if event.type != "raw_response_event":
                         seen = self._saw(event)
                     else:
-                        delta = self._saw_raw(event.data)
+                        delta = event.data.type == _TEXT_DELTA and bool(event.data.delta)
+                        self._saw_raw(event.data)
                 except Exception as error:
                     missed(error, "the figures of a run")
                 yield seen
@@ -92,17 +94,15 @@ class RunReader:
                 await cancel_run(self._run)
             await source.aclose()
 
-    def _saw_raw(self, data: Any) -> bool:
-        """Note an event of the model; whether it is a piece of the answer's text."""
+    def _saw_raw(self, data: Any) -> None:
+        """Note an event of the model. Runs for each token: whoever calls catches what fails, without a guard more."""
         chat = self._chat
         if label := chat.handshake.label_of(data):
             self._observe(self._passed, label)
-        if data.type == "response.output_text.delta" and data.delta:
-            self._pulse.publish("chat.delta", {"chat_id": chat.id, "text": data.delta}, chat)
-            return True
-        if data.type in _REASONING_DELTAS:
-            self._pulse.publish("chat.delta", {"chat_id": chat.id, "text": data.delta, "reasoning": True}, chat)
-        return False
+        if data.type == _TEXT_DELTA and data.delta:
+            self._pulse.publish_now("chat.delta", {"chat_id": chat.id, "text": data.delta}, chat)
+        elif data.type in _REASONING_DELTAS:
+            self._pulse.publish_now("chat.delta", {"chat_id": chat.id, "text": data.delta, "reasoning": True}, chat)
 
     def _saw(self, event: Any) -> Any:
         """Note an event of the run; returns it as Copilot is to see it."""

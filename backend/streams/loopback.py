@@ -6,6 +6,7 @@ stream's relay; the response of this request carries nothing (mode `detached`, s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -16,6 +17,7 @@ import aiohttp
 from aiohttp import web
 
 from .registry import Stream, StreamRegistry
+from .relay import Outcome
 from .wire import MODE, STREAM
 
 log = logging.getLogger("copilot_pulse.streams")
@@ -109,6 +111,8 @@ class Loopback:
             ) as response:
                 if stream.claimed:
                     response.close()
+                elif response.status == 200 and (first := await _first_line(response)) is not None:
+                    await _plain(streams, stream, response, first)
                 elif response.status in _OF_THE_QUESTION:
                     shown = {"Content-Type": response.headers.get("Content-Type", "text/plain")}
                     _refused(streams, stream, response.status, shown, await _text(response))
@@ -122,6 +126,43 @@ class Loopback:
     async def aclose(self) -> None:
         """Close the connections that are left."""
         await self._session.close()
+
+
+async def _first_line(response: aiohttp.ClientResponse) -> bytes | None:
+    """What has come, to behind the first line, if that is a line of Copilot's answer; else it is left unread."""
+    data = b""
+    while b"\n" not in data and len(data) < MAX_ERROR_BODY and (more := await response.content.readany()):
+        data += more
+    try:
+        line = json.loads(data.partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        line = None
+    if isinstance(line, dict) and "text" in line and "finished" in line:
+        return data
+    response.content.unread_data(data)
+    return None
+
+
+async def _plain(streams: StreamRegistry, stream: Stream, response: aiohttp.ClientResponse, data: bytes) -> None:
+    """The answer itself came, because its tap could not be made: its lines go into the relay from here."""
+    stream.claimed = True
+    relay = stream.relay
+    relay.head(200, {"Content-Type": response.headers.get("Content-Type", "application/json")})
+    outcome: Outcome = "failed"
+    try:
+        while data and not stream.cancelled:
+            *whole, data = data.split(b"\n")
+            for line in whole:
+                with contextlib.suppress(ValueError, RecursionError):
+                    relay.line(json.loads(line))
+            more = await response.content.readany()
+            if not more:
+                outcome = "completed"
+                break
+            data += more
+    finally:
+        streams.finish(stream, "cancelled" if stream.cancelled else outcome)
+        response.close()
 
 
 async def _text(response: aiohttp.ClientResponse) -> str:

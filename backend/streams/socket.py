@@ -14,6 +14,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
@@ -204,6 +205,7 @@ class Socket:
             )
             self._asking.add(asking)
             asking.add_done_callback(self._asking.discard)
+            asking.add_done_callback(partial(self._asked, stream))
         except StreamRefused as refused:
             await self._refused(stream_id, refused)
         except Exception:
@@ -226,9 +228,11 @@ class Socket:
                 self._streams.discard(stream)
                 with contextlib.suppress(ConnectionError, RuntimeError):
                     await self._not_asked(stream.id, str(error) if isinstance(error, NotAsked) else "internal error")
-        finally:
-            if not stream.claimed:
-                self._streams.discard(stream)
+
+    def _asked(self, stream: Stream, task: asyncio.Task[None]) -> None:
+        if not stream.claimed:
+            self._streams.discard(stream)
+        self.broken(task)
 
     async def _not_asked(self, stream_id: str, reason: str) -> None:
         """Nothing was done under this name: whoever asks over HTTP gets what the server says there."""
@@ -310,14 +314,19 @@ class Socket:
                 await reading.going.wait()
                 wire = short(frame)
                 await self._send({**frame, "stream": stream.id, "n": reading.number} if wire is frame else wire)
-        except Exception as error:
+        except (ConnectionError, RuntimeError) as error:
             if our_fault(error):
-                missed(error, "a WebSocket: the page reads on over the next")
-                self.close(Close(WSCloseCode.INTERNAL_ERROR, "internal error"))
-            else:
-                log.debug("a stream socket is gone: %s", type(error).__name__)
+                raise
+            log.debug("a stream socket is gone")
         finally:
             self.left(reading)
+
+    def broken(self, task: asyncio.Task[None]) -> None:
+        """For a task of this socket: if it has failed, the page comes back with the next socket and reads on."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            missed(error, "a WebSocket: the page reads on over the next")
+            self.close(Close(WSCloseCode.INTERNAL_ERROR, "internal error"))
 
     def left(self, reading: Reading) -> None:
         """A stream is not read here any more. Idempotent."""
@@ -346,6 +355,7 @@ class Reading:
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.get_running_loop().create_task(work, name="copilot-pulse stream reader")
+        self._task.add_done_callback(self.socket.broken)
 
     def pause(self, paused: bool) -> None:
         """Send nothing, or go on. A pause has a limit, which asking again does not move."""

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
 
@@ -90,6 +90,7 @@ class World:
     llm: FaultServer
     time: LoopTime
     mcp: tuple[str, str] = ("", "")
+    plan: Plan = field(default_factory=answer)
 
     async def ask(self, scenario: str) -> str:
         """One chat; what the user reads in the end, or what happened instead."""
@@ -102,7 +103,7 @@ class World:
 
 
 async def _plain(world: World) -> str:
-    world.llm.plan(answer())
+    world.llm.plan(world.plan)
     chat = await world.host.chat(session="injected", timeout=HUNG)
     return chat.text if chat.finished else f"not finished: {chat.error or chat.status} {chat.text}"
 
@@ -138,7 +139,7 @@ async def _debug(world: World) -> str:
 
 def _streamed(transport: str) -> Callable[[World], Awaitable[str]]:
     async def ask(world: World) -> str:
-        world.llm.plan(answer())
+        world.llm.plan(world.plan)
         async with StreamClient(world.host.url, world.llm.base_url, session="injected") as client:
             page = await (client.chat_http() if transport == "http" else client.chat_ws())
         return page.text if page.outcome == "completed" else f"{page.outcome}: {page.text}"

@@ -77,11 +77,12 @@ class StreamClient:
                 status = response.status
                 if status == 200:
                     rest = b""
+                    plain = request_is_plain(response)
                     async for data in response.content.iter_any():
                         self.received += len(data)
                         *whole, rest = (rest + data).split(b"\n")
                         for line in whole:
-                            self.page.take(json.loads(line))
+                            self.page.take_plain(json.loads(line)) if plain else self.page.take(json.loads(line))
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
             self.breaks += 1
         return status
@@ -196,6 +197,11 @@ def _headers(llm: str) -> dict[str, str]:
     page = CopilotPage.__new__(CopilotPage)
     page.url, page.llm, page.model, page.api_key = "", llm, "fake-model", "sk-standin-1234567890abcdefghijklmnop"
     return page.headers()
+
+
+def request_is_plain(response: aiohttp.ClientResponse) -> bool:
+    """Whether Copilot's own lines come: the plugin is not there, or could not stand in between."""
+    return response.method == "POST" and "X-Copilot-Pulse-Stream" not in response.headers
 
 
 async def until_text(page: Page, text: str, timeout: float = PATIENCE) -> None:

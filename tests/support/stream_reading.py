@@ -35,6 +35,13 @@ class Page:
         at = len(self.text.encode("utf-16-le", "surrogatepass")) // 2
         return {"type": "delta", "seq": self.seq + wire[-2], "at": at, "text": wire[-1]}
 
+    def take_plain(self, line: dict[str, Any]) -> None:
+        """One of Copilot's own lines, which has all the text so far."""
+        self.lines.append(line)
+        self.text = line["text"]
+        if line["finished"]:
+            self.outcome = "completed"
+
     def take(self, wire: Any) -> None:
         """One frame, in its long or its short form."""
         frame = self._long(wire)

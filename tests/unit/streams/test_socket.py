@@ -91,8 +91,8 @@ async def test_a_socket_that_reads_nothing_is_closed(
     world: World, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, pings: bool
 ) -> None:
     """Neither the heartbeat's pongs nor the client's pings keep it open; our code is what is counted."""
-    monkeypatch.setattr(routes, "HEARTBEAT", 0.02)
-    monkeypatch.setattr(stream_socket, "IDLE_LIMIT", 0.3)
+    monkeypatch.setattr(routes, "HEARTBEAT", 0.6)  # a pong has half of that to come, on a slow machine, too
+    monkeypatch.setattr(stream_socket, "IDLE_LIMIT", 1.5)
     monkeypatch.setattr(stream_socket, "BURST", 10**9)
     async with socket_of(world, http) as ws:
         if pings:
