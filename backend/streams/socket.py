@@ -231,6 +231,8 @@ class Socket:
 
     def _asked(self, stream: Stream, task: asyncio.Task[None]) -> None:
         if not stream.claimed:
+            if stream.id in self._readings:  # before the stream ends for its readers: this is no answer
+                self._readings[stream.id].close()
             self._streams.discard(stream)
         self.broken(task)
 

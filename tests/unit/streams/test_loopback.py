@@ -211,3 +211,37 @@ def server_context(folder: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     return context
+
+
+async def test_an_answer_without_its_tap_goes_on_plain() -> None:
+    """Copilot's own lines come where a function of ours has failed: they are the answer, in any pieces."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        lines = [
+            {"text": "a", "finished": False},
+            {"text": "a b", "finished": False},
+            {"text": "a b c", "finished": True},
+        ]
+        raw = b"\n".join(json.dumps(line).encode() for line in lines) + b"\n"
+        for start in range(0, len(raw), 10):
+            await response.write(raw[start : start + 10])
+            await asyncio.sleep(0)
+        return response
+
+    app = web.Application()
+    app.router.add_post("/api/chat/invoke", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    streams = store()
+    stream = streams.reserve(ID, "s")
+    loopback = Loopback(request_to(runner.addresses[0]))
+    try:
+        await loopback.chat(streams, stream, "/api/chat/invoke", {}, {"session_id": "s"})
+    finally:
+        await loopback.aclose()
+        await runner.cleanup()
+
+    assert ("a b c", "completed") == (stream.relay.text, stream.relay.outcome)

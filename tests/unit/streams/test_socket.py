@@ -214,3 +214,32 @@ async def test_a_header_that_is_not_carried(world: World, handler: Handler, http
 
     assert ("refused", True) == (told["state"], "Cookie" in told["reason"])
     assert [] == handler.asked
+
+
+@pytest.mark.parametrize("name", ["_begin", "_forward", "_ask"])
+async def test_what_breaks_in_a_socket_leaves_no_page_waiting(
+    world: World, handler: Handler, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The socket is closed, and over the next one the page asks or reads on under the same name."""
+
+    def broken(self: Any, *args: Any) -> Any:
+        monkeypatch.undo()
+        raise KeyError(name)
+
+    async def broken_later(self: Any, *args: Any) -> Any:
+        broken(self)
+
+    monkeypatch.setattr(stream_socket.Socket, name, broken if name == "_begin" else broken_later)
+    handler.go.set()
+    async with socket_of(world, http) as ws:
+        await ws.send_str(invoke())
+        assert 1011 == (await closed(ws))[0]
+    async with socket_of(world, http) as ws:
+        if name == "_forward":
+            await ws.send_str(json.dumps({"type": "read", "stream": ID, "after": 0}))
+        else:
+            await ws.send_str(invoke())
+        while "outcome" not in (await ws.receive(10)).data:
+            pass
+
+    assert ("hi", 1) == (world.stream().relay.text, len(handler.asked))
