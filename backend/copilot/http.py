@@ -179,6 +179,10 @@ class HttpSeam:
         except web.HTTPException as answer:
             status = answer.status
             raise
+        except Exception as error:
+            if info.tap is not None and our_fault(error):
+                info.tap.step_aside()
+            raise
         finally:
             self._report(request, route, status, started)
 
@@ -237,7 +241,8 @@ class HttpSeam:
         finally:
             current_request.reset(token)
             await self._close_chats(info)
-            if tap is not None:
+            again = isinstance(fault, Exception) and our_fault(fault) and tap is not None and not tap.begun
+            if tap is not None and not again:  # at the second try it is still needed
                 tap.finish(fault)
                 await tap.aclose()
 
@@ -300,8 +305,13 @@ class HttpSeam:
 async def _on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
     # Runs in the handler's own task, when it begins to answer.
     info = current_request.get()
-    if info is not None and info.tap is not None:
-        in_front(info.tap.take, info.tap.take, "the resuming of an answer")(request, response)
+    tap = info.tap if info is not None else None
+    if tap is not None:
+        try:
+            in_front(tap.take, tap.take, "the resuming of an answer, at the first try")(request, response)
+        except Exception as error:
+            missed(error, "the resuming of an answer")
+            tap.step_aside()
 
 
 def _status(response: Any) -> int:

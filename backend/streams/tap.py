@@ -60,6 +60,7 @@ class StreamTap:
         self._forwarder: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._at_end = False
+        self._aside = False
 
     @property
     def begun(self) -> bool:
@@ -91,21 +92,29 @@ class StreamTap:
         if isinstance(response, web.Response):
             self.plain(response)
             return
-        relay.head(response.status, _shown(response))
-        self.response = response
-        self._send, self._send_eof = response.write, response.write_eof
         # A second try is what is left where one breaks: its text has all the text before it.
         again = "a line of an answer"
-        response.write = in_front(self._write, self._write, again)  # type: ignore[method-assign]
-        response.write_eof = in_front(self._write_eof, self._write_eof, again)  # type: ignore[method-assign]
+        write, write_eof = in_front(self._write, self._write, again), in_front(self._write_eof, self._write_eof, again)
+        if not relay.seq:
+            relay.head(response.status, _shown(response))
+        self._transport = request.transport
+        notice_silence(request.transport)
+        self._start_after_headers(request.writer)
+        # Last: what breaks before has changed nothing of the response.
+        self.response = response
+        self._send, self._send_eof = response.write, response.write_eof
+        response.write, response.write_eof = write, write_eof  # type: ignore[method-assign]
         response.headers[STREAM] = self.mode
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # a proxy must not collect frames
         if self.mode == "frames":
             response.content_type = "application/x-ndjson"
-        self._transport = request.transport
-        notice_silence(request.transport)
-        self._start_after_headers(request.writer)
+
+    def step_aside(self) -> None:
+        """It cannot stand in between: the answer goes on plain, and who asked over a WebSocket takes it from there."""
+        self._aside = True
+        self._store.unclaim(self.stream.id)
+        self.client_left()
 
     def plain(self, response: web.Response) -> None:
         """An answer that is no stream, such as an error. It is also sent as it is."""
@@ -217,7 +226,7 @@ class StreamTap:
 
     def finish(self, error: BaseException | None) -> None:
         """The handler has ended, with `error` or as it should. Idempotent."""
-        if self.stream.relay.finished:
+        if self.stream.relay.finished or self._aside:
             return
         state = self.chat.state if self.chat is not None else ""
         outcome = _OUTCOMES.get(state, "completed" if error is None else "failed")

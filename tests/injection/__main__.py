@@ -15,11 +15,8 @@ import sys
 from tests.injection.harness import SCENARIOS, costs, entered, todo
 
 
-async def table(scenario: str, everything: bool) -> None:
+async def table(scenario: str, expected: str, names: list[str]) -> None:
     """Print which functions of a scenario cost the answer, as they are found."""
-    expected, names = (await todo())[scenario]
-    if everything:
-        names = list((await entered(scenario))[1])
     lost = 0
     async for name, text in costs(scenario, names, expected):
         lost += 1
@@ -31,9 +28,12 @@ async def table(scenario: str, everything: bool) -> None:
 def main(scenarios: list[str]) -> None:
     """Print a table: the functions that cost the answer, and below them the scenario with their number."""
     logging.disable(logging.CRITICAL)
-    everything = "--all" in scenarios
+    planned = asyncio.run(todo())
     for scenario in [one for one in scenarios if one != "--all"] or list(SCENARIOS):
-        asyncio.run(table(scenario, everything))
+        expected, names = planned[scenario]
+        if "--all" in scenarios:
+            names = list(asyncio.run(entered(scenario))[1])
+        asyncio.run(table(scenario, expected, names))
 
 
 if __name__ == "__main__":
