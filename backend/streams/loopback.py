@@ -6,7 +6,6 @@ stream's relay; the response of this request carries nothing (mode `detached`, s
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import re
@@ -153,8 +152,10 @@ async def _plain(streams: StreamRegistry, stream: Stream, response: aiohttp.Clie
         while data and not stream.cancelled:
             *whole, data = data.split(b"\n")
             for line in whole:
-                with contextlib.suppress(ValueError, RecursionError):
+                try:
                     relay.line(json.loads(line))
+                except (ValueError, RecursionError):
+                    log.debug("a line of an answer is none")
             more = await response.content.readany()
             if not more:
                 outcome = "completed"

@@ -113,7 +113,7 @@ class StreamTap:
     def step_aside(self) -> None:
         """It cannot stand in between: the answer goes on plain, and who asked over a WebSocket takes it from there."""
         self._aside = True
-        self._store.unclaim(self.stream.id)
+        self._streams.unclaim(self.stream.id)
         self.client_left()
 
     def plain(self, response: web.Response) -> None:

@@ -235,7 +235,7 @@ async def test_an_answer_without_its_tap_goes_on_plain() -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    streams = store()
+    streams = registry()
     stream = streams.reserve(ID, "s")
     loopback = Loopback(request_to(runner.addresses[0]))
     try:
