@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
+import importlib
 import os
 import shutil
 import sys
@@ -20,7 +22,7 @@ from tests.support.llm_server import FaultServer
 from tests.support.mcp_server import McpServer, Tool
 
 # How long an example takes says how busy the machine is.
-hypothesis.settings.register_profile("plain", deadline=None)
+hypothesis.settings.register_profile("plain", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("plain")
 
 
@@ -45,7 +47,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Take what is imported by now out of the garbage collector's sight: leak checks collect again and again."""
+    """Take what is imported by now out of the garbage collector's sight: leak checks collect again and again.
+
+    The agent library is two thirds of what a process of whole chats holds.
+    """
+    if any("integration" in item.path.parts for item in session.items):
+        for name in ("agents.mcp", "openai.resources.chat"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
     gc.collect()
     gc.freeze()
 

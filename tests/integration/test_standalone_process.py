@@ -24,7 +24,8 @@ WITHOUT_AGENTS = "import sys; sys.modules['agents'] = None; from backend.standal
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "backend", *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ),
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "COPILOT_PULSE_LOOP_STALL": "60"},  # that the machine is busy need not be told
     )  # fmt: skip
     try:
         yield process

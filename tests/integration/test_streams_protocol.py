@@ -17,7 +17,7 @@ from tests.support.host import Host
 from tests.support.leaks import no_leaks
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import Plan, Wait, Words, words
-from tests.support.net import Gate, until
+from tests.support.net import PATIENCE, Gate, until
 from tests.support.plugged import NODES, module_of, pulse_of
 from tests.support.stream_client import PROTOCOL, StreamClient, chat_body, new_id
 
@@ -164,7 +164,7 @@ async def test_too_many_readers(host: Host, llm: FaultServer, client: StreamClie
             await socket.next()
         responses = [await client.http.get(url) for _ in range(registry.MAX_READERS)]
         assert [200] * registry.MAX_READERS == [response.status for response in responses]
-        assert b'"end"' not in await asyncio.wait_for(responses[0].read(), 5)
+        assert b'"end"' not in await asyncio.wait_for(responses[0].read(), PATIENCE)
         assert registry.MAX_READERS == sum(pulse_of(host).streams.snapshot()["readers"].values())
         for response in responses:
             response.close()
@@ -244,7 +244,7 @@ async def test_a_reader_that_reads_nothing_costs_nothing(host: Host, llm: FaultS
         while not client.page.text:
             await socket.next()
         stuck = await client.http.get(url)
-        await asyncio.wait_for(socket.read_to_end(), 20)
+        await asyncio.wait_for(socket.read_to_end(), PATIENCE)
         stuck.close()
 
     assert words(3000) == client.page.text
@@ -265,7 +265,7 @@ async def test_the_server_says_that_it_stops(llm: FaultServer) -> None:
         stopping = asyncio.create_task(host.server.app.shutdown())
         while (message := await socket.receive(10)).type is aiohttp.WSMsgType.TEXT:
             pass
-        await asyncio.wait_for(stopping, 10)
+        await asyncio.wait_for(stopping, PATIENCE)
         reading.close()
 
     assert (aiohttp.WSMsgType.CLOSE, 1001) == (message.type, message.data)

@@ -16,6 +16,7 @@ from backend.backpressure import (
     put_in_all,
 )
 from tests.support.manual_time import ManualTime, turns
+from tests.support.net import PATIENCE
 from tests.support.queues import queue_of, take, waiting
 
 
@@ -310,7 +311,7 @@ async def test_the_first_put_after_the_crossing_is_throttled() -> None:
     time = ManualTime()
     queue = queue_of(10, time, throttle=None)
     for number in range(3):
-        await asyncio.wait_for(queue.put(number), 5)
+        await asyncio.wait_for(queue.put(number), PATIENCE)
     assert Zone.YELLOW is queue.throttle.zone
     task = asyncio.create_task(queue.put(3))
     await turns()

@@ -18,6 +18,7 @@ import backend.event_bus as module
 from backend.backpressure import UNTHROTTLED
 from backend.event_bus import DONE, Event, EventBus, get_event_bus
 from tests.support.manual_time import turns
+from tests.support.net import PATIENCE
 
 
 def event(type_: str = "chat.delta", number: int = 0) -> Event:
@@ -313,7 +314,7 @@ async def test_what_publish_returns_works_like_a_coroutine(bus: EventBus) -> Non
 
     await bus.publish(event())
     await asyncio.gather(bus.publish(event()), bus.publish(event()), asyncio.sleep(0))
-    await asyncio.wait_for(bus.publish(event()), 1)
+    await asyncio.wait_for(bus.publish(event()), PATIENCE)
     await asyncio.shield(bus.publish(event()))
     await asyncio.create_task(bus.publish(event()))
     group = getattr(asyncio, "TaskGroup", None)

@@ -24,6 +24,7 @@ from backend.journal.rows import Shape
 from backend.journal.segments import ActiveFile, list_segments
 from backend.store import Cursor, EventStore, Filter, NotStored, Page, Redaction, Stored
 from tests.support.clock import FakeClock
+from tests.support.net import PATIENCE
 from tests.support.stores import event, everything, new_store, put, raw_bytes, redaction, running, until_true
 
 KEY = "sk-proj-A1b2C3d4E5f6G7h8I9j0"
@@ -480,7 +481,7 @@ async def test_followers_end_with_the_store(tmp_path: Path) -> None:
     await until_true(lambda: store._followers)
     await store.aclose()
 
-    await asyncio.wait_for(task, 30)
+    await asyncio.wait_for(task, PATIENCE)
 
 
 async def test_follower_survives_a_file_that_is_locked_for_a_while(

@@ -18,6 +18,7 @@ from backend.api import events as module
 from backend.api.events import EventRoutes
 from backend.monitoring import Monitor
 from backend.store import EventStore
+from tests.support.net import PATIENCE
 from tests.support.stores import event, put, running, until_true
 
 Client = TestClient[web.Request, web.Application]
@@ -218,7 +219,7 @@ async def test_follower_that_leaves_or_is_ended_leaves_nothing(world: World, mon
     response = await world.client.get(f"{PATH}/follow")
     await until_true(lambda: store._followers)
     await world.routes.aclose()
-    await asyncio.wait_for(response.read(), 30)
+    await asyncio.wait_for(response.read(), PATIENCE)
 
     assert not store._followers
     assert "follow already" in (await world.get("/follow", 503))["error"]

@@ -16,6 +16,7 @@ import pytest
 from backend.backpressure import BoundedQueue
 from backend.event_bus import Event, EventBus
 from tests.support.manual_time import turns
+from tests.support.net import PATIENCE
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "event-bus.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
@@ -48,11 +49,11 @@ async def test_the_examples_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
             task = asyncio.create_task(run(block, names))
             await turns()
             await bus.publish(Event(type="chat.finished", data=finished, source="copilot"))
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, PATIENCE)
         elif "await bus.aclose()" in block:
-            await asyncio.wait_for(run(block.replace("await bus.aclose()", ""), names), 5)
+            await asyncio.wait_for(run(block.replace("await bus.aclose()", ""), names), PATIENCE)
         else:
-            await asyncio.wait_for(run(block, names), 5)
+            await asyncio.wait_for(run(block, names), PATIENCE)
     await bus.join()
 
     out = capsys.readouterr().out

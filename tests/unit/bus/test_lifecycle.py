@@ -12,6 +12,7 @@ import pytest
 
 from backend.event_bus import Event, EventBus
 from tests.support.manual_time import turns
+from tests.support.net import PATIENCE
 
 
 def event(number: int = 0, type_: str = "x") -> Event:
@@ -125,7 +126,7 @@ async def test_a_mailbox_survives_a_publish_in_the_wrong_thread(how: str) -> Non
     await asyncio.to_thread(in_a_thread)
     await turns()
     box.publish(2)
-    await asyncio.wait_for(box.bus.join(), 5)
+    await asyncio.wait_for(box.bus.join(), PATIENCE)
 
     assert [0, 1, 2] == box.got
     assert {threading.get_ident()} == threads
@@ -147,7 +148,7 @@ def test_a_mailbox_leaves_a_loop_that_was_closed_without_a_word(busy: bool) -> N
     async def second() -> None:
         box.bus.bind()
         box.publish(2)
-        await asyncio.wait_for(box.bus.join(), 5)
+        await asyncio.wait_for(box.bus.join(), PATIENCE)
         assert 0 == box.size
         await box.bus.aclose()
 
@@ -242,7 +243,7 @@ async def test_a_handler_that_makes_something_else_of_a_cancel_does_not_stop_the
 
         asyncio.run(main())
 
-    await asyncio.wait_for(asyncio.to_thread(in_a_thread), 10)
+    await asyncio.wait_for(asyncio.to_thread(in_a_thread), PATIENCE)
     figures = box.bus.statistics()
     assert (int(kind == "raises"), 0) == (figures["handler_errors_total"], figures["handlers_cancelled_total"])
     box.bus.close(discard=True)
@@ -320,7 +321,7 @@ async def test_a_task_cancelled_before_it_ran_is_made_again() -> None:
     task_of_mailbox().cancel()
     await turns()
     box.publish(1, 2)
-    await asyncio.wait_for(box.bus.join(), 5)
+    await asyncio.wait_for(box.bus.join(), PATIENCE)
 
     assert [0, 1, 2] == box.got
     await box.bus.aclose()
@@ -376,7 +377,7 @@ async def test_aclose_waits_for_a_mailbox_whose_task_somebody_cancels_meanwhile(
     closing = asyncio.create_task(box.bus.aclose())
     await turns()
     task_of_mailbox().cancel()
-    await asyncio.wait_for(closing, 5)
+    await asyncio.wait_for(closing, PATIENCE)
 
     assert [1, 2] == box.got
     assert {asyncio.current_task()} == asyncio.all_tasks()

@@ -11,6 +11,7 @@ import pytest
 from backend.event_bus import DONE, Event, EventBus
 from tests.support.bus import Shut, awaited, calm, event, row
 from tests.support.manual_time import ManualTime, turns
+from tests.support.net import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
@@ -162,7 +163,7 @@ async def test_who_waits_for_a_cancelled_mailbox_is_not_forgotten(publisher: boo
     await turns()
     drain.cancel()
     handler.open.set()
-    await asyncio.wait_for(asyncio.gather(*tasks), 5)
+    await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
     await bus.join()
 
     assert ([1, 2] if publisher else [1]) == handler.got
@@ -182,7 +183,7 @@ async def test_a_loop_that_ends_takes_its_mailboxes_with_it() -> None:
 
         asyncio.run(main())
 
-    await asyncio.wait_for(asyncio.to_thread(in_a_thread), 10)
+    await asyncio.wait_for(asyncio.to_thread(in_a_thread), PATIENCE)
     bus.close(discard=True)
 
 

@@ -11,6 +11,7 @@ import pytest
 from backend.event_bus import DONE, Event, EventBus
 from tests.support.bus import Shut, awaited, calm, event, row
 from tests.support.manual_time import turns
+from tests.support.net import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
@@ -72,7 +73,7 @@ async def test_a_handler_that_joins_does_not_wait_for_itself() -> None:
     await turns()
     assert not joined.is_set()
     other.open.set()
-    await asyncio.wait_for(joined.wait(), 5)
+    await asyncio.wait_for(joined.wait(), PATIENCE)
     await bus.aclose()
 
 
@@ -97,7 +98,7 @@ async def test_handlers_that_join_do_not_wait_for_each_other() -> None:
     await turns()
     assert [] == joined
     other.open.set()
-    await asyncio.wait_for(bus.join(), 5)
+    await asyncio.wait_for(bus.join(), PATIENCE)
 
     assert [("a", 0), ("a", 1), ("b", 0), ("b", 1)] == sorted(joined)
     await bus.aclose()
@@ -166,7 +167,7 @@ async def test_an_event_that_nobody_wants_any_more_is_no_loss() -> None:
     task = asyncio.create_task(awaited(bus.publish(event(1))))
     await turns()
     bus.unsubscribe("*", sub_id)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
 
     assert 0 == bus.statistics()["dropped_total"]
     await bus.aclose(drain=False)

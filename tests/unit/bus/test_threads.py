@@ -9,6 +9,7 @@ import pytest
 
 from backend.bus.threads import Inbox
 from backend.event_bus import Event, EventBus, LoopGoneError
+from tests.support.net import PATIENCE
 
 
 def event(number: int = 0, type_: str = "x") -> Event:
@@ -197,7 +198,7 @@ def test_events_from_threads_that_a_dead_loop_left_behind() -> None:
     loop.close()
     assert [] == got
 
-    asyncio.run(asyncio.wait_for(bus.join(), 5))
+    asyncio.run(asyncio.wait_for(bus.join(), PATIENCE))
     assert [1] == got
 
 

@@ -11,6 +11,7 @@ from backend.backpressure import UNTHROTTLED
 from backend.event_bus import DONE, Event, EventBus
 from tests.support.bus import Shut, awaited, calm, event, row
 from tests.support.manual_time import ManualTime, turns
+from tests.support.net import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
@@ -117,7 +118,7 @@ async def test_a_full_mailbox_that_is_unsubscribed_does_not_end_the_wait_for_ano
     await turns()
     assert not task.done()
     second.open.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
     await turns()
 
     assert [0, 1, 2] == second.got
@@ -416,7 +417,7 @@ async def test_an_event_that_finds_no_room_before_the_end_is_counted(drain: bool
     task = asyncio.create_task(awaited(bus.publish(event(2))))
     await turns()
     bus.close(discard=not drain)
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENCE)
 
     assert (1 if drain else 2) == bus.statistics()["dropped_total"]
     handler.open.set()

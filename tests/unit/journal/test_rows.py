@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.error_handling import Redactor, secret_name
@@ -72,7 +72,7 @@ EVENT_DATA = st.dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(deadline=None)
 @given(st.lists(EVENT_DATA, max_size=6))
 def test_rows_are_those_of_the_full_redaction_whatever_was_remembered(datas: list[dict[str, Any]]) -> None:
     """What a maker remembers of names, strings and shapes changes no row, also after a secret was learned."""
@@ -95,7 +95,7 @@ WORDS = st.sampled_from(
 ) | st.text("abcXYZ019_.-", min_size=1, max_size=64)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(deadline=None)
 @given(st.lists(WORDS, max_size=8))
 def test_words_that_are_clean_together_are_clean_each(words: list[str]) -> None:
     """What `Redaction` asks of the real redactor, with a secret that looks like none among the words."""

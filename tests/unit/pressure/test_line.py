@@ -6,6 +6,7 @@ import asyncio
 
 from backend.pressure.line import WaitingLine, WakeReason, make_timer
 from tests.support.manual_time import ManualTime, turns
+from tests.support.net import PATIENCE
 
 
 class Line:
@@ -125,5 +126,5 @@ async def test_a_timer_of_the_loop_fires_and_can_be_cancelled() -> None:
     timer(0, never.set).cancel()
     timer(0, rang.set)
 
-    await asyncio.wait_for(rang.wait(), 5)
+    await asyncio.wait_for(rang.wait(), PATIENCE)
     assert not never.is_set()

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from backend.streams import routes
 from backend.streams import socket as stream_socket
-from tests.support.net import until
+from tests.support.net import PATIENCE, until
 
 from .test_tap import BODY, ID, World, named, row
 
@@ -145,7 +145,7 @@ async def test_a_pause_is_limited_also_while_the_model_is_silent(
         await ws.send_str(invoke())
         await ws.send_str(json.dumps({"type": "pause", "stream": ID}))
         code, reason = await closed(ws)
-        await asyncio.wait_for(handler.ended.wait(), 5)
+        await asyncio.wait_for(handler.ended.wait(), PATIENCE)
 
     assert (4408, True) == (code, "paused" in reason)
     await until(lambda: world.streams.closed == {4408: 1})

@@ -18,7 +18,7 @@ from backend.pulse import Pulse
 from backend.streams import routes, tap, wire
 from backend.streams.registry import Stream
 from backend.streams.routes import Streams
-from tests.support.net import until
+from tests.support.net import PATIENCE, until
 
 PATH = "/api/chat/invoke"
 ID = "B" * 22
@@ -198,7 +198,7 @@ async def test_the_handler_outlives_the_connection_for_its_grace(http: aiohttp.C
             await response.content.readline()
             response.close()
         left.set()
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(cancelled.wait(), PATIENCE)
         await until(lambda: world.stream().relay.finished)
         frames = world.frames()
 
@@ -235,7 +235,7 @@ async def test_beats_before_the_first_word(http: aiohttp.ClientSession, monkeypa
         return response
 
     async with World(handler) as world, http.post(world.url, json=BODY, headers=named()) as response:
-        lines = [await asyncio.wait_for(response.content.readline(), 5) for _ in range(3)]
+        lines = [await asyncio.wait_for(response.content.readline(), PATIENCE) for _ in range(3)]
         go.set()
         rest = await response.read()
 
@@ -255,9 +255,9 @@ async def test_a_handler_that_leaves_the_end_to_aiohttp(http: aiohttp.ClientSess
 
     async with World(handler) as world:
         async with http.post(world.url, json=BODY, headers=named(mode)) as response:
-            data = await asyncio.wait_for(response.read(), 5)
+            data = await asyncio.wait_for(response.read(), PATIENCE)
         async with http.get(f"{world.base}/copilot-pulse/streams/{ID}?session=s") as again:
-            whole = await asyncio.wait_for(again.read(), 5)
+            whole = await asyncio.wait_for(again.read(), PATIENCE)
         relay = world.stream().relay
 
     end = b'"outcome":"completed","seq":4}\n'
@@ -281,10 +281,10 @@ async def test_an_answer_that_is_not_taken_is_broken_off(monkeypatch: pytest.Mon
         return response
 
     async with World(handler) as world, world.stalled(f"POST {PATH}", json.dumps(BODY).encode()) as reader:
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), PATIENCE)
         data = b""
         with contextlib.suppress(ConnectionError):
-            while piece := await asyncio.wait_for(reader.read(1 << 20), 5):
+            while piece := await asyncio.wait_for(reader.read(1 << 20), PATIENCE):
                 data += piece
         relay = world.stream().relay
 
@@ -338,5 +338,5 @@ async def test_a_detached_answer_is_not_for_ever(http: aiohttp.ClientSession) ->
     async with World(handler) as world:
         async with http.post(world.url, json=BODY, headers=named("detached")) as response:
             response.close()
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(cancelled.wait(), PATIENCE)
         await until(lambda: world.stream().relay.finished)
