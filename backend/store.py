@@ -40,7 +40,8 @@ from .journal.rows import Cleaner, Redaction, Stored, dumps
 from .journal.segments import list_segments
 from .journal.slots import free_slots
 from .journal.stories import STEPS, TOTALS, ChatStory, Totals
-from .journal.writer import CHUNK, MAX_WAITING, Batch, Command, Config, Loss, Stop, Writer
+from .journal.waiting import MAX_WAITING, Loss
+from .journal.writer import CHUNK, Batch, Command, Config, Stop, Writer
 
 __all__ = [
     "FORMATS",

@@ -28,7 +28,7 @@ from .comfy_world import World, enter, toggle
 from .screenshots import BANNER, OLLAMA, TARGET, WIDTH, free_port, machine_trouble, widen
 from .waiting import wait_for
 
-HEIGHT = 1500
+HEIGHT = 2000
 MODELS = ("gpt-4.1-mini", "qwen3:8b", "deepseek-chat")
 SIDE_BY_SIDE = """<body style="margin:0;display:flex;gap:12px;background:#fff;width:max-content">
 {}</body>"""

@@ -18,6 +18,7 @@ from backend import store as store_module
 from backend.event_bus import EventBus
 from backend.journal import retention as retention_module
 from backend.journal import segments as segments_module
+from backend.journal import waiting as waiting_module
 from backend.journal import writer as writer_module
 from backend.journal.faults import Fault
 from backend.journal.rows import Shape
@@ -166,7 +167,7 @@ async def test_rows_that_are_too_much_to_wait_are_refused_by_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few thousand large ones are as much as many small ones."""
-    monkeypatch.setattr(writer_module, "MAX_WAITING_BYTES", 100_000)
+    monkeypatch.setattr(waiting_module, "MAX_WAITING_BYTES", 100_000)
     monkeypatch.setattr(ActiveFile, "insert", locked)
     async with running(tmp_path) as store:
         for _ in range(20):
