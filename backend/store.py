@@ -31,12 +31,13 @@ from .aio import wait_set
 from .event_bus import Event
 from .journal.answers import ANSWER, Answers
 from .journal.chats import CHAT_EVENTS, Chats, ChatSearch
+from .journal.cleaner import Cleaner, Redaction
 from .journal.export import FORMATS, lines
 from .journal.faults import Fault, NotStored, fault_of
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
 from .journal.replay import Projection, Upcaster, Upcasters, replay
 from .journal.retention import Limits
-from .journal.rows import Cleaner, Redaction, Stored, dumps
+from .journal.rows import Stored, dumps
 from .journal.segments import list_segments
 from .journal.slots import free_slots
 from .journal.stories import STEPS, TOTALS, ChatStory, Totals

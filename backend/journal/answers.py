@@ -21,7 +21,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from ..aio import fail_open
-from .rows import Cleaner, Redaction, Stored, dumps
+from .cleaner import Cleaner, Redaction
+from .rows import Stored, dumps
 
 log = logging.getLogger("copilot_pulse.store")
 

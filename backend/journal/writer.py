@@ -15,12 +15,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeVar
 
+from .cleaner import Redaction
 from .faults import Fault, NotStored
 from .figures import Figures
 from .files import OwnFiles
 from .forgetting import chats_in, erase_session, remove_all
 from .retention import Limits, Retention
-from .rows import Redaction, Row, RowMaker
+from .rows import Row, RowMaker
 from .segments import ActiveFile, Segment, list_segments
 from .slots import free_slots
 from .waiting import Loss, Waiting, own_row

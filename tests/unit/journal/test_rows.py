@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from backend.error_handling import Redactor, secret_name
 from backend.event_bus import Event
-from backend.journal.rows import MAX_TEXT, Cleaner, Redaction, RowMaker, dumps
-from backend.recovery.redact import redact_value
+from backend.journal.cleaner import MAX_TEXT, Redaction
+from backend.journal.rows import RowMaker, dumps
 from tests.support.stores import read_row
 
-KEY = "sk-proj-A1b2C3d4E5f6G7h8I9j0"
+from .test_cleaner import KEY, NAMES, PLAIN
 
 
 def maker(**options: Any) -> RowMaker:
@@ -27,41 +27,6 @@ def maker(**options: Any) -> RowMaker:
 def stored(type_: str, data: dict[str, Any], **options: Any) -> dict[str, Any]:
     """The data of an event after it has been written and read."""
     return read_row(maker(**options).make(0.0, [Event(type_, data, "test")])[0]).data
-
-
-NAMES = ["api_key", "apiKey", "authorization", "token", "max_tokens", "model", "message", "x", KEY]
-PLAIN = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**6), 10**6)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=30).filter(lambda text: text.isprintable())
-    | st.sampled_from([KEY, f"Authorization: Bearer {KEY}", "https://me:pw@host/v1", "no secret"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
-    max_leaves=12,
-)
-
-
-@given(st.dictionaries(st.sampled_from(NAMES), PLAIN, max_size=5))
-def test_cleaner_gives_what_the_full_redaction_gives(data: dict[str, Any]) -> None:
-    """The memory of strings makes it quick and changes nothing: also not the second time."""
-    cleaner = Cleaner(Redaction(Redactor().redact, secret_name))
-
-    assert cleaner.data(data) == redact_value(data)
-    assert cleaner.data(data) == redact_value(data)
-
-
-def test_new_secret_is_taken_out_of_what_was_remembered_before() -> None:
-    """A key that comes with a later request must not live on in the memory of strings."""
-    redactor = Redactor()
-    versions = iter([0, 1])
-    cleaner = Cleaner(Redaction(redactor.redact, secret_name, lambda: next(versions)))
-    assert cleaner.data({"host": "my-private-value"}) == {"host": "my-private-value"}
-
-    redactor.add("my-private-value")
-    cleaner.refresh()
-
-    assert cleaner.data({"host": "my-private-value"}) == {"host": "[redacted]"}
 
 
 LATER = "quiet harbour lantern"  # a secret that looks like none
