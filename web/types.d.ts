@@ -49,6 +49,8 @@ export interface ChatRow {
   cost?: number | null;
   cost_estimated?: boolean;
   retries?: number;
+  /** Of a row of the store: when it ended, by which the rows are in order. */
+  at?: number;
   tool?: string | null;
   first_token?: number | null;
   notice?: string | null;
@@ -185,7 +187,7 @@ export interface Story {
   started: number | null;
   seconds: number | null;
   tokens?: number | null;
-  tokens_estimated?: boolean;
+  tokens_estimated?: number | boolean;
   input_tokens?: number | null;
   output_tokens?: number | null;
   cached_tokens?: number | null;
@@ -202,7 +204,11 @@ export interface Story {
 }
 
 /** A row of `/copilot-pulse/events/chats`; `outcome` is null while it runs. */
-export type StoredChat = Omit<ChatRow, "state"> & { outcome: string | null };
+export type StoredChat = Omit<ChatRow, "state" | "tokens_estimated"> & {
+  outcome: string | null;
+  /** How many of `tokens` are estimated. */
+  tokens_estimated?: number | boolean;
+};
 
 /** A row of `/copilot-pulse/events/totals`. */
 export interface TotalsRow {
@@ -314,6 +320,8 @@ export interface Snapshot {
     saved?: number;
     explained?: number;
     failures?: number;
+    /** What was written, told by servers or estimated. */
+    tokens?: number;
     input_tokens?: number | null;
     output_tokens?: number | null;
     cached_tokens?: number | null;

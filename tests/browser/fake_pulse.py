@@ -95,6 +95,8 @@ class FakePulse:
 
     def snapshot(self) -> Json:
         snapshot = scenarios.SCENARIOS[self.scenario](self.clock())
+        if self.stored is None:
+            snapshot["chat"]["since_install"] = None
         self.change(snapshot)
         return snapshot
 
@@ -183,7 +185,7 @@ class FakePulse:
                 and (not query.get("retried") or row["retries"] > 0)
                 and row["seconds"] > float(query.get("slower", 0))
                 and query.get("text", "").lower() in json.dumps(row["error"]).lower()
-                and row["started"] < float(query.get("before", "inf"))
+                and row["at"] < float(query.get("before", "inf"))
             )
 
         rows = [row for row in self.stored if wanted(row)]

@@ -12,7 +12,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-RANGES = {"1h": (5, 720), "24h": (60, 1440), "7d": (3600, 168)}
+RANGES = {"1h": (5, 720), "24h": (60, 1440), "7d": (900, 672)}
 OPENAI = "api.openai.com"
 LOCAL = "127.0.0.1:11434"
 
@@ -208,6 +208,7 @@ def idle(now: float) -> Json:
             "output_tokens": None,
             "cached_tokens": None,
             "reasoning_tokens": None,
+            "tokens": 0,
             "tokens_estimated": 0,
             "cost": None,
             "cost_estimated": False,
@@ -304,7 +305,8 @@ def busy(now: float) -> Json:
         "explained": 0,
         "failures": 4,
         "input_tokens": 219_400,
-        "output_tokens": 52_700,
+        "output_tokens": 44_500,
+        "tokens": 52_700,
         "cached_tokens": 64_000,
         "reasoning_tokens": 3_100,
         "tokens_estimated": 8_200,
@@ -671,6 +673,7 @@ def stored_chats(now: float) -> list[Json]:
                 "tokens": round(seconds * 60), "stream_tokens": round(seconds * 60), "stream_seconds": seconds - 0.7,
                 "retries": retries, "attempts": retries + 1, "length": 900, "saved": retries == 1, "cost": None,
                 "error": {"kind": "connection", "type": "APIConnectionError"} if retries else None,
+                "at": now - 4_000 - 1_500 * number + seconds,
             }
         )  # fmt: skip
     return rows

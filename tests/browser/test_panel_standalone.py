@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -38,6 +39,52 @@ def ask(page: Page, text: str) -> None:
 
 def answered(page: Page) -> None:
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible(timeout=ANSWER_MS)
+
+
+def chats_of(page: Page) -> list[str]:
+    """The ids of the ended chats that the panel has, the newest first."""
+    shown: list[str] = page.evaluate(
+        "() => [...document.querySelectorAll('.cpulse-tick')].map((tick) => tick.dataset.chat).reverse()"
+    )
+    return shown
+
+
+def test_a_restart_under_an_open_panel(open_page: OpenPage, tmp_path: Path) -> None:
+    """The server is killed and started again while the panel is open: what was is still there, and what is of the
+    new run is told as such."""
+    program = Program(COPILOT_PULSE_STORE_DIR=str(tmp_path))
+    port = int(program.url.rsplit(":", 1)[1])
+    page = open_page(program.url, 1280, 900, locale="en-US")
+    try:
+        page.wait_for_selector(".cpulse-tile-value")
+        for text in ("/drop", "/401", "hello"):
+            ask(page, text)
+            answered(page)
+        expect(page.locator(".cpulse-tick")).to_have_count(3, timeout=ANSWER_MS)
+        before = chats_of(page)
+        kinds = [page.locator(f".cpulse-tick[data-kind={kind}]").count() for kind in ("done", "saved", "failed")]
+        problems = page.locator(".cpulse-problem .cpulse-row-title").all_inner_texts()
+        expect(page.locator(".cpulse-sum").first).to_contain_text(re.compile("1 since"))
+        program.end()
+        expect(page.locator(".cpulse-verdict-title")).to_have_text("The server does not answer.", timeout=ANSWER_MS)
+        program = Program(port, COPILOT_PULSE_STORE_DIR=str(tmp_path))
+        expect(page.locator(".cpulse[data-stale]")).to_have_count(0, timeout=ANSWER_MS)
+
+        # What is of this run begins anew ...
+        expect(page.locator(".cpulse-tile-value").first).to_have_text("0")
+        # ... and what was before is there still.
+        expect(page.locator(".cpulse-tick")).to_have_count(3, timeout=ANSWER_MS)
+        assert chats_of(page) == before
+        kept = [page.locator(f".cpulse-tick[data-kind={kind}]").count() for kind in ("done", "saved", "failed")]
+        assert kept == kinds == [1, 1, 1]
+        assert page.locator(".cpulse-problem .cpulse-row-title").all_inner_texts() == problems
+        expect(page.locator(".cpulse-sum").first).to_contain_text(re.compile("1 since"))
+        page.locator(".cpulse-tick[data-kind=saved]").click()
+        story = page.locator(".cpulse-story")
+        expect(story.locator(".cpulse-span[data-kind=attempt]")).to_have_count(2)
+        expect(story).to_contain_text("answered, saved by Pulse")
+    finally:
+        program.end()
 
 
 def test_a_mended_fault_is_told(page: Page, program: Program) -> None:

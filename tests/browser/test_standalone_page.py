@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,12 @@ class Program:
     """`python -m backend`, on a free port unless one is given."""
 
     def __init__(self, port: int = 0, **environ: str) -> None:
+        # Chats of another program are none of its past.
+        self.folder = tempfile.TemporaryDirectory(prefix="standalone-")
+        own = {**QUICK, "COPILOT_PULSE_STORE_DIR": self.folder.name, **environ}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "backend", "--port", str(port)],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **QUICK, **environ},
+            cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **own},
         )  # fmt: skip
         assert self.process.stdout is not None
         self.url = next(word for word in self.process.stdout.readline().split() if word.startswith("http://"))
@@ -44,6 +48,7 @@ class Program:
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+        self.folder.cleanup()
 
 
 @pytest.fixture(scope="module")

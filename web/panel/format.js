@@ -77,7 +77,7 @@ export function createFormat(locale) {
     compact: (value) => (!known(value) ? NONE : Math.abs(value) < 9999.5 ? brief(value) : short.format(value)),
     percent: (share) => {
       if (!known(share)) return NONE;
-      const value = share * 100;
+      const value = Math.round(share * 1e8) / 1e6; // 0.07 * 100 is not 7
       return `${fixed[value > 0 && value < 9.95 && !Number.isInteger(value) ? 1 : 0].format(value)}%`;
     },
     bytes: (value) => {

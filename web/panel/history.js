@@ -12,7 +12,7 @@
 export const RANGES = /** @type {const} */ ({
   "1h": { step: 5, span: 3_600 },
   "24h": { step: 60, span: 86_400 },
-  "7d": { step: 3_600, span: 604_800 },
+  "7d": { step: 900, span: 604_800 },
 });
 
 /** @type {readonly SeriesName[]} */

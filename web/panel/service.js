@@ -33,9 +33,10 @@ const STATES = /** @type {Record<string, import("../types").ChatState>} */ ({
  * @param {import("../types").StoredChat} row
  * @returns {import("../types").ChatRow}
  */
-export function fromStored({ outcome, retries = 0, ...row }) {
+export function fromStored({ outcome, retries = 0, tokens_estimated: estimated, ...row }) {
   const state = STATES[outcome ?? ""] ?? "waiting";
-  return { attempts: retries + 1, saved: state === "done" && retries > 0, ...row, state };
+  const known = { attempts: retries + 1, saved: state === "done" && retries > 0, ...row };
+  return { ...known, tokens_estimated: Boolean(estimated), state };
 }
 
 const JSON_HEADERS = { "Content-Type": "application/json" };
@@ -87,6 +88,8 @@ export class PulseService extends EventTarget {
     /** @type {Set<string>} */
     this._seen = new Set();
     this._takenAt = 0;
+    /** Whether the store was asked for the chats of before. */
+    this._askedBefore = false;
     /** Whether the server keeps history on disk; null until it was asked. @type {boolean | null} */
     this.stored = null;
     /**
@@ -220,6 +223,8 @@ export class PulseService extends EventTarget {
       events.filter((event) => !this._seen.has(keyOf(event))),
     );
     this._changed("snapshot");
+    // The store may have opened later than the panel.
+    if (!this._askedBefore) void this._loadBefore(snapshot);
     if (!enough) void this._loadHistory();
   }
 
@@ -321,7 +326,10 @@ export class PulseService extends EventTarget {
 
   /** The chats of before the server's start, if it has not yet had as many as are shown. @param {Snapshot} snapshot */
   async _loadBefore(snapshot) {
-    if (snapshot.chat.current.length >= RECENT) return;
+    const { current, since_install: install } = snapshot.chat;
+    // Without a store there is nothing to ask.
+    if (!install || current.length >= RECENT) return;
+    this._askedBefore = true;
     try {
       const answer = /** @type {{ chats: import("../types").StoredChat[] } | null} */ (
         await this.ask(`chats?limit=${RECENT}`)

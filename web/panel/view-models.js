@@ -34,7 +34,7 @@ const COLUMNS = [
   { name: "input", value: (row, { format }) => format.compact(row.input_tokens) },
   {
     name: "output",
-    value: (row, { format }) => about(Boolean(row.tokens_estimated)) + format.compact(row.output_tokens ?? row.tokens),
+    value: (row, { format }) => about(Boolean(row.tokens_estimated)) + format.compact(row.tokens ?? row.output_tokens),
   },
   {
     name: "cost",
@@ -133,7 +133,7 @@ export function createModels(context, host) {
     setText(/** @type {Node} */ (more.lastElementChild), label);
     setAttr(more, "aria-label", label);
     setAttr(more, "aria-expanded", String(all));
-    show(days, service.stored !== false);
+    show(days, install !== null);
   }
   return { element, update };
 }
@@ -156,10 +156,9 @@ function sumsOf({ chat }, { t, format, service }) {
     const note = install ? `${format.compact(install.saved)} ${since}` : "";
     sums.push({ name: "saved", title: t("models.saved"), value: format.compact(chat.saved), note });
   }
-  const known = (chat.input_tokens ?? 0) + (chat.output_tokens ?? 0);
-  if (known) {
+  if (chat.tokens) {
     const note = install ? `${format.compact(install.tokens)} ${since}` : "";
-    const value = about(Boolean(chat.tokens_estimated)) + format.compact(known);
+    const value = about(Boolean(chat.tokens_estimated)) + format.compact(chat.tokens);
     sums.push({ name: "tokens", title: t("models.tokens"), value, note });
   }
   if (chat.cost !== undefined) {
@@ -257,8 +256,7 @@ function createDays({ t, format, service, signal }) {
   /** @param {TotalsRow} row */
   function dayRow(row) {
     const { completed = 0, failed = 0, cancelled = 0, interrupted = 0 } = row.chats;
-    const input = row.input_tokens ?? 0;
-    const output = row.output_tokens ?? row.tokens ?? 0;
+    const written = row.tokens ?? row.output_tokens ?? 0;
     const cost = row.cost ?? null;
     return h(
       "tr",
@@ -266,7 +264,7 @@ function createDays({ t, format, service, signal }) {
       h("th", { scope: "row", text: `${format.weekday(row.time)} ${format.day(row.time)}` }),
       h("td", { text: format.compact(completed + failed + cancelled + interrupted) }),
       h("td", { text: format.compact(failed) }),
-      h("td", { text: about(Boolean(row.tokens_estimated)) + format.compact(input + output) }),
+      h("td", { text: about(Boolean(row.tokens_estimated)) + format.compact(written) }),
       h("td", { text: about(Boolean(row.cost_estimated), cost) + format.money(cost, service.sign) }),
     );
   }

@@ -91,7 +91,8 @@ export function createSearch(context) {
     if (want.retried) query.set("retried", "1");
     if (want.slower) query.set("slower", String(want.slower));
     const last = rows.at(-1);
-    if (next && last?.started) query.set("before", String(last.started));
+    const before = last?.at ?? last?.started;
+    if (next && before) query.set("before", String(before));
     try {
       const answer = /** @type {{ chats: import("../types").StoredChat[] } | null} */ (
         await service.ask(`chats?${query}`)

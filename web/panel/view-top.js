@@ -115,7 +115,8 @@ export function createTiles({ t, format, service }) {
 
   /** @param {import("../types").Snapshot["chat"]} chat */
   function setTokens(chat) {
-    const { input_tokens: input = null, output_tokens: output = null, cost = null } = chat;
+    const { input_tokens: input = null, cost = null } = chat;
+    const output = chat.tokens ?? chat.output_tokens ?? null;
     const about = chat.tokens_estimated ? "≈ " : "";
     const both = { input: format.compact(input), output: format.compact(output) };
     const counts = input !== null && output !== null ? t("story.tokens", both) : "";
@@ -137,7 +138,7 @@ export function createTiles({ t, format, service }) {
       if (!snapshot) return;
       const { chat, system } = snapshot;
       const ended = chat.completed + chat.failed + chat.cancelled;
-      const counts = [t("tiles.chats.done", { n: format.compact(chat.completed) })];
+      const counts = ended ? [t("tiles.chats.done", { n: format.compact(chat.completed) })] : [];
       if (chat.failed) counts.push(t("tiles.chats.failed", { n: format.compact(chat.failed) }));
       if (chat.cancelled) counts.push(t("tiles.chats.stopped", { n: format.compact(chat.cancelled) }));
       tiles.chats.set(format.compact(ended), counts.join(", "), "start");
