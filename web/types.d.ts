@@ -167,6 +167,8 @@ export interface StorySpan {
   output_tokens?: number | null;
   cached_tokens?: number | null;
   reasoning_tokens?: number | null;
+  /** Tokens of an attempt for which the server told no usage. */
+  tokens_estimated?: number | null;
   of?: number | null;
   error?: string | null;
   cut?: number | null;
@@ -418,7 +420,7 @@ export interface Format {
 
 /** Ways from one thing to another: whoever shows it opens it, brings it into sight and gives it the focus. */
 export interface Ways {
-  on(what: "chat" | "problem" | "log", show: (id: string) => boolean | void): void;
+  on(what: "chat" | "problem" | "log", show: (id: string) => void): void;
   go(what: "chat" | "problem" | "log", id: string): void;
 }
 

@@ -24,6 +24,7 @@ from .waiting import wait_for
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 Json = dict[str, Any]
+OFF = "the event store is off: see COPILOT_PULSE_STORE"
 
 
 def messages() -> Json:
@@ -117,6 +118,7 @@ class FakePulse:
         app.router.add_get("/copilot-pulse/metrics", self._metrics)
         app.router.add_get("/copilot-pulse/history", self._history)
         app.router.add_get("/copilot-pulse/diagnostics", self._diagnostics)
+        app.router.add_get("/copilot-pulse/events", self._stored_events)
         app.router.add_get("/copilot-pulse/events/{what}", self._events)
         app.router.add_post("/copilot-pulse/{tail:.*}", self._post)
         app.router.add_static("/web", ROOT / "web")
@@ -170,7 +172,7 @@ class FakePulse:
     async def _events(self, request: web.Request) -> web.Response:
         """The event store, as far as the panel asks it."""
         if self.stored is None:
-            return web.json_response({"error": "the event store is off: see COPILOT_PULSE_STORE"}, status=404)
+            return web.json_response({"error": OFF}, status=404)
         query, what = request.query, request.match_info["what"]
         if what == "story":
             story = scenarios.story(query["chat"], self.clock())
@@ -190,6 +192,14 @@ class FakePulse:
 
         rows = [row for row in self.stored if wanted(row)]
         return web.json_response({"chats": rows[: int(query.get("limit", 100))]})
+
+    async def _stored_events(self, request: web.Request) -> web.Response:
+        """The events of a chat of long ago."""
+        if self.stored is None:
+            return web.json_response({"error": OFF}, status=404)
+        started = {"slot": 0, "id": 1, "type": "chat.started", "time": self.clock() - 90_000, "session": "s"}
+        data = {"chat_id": request.query["chat"], "kind": "chat", "messages": 77}
+        return web.json_response({"events": [{**started, "data": data}], "cursor": "0-1", "more": False})
 
     async def _diagnostics(self, request: web.Request) -> web.Response:
         return web.json_response({"versions": {"copilot-pulse": "0.1.0"}, "health": {"status": "pass"}})

@@ -199,6 +199,9 @@ def test_a_chat_of_long_ago_is_looked_up(fake: FakePulse, open_page: OpenPage) -
 
     expect(page.locator(".cpulse-open[aria-expanded=true]")).to_be_focused()
     expect(page.locator(".cpulse-span")).to_have_count(9)
+    page.locator(".cpulse-chat").get_by_role("button", name="Its lines in the log").click()
+    expect(page.locator(".cpulse-log-row")).to_have_count(1)
+    expect(page.locator(".cpulse-log-row")).to_contain_text("77 messages")
 
 
 def test_search_of_past_chats(stored: Page, fake: FakePulse) -> None:

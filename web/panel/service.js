@@ -184,7 +184,8 @@ export class PulseService extends EventTarget {
    * @returns {Promise<T | null>} null: the store is off, or knows nothing of it; `stored` tells which
    */
   async ask(what) {
-    const response = await this.transport.fetch(`/copilot-pulse/events/${what}`, { signal: this._life?.signal });
+    const path = what.startsWith("?") ? what : `/${what}`;
+    const response = await this.transport.fetch(`/copilot-pulse/events${path}`, { signal: this._life?.signal });
     if (response.status === 404) {
       const { message } = await Refusal.of(response);
       this.stored = message !== "" && !/ is off\b/.test(message);
@@ -193,6 +194,18 @@ export class PulseService extends EventTarget {
     if (!response.ok) throw await Refusal.of(response);
     this.stored = true;
     return /** @type {T} */ (await response.json());
+  }
+
+  /** What the store knows of a chat's events, oldest first. @param {string} chatId @returns {Promise<LogEvent[]>} */
+  async eventsOf(chatId) {
+    try {
+      const answer = /** @type {{ events: (LogEvent & { slot?: number })[] } | null} */ (
+        await this.ask(`?chat=${encodeURIComponent(chatId)}&limit=${LOG_LIMIT}`)
+      );
+      return (answer?.events ?? []).filter(({ type }) => type !== "store.answer");
+    } catch {
+      return []; // the log says that nothing matches
+    }
   }
 
   /** Forget the event log. */

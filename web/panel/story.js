@@ -157,7 +157,8 @@ function noteOf(span, error, story, t, format) {
     if (first !== null && first !== undefined) {
       parts.push(t("story.firstToken", { time: format.seconds(Math.max(0, first - span.start)) }));
     }
-    parts.push(tokensText(span, t, format));
+    const guessed = span.tokens_estimated;
+    parts.push(guessed ? `≈ ${tokensText({ output_tokens: guessed }, t, format)}` : tokensText(span, t, format));
     if (span.finish && span.finish !== "stop" && span.finish !== "tool_calls") parts.push(span.finish);
   } else if (span.kind === "wait") {
     if (span.cut) parts.push(t("story.cut", { n: span.cut, count: format.compact(span.cut) }));
@@ -180,7 +181,8 @@ function noteOf(span, error, story, t, format) {
  */
 export function tokensText({ input_tokens: input, output_tokens: output }, t, format) {
   const told = (/** @type {number | null | undefined} */ count) => count !== null && count !== undefined;
-  if (told(input) && told(output)) {
+  // No question is empty: nothing in is what nobody told.
+  if (input && told(output)) {
     return t("story.tokens", { input: format.compact(input), output: format.compact(output) });
   }
   return told(output) ? t("story.tokensOut", { output: format.compact(output) }) : "";

@@ -172,15 +172,20 @@ function stateText(row, { t, format, service }) {
   }
   if (row.state === "tool") return t("states.tool", { tool: row.tool || NO_TOOL });
   if (row.state === "done" && row.saved) return t("states.saved");
-  if (row.state === "failed" && row.error) return `${t("states.failed")}: ${reason(row, t)}`;
+  const error = row.state === "failed" ? (row.error ?? lastError(row, service)) : null;
+  if (error) return `${t("states.failed")}: ${kindText({ host: row.host, model: row.model, ...error }, t)}`;
   return t(`states.${row.state}`);
 }
 
 const NO_TOOL = "–";
 
-/** @param {ChatRow} row @param {import("../types").Translate} t */
-function reason({ error, host, model }, t) {
-  return kindText({ host, model, ...error }, t);
+/**
+ * The newest error of a chat, for a row that names none.
+ * @param {ChatRow} row
+ * @param {ViewContext["service"]} service
+ */
+function lastError({ chat_id: id }, { snapshot }) {
+  return snapshot?.errors.recent?.find((error) => error.chat_id === id) ?? null;
 }
 
 /**

@@ -88,10 +88,17 @@ export function createLog(context) {
     { signal },
   );
 
-  ways.on("log", (chatId) => {
+  /** Lines of a chat that are older than what is in memory. @type {{ words: string, events: LogEvent[] } | null} */
+  let older = null;
+  ways.on("log", async (chatId) => {
     search.value = chatId;
     words = chatId.toLowerCase();
     select.value = group = "all";
+    if (!service.log.some(({ type, data }) => type === "chat.started" && data.chat_id === chatId)) {
+      const events = await service.eventsOf(chatId);
+      if (signal.aborted) return;
+      older = events.length ? { words, events } : null;
+    }
     update();
     reveal(element, /** @type {HTMLElement | null} */ (list.querySelector("summary")) ?? search);
   });
@@ -116,7 +123,7 @@ export function createLog(context) {
     show(waiting, fresh > 0);
     setText(waitingText, t("log.waiting", { n: fresh }));
     setAttr(waiting, "aria-label", t("log.waiting", { n: fresh }));
-    const source = frozen ?? service.log;
+    const source = older?.words === words ? older.events : (frozen ?? service.log);
     const state = `${group}|${words}|${source.length}|${frozen ? frozenAt : service.logged}|${frozen !== null}`;
     if (state === shown) return;
     shown = state;

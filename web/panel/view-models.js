@@ -149,7 +149,8 @@ export function createModels(context, host) {
 function sumsOf({ chat }, { t, format, service }) {
   const install = chat.since_install ?? null;
   const since = install && t("models.sinceInstall", { day: format.day(install.since) });
-  const money = (/** @type {number | null | undefined} */ value) => format.money(value, service.sign);
+  const money = (/** @type {number | null | undefined} */ value) =>
+    value === 0 ? t("models.local") : format.money(value, service.sign);
   /** @type {Sum[]} */
   const sums = [];
   if (chat.saved !== undefined) {

@@ -181,7 +181,7 @@ function factsOf(story, row, { t, format, service }) {
     [t("story.took"), story.seconds !== null && format.seconds(story.seconds)],
     [t("story.server"), [story.model, story.host].filter(Boolean).join(" · ")],
     [t("story.tokensTitle"), tokens.length > 0 && about + tokens.join(", ")],
-    [t("story.cost"), cost !== null && costAbout + format.money(cost, service.sign)],
+    [t("story.cost"), cost && costAbout + format.money(cost, service.sign)],
     [t("story.answer"), length && t("story.length", { n: length, count: format.compact(length) })],
     [
       t("story.sent"),

@@ -119,8 +119,8 @@ export function createTiles({ t, format, service }) {
     const output = chat.tokens ?? chat.output_tokens ?? null;
     const about = chat.tokens_estimated ? "≈ " : "";
     const both = { input: format.compact(input), output: format.compact(output) };
-    const counts = input !== null && output !== null ? t("story.tokens", both) : "";
-    if (cost !== null) {
+    const counts = input && output !== null ? t("story.tokens", both) : "";
+    if (cost) {
       const value = (chat.cost_estimated ? "≈ " : "") + format.money(cost, service.sign);
       tiles.tokens.set(value, about + counts, "start", t("tiles.tokens.cost"));
     } else {

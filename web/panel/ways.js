@@ -3,7 +3,7 @@
 
 /** @returns {import("../types").Ways} */
 export function createWays() {
-  /** @type {Map<string, (id: string) => boolean | void>} */
+  /** @type {Map<string, (id: string) => void>} */
   const shown = new Map();
   return {
     on: (what, show) => void shown.set(what, show),
