@@ -131,7 +131,7 @@ def test_a_dropped_connection_is_repaired_before_ones_eyes(page: Page) -> None:
     finished(page)
 
     answer = page.locator(".message.assistant")
-    expect(answer.locator("h5")).to_have_text("A dropped connection")
+    expect(answer.locator("h3")).to_have_text("A dropped connection")
     expect(answer.get_by_text("nothing stands here twice")).to_have_count(1)
     expect(answer.locator(".meta")).to_contain_text("1 retried", timeout=ANSWER_MS)
     expect(page.locator("#panel")).to_contain_text("scripted")

@@ -122,6 +122,8 @@ export class Chart {
   /** Take new data over; drawn before the next frame if the chart can be seen. @param {ChartData} data */
   setData(data) {
     this.data = data;
+    // Out of sight nothing is drawn, but a screen reader goes there without scrolling.
+    if (!this._visible) this._drawCursor();
     this._mark();
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The chats that run now, the last ones that ended, all of them as ticks, and the search of older ones. */
 
-import { button, h, keyedList, setAttr, setText, show } from "./dom.js";
+import { button, h, keyedList, roving, setAttr, setText, show } from "./dom.js";
 import { ENDED, fromStored } from "./service.js";
 import { createChat } from "./view-chat.js";
 import { createSearch } from "./view-search.js";
@@ -18,6 +18,7 @@ const MANY = 20;
 export function createChats(context) {
   const { t, service, signal, ways } = context;
   const list = h("ul", { class: "cpulse-list" });
+  const stops = roving(list, ".cpulse-open", signal);
   const empty = h("p", { class: "cpulse-empty", text: t("chats.none") });
   let all = false;
   /** Rows whose story is read: they stay, however many chats begin. @type {Set<string>} */
@@ -121,6 +122,7 @@ export function createChats(context) {
     show(list, !search.open);
     const shown = listed();
     fill(shown, (row) => row.chat_id);
+    stops();
     for (const id of items.keys()) if (!shown.some((row) => row.chat_id === id)) items.delete(id);
     const rest = Math.min(MANY, rows.length) - Math.max(FEW, active);
     show(more, rest > 0 && !search.open);

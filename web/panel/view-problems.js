@@ -1,7 +1,7 @@
 // @ts-check
 /** What went wrong lately: the last errors with what became of each, and how often each type came. */
 
-import { button, h, icon, keyedList, setAttr, setText, show } from "./dom.js";
+import { button, h, icon, keyedList, roving, setAttr, setText, show } from "./dom.js";
 import { reveal } from "./ways.js";
 import { kindAdvice, kindText, NEWS, problemText } from "./verdict.js";
 
@@ -20,6 +20,7 @@ const STALLS = new Set(["loop_stalled", "process_paused"]);
 export function createProblems(context) {
   const { t, format, service, signal, ways } = context;
   const list = h("ul", { class: "cpulse-list" });
+  const stops = roving(list, ".cpulse-problem > details > summary", context.signal);
   const none = h("p", { class: "cpulse-empty", text: t("problems.none") });
   const stall = h("p", { class: "cpulse-stall" });
   let all = false;
@@ -78,6 +79,7 @@ export function createProblems(context) {
     show(none, rows.length === 0);
     const shown = rows.slice(0, all ? MANY : FEW);
     fill(shown, keyOf);
+    stops();
     for (const key of items.keys()) if (!shown.some((row) => keyOf(row) === key)) items.delete(key);
     show(more, rows.length > FEW);
     const label = all ? t("problems.fewer") : t("problems.more", { n: Math.min(MANY, rows.length) - FEW });

@@ -50,7 +50,7 @@ export function createVerdict({ t, format, service, signal }) {
       show(advice, found.advice !== "");
       what = found.retry ?? null;
       show(/** @type {HTMLElement} */ (retry.parentElement), what !== null);
-      if (what) setAttr(retry, "aria-label", t("links.retryName", { name: shortName(what.name) }));
+      if (what) setAttr(retry, "aria-label", `${t("links.tryNow")}: ${shortName(what.name)}`);
       fill(found.more, (text) => text);
       show(more, found.more.length > 0);
     },
@@ -240,7 +240,7 @@ export function createFoot(context, host, tables) {
   }
 
   return {
-    element: h("footer", { class: "cpulse-foot" }, buttons, said, fallback, about),
+    element: h("div", { class: "cpulse-foot" }, buttons, said, fallback, about),
     update() {
       const { snapshot } = service;
       setText(

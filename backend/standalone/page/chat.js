@@ -64,7 +64,9 @@ export function createChat({ root, info, locale }) {
   const hint = h("span", { class: "hint" });
   const chips = h("div", { class: "chips" });
   const form = h("form", { class: "compose" }, input, send);
+  const title = h("h2", { class: "unseen" });
   root.replaceChildren(
+    title,
     log,
     live,
     h("div", { class: "tray" }, h("div", { class: "tray-head" }, hint, fresh), chips),
@@ -101,6 +103,7 @@ export function createChat({ root, info, locale }) {
     input.placeholder = t("placeholder");
     input.setAttribute("aria-label", t("message"));
     log.setAttribute("aria-label", t("chat"));
+    setText(title, t("chat"));
     setText(fresh, t("fresh"));
     explain("");
     chips.replaceChildren(

@@ -87,19 +87,32 @@ export function render(parent, shown, text) {
   let same = 0;
   while (same < blocks.length && same < shown.length && blocks[same] === shown[same]) same += 1;
   while (parent.children.length > same) parent.lastElementChild?.remove();
-  parent.append(...blocks.slice(same).map(blockElement));
+  let level = blocks.slice(0, same).reduce(levelAfter, HEADINGS_BELOW);
+  for (const block of blocks.slice(same)) parent.append(blockElement(block, (level = levelAfter(level, block))));
   return blocks;
 }
 
-/** @param {string} block @returns {HTMLElement} */
-function blockElement(block) {
+/** The page has its own h1 and h2: what a model heads begins below them. */
+const HEADINGS_BELOW = 2;
+
+/**
+ * The level of the newest heading. One that jumps over levels, as models like to do, is the next one below.
+ * @param {number} level
+ * @param {string} block
+ */
+function levelAfter(level, block) {
+  const heading = HEADING.exec(block);
+  return heading && !block.includes("\n") ? Math.min(6, heading[1].length + HEADINGS_BELOW, level + 1) : level;
+}
+
+/** @param {string} block @param {number} level  of a heading @returns {HTMLElement} */
+function blockElement(block, level) {
   const lines = block.split("\n");
   const fence = FENCE.exec(lines[0]);
   if (fence) return codeBlock(lines, fence[1]);
   const heading = HEADING.exec(block);
   if (heading && lines.length === 1) {
-    // The page has its own h1 and h2, so a model's headings start below.
-    return inline(document.createElement(`h${Math.min(6, heading[1].length + 2)}`), heading[2]);
+    return inline(document.createElement(`h${level}`), heading[2]);
   }
   if (lines.length === 1 && RULE.test(block)) return document.createElement("hr");
   if (ITEM.test(lines[0])) return list(lines);

@@ -26,6 +26,8 @@ async function start() {
   const chat = createChat({ root: byId("chat"), info, locale });
   const names = { host: "standalone" };
   const openSettings = createSettings({ transport, messages, locale: () => locale });
+  const panelTitle = h("h2", { class: "unseen" });
+  byId("panel").replaceChildren(panelTitle);
   const panel = createPanel({
     root: byId("panel"),
     transport,
@@ -73,6 +75,7 @@ async function start() {
     byId("tabs").setAttribute("aria-label", say(locale, "views"));
     byId("panel").setAttribute("aria-label", say(locale, "panel"));
     byId("chat").setAttribute("aria-label", say(locale, "chat"));
+    setText(panelTitle, say(locale, "panel"));
     settings.tell(locale);
     mark(attention.badge);
     for (const { name, tab } of tabs) setText(tab, say(locale, name));
