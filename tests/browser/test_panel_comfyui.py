@@ -257,6 +257,24 @@ def test_settings_button_shows_our_settings(page: Page) -> None:
         page.keyboard.press("Escape")
 
 
+def test_the_webhook_can_be_tried_in_the_settings(page: Page, world: World) -> None:
+    """Where the server has a webhook, ComfyUI's dialog has a button that sends a test message."""
+    other = page.context.new_page()
+    try:
+        other.route(
+            "**/copilot-pulse/settings",
+            lambda route: route.fulfill(json={**route.fetch().json(), "webhook": True}),
+        )
+        other.route("**/copilot-pulse/webhook/test", lambda route: route.fulfill(json={"ok": True, "status": 200}))
+        enter(other, world.url)
+        open_panel(other)
+        other.locator(".cpulse").get_by_role("button", name="Settings").click()
+        other.get_by_role("button", name="Send a test message").click()
+        expect(other.get_by_text("Sent", exact=True).first).to_be_visible()
+    finally:
+        other.close()
+
+
 def test_no_badge_for_what_stops_no_chat(page: Page) -> None:
     """The icon shows real trouble; tools whose server is gone, the common case, are no alarm."""
     page.evaluate(

@@ -432,6 +432,22 @@ async def test_every_page_hears_of_a_change_of_health(host: Host) -> None:
     assert client is None
 
 
+async def test_every_page_hears_of_a_chat_that_failed(host: Host, llm: FaultServer) -> None:
+    """Its kind, model and server, for a message where no panel is open; no word of the chat, and none of one that went
+    well."""
+    await host.chat(session="well")
+    llm.plan(status(401))
+    await host.chat(session="refused")
+
+    await until(lambda: any(name == "copilot-pulse.failed" for name, _, _ in host.server.sent), what="the message")
+    sent = [(data, client) for name, data, client in host.server.sent if name == "copilot-pulse.failed"]
+    assert len(sent) == 1
+    data, client = sent[0]
+    assert client is None
+    assert data["kind"] == "auth"
+    assert set(data) == {"kind", "type", "time", "model", "host"}
+
+
 async def test_a_second_copy_does_nothing_and_is_told(llm: FaultServer, tmp_path: Path) -> None:
     """Installed from git and by the Manager: chats go once through one copy, and health says which is too many."""
     copy = tmp_path / "comfyui-copilot-pulse-git"
