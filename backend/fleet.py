@@ -123,10 +123,15 @@ class Fleet:
             self.local.unsubscribe("*", self._bridge)
             self._bridge = None
         parts, self._parts = self._parts, None
-        if parts is not None:
-            await parts.aclose()
-        if self._bus is not None:
-            await self._bus.aclose()
+        try:
+            if parts is not None:
+                await parts.aclose()
+            if self._bus is not None:
+                await self._bus.aclose()
+        except asyncio.CancelledError:
+            if self._bus is not None:
+                self._bus.close(discard=True)
+            raise
 
     def share(self, pattern: str, *, group: str, handler: Callable[[FleetEvent], Any]) -> Callable[[], None]:
         """Have each matching event of all instances handled by one instance of the group, at least once.
@@ -334,8 +339,10 @@ class _Parts:
                 await asyncio.sleep(0.005)
             if self.writer.link.up:
                 leaving = asyncio.ensure_future(self._leave())
-                await asyncio.wait({leaving}, timeout=max(0.05, end - time.monotonic()))
-                leaving.cancel()
+                try:
+                    await asyncio.wait({leaving}, timeout=max(0.05, end - time.monotonic()))
+                finally:
+                    leaving.cancel()
         finally:
             for task in self.tasks:
                 task.cancel()

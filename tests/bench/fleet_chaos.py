@@ -3,13 +3,16 @@
     python -m tests.bench.fleet_chaos --seconds 600 --seed 7
 
 Two instances offer events; each reads the other. Faults come one after the other: kill -9 (with and without
-persistence), SIGSTOP, CLIENT PAUSE, CLIENT KILL, a black hole in the network, out of memory, FLUSHALL.
+persistence), SIGSTOP, CLIENT PAUSE, CLIENT KILL, a black hole in the network, replies that are cut off after the
+command was done, out of memory, FLUSHALL, a wiped server whose clock is behind, a failover to a replica that lags and
+back again.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -18,10 +21,10 @@ import time
 from typing import Any
 
 from tests.support.fleet_nodes import nodes, wait_for
-from tests.support.proxy import FaultProxy
+from tests.support.proxy import Fault, FaultProxy
 from tests.support.redis_server import RedisServer
 
-FAULTS = ("kill", "stop", "pause", "clients", "hole", "full", "wipe")
+FAULTS = ("kill", "stop", "pause", "clients", "hole", "replies", "full", "wipe", "clock", "failover")
 
 
 async def strike(kind: str, redis: RedisServer, proxy: FaultProxy, draw: random.Random) -> None:
@@ -38,7 +41,26 @@ async def strike(kind: str, redis: RedisServer, proxy: FaultProxy, draw: random.
     elif kind == "pause":
         await redis.command("CLIENT", "PAUSE", int(for_seconds * 1000))
         await asyncio.sleep(for_seconds)
-    elif kind == "clients":
+    elif kind in ("clients", "hole", "replies"):
+        await cut_off(kind, redis, proxy, draw, for_seconds)
+    elif kind == "full":
+        await redis.command("CONFIG", "SET", "maxmemory", "1")
+        await asyncio.sleep(for_seconds)
+        await redis.command("CONFIG", "SET", "maxmemory", "0")
+    elif kind == "wipe":
+        await redis.command("FLUSHALL")
+    elif kind == "clock":
+        await set_clock_back(redis)
+    elif kind == "failover":
+        async with RedisServer() as replica:
+            await fail_over(redis, replica, proxy, for_seconds / 2)
+            await redis.start()
+            await fail_over(replica, redis, proxy, for_seconds / 2)
+
+
+async def cut_off(kind: str, redis: RedisServer, proxy: FaultProxy, draw: random.Random, for_seconds: float) -> None:
+    """One fault of connections."""
+    if kind == "clients":
         for _ in range(draw.randint(1, 5)):
             await redis.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             await asyncio.sleep(draw.uniform(0, 0.1))
@@ -46,12 +68,41 @@ async def strike(kind: str, redis: RedisServer, proxy: FaultProxy, draw: random.
         proxy.pause()
         await asyncio.sleep(for_seconds)
         proxy.resume()
-    elif kind == "full":
-        await redis.command("CONFIG", "SET", "maxmemory", "1")
+    elif kind == "replies":
+        proxy.default = Fault(cut_after=draw.randint(1, 400))
+        for link in proxy.open_links:
+            link.reset()
         await asyncio.sleep(for_seconds)
-        await redis.command("CONFIG", "SET", "maxmemory", "0")
-    elif kind == "wipe":
-        await redis.command("FLUSHALL")
+        proxy.default = Fault()
+
+
+async def set_clock_back(redis: RedisServer) -> None:
+    """Ids that Redis has given out lie in the future of a server that comes back empty."""
+    ahead = f"{int(time.time() * 1000) + 3_600_000}"
+    for inbox in await redis.command("KEYS", "*:c:*"):
+        with contextlib.suppress(Exception):  # the second time it is there already
+            await redis.command("XADD", inbox, f"{ahead}-0", "k", "poke")
+    await asyncio.sleep(0.2)
+    await redis.command("FLUSHALL")
+    redis.kill()
+    await redis.start()
+
+
+async def fail_over(old: RedisServer, new: RedisServer, proxy: FaultProxy, lag: float) -> None:
+    """`new` follows `old`, falls behind by `lag` seconds, and takes its place when that is killed."""
+    await old.command("CONFIG", "SET", "repl-diskless-sync-delay", 0)
+    await new.command("REPLICAOF", "127.0.0.1", old.port)
+    for _ in range(3_000):
+        if (await new.command("INFO", "replication")).get("master_link_status") == "up":
+            break
+        await asyncio.sleep(0.01)
+    new.pause()
+    await asyncio.sleep(lag)
+    old.kill()
+    new.resume()
+    await new.command("REPLICAOF", "NO", "ONE")
+    await new.command("CLIENT", "KILL", "TYPE", "master")
+    proxy.target_port = new.port
 
 
 async def run(seconds: float, seed: int, rate: float = 500.0, report: Any = None) -> dict[str, Any]:
