@@ -28,6 +28,7 @@ LEASE: Final = 25.0
 """Seconds for which a reader at another instance counts as one here."""
 ENTRY_BYTES: Final = 256_000
 TURN_BYTES: Final = 512_000
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 class Reader(Protocol):
@@ -94,7 +95,7 @@ class Mirrored:
                 frames.append(frame)
                 size += len(frame.get("text", "")) + 200
             if frames:
-                payload = json.dumps(frames, ensure_ascii=False, separators=(",", ":"), default=str)
+                payload = _encode(frames)
                 self.waiting = f"{self.reader.seq}-{len(frames)}", payload.encode("utf-8", "surrogatepass")
         return self.waiting
 
@@ -184,9 +185,10 @@ class Mirror:
                 entry = one.entry()
                 if entry is not None and one.oldest is None:
                     one.oldest = self._clock()
-                if entry is not None or one.anew or self._clock() - one.refreshed > REFRESH:
-                    some = self._commands(one, entry)
-                    chosen.append((one, entry, slice(len(commands), len(commands) + len(some))))
+                due = one.anew or one.reader.done or self._clock() - one.refreshed > REFRESH
+                if entry is not None or due:
+                    some = self._commands(one, entry, due)
+                    chosen.append((one, entry, due, slice(len(commands), len(commands) + len(some))))
                     commands += some
                     size += len(entry[1]) if entry is not None else 0
                 if size > TURN_BYTES:
@@ -195,20 +197,21 @@ class Mirror:
                 return
             replies = await self._writer.errand(*commands)
             self._over.clear()
-            for one, entry, part in chosen:
-                self._settle(one, entry, replies[part])
+            for one, entry, due, part in chosen:
+                self._settle(one, entry, due, replies[part])
 
-    def _commands(self, one: Mirrored, entry: tuple[str, bytes] | None) -> list[Command]:
+    def _commands(self, one: Mirrored, entry: tuple[str, bytes] | None, due: bool) -> list[Command]:
         key, owner = self._keys.answer(one.name), self._keys.owner(one.name)
-        life = max(1000, int(1000 * (self._keep() + (0 if one.reader.done else self._grace()))))
+        seconds = self._keep() if one.reader.done else max(3 * REFRESH, self._keep() + self._grace())
+        life = max(1000, int(1000 * seconds))
         if not one.claimed:
             return [("SET", owner, self._boot, "NX", "PX", life), ("GET", owner)]
         commands: list[Command] = [("DEL", key)] if one.anew else []
         if entry is not None:
             commands.append(("XADD", key, entry[0], "f", entry[1]))
-        return [*commands, ("PEXPIRE", key, life), ("PEXPIRE", owner, life)]
+        return [*commands, ("PEXPIRE", key, life), ("PEXPIRE", owner, life)] if due else commands
 
-    def _settle(self, one: Mirrored, entry: tuple[str, bytes] | None, replies: list[Any]) -> None:
+    def _settle(self, one: Mirrored, entry: tuple[str, bytes] | None, due: bool, replies: list[Any]) -> None:
         refused = [reply for reply in replies if isinstance(reply, LinkError) and not reply.is_old_id]
         if refused:
             one.restart()
@@ -218,10 +221,11 @@ class Mirror:
             if not one.claimed:  # its request came to two instances at once: the first of them is read everywhere
                 self.answers.pop(one.name, None)
             return
-        if replies[-1] == 0:  # the claim is gone, and the copy with it
+        if due and replies[-1] == 0:  # the claim is gone, and the copy with it
             one.restart()
             return
-        one.anew, one.refreshed = False, self._clock()
+        if due:
+            one.anew, one.refreshed = False, self._clock()
         if entry is None:
             return
         one.waiting, one.oldest = None, None
