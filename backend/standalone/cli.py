@@ -102,7 +102,12 @@ async def _run_fleet(options: Options, environ: Mapping[str, str], arguments: Se
 
     if not is_loopback(options.host):
         return _fail("--fleet is for trying things on this machine: it listens on 127.0.0.1 only")
-    fleet = LocalFleet(options.fleet, options.host, options.port, arguments_of_host(arguments), environ)
+
+    def say(sentence: str) -> None:
+        sys.stdout.write(f"{sentence}\n")
+        sys.stdout.flush()
+
+    fleet = LocalFleet(options.fleet, options.host, options.port, arguments_of_host(arguments), environ, say)
     try:
         await fleet.start()
     except CannotStart as error:
@@ -110,11 +115,10 @@ async def _run_fleet(options: Options, environ: Mapping[str, str], arguments: Se
     except OSError as error:
         return _fail(_why(error, options))
     try:
-        sys.stdout.write(f"Copilot Pulse is at {fleet.url}, {options.fleet} hosts behind it (Ctrl-C ends them)\n")
+        say(f"Copilot Pulse is at {fleet.url}, {options.fleet} hosts behind it (Ctrl-C ends them)")
         for member in fleet.members:
-            sys.stdout.write(f"  {member.name}  {member.url}  kill -9 {member.process.pid}\n")
-        sys.stdout.write(f"{fleet.told} Chat, then end a host as shown: the page reads on at another.\n")
-        sys.stdout.flush()
+            say(member.line)
+        say(f"{fleet.told} Chat, then end a host as shown: the page reads on at another.")
         if options.open_page:
             open_page(fleet.url)
         await stop.wait()

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,8 @@ log = logging.getLogger("copilot_pulse.standalone")
 
 START: Final = 60.0
 STOP: Final = 5.0
+AGAIN: Final = 5.0
+"""Seconds after which a host that has ended is started again."""
 LARGEST: Final = 16 * 2**20
 _SPREAD: Final = ("/api/chat/", "/ws/chat/", "/api/ws/chat/", "/copilot-pulse/streams/", "/api/copilot-pulse/streams/")
 _HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "content-length"})
@@ -70,6 +72,11 @@ class Member:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def line(self) -> str:
+        """What a user needs to try it alone, or to end it."""
+        return f"  {self.name}  {self.url}  kill -9 {self.process.pid}"
+
 
 def free_port() -> int:
     """A port of loopback that nobody uses at the moment."""
@@ -81,10 +88,19 @@ def free_port() -> int:
 class LocalFleet:
     """The hosts, their Redis and the address before them. Make it on the loop, `start()`, `close()`; each once.
 
-    `arguments` are those of each host (`--llm` and so on). `told` is what a user should know about the Redis.
+    `arguments` are those of each host (`--llm` and so on). `told` is what a user should know about the Redis; `say()`
+    is given a sentence when a host ends and is started again.
     """
 
-    def __init__(self, number: int, host: str, port: int, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        number: int,
+        host: str,
+        port: int,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        say: Callable[[str], object],
+    ) -> None:
         self.members: list[Member] = []
         self.url = ""
         self.told = ""
@@ -98,6 +114,8 @@ class LocalFleet:
         self._next = itertools.count()
         self._client: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
+        self._say = say
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start all of it. Raises CannotStart or OSError; nothing is left running then, nor after a cancel."""
@@ -107,6 +125,7 @@ class LocalFleet:
                 await self._start_member(f"host-{index + 1}")
             await asyncio.gather(*(self._until_up(member) for member in self.members))
             await self._listen()
+            self._tasks += [asyncio.ensure_future(self._look_after(member)) for member in self.members]
         except BaseException:
             await self.close()
             raise
@@ -135,12 +154,31 @@ class LocalFleet:
 
     async def _start_member(self, name: str) -> None:
         port = free_port()
+        self.members.append(Member(name, port, await self._start_process(name, port)))
+
+    async def _start_process(self, name: str, port: int) -> asyncio.subprocess.Process:
         environ = {"COPILOT_PULSE_REDIS_ANSWERS": "on", **self._environ, "COPILOT_PULSE_INSTANCE": name}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "backend", "--host", "127.0.0.1", "--port", str(port), *self._arguments,
-            cwd=Path(__file__).parents[2], env=environ, stdout=subprocess.DEVNULL, start_new_session=True,
+            cwd=Path(__file__).parents[2], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            limit=LARGEST, start_new_session=True,
         )  # fmt: skip
-        self.members.append(Member(name, port, process))
+        assert process.stderr is not None
+        self._tasks.append(asyncio.ensure_future(_show_errors(name, process.stderr)))
+        return process
+
+    async def _look_after(self, member: Member) -> None:
+        """Start a host again whenever it has ended, until it does not come up."""
+        try:
+            while True:
+                await member.process.wait()
+                self._say(f"{member.name} has ended; pages read on at the others. It starts again in {AGAIN:.0f} s.")
+                await asyncio.sleep(AGAIN)
+                member.process = await self._start_process(member.name, member.port)
+                await self._until_up(member)
+                self._say(member.line)
+        except CannotStart as error:
+            self._say(str(error))
 
     async def _until_up(self, member: Member) -> None:
         end = asyncio.get_running_loop().time() + START
@@ -167,6 +205,8 @@ class LocalFleet:
 
     async def close(self) -> None:
         """End all of it and wait. Idempotent."""
+        tasks, self._tasks = self._tasks, []
+        await cancel_all(tasks)
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -251,6 +291,12 @@ class LocalFleet:
             await there.close()
             await here.close(code=there.close_code or 1001)
         return here
+
+
+async def _show_errors(name: str, stream: asyncio.StreamReader) -> None:
+    """What a host says, with its name before it."""
+    async for line in stream:
+        sys.stderr.write(f"{name}: {line.decode('utf-8', 'replace')}")
 
 
 async def _pump(source: Any, target: Any) -> None:
