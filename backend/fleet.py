@@ -379,7 +379,11 @@ class _Parts:
             "boot": registry.boot, "name": registry.label, "here": True, "state": "up", "seconds": None,
             "version": registry.version, "started": registry.started, "behind": 0, "status": dict(registry.status()),
         }  # fmt: skip
-        others = [one for one in registry.instances.values() if one.state != "left" or now - one.since < LEFT_SHOWN]
+        known = registry.instances.values()
+        names = {one.name for one in known if one.state == "up"}  # a restart takes the place of the start before it
+        others = [
+            one for one in known if one.state != "left" or (one.name not in names and now - one.since < LEFT_SHOWN)
+        ]
         return [own, *(self._row(one, now) for one in sorted(others, key=lambda one: one.name))]
 
     def _row(self, one: Instance, now: float) -> dict[str, Any]:

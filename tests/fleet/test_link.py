@@ -7,12 +7,15 @@ import datetime
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.settings import Settings
+from backend.streams.registry import StreamRegistry
 from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.net import INVALID_HOST, closed_port
 from tests.support.proxy import FaultProxy
@@ -91,17 +94,47 @@ async def test_missing_rights_are_told(redis: RedisServer) -> None:
 
 
 async def test_the_line_of_the_docs_is_enough(redis: RedisServer) -> None:
-    """The ACL that docs/fleet.md names lets everything work."""
-    docs = Path(__file__).parents[2] / "docs" / "fleet.md"
-    if not docs.exists():
-        pytest.skip("docs/fleet.md is not written yet")
-    (line,) = [one for one in docs.read_text("utf-8").splitlines() if one.startswith("ACL SETUSER pulse ")]
+    """The ACL that docs/fleet.md names lets everything work: events, shared work, answers, a goodbye."""
+    docs = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text("utf-8")
+    (line,) = [one for one in docs.splitlines() if one.startswith("ACL SETUSER pulse ")]
     await redis.command(*line.replace(">CHANGE-ME", f">{SECRET}").split())
-    async with nodes(f"redis://pulse:{SECRET}@127.0.0.1:{redis.port}/0") as (one, other):
-        one.offer(10)
-        assert await wait_for(lambda: other.settled(one), 20)
+    async with nodes(f"redis://pulse:{SECRET}@127.0.0.1:{redis.port}/0", "abc", redis_answers=True) as (
+        one,
+        other,
+        third,
+    ):
+        done: set[str] = set()
+
+        def once(event: Any) -> None:
+            if event.data["i"] == 3 and event.key not in done:
+                done.add(event.key)
+                raise ValueError("again, please")
+            done.add(event.key)
+
         for node in (one, other):
-            assert not [link["errors"] for link in (node.fleet.figures() or {})["links"].values() if link["errors"]]
+            assert node.fleet._parts is not None
+            node.fleet._parts.groups._sweep_every = 0.2
+            node.fleet._parts.groups._claim_idle = 0.1
+            node.fleet.share("chaos", group="work", handler=once)
+        registry = StreamRegistry(settings=Settings, publish=lambda *_: None, clock=time.monotonic)
+        registry.elsewhere = [one.fleet.answers] if one.fleet.answers is not None else []
+        stream = registry.claim("an-answer-of-twenty-two", "session", "chat")
+        stream.relay.head(200, {})
+        one.offer(10)
+        assert await wait_for(lambda: other.settled(one) and len(done) == 10, 30)
+        assert other.fleet.answers is not None
+        while (found := await other.fleet.answers.find(stream.id, stream.session)) is None:
+            await asyncio.sleep(0.01)
+        found.cancel()
+        registry.finish(stream, "completed")
+        await third.fleet.aclose()
+        assert await wait_for(lambda: [row["state"] for row in one.fleet.instances()] == ["up", "up", "left"], 30)
+        assert await wait_for(lambda: (one.fleet.figures() or {})["answers"]["mirrored"] == 0, 30)
+        for node in (one, other):
+            links = (node.fleet.figures() or {})["links"]
+            assert sorted(links) == ["groups", "reader", "writer"]
+            assert not [link["errors"] for link in links.values() if link["errors"]]
+    assert not [entry for entry in await redis.command("ACL", "LOG") if b"client" not in str(entry).encode()]
 
 
 async def test_a_server_without_streams_is_told() -> None:
