@@ -11,6 +11,7 @@ import pytest
 
 from backend.event_bus import Event, EventBus
 from backend.fleet import Fleet
+from backend.fleet_redis import groups
 from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.redis_server import RedisServer
 
@@ -139,6 +140,36 @@ async def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(redis: Redis
             await asyncio.sleep(0.01)
         else:
             pytest.fail("it is still pending")
+
+
+async def test_redis_forgets_the_consumers_of_machines_that_are_gone(redis: RedisServer, monkeypatch: Any) -> None:
+    """Redis keeps their names for ever; they are deleted when they have long been gone and owe nothing, not before."""
+    monkeypatch.setattr(groups, "FORGOTTEN", 0.0)
+    async with nodes(redis.url, "abc", redis_claim_idle=1.0) as made:
+        hurry(*made)
+        seen: Counter[str] = Counter()
+        stuck = asyncio.Event()
+
+        async def hang(event: Any) -> None:
+            stuck.set()
+            await asyncio.Event().wait()
+
+        made[0].fleet.share("chaos", group="work", handler=hang)
+        made[2].offer(20)
+        await asyncio.wait_for(stuck.wait(), 30)
+        made[1].fleet.share("chaos", group="work", handler=lambda event: seen.update([event.key]))
+        die(made[0])
+        stream = f"{{copilot-pulse}}:i:{made[2].fleet.boot}"
+
+        async def consumers() -> set[str]:
+            rows = await redis.command("XINFO", "CONSUMERS", stream, "work")
+            return {dict(zip(row[::2], row[1::2], strict=True))[b"name"].decode() for row in rows}
+
+        assert made[0].fleet.boot in await consumers()
+        assert await wait_for(lambda: len(seen) == 20, 60)  # what it owed was taken over first
+        while made[0].fleet.boot in await consumers():
+            await asyncio.sleep(0.05)
+        assert made[1].fleet.boot in await consumers()
 
 
 @pytest.mark.parametrize("how", ["clients", "kill", "wipe"])
