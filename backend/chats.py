@@ -419,6 +419,7 @@ class Chat:
         """Whether the chat has its answer although an attempt had failed."""
         return self.state == "done" and self.figures.failed_attempts > 0
 
+    @fail_open("the last failure of a chat")
     def note_error(self, kind: str, type_: str) -> None:
         """Something of the chat has failed: the last one is shown."""
         self.error = {"kind": kind, "type": type_}

@@ -490,6 +490,8 @@ class EventStore:
         if wanted.text:
             errors = self._reader.scan(Filter(("error",), since, until))
             among = {str(one.data.get("chat_id")) for one in errors if wanted.tells(one)}
+            if not among:
+                return []
         chats = Chats(wanted, limit, among)
         events = self._reader.scan(Filter(CHAT_EVENTS, since, until), newest_first=True, page=4 * limit)
 

@@ -416,6 +416,8 @@ class ModelCall:
     async def _wait_for_retry(self, error: BaseException, cause: Classification) -> bool:
         """Decide whether the call is made again, and wait until then. Cancel-safe: nothing is left."""
         chat = self._chat
+        if chat is not None:
+            chat.note_error(cause.kind, cause.type)
         self._once_more[cause.kind] += 1
         often = cause.kind in ASKED_ONCE_MORE and self._once_more[cause.kind] > 1
         if often or (self._length() and (chat is None or not chat.handshake.watched)):

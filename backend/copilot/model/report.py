@@ -119,7 +119,6 @@ class CallReport:
         of = self._settings().max_retries
         chat.figures.retries += 1
         chat.attempt, chat.of = attempt, of
-        chat.note_error(cause.kind, cause.type)
         chat.retry_at = chat.clock() + delay
         chat.repairing = cause.kind
         chat.set_state("retrying", cause.kind)
@@ -233,6 +232,7 @@ class CallReport:
             return []
         return [text_event("\n\n" + notice) for notice in notices]
 
+    @fail_open("the count of tokens")
     def writing(self, written: Written | None) -> None:
         """What an attempt that runs now writes into, or None as soon as that is counted."""
         if self._chat is not None:

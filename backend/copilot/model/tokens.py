@@ -143,6 +143,7 @@ def _refusal(error: Exception) -> bool | None:
 _WORD: Final = re.compile(r"[A-Za-z]+")
 _DIGIT: Final = re.compile(r"[0-9]")
 _SIGNS: Final = re.compile(r"[!-/:-@\[-`{-~]+")
+_INDENT: Final = re.compile(r"\n[ \t]+")
 _BROAD: Final = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")
 _FOREIGN: Final = re.compile(r"[^\x00-\x7f]")
 _SHORT_WORD: Final = 6
@@ -151,11 +152,11 @@ _LOOKED_AT: Final = 20_000  # characters of one text
 
 
 def estimate(text: str) -> float:
-    """About how many tokens a text has: one a word and more for a long one, one or two a digit, one a run of signs,
-    three for four Chinese, Japanese or Korean characters, one for three others. Costs 0.1 ms for 1,000 characters."""
+    """About how many tokens a text has: one a word and more for a long one, one or two a digit, one a run of signs and
+    an indent, three for four Chinese, Japanese or Korean characters, one for three others. Costs 0.1 ms for 1,000."""
     words = _WORD.findall(text)
     tokens = len(words) + 0.56 * sum(len(word) - _SHORT_WORD for word in words if len(word) > _SHORT_WORD)
-    tokens += 1.5 * len(_DIGIT.findall(text)) + 0.83 * len(_SIGNS.findall(text))
+    tokens += 1.5 * len(_DIGIT.findall(text)) + 0.8 * len(_SIGNS.findall(text)) + 0.6 * len(_INDENT.findall(text))
     if not text.isascii():
         broad = len(_BROAD.findall(text))
         tokens += 0.73 * broad + 0.33 * (len(_FOREIGN.findall(text)) - broad)
