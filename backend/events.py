@@ -277,6 +277,16 @@ class MetricsMinute(TypedDict):
     values: dict[str, float | None]
 
 
+class MetricsTotals(TypedDict):
+    """What all runs since `since` did together up to `until` (seconds since 1970)."""
+
+    since: float
+    until: float
+    chats: int
+    saved: int
+    by_model: list[ModelUsage]
+
+
 class PulseStarted(TypedDict):
     version: str
     attached: list[str]
@@ -357,6 +367,11 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
     "health.changed": EventSpec(HealthChanged, "A health check changed its status."),
     "metrics.minute": EventSpec(
         MetricsMinute, "The charts' figures of a minute, for the event store.", essential=False
+    ),
+    "metrics.totals": EventSpec(
+        MetricsTotals,
+        "What was done since the installation, for the event store; at each start and once a day.",
+        essential=False,
     ),
     "settings.changed": EventSpec(SettingsChanged, "Settings were changed at run time."),
     "pulse.started": EventSpec(PulseStarted, "The plugin attached its seams."),

@@ -97,8 +97,8 @@ class Past(NamedTuple):
     """What is known from before the start, the oldest first; see `Monitor.restore()`.
 
     `minutes` are `(end, values)` of `metrics.minute`, `errors` rows with their `time`, `told` plain data that goes
-    out as the snapshot's `past` as it is. `install` is what all runs before this one did together: `since`, `chats`,
-    `saved` and `usage` (rows of `backend.events.ModelUsage`).
+    out as the snapshot's `past` as it is. `install` is what all runs before this one did together: the data
+    of `metrics.totals`.
     """
 
     events: Sequence[PastEvent] = ()
@@ -353,7 +353,7 @@ class Monitor:
         before = self._install
         if before is None:
             return None
-        usage = [*before["usage"], *self.chat.usage()]
+        usage = [*before["by_model"], *self.chat.usage()]
         return {
             "since": before["since"],
             "chats": before["chats"] + self.chat.outcomes.total(),

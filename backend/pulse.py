@@ -34,7 +34,8 @@ log = logging.getLogger("copilot_pulse")
 
 VERSION: Final = "0.1.0"
 # Deltas come by the thousand and the bus counts them itself; what the monitor says for the store is no news to it.
-_MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ not in ("chat.delta", "metrics.minute"))
+_TOTALS: Final = "metrics.totals"
+_MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ not in ("chat.delta", "metrics.minute", _TOTALS))
 _DAY: Final = 86_400.0
 _WEEK: Final = 7 * _DAY
 # Variables of the environment that hold a key.
@@ -73,13 +74,6 @@ def read_past(store: EventStore, start: float) -> Past:
     chats: Counter[str] = Counter()
     for row in days:
         chats.update(row["chats"])
-    first = store.query(limit=1).events
-    install = {
-        "since": min(first[0].time, start) if first else start,
-        "chats": sum(chats.values()),
-        "saved": sum(row["saved"] for row in days),
-        "usage": [usage for row in days for usage in row["by_model"]],
-    }
     told = {
         "since": days[0]["time"] if days else None,
         "until": start,
@@ -97,8 +91,31 @@ def read_past(store: EventStore, start: float) -> Past:
         [{"time": e.time, **e.data} for e in reversed(failed)],
         [(e.data["end"], e.data["values"]) for e in minutes if isinstance(e.data.get("values"), dict)],
         told,
-        install,
+        read_install(store, start),
     )
+
+
+def read_install(store: EventStore, until: float) -> dict[str, Any]:
+    """What all runs up to `until` did together, as the data of `metrics.totals`: what was summed up last, and what has
+    happened since. So it holds what retention has taken meanwhile. Blocks: for a thread."""
+    last = store.query(Filter((_TOTALS,), until=until), limit=1, newest_first=True).events
+    first = store.query(limit=1).events
+    known: Mapping[str, Any] = {"since": min(first[0].time, until) if first else until, "chats": 0, "saved": 0}
+    after = None
+    if last and isinstance(last[0].data.get("until"), (int, float)):
+        known, after = last[0].data, last[0].data["until"]
+    sums: dict[tuple[str, str], Counter[str]] = {}
+    chats, saved = Counter({"": known["chats"]}), known["saved"]
+    days = store.totals(since=after, until=until, step="day")
+    for row in (known, *days):
+        for used in row.get("by_model", ()):
+            counts = {name: value for name, value in used.items() if isinstance(value, int)}
+            sums.setdefault((used["model"], used["host"]), Counter()).update(counts)
+    for row in days:
+        chats.update(row["chats"])
+        saved += row["saved"]
+    by_model = [{"model": model, "host": host, **counts} for (model, host), counts in sums.items()]
+    return {"since": known["since"], "until": until, "chats": sum(chats.values()), "saved": saved, "by_model": by_model}
 
 
 class SeamState(NamedTuple):
@@ -234,6 +251,13 @@ class Pulse:
                 await store.flush()  # so that this start is in it, and what the time before it ended with
             past = await store.ask(read_past, store, self.monitor.started_wall)
             self.monitor.restore(past)
+            install = past.install
+            while install is not None:
+                self.publish(_TOTALS, install)
+                await asyncio.sleep(_DAY)  # well before retention takes what it was made of
+                until = time.time()
+                await store.flush()
+                install = await store.ask(read_install, store, until)
         except Exception as error:
             log.warning("what was before the start cannot be shown: %s", type(error).__name__)
 

@@ -87,7 +87,7 @@ class ScriptedModel:
         plan = self._next(request.headers.get(CHAT_HEADER, ""), messages, _tool_names(body))
         self.active += 1
         try:
-            return await self._play(request, plan, stream=bool(body.get("stream")))
+            return await self._play(request, plan, _usage(plan, messages), stream=bool(body.get("stream")))
         finally:
             self.active -= 1
 
@@ -103,7 +103,9 @@ class ScriptedModel:
                 self._faults.popitem(last=False)
         return plan
 
-    async def _play(self, request: web.Request, plan: Plan, *, stream: bool) -> web.StreamResponse:
+    async def _play(
+        self, request: web.Request, plan: Plan, usage: dict[str, int], *, stream: bool
+    ) -> web.StreamResponse:
         if plan.fault == "status":
             headers = {"Retry-After": str(plan.retry_after)} if plan.retry_after is not None else None
             return web.json_response(plan.error, status=plan.status, headers=headers)
@@ -114,7 +116,7 @@ class ScriptedModel:
         if not stream:
             if plan.fault == "reset":
                 _reset(request)
-            return web.json_response(_completion(plan))
+            return web.json_response(_completion(plan, usage))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(_chunk({"role": "assistant", "content": ""}))
@@ -123,7 +125,7 @@ class ScriptedModel:
         if plan.tools:
             await response.write(_chunk({"tool_calls": _calls(plan)}))
         await response.write(_chunk({}, finish="tool_calls" if plan.tools else "stop"))
-        await response.write(_chunk(None, usage=_usage(plan)) + b"data: [DONE]\n\n")
+        await response.write(_chunk(None, usage=usage) + b"data: [DONE]\n\n")
         await response.write_eof()
         return response
 
@@ -195,16 +197,18 @@ def _calls(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _usage(plan: Plan) -> dict[str, int]:
+def _usage(plan: Plan, messages: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """This model's tokens are words."""
+    asked = sum(len(str(message.get("content") or "").split()) for message in messages)
     spoken = len(plan.tokens) + len(plan.reasoning)
-    return {"prompt_tokens": 0, "completion_tokens": spoken, "total_tokens": spoken}
+    return {"prompt_tokens": asked, "completion_tokens": spoken, "total_tokens": asked + spoken}
 
 
-def _completion(plan: Plan) -> dict[str, Any]:
+def _completion(plan: Plan, usage: dict[str, int]) -> dict[str, Any]:
     """The answer as one JSON object, for clients that do not stream."""
     message: dict[str, Any] = {"role": "assistant", "content": "".join(plan.tokens)}
     if plan.tools:
         message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in _calls(plan)]
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if plan.tools else "stop"}
     head = {"id": "chatcmpl-scripted", "object": "chat.completion", "created": 0, "model": MODEL}
-    return {**head, "choices": [choice], "usage": _usage(plan)}
+    return {**head, "choices": [choice], "usage": usage}

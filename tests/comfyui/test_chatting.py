@@ -15,6 +15,7 @@ from backend.copilot.notices import strip
 from tests.comfyui.conftest import Boot, metrics_of, plugin, standin
 from tests.comfyui.harness import ComfyUI
 from tests.support.llm_server import FaultServer, answer, reset_at, stall_at, words
+from tests.support.llm_steps import Plan, Text, status
 from tests.support.page import API_KEY, COPILOT_KEY, Chat, CopilotPage
 
 ROUTES = [
@@ -114,6 +115,27 @@ async def test_metrics_show_what_happened(comfy: ComfyUI) -> None:
     assert after["events"]["published_total"] > before["events"]["published_total"]
     attached = {seam["name"] for seam in after["seams"] if seam["attached"]}
     assert attached >= SEAMS
+
+
+async def test_tokens_are_the_servers_own(comfy: ComfyUI) -> None:
+    """To the token where the server tells them; where it refuses to be asked, within 15 % and marked."""
+    text = (
+        "Sure! Here is how you can use a ControlNet in ComfyUI. First, load the model with the Load ControlNet Model "
+        "node, then connect it to Apply ControlNet. Set strength to about 0.8."
+    )
+    refused = status(400, {"error": {"message": "Unrecognized request argument supplied: stream_options"}})
+    async with FaultServer() as llm:
+        llm.plan(reset_at(3), answer(40), refused, Plan(Text(text)))
+        await one_chat(comfy, llm, session="counted")
+        told = (await metrics_of(comfy))["chat"]["current"][0]
+        await one_chat(comfy, llm, session="counted")
+        guessed = (await metrics_of(comfy))["chat"]["current"][0]
+
+    assert (10, 40, 40, False) == tuple(
+        told[n] for n in ("input_tokens", "output_tokens", "tokens", "tokens_estimated")
+    )
+    assert (None, True) == (guessed["output_tokens"], guessed["tokens_estimated"])
+    assert 46 * 0.85 <= guessed["tokens"] <= 46 * 1.15  # 46 by the tokenizers of Qwen 2.5 and Llama 3
 
 
 async def test_prometheus_text_on_request(comfy: ComfyUI) -> None:

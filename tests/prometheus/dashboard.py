@@ -85,6 +85,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
               (("sent", rate("chat_sent_bytes")), ("saved", rate("chat_saved_bytes"))),
               "Bps"),
         per_second("Tools called", "chat_tool_calls", "tool"),
+        Panel("Tokens",
+              (("in {{model}}", rate("chat_input_tokens", "model")), ("out {{model}}", rate("chat_tokens", "model"))),
+              "ops", text="In as servers told them; out told or estimated."),
+        Panel("Chats saved", (("saved", rate("chats_saved")), ("explained", rate("chats_explained"))), "ops"),
+        Panel("Cost since the start", (("{{model}}", f"sum by (model) ({P}chat_cost{{{I}}})"),)),
     )),
     ("Errors", (
         per_second("Failures by type", "errors", "type"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,17 +15,18 @@ import pytest
 from backend.chats import Chat
 from backend.event_bus import Event, EventBus
 from backend.monitoring import Monitor
-from backend.pulse import Pulse
+from backend.pulse import Pulse, read_install
 from backend.settings import LiveSettings, Settings
+from tests.support.stores import event, running
 
 
 @pytest.fixture
 async def pulse() -> AsyncIterator[Pulse]:
     """A plugin's parts, running, with the smallest mailboxes."""
-    running = Pulse(LiveSettings(Settings(queue_size=10)), EventBus())
-    running.start()
-    yield running
-    await running.aclose()
+    started = Pulse(LiveSettings(Settings(queue_size=10)), EventBus())
+    started.start()
+    yield started
+    await started.aclose()
 
 
 async def test_a_full_mailbox_drops_text_and_keeps_what_matters(pulse: Pulse) -> None:
@@ -166,3 +169,30 @@ def test_only_a_fault_of_ours_is_to_be_reported_to_us() -> None:
     assert told["theirs"].startswith("internal: Code of ")
     assert "report the error to" in told["theirs"]
     assert "Copilot Pulse" not in told["theirs"]
+
+
+async def test_what_was_done_since_the_installation_outlives_its_events(tmp_path: Path) -> None:
+    """Retention takes chats after some days; what they came to stands in a row that each start writes anew."""
+    models = [{"model": "m", "host": "h", "output": 50}]
+    old = {"since": 100.0, "until": 200.0, "chats": 7, "saved": 2, "by_model": models}
+    told = {"outcome": "completed", "model": "m", "host": "h", "seconds": 1.0, "attempts": 2, "saved": True}
+    async with running(tmp_path) as store:
+        store.on_event(event("metrics.totals", None, **old))
+        store.on_event(event("chat.finished", "s", chat_id="1", tokens=9, output_tokens=9, **told))
+        store.on_event(event("chat.finished", "s", chat_id="2", tokens=3, tokens_estimated=3, **{**told, "model": "n"}))
+        await store.flush()
+        until = time.time() + 1
+        install = await store.ask(read_install, store, until)
+        again = {**install, "until": until - 0.5}
+        store.on_event(event("metrics.totals", None, **again))
+        await store.flush()
+
+        assert {
+            "since": 100.0, "until": until, "chats": 9, "saved": 4,
+            "by_model": [
+                {"model": "m", "host": "h", "output": 59, "calls": 2},
+                {"model": "n", "host": "h", "estimated": 3, "calls": 2},
+            ],
+        } == install  # fmt: skip
+        later = await store.ask(read_install, store, until + 1)
+        assert (9, 4, install["by_model"]) == (later["chats"], later["saved"], later["by_model"])
