@@ -340,3 +340,33 @@ def test_past_goes_before_what_is_known_and_changes_no_count() -> None:
     assert rows[-1]["type"] == "health.changed"
     assert [row["error_id"] for row in monitor.errors.recent] == ["7"]
     assert (monitor.errors.total, monitor.errors.recovery(monitor.clock())) == (0, (None, 0))
+
+
+def test_costs_are_at_the_prices_of_now() -> None:
+    """Of a chat, a model, all of them and all since the installation; without a price a cost is not known."""
+    prices = ["good = $1 / $2"]
+    monitor = Monitor(prices=lambda: prices[0])
+    known = {"chat_id": "1", "model": "good", "host": "api.example.com", "attempts": 1, "tokens": 30}
+    told = {**known, "input_tokens": 100, "output_tokens": 20, "tokens_estimated": 10, "input_estimated": 0}
+    other = {"chat_id": "2", "model": "other", "host": "api.example.com", "attempts": 1, "output_tokens": 5}
+    two = {
+        "chat_id": "3", "model": "good", "host": "h.example.com",
+        "by_model": [{"model": "good", "host": "h.example.com", "output": 1}, {**other, "output": 5}],
+    }  # fmt: skip
+    for data in (told, other, two):
+        monitor.on_event(Happened("chat.finished", kind="chat", outcome="completed", **data))
+    monitor.add_source("chats", lambda: [told, other, two])
+    monitor.restore(Past(install={"since": 5.0, "chats": 2, "saved": 1, "by_model": [{**known, "output": 1_000_000}]}))
+    chat = monitor.snapshot()["chat"]
+
+    assert "$" == chat["currency"]
+    assert [pytest.approx(160e-6), None, None] == [row["cost"] for row in chat["current"]]
+    assert [True, False, False] == [row["cost_estimated"] for row in chat["current"]]
+    assert not [row for row in chat["current"] if "by_model" in row or "input_estimated" in row]
+    assert [pytest.approx(160e-6), None, pytest.approx(2e-6)] == [row["cost"] for row in chat["models"]]
+    assert pytest.approx(162e-6) == chat["cost"]
+    since = chat["since_install"]
+    assert (5.0, 5, 1, 1_000_041) == tuple(since[name] for name in ("since", "chats", "saved", "tokens"))
+    assert pytest.approx(2 + 162e-6) == since["cost"]
+    prices[0] = "* = 0 / 1000000"
+    assert [30, 5, 6] == [row["cost"] for row in monitor.snapshot()["chat"]["current"]]
