@@ -380,6 +380,7 @@ class Chat:
         self.gate: asyncio.Event | None = None
         self.pump_task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._row: dict[str, Any] | None = None
 
     @property
     def active(self) -> bool:
@@ -448,9 +449,12 @@ class Chat:
         self.text.free()
         self.refresh = None
         self.stoppers.clear()
+        self._row = self.snapshot()
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the panel; no text of the chat but its length."""
+        if self._row is not None:
+            return dict(self._row)  # of a chat that is over nothing changes any more
         now = self.ended if self.ended is not None else self.clock()
         return {
             "chat_id": self.id,
