@@ -45,9 +45,9 @@ def counts_of(usage: Mapping[str, Any] | None) -> Counts | None:
     """The counts in a server's `usage`; None if it holds neither input nor output."""
     if not usage:
         return None
-    asked = _first(usage, "prompt_tokens", "input_tokens")
-    written = _first(usage, "completion_tokens", "output_tokens")
-    if not asked and not written:
+    asked = _first(usage, "prompt_tokens", "input_tokens") or None
+    written = _first(usage, "completion_tokens", "output_tokens") or None  # some say 0 where they do not count
+    if asked is None and written is None:
         return None
     of_input = _details(usage, "prompt_tokens_details", "input_tokens_details")
     of_output = _details(usage, "completion_tokens_details", "output_tokens_details")

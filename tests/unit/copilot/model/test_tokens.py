@@ -77,6 +77,7 @@ def test_a_prompt_is_counted_by_its_texts() -> None:
         ({"prompt_tokens": 7, "completion_tokens": 3}, Counts(7, 3, None, None)),
         ({"input_tokens": 7, "output_tokens": 3.0}, Counts(7, 3, None, None)),
         ({"completion_tokens": 3}, Counts(None, 3, None, None)),
+        ({"prompt_tokens": 7, "completion_tokens": 0}, Counts(7, None, None, None)),
         ({"prompt_tokens": True, "completion_tokens": "3", "output_tokens": 4}, Counts(None, 4, None, None)),
         (
             {
