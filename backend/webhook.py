@@ -122,7 +122,7 @@ class Webhook:
 
     async def _run(self) -> None:
         tries = 0
-        while self._news:
+        while self._news and not self._closed:
             if self._last_sent is not None:
                 await self._sleep(max(0.0, self._last_sent + PACE - self._clock()))
             news, more = list(self._news), self._more
@@ -169,7 +169,7 @@ class Webhook:
             "source": "copilot-pulse", "version": self._version, "news": news,
         }  # fmt: skip
         try:
-            status = await asyncio.wait_for(self._post(settings.url, body), LIMIT + 1)
+            status = await self._post(settings.url, body)
         except (asyncio.TimeoutError, TimeoutError):
             return {"ok": False, "error": f"no answer within {LIMIT:.0f} s"}
         except Exception as error:  # its text may hold the URL
@@ -177,7 +177,7 @@ class Webhook:
         return {"ok": 200 <= status < 300, "status": status}
 
     async def test(self) -> dict[str, Any]:
-        """Send a message now, whatever was sent before: `{"ok", "status"}` or `{"ok", "error"}`. Waits 11 s at most.
+        """Send a message now, whatever was sent before: `{"ok", "status"}` or `{"ok", "error"}`. Waits 10 s at most.
 
         Raises LookupError if no URL is set. A cancel sends nothing more.
         """

@@ -457,7 +457,7 @@ class _Api:
         return _json({"probing": True, "up": up})
 
     async def test_webhook(self, request: web.Request) -> web.StreamResponse:
-        """Send a message to the webhook now; waits for its answer, 11 s at most. 404 if none is set."""
+        """Send a message to the webhook now; waits for its answer, 10 s at most. 404 if none is set."""
         await read_json(request)
         try:
             return _json(await self._services.webhook.test())

@@ -175,11 +175,12 @@ async def test_a_test_is_sent_at_once_and_tells_what_came_of_it(world: World) ->
     """Also in the minute after a message."""
     world.hook.on_event(changed())
     await until(lambda: world.sent)
-    world.answers = [200, 403, ClientConnectionError(URL)]
+    world.answers = [200, 403, ClientConnectionError(URL), asyncio.TimeoutError()]
 
     assert {"ok": True, "status": 200} == await world.hook.test()
     assert {"ok": False, "status": 403} == await world.hook.test()
     assert {"ok": False, "error": "it cannot be reached (ClientConnectionError)"} == await world.hook.test()
+    assert {"ok": False, "error": "no answer within 10 s"} == await world.hook.test()
     world.settings = WebhookSettings("ftp://example.com")
     assert {"ok": False, "error": "COPILOT_PULSE_WEBHOOK is no http or https URL"} == await world.hook.test()
     world.settings = WebhookSettings("")
