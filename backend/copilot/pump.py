@@ -102,6 +102,7 @@ class ChatPump:
                     await source.aclose()
             if chat.active:
                 await in_front(self._finish, self._finish_plain, "the notices of an answer")()
+                chat.end("failed" if chat.failed else "done")  # once more where it broke: it counts once
         except asyncio.CancelledError:
             chat.end("cancelled")
             raise

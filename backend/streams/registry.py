@@ -224,11 +224,12 @@ class StreamRegistry:
 
     def finish(self, stream: Stream, outcome: Outcome) -> None:
         """Nobody writes to `stream` any more; from now on it can be read, or it is forgotten. Idempotent."""
-        if self._running.pop(stream.id, None) is None:
+        if stream.id not in self._running:
             return
+        stream.relay.end(outcome)  # first: readers wait for it, and whoever calls calls again where it breaks
+        del self._running[stream.id]
         self._disarm(stream)
         stream.stop = stream.hold = None
-        stream.relay.end(outcome)
         stream.ended = self._clock()
         self._kept[stream.id] = stream
         self._kept_bytes += stream.relay.size
