@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
@@ -23,6 +23,7 @@ from tests.support.loop_time import LoopTime, stalls_skipped
 from tests.support.mcp_server import McpServer
 from tests.support.net import Gate, until
 from tests.support.plugged import NODES, user_folder
+from tests.support.redis_server import RedisServer, need_redis
 from tests.support.stream_client import StreamClient
 
 BACKEND = f"{PLUGIN / 'backend'}/"
@@ -90,6 +91,7 @@ class World:
     llm: FaultServer
     time: LoopTime
     mcp: tuple[str, str] = ("", "")
+    environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
     plan: Plan = field(default_factory=answer)
 
     async def ask(self, scenario: str) -> str:
@@ -149,7 +151,7 @@ def _streamed(transport: str) -> Callable[[World], Awaitable[str]]:
 
 async def _start(world: World) -> str:
     """ComfyUI starts, answers a request of its own and a first chat, and stops, beside the world that runs."""
-    host = Host(NODES, llm=world.llm, mcp=world.mcp, env=ENVIRONMENT)
+    host = Host(NODES, llm=world.llm, mcp=world.mcp, env=world.environment)
     world.llm.plan(answer())
     async with host:
         async with host.page.session.get(host.url + "/system_stats") as response:
@@ -168,23 +170,29 @@ SCENARIOS: dict[str, Callable[[World], Awaitable[str]]] = {
     "tools": _tools,
     "debug": _debug,
     "watched": _watched,
+    "fleet": _streamed("http"),
     "start": _start,
 }
 
 
 @asynccontextmanager
-async def world(*, alone: bool = False) -> AsyncIterator[World]:
-    """A host with everything well; `alone`: the servers without a host, for who starts one."""
+async def world(scenario: str = "post") -> AsyncIterator[World]:
+    """A host with everything well. "fleet" has a Redis, and "start" has the servers only and starts a host itself."""
     async with AsyncExitStack() as stack:
+        environment = dict(ENVIRONMENT)
+        if scenario in ("fleet", "start"):
+            need_redis()
+            redis = await stack.enter_async_context(RedisServer())
+            environment |= {"COPILOT_PULSE_REDIS_URL": redis.url, "COPILOT_PULSE_REDIS_ANSWERS": "on"}
         stack.enter_context(user_folder())
         llm = await stack.enter_async_context(FaultServer())
         tools = await stack.enter_async_context(McpServer())
         search = await stack.enter_async_context(McpServer(tools={}))
         time = await stack.enter_async_context(stalls_skipped(llm))
-        host = Host(NODES, llm=llm, mcp=(tools.root, search.url), env=ENVIRONMENT)
-        if not alone:
+        host = Host(NODES, llm=llm, mcp=(tools.root, search.url), env=environment)
+        if scenario != "start":
             await stack.enter_async_context(host)
-        yield World(host, llm, time, (tools.root, search.url))
+        yield World(host, llm, time, (tools.root, search.url), environment)
 
 
 async def todo() -> dict[str, tuple[str, list[str]]]:
@@ -201,7 +209,7 @@ async def todo() -> dict[str, tuple[str, list[str]]]:
 async def entered(scenario: str) -> tuple[str, dict[str, None]]:
     """The text of an undisturbed chat, and the functions of the plugin that one enters, in order."""
     names: dict[str, None] = {}
-    async with world(alone=scenario == "start") as running:
+    async with world(scenario) as running:
         await running.ask(scenario)  # what happens in the first chat only is the scenario "first chat"
         expected = await running.ask(scenario)
         with traced(lambda code: names.setdefault(name_of(code))):
@@ -219,7 +227,7 @@ async def costs(scenario: str, names: list[str], expected: str) -> AsyncIterator
     suspects: set[str] = set()
     while left:
         lost = ""
-        async with world(alone=scenario == "start") as running:
+        async with world(scenario) as running:
             await running.ask(scenario)
             await running.ask(scenario)
             while left and not lost:
