@@ -510,8 +510,10 @@ async def test_half_an_emoji_costs_no_page(client: Client) -> None:
     """A provider that cuts its error text inside an emoji must not switch off metrics and diagnostics."""
     failure = Happened("error", severity="high", kind="auth", type="E", outcome="gave_up", message="caf\u00e9 \ud83d")
     client.parts.monitor.on_event(failure)
+    label = Happened("chat.model", chat_id="1", model="m\ud83d", host="h\udc00", attempt=1, turn=1)
+    client.parts.monitor.on_event(label)
 
-    for name in ("metrics", "diagnostics", "health"):
+    for name in ("metrics", "diagnostics", "health", "metrics?format=prometheus", "metrics?format=openmetrics"):
         status, _, _ = await client.get(f"/copilot-pulse/{name}")
         assert status == 200
     assert json.loads((await client.get("/copilot-pulse/metrics"))[2])["errors"]["recent"][0]["message"][-1] == "\ud83d"
