@@ -11,6 +11,7 @@ import math
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
@@ -163,11 +164,12 @@ class EventRoutes:
             return b"".join(parts)
 
         body = await _in_words(store.ask(chunk))
-        await response.prepare(request)
-        while body:
-            await response.write(body)
-            body = await store.ask(chunk)
-        await response.write_eof()
+        with suppress(ConnectionError):  # the page has gone
+            await response.prepare(request)
+            while body:
+                await response.write(body)
+                body = await store.ask(chunk)
+            await response.write_eof()
         return response
 
     # Following

@@ -33,7 +33,6 @@ STREAMS_CROWDED: Final = 0.9
 
 _CRITICAL_ADVICE: Final[Mapping[str, tuple[str, str]]] = {  # by kind: code, advice
     "memory": ("critical", "Free memory (unload models, close other programs) or restart ComfyUI."),
-    "recursion": ("critical_recursion", "The workflow or the answer is nested too deeply: try a simpler one."),
     "system": ("critical_system", "Check free disk space and open files, and restart ComfyUI."),
 }
 

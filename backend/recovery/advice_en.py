@@ -202,7 +202,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "recursion": (
         "The workflow or the answer is nested too deeply, so this chat was stopped.",
-        "Try a simpler workflow; if it stays, report the error with the details of Copilot Pulse's panel.",
+        "Try a simpler workflow, or start a new conversation.",
     ),
     "system": (
         "{Computer} is in trouble ({type}), so this chat was stopped.",

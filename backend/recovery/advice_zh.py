@@ -187,7 +187,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "recursion": (
         "工作流或回答嵌套过深，此对话已停止。",
-        "请尝试更简单的工作流；若仍然如此，请附上 Copilot Pulse 面板中的详情进行反馈。",
+        "请尝试更简单的工作流，或开始新的对话。",
     ),
     "system": (
         "{Computer}出现故障（{type}），此对话已停止。",

@@ -7,6 +7,7 @@ of a library look the same. Attributes are read with care: a foreign property ma
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -53,6 +54,7 @@ _MESSAGES: Final = (
     "detail",
     "details",
 ) + ("error_description", "errmsg", "description", "reason", "title")
+_STATUS: Final = re.compile("[45][0-9]{2}")
 _IDENTIFIER: Final = LazyPattern(r"\b[a-z]{2,20}(?:_[a-z]{2,20}){1,6}\b")
 _PACKAGES: Final = {"httpx2": "httpx", "httpcore2": "httpcore", "builtins": "", "exceptiongroup": ""}
 
@@ -138,7 +140,7 @@ def gather(error: BaseException, wall: Callable[[], float] = time.time) -> Facts
     said, code, kind = told_of.words, told_of.code, told_of.kind
     code = code or _word(safe(error, "code"))
     status = _status(error, response)
-    if (status is None or status < 400) and code is not None and code.isdigit() and 400 <= int(code) <= 599:
+    if (status is None or status < 400) and code is not None and _STATUS.fullmatch(code):
         status = int(code)  # an error object inside the stream that carries the status as its code
     html = isinstance(body, str) and is_html(body)
     url = _url(safe(error, "url")) or _url(safe(request, "url"))

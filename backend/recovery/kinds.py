@@ -104,6 +104,6 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     "internal": _high("Code failed that should not (a KeyError, a ValueError...): Copilot's, or that of a library."),
     "unknown": _high("An error that no rule knows."),
     "memory": _critical("Out of memory."),
-    "recursion": _critical("Too deep a recursion."),
+    "recursion": _high("Too deep a recursion: what somebody sent is nested without end."),
     "system": _critical("The interpreter or the system itself is in trouble."),
 }

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
@@ -139,7 +139,11 @@ async def _serve(host: Host, stop: asyncio.Event) -> None:
         _warn(f"anybody who reaches {options.host} can chat here; there is no password")
     if options.open_page:
         open_page(host.url)
-    asking = asyncio.create_task(_tell_doubts(options.endpoint)) if options.endpoint else None
+    asking = (
+        asyncio.create_task(_tell_doubts(options.endpoint, host.pulse.recovery.redactor.redact))
+        if options.endpoint
+        else None
+    )
     await stop.wait()
     await cancel_all([asking])
 
@@ -160,12 +164,12 @@ def _open(url: str) -> None:
         _warn(f"no browser could be opened; open {url} yourself")
 
 
-async def _tell_doubts(endpoint: Endpoint) -> None:
+async def _tell_doubts(endpoint: Endpoint, redact: Callable[[str], str]) -> None:
     from .endpoint_check import doubt
 
     doubtful = await doubt(endpoint)
     if doubtful:
-        _warn(doubtful)
+        _warn(redact(doubtful))
 
 
 def _listen(stop: asyncio.Event) -> None:

@@ -26,7 +26,7 @@ OUTPUTS = (
     "/copilot-pulse/events/chats", "/copilot-pulse/events/export?since=1m", "/copilot-pulse/events/totals",
 )  # fmt: skip
 # Kinds of errors that say the fault is this program's: whoever sent something is never told so.
-OURS = ("fault", "internal", "recursion", "memory", "system")
+OURS = ("fault", "internal", "memory", "system")
 # What a machine that is too slow for this shows, and no fault of what was sent.
 LOAD = {"loop:lag"}
 # More than what is kept in bounds (errors, events, answers) may still grow to after the warm-up, in bytes.

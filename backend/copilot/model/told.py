@@ -101,7 +101,7 @@ def _body_of(error: Any, around: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _is_failing(value: Mapping[str, Any]) -> bool:
     code = str(_first(value, _CODES) or "")
-    return code.isdigit() and 400 <= int(code) <= 599
+    return len(code) == 3 and code.isascii() and code.isdigit() and 400 <= int(code) <= 599
 
 
 def _first(value: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

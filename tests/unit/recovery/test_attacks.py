@@ -160,3 +160,11 @@ def test_a_plain_base_url_stays(url: str) -> None:
     redactor = Redactor()
     redactor.add_url(url)
     assert url == redactor.redact(url)
+
+
+@pytest.mark.parametrize("code", ["²²²", "٤٠٤", "9" * 4_000, "4.4"])
+def test_a_code_that_only_looks_like_a_status_is_none(code: str) -> None:
+    """Digits of other scripts, and numbers without end, are read as words."""
+    error = wrong_body("application/json", json.dumps({"error": {"message": "no", "code": code}}), url="http://h/v1")
+    assert error is not None
+    assert not Classifier().classify(error).message.startswith("unreadable")

@@ -98,7 +98,7 @@ TYPES: list[tuple[BaseException, str, Severity]] = [
     (Exception("x"), "unknown", Severity.HIGH),
     (MemoryError(), "memory", Severity.CRITICAL),
     (OSError(errno.ENOMEM, "x"), "memory", Severity.CRITICAL),
-    (RecursionError(), "recursion", Severity.CRITICAL),
+    (RecursionError(), "recursion", Severity.HIGH),
     (SystemError(), "system", Severity.CRITICAL),
     (OSError(errno.EMFILE, "Too many open files"), "system", Severity.CRITICAL),
 ]  # fmt: skip

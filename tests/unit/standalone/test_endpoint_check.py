@@ -10,6 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from backend.pulse import Pulse
+from backend.standalone.cli import _tell_doubts
 from backend.standalone.endpoint_check import doubt
 from backend.standalone.options import Endpoint
 from backend.standalone.scripted_model import MODEL, ScriptedModel
@@ -140,3 +142,13 @@ async def test_the_scripted_model_passes_its_own_check() -> None:
         assert await doubt(Endpoint(model.base_url, MODEL, model.api_key)) is None
     finally:
         await model.close()
+
+
+async def test_a_key_in_the_servers_place_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--llm http://sk-...`: the line that says that nothing answers there does not say where."""
+    key = "zx9kq93hfLmT7wPbN2vRc8sYd4gJ6aE"
+    pulse = Pulse.create({})
+    pulse.recovery.redactor.add_url(f"http://{key}")
+    await _tell_doubts(Endpoint(f"http://{key}", "m", "k"), pulse.recovery.redactor.redact)
+    told = capsys.readouterr().err
+    assert key not in told

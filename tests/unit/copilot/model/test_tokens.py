@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from backend.copilot.model.chunks import _usage_of
 from backend.copilot.model.tokens import Asking, Counts, UsageMemory, Written, counts_of, estimate, estimate_prompt
 
 # Texts and their lengths by the tokenizers of Qwen 2.5 and Llama 3.
@@ -189,3 +191,14 @@ def test_the_memory_of_hosts_is_bounded() -> None:
     assert not memory.refuses("h0")
     assert memory.refuses("h999")
     assert 256 == len(memory._refused)
+
+
+@pytest.mark.parametrize("odd", ["1e999", "-1e999", "NaN", "1e300", "-1"])
+def test_a_count_that_is_none_is_no_count(odd: str) -> None:
+    """JSON has no bounds for a number; what a server makes of that costs no answer."""
+    usage = json.loads(f'{{"prompt_tokens": {odd}, "completion_tokens": 5, "total_tokens": {odd}}}')
+    counts = counts_of(usage)
+    assert counts is not None
+    assert counts.input is None
+    assert {"prompt_tokens": 0, "completion_tokens": 5, "total_tokens": 5} == _usage_of(usage)
+    assert None is _usage_of({"prompt_tokens": float("inf")})
