@@ -438,7 +438,7 @@ class _Api:
         data = await read_json(request)
         name = request.match_info.get("name") or request.query.get("name") or data.get("name")
         breakers = self._services.recovery.breakers
-        if name not in {row["name"] for row in breakers.snapshot()}:
+        if not isinstance(name, str) or name not in {row["name"] for row in breakers.snapshot()}:
             raise Refused(404, "no such breaker")
         return _json({"probing": bool(breakers.get(name).probe_now())})
 

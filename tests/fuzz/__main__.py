@@ -61,6 +61,7 @@ class Fuzz:
         self.seed, self.host, self.model, self.watch = seed, host, model, watch
         self.count: Counter[str] = Counter()
         self.slowest = 0.0, 0
+        self.routes = page.routes_of(host.server.app.router)
 
     async def round(self, number: int, *, closely: bool = False) -> None:
         """Everything at once, then a look."""
@@ -123,7 +124,7 @@ class Fuzz:
 
     async def request(self, random: Random, number: int) -> None:
         """A request to a route of ours."""
-        await self._send(page.request(random), number)
+        await self._send(page.request(random, self.routes), number)
 
     async def socket(self, random: Random, number: int) -> None:
         """A WebSocket."""

@@ -9,28 +9,19 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+
+from aiohttp import web
 
 from tests.fuzz import hostile
 from tests.fuzz.planted import Planted
 from tests.support.page import CopilotPage
 from tests.support.stream_client import PROTOCOL, chat_body
 
-READ = (
-    "/copilot-pulse/metrics", "/metrics", "/copilot-pulse/health", "/health", "/copilot-pulse/history",
-    "/copilot-pulse/fleet",
-    "/copilot-pulse/settings", "/copilot-pulse/diagnostics", "/copilot-pulse/events", "/copilot-pulse/events/chats",
-    "/copilot-pulse/events/story", "/copilot-pulse/events/totals", "/copilot-pulse/events/export",
-    "/copilot-pulse/events/follow", "/copilot-pulse/streams/ID", "/ws/chat/ID", "/extensions/ID/ID",
-)  # fmt: skip
-CHANGE = (
-    "/copilot-pulse/settings", "/copilot-pulse/panel", "/copilot-pulse/chats/ID/stop",
-    "/copilot-pulse/breakers/probe",
-    "/copilot-pulse/breakers/ID/probe", "/copilot-pulse/mcp/probe", "/copilot-pulse/mcp/dismiss",
-    "/copilot-pulse/events/forget", "/copilot-pulse/streams/ID/cancel",
-)  # fmt: skip
 ASK = ("/api/chat/invoke", "/api/debug-agent")
 QUERY = (
     "format", "range", "since", "until", "type", "session", "chat", "model", "outcome", "after", "limit", "order",
@@ -40,7 +31,7 @@ QUERY = (
 FIELDS = (
     "client_id", "open", "server", "dismissed", "session", "all", "name", "queue_size", "panel_refresh",
     "expose_text",
-    "redis_url", "store_dir", "stall_timeout", "x",
+    "text", "prices", "redis_url", "store_dir", "stall_timeout", "x",
 )  # fmt: skip
 ODD_WORDS = (
     "json", "prometheus", "openmetrics", "csv", "1h", "NaN", "inf", "-1", "1e400", "9" * 4000, "%00", "%ff%fe",
@@ -146,10 +137,20 @@ def _body(random: Random) -> bytes:
     return hostile.value(random).encode("utf-8", "surrogatepass")
 
 
-def request(random: Random) -> Sent:
+def routes_of(router: web.UrlDispatcher) -> list[tuple[str, str]]:
+    """(method, path) of each route of ours; what stands in its place in a path is ID. A new one is here by itself."""
+    found = {
+        (route.method, re.sub(r"\{[^}]*\}", "ID", route.resource.canonical))
+        for route in router.routes()
+        if route.resource is not None and route.method in ("GET", "POST")
+    }
+    return sorted(one for one in found if one[1].startswith(("/copilot-pulse", "/metrics", "/health", "/ws/chat")))
+
+
+def request(random: Random, routes: Sequence[tuple[str, str]]) -> Sent:
     """One request to a route of ours."""
-    changes = random.random() < 0.45
-    path = random.choice(CHANGE if changes else READ)
+    right, path = random.choice(routes)
+    changes = right == "POST"
     target = _target(random, path)
     method = (
         random.choice(("POST",) * 8 + ("GET", "PUT"))

@@ -623,6 +623,15 @@ async def test_a_body_that_is_no_object_is_400(client: Client, body: bytes) -> N
         assert "error" in await response.json()
 
 
+@pytest.mark.parametrize("value", [None, 1, 1.5, [], [1], {}, {"a": 1}, True, "", "\ud83d"])
+async def test_fields_of_wrong_kinds_are_no_fault_of_ours(client: Client, value: Any) -> None:
+    """Whatever stands in a field of a request that changes something: it is done or refused, in words."""
+    fields = ("client_id", "open", "server", "dismissed", "session", "name", "queue_size")
+    for path in ("settings", "panel", "breakers/probe", "mcp/probe", "mcp/dismiss", "chats/x/stop", "events/forget"):
+        status, body = await client.post(f"/copilot-pulse/{path}", dict.fromkeys(fields, value))
+        assert (path, status) in [(path, fine) for fine in (200, 400, 404)], body
+
+
 async def test_a_body_that_is_not_what_its_headers_say_is_400(client: Client) -> None:
     """A body that is said to be compressed and is not, or not whole."""
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Connection": "close"}
