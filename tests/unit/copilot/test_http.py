@@ -439,6 +439,29 @@ async def test_what_copilot_takes_is_let_through(world: World, path: str, body: 
     assert 200 == (await world.post(path, body))[0]
 
 
+async def test_a_body_is_read_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler gets what we have read, and an object of its own when it reads again."""
+    read: list[Any] = []
+    bodies: list[Any] = []
+
+    def counted(*args: Any, **options: Any) -> Any:
+        read.append(args)
+        return loads(*args, **options)
+
+    loads = json.loads
+
+    async def handler(request: web.Request) -> web.Response:
+        bodies.extend([await request.json(), await request.json(), await request.json(loads=loads)])
+        return web.Response(text="{}")
+
+    await world.start(("POST", CHAT, handler))
+    monkeypatch.setattr("backend.copilot.http.json.loads", counted)
+    assert 200 == (await world.post())[0]
+    assert [BODY, BODY, BODY] == bodies
+    assert bodies[0] is not bodies[1]
+    assert 1 == len(read)
+
+
 async def test_a_body_that_is_not_what_its_headers_say_gets_a_sentence(world: World) -> None:
     """It is no fault of ours, and no guard has anything to do."""
     await world.start(("POST", CHAT, answer))
