@@ -360,7 +360,7 @@ class _OneFile:
                     yield event
             except sqlite3.DatabaseError as error:
                 self._raise_if_late(error)
-                if fault_of(error) is not Fault.CORRUPT:
+                if fault_of(error) is not Fault.CORRUPT or _is_newer(connection):
                     raise
                 yield from self._salvage(connection, layout, last)
         except sqlite3.DatabaseError as error:
@@ -369,12 +369,18 @@ class _OneFile:
                 return  # let go while we looked
             if fault_of(error) is Fault.LOCKED:
                 raise
-            half = fault_of(error) is Fault.UNWRITABLE and Path(f"{self._segment.path}-journal").exists()
-            words = "the program was killed while it changed this file; its next start mends it" if half else error
-            self._damaged.append(f"{self._segment.path.name}: {words}")
+            self._damaged.append(f"{self._segment.path.name}: {self._words(error, connection)}")
         finally:
             if connection is not None:
                 connection.close()
+
+    def _words(self, error: sqlite3.Error, connection: sqlite3.Connection | None) -> str:
+        """Why a file cannot be read."""
+        if fault_of(error) is Fault.UNWRITABLE and Path(f"{self._segment.path}-journal").exists():
+            return "the program was killed while it changed this file; its next start mends it"
+        if connection is not None and _is_newer(connection):
+            return "it was written by a newer version of Copilot Pulse"
+        return str(error)
 
     def _too_late(self) -> int:
         return int(self._deadline is not None and time.monotonic() > self._deadline)
@@ -472,6 +478,14 @@ class _OneFile:
         for id_ in range(low, high + 1):
             rows += self._window(connection, layout, id_, id_, lost)
         return rows
+
+
+def _is_newer(connection: sqlite3.Connection) -> bool:
+    """Whether a file has a layout of which nothing is known here."""
+    try:
+        return schema_of(connection) > SCHEMA
+    except sqlite3.Error:
+        return False
 
 
 _PATTERN: Final = re.compile(r"\*|[^*\s]{1,100}?(\.\*)?")

@@ -199,3 +199,22 @@ async def test_smashed_table_of_shapes_is_read_from_its_index(tmp_path: Path) ->
 
     found = everything(new_store(tmp_path), "chat.model")
     assert [one.data["n"] for one in found] == list(range(300))
+
+
+async def test_file_of_a_layout_that_nobody_knows_yet_is_named(tmp_path: Path) -> None:
+    """Who goes back a version is told why a part is missing; nothing is called damaged, and the rest is read."""
+    async with running(tmp_path) as store:
+        put(store, 3)
+    path = list_segments(tmp_path)[0].path
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("UPDATE meta SET value = 99 WHERE key = 'schema'")
+    connection.execute("ALTER TABLE events RENAME COLUMN data TO packed")
+    connection.close()
+    async with running(tmp_path) as store:
+        put(store, 2)
+        await store.flush()
+
+        page = store.query(limit=100)
+        assert [one.data["n"] for one in page.events if one.source != "store"] == [0, 1]
+        assert page.damaged == [f"{path.name}: it was written by a newer version of Copilot Pulse"]
+        assert store.problem() is None

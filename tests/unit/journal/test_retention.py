@@ -39,3 +39,29 @@ def test_clock_that_was_set_for_a_while_costs_no_history(tmp_path: Path) -> None
     now += 10_000
     retention.let_go(0, None)
     assert list_segments(tmp_path) == []
+
+
+def test_file_that_the_system_will_not_remove_is_tried_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses while somebody reads it; the others go all the same."""
+    for first in (1, 4, 7):
+        segment(tmp_path, first=first).seal()
+    in_use = list_segments(tmp_path)[0]
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == in_use.path:
+            raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    retention = Retention(tmp_path, Limits(7, 10**9), clock=lambda: 100.0, wall=lambda: 10.0**9)
+    retention.let_go(0, None)
+    assert list_segments(tmp_path) == [in_use]
+    assert retention.due == 160.0
+
+    monkeypatch.undo()
+    retention.let_go(0, None)
+    assert list_segments(tmp_path) == []
+    assert retention.due == 3_700.0
