@@ -31,7 +31,7 @@ async () => {
   document.body.append(box);
   const chart = new Chart({
     title: 'three series', lines: [1, 2, 3].map((tone) => ({ key: `s${tone}`, label: `s${tone}`, tone })),
-    format: format.number, axis: (values) => format.axis(values, 'number'), t: (key) => key, clock: format.clock,
+    format: format.number, axis: (values) => format.axis(values, 'number'), t: (key) => key, times: format,
     signal: life.signal, onCursor: () => {},
   });
   box.append(chart.element);

@@ -17,7 +17,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -37,7 +37,7 @@ BANNER = ".bg-gradient-to-r button >> nth=-1"
 # What the panel says of a machine that has too much to do, and not of Copilot.
 MACHINE = {"loop_lag", "loop_stalled", "process_paused", "latency_high", "memory_low"}
 OLLAMA, LM_STUDIO = 11434, 1234
-SCENES = ("idle", "busy", "failing", "recovered")
+SCENES = ("idle", "busy", "story", "failing", "recovered")
 WIDTH = 640
 QUICK = {"LoopStall": 2, "RetryBase": 0.1, "McpRetry": 60, "BreakerOpen": 60, "RetryBudget": 60}
 
@@ -59,11 +59,13 @@ class Photographer:
             "title => document.querySelector('.cpulse-charts h3')?.textContent === title", arg=title
         )
 
-    def all_looks(self, scene: str) -> None:
+    def all_looks(self, scene: str, prepare: Callable[[], None] = lambda: None) -> None:
+        """A picture in each look; another language begins with everything closed, hence `prepare`."""
         if scene not in self.scenes:
             return
         for palette, language in LOOKS:
             self.look(palette, language)
+            prepare()
             name = f"panel-{scene}-{palette}" + ("" if language == "en" else f"-{language}")
             self.shoot(name)
         self.look("dark", "en")
@@ -139,6 +141,13 @@ def busy(world: World) -> None:
         world.begin(f"[{name}] please", model=model, session=f"busy-{name}")
 
 
+def open_story(page: Page) -> None:
+    """Open the newest chat that was saved."""
+    if not page.locator(".cpulse-chat[data-saved] .cpulse-open[aria-expanded=true]").count():
+        page.locator(".cpulse-tick[data-kind=saved]").last.click()
+    page.wait_for_selector(".cpulse-span[data-kind=wait]")
+
+
 def stop_chats(world: World) -> None:
     """End whatever still runs, as the panel's stop buttons do."""
     for row in world.metrics()["chat"]["current"]:
@@ -197,7 +206,11 @@ def scenes(camera: Photographer) -> None:
     steady(world, 8)
     camera.all_looks("busy")
     stop_chats(world)
-    if last == 1:
+    if last == SCENES.index("busy"):
+        return
+
+    camera.all_looks("story", lambda: open_story(page))
+    if last == SCENES.index("story"):
         return
 
     world.search.tools.pop("search_nodes")
@@ -210,7 +223,7 @@ def scenes(camera: Photographer) -> None:
         world.chat(f"into the void {number}", model="qwen3:8b", llm=base_url, session=f"void-{number}")
     page.wait_for_selector(".cpulse-verdict[data-status=fail], .cpulse-verdict[data-status=warn]")
     camera.all_looks("failing")
-    if last == 2:
+    if last == SCENES.index("failing"):
         return
 
     for server in (fallen, world.mcp, world.search):

@@ -89,7 +89,7 @@ def test_every_number_is_the_true_one(fake: FakePulse, open_page: OpenPage) -> N
     page = true_panel(fake, open_page, width=900)
     tiles = [re.sub(r"\s+", " ", text) for text in page.locator(".cpulse-tile").all_inner_texts()]
     assert tiles == [
-        "Chats 6 3 done, 1 failed, 2 stopped since start",
+        "Chats 6 3 done · 1 failed · 2 stopped since start",
         "Saved 1 of 2 1 explained since start",
         "First token 500 ms median of 4 last hour",
         "Tokens/s 42 median of 3 last hour",
@@ -152,7 +152,7 @@ def test_a_stop_is_no_failure(fake: FakePulse, open_page: OpenPage) -> None:
     page = true_panel(fake, open_page, completed=4, failed=0, cancelled=3, failures=0, saved=0, explained=0)
     tiles = page.locator(".cpulse-tile")
 
-    expect(tiles.nth(0)).to_contain_text("4 done, 3 stopped")
+    expect(tiles.nth(0)).to_contain_text("4 done · 3 stopped")
     expect(tiles.nth(0)).not_to_contain_text("failed")
     expect(tiles.nth(1)).to_contain_text("no chat broke")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from . import scenarios
 from .conftest import OpenPage, settled
 from .fake_pulse import FakePulse
 from .waiting import wait_for
@@ -150,6 +151,20 @@ def test_restarted_server_is_believed(panel: Page, fake: FakePulse) -> None:
     expect(panel.locator(".cpulse-log-row", has_text="8 messages")).to_have_count(1)
     expect(panel.locator(".cpulse-log-row", has_text="7 messages")).to_have_count(0)
     assert panel.evaluate("pulse.panel.service.history.series.first_token_p50.at(-1)") == 0.5
+
+
+def test_a_store_that_opens_later_than_the_panel(panel: Page, fake: FakePulse) -> None:
+    """The chats of before come as soon as the server has opened its store, and after a restart anew."""
+    ticks = panel.locator(".cpulse-tick")
+    expect(ticks).to_have_count(5)
+    fake.stored = scenarios.stored_chats(fake.clock())
+    fake.push()
+    expect(ticks).to_have_count(46)
+    fake.stored = fake.stored[:7]
+    fake.scenario = "recovered"
+    fake.push(boot="second")
+
+    expect(ticks).to_have_count(10)
 
 
 def test_errors_from_before_are_told_once_and_in_order(fake: FakePulse, open_page: OpenPage) -> None:

@@ -7,6 +7,7 @@ from playwright.sync_api import Page
 
 from .conftest import OpenPage
 from .fake_pulse import FakePulse
+from .measure import draw_times
 
 
 @pytest.fixture
@@ -213,6 +214,82 @@ def test_scale_ends_on_short_numbers(lab: Page) -> None:
     ]  # fmt: skip
 
 
+def test_bars_are_sums_over_round_times(lab: Page) -> None:
+    """Each error is in one bar, a bar begins at a round time and is wide enough, and nothing known is no bar of 0."""
+    got = lab.evaluate("""async () => {
+      const { bars, barSeconds } = await import('/web/panel/chart-paths.js');
+      const seconds = [[5, 720, 286], [60, 1440, 286], [900, 672, 286], [5, 720, 3000]].map((it) => barSeconds(...it));
+      const values = Array.from({ length: 25 }, (_, i) => (i < 3 ? null : 1));
+      return [seconds, bars(values, { end: 1_000_000_000, step: 5, seconds: 60 })];
+    }""")
+
+    assert got[0] == [60, 1800, 10800, 5]
+    # The newest step begins 40 s after a full minute.
+    assert [(bar["from"], bar["to"], bar["sum"]) for bar in got[1]] == [(0, 3, 1), (4, 15, 12), (16, 24, 9)]
+
+
+def test_labels_of_time_are_round_and_have_room(lab: Page) -> None:
+    """However wide the chart, its labels are full hours or days by the reader's clock, and do not touch."""
+    got = lab.evaluate("""async () => {
+      const { timeTicks } = await import('/web/panel/chart-paths.js');
+      const to = 1_790_000_123;
+      return [[3600, 230], [3600, 900], [86400, 230], [604800, 230], [604800, 900]].map(([span, room]) => {
+        const { times, days } = timeTicks(to - span, to, room);
+        const clocks = times.map((time) => new Date(time * 1000));
+        const gaps = times.slice(1).map((time, i) => ((time - times[i]) / span) * room);
+        return { n: times.length, days, least: Math.min(...gaps), round: clocks.every((it) => it.getMinutes() % 5 === 0
+          && it.getSeconds() === 0 && (!days || it.getHours() === 0)) };
+      });
+    }""")
+
+    assert all(one["round"] and one["n"] >= 2 and one["least"] >= 46 for one in got), got
+    assert [one["days"] for one in got] == [False, False, False, True, True]
+
+
+def test_what_is_nearest(lab: Page) -> None:
+    """The nearest known value, of any line; without one there is none."""
+    got = lab.evaluate("""async () => {
+      const { nearest } = await import('/web/panel/chart-paths.js');
+      const lines = [[null, 1, null, null, null, 2], [null, null, null, 3, null, null]];
+      return [0, 2, 4, 5].map((at) => nearest(lines, at)).concat(nearest([[null, null]], 1), nearest([], 0));
+    }""")
+
+    assert got == [1, 1, 3, 5, -1, -1]
+
+
+def test_a_story_from_memory(lab: Page) -> None:
+    """Without a store each break ends an attempt; a chat that was given up has no attempt behind its last break."""
+    got = lab.evaluate("""async () => {
+      const { storyOfRow } = await import('/web/panel/story.js');
+      const error = { kind: 'timeout', type: 'T' };
+      const row = { chat_id: 'c', seconds: 9, first_token: 4.5, model: 'm', host: 'h', error };
+      return [{ ...row, state: 'failed', breaks: [1, 4, 9] }, { ...row, state: 'done', breaks: [4] },
+        { ...row, state: 'streaming', breaks: [] }].map((it) => storyOfRow(it).spans.map(
+          ({ start, end, outcome, first_token: first }) => [start, end, outcome, first]));
+    }""")
+
+    assert got == [
+        [[0, 1, "failed", None], [1, 4, "failed", None], [4, 9, "failed", 4.5]],
+        [[0, 4, "failed", None], [4, 9, "completed", 4.5]],
+        [[0, None, None, 4.5]],
+    ]
+
+
+def test_silence_is_a_line_of_the_story(lab: Page) -> None:
+    """A model that says nothing right now is a line from when it fell silent until now, and so is what still runs."""
+    got = lab.evaluate("""async () => {
+      const { storyLines } = await import('/web/panel/story.js');
+      const { createFormat } = await import('/web/panel/format.js');
+      const spans = [{ kind: 'attempt', start: 0, end: null, attempt: 1, first_token: 2 }];
+      const story = { chat_id: 'c', outcome: null, started: 0, seconds: null, spans, errors: [] };
+      const row = { chat_id: 'c', state: 'streaming', silent: { since: 14 } };
+      return storyLines(story, { row, now: 20, t: (key) => key, format: createFormat('en') })
+        .map(({ kind, start, end, open }) => [kind, start, end, open]);
+    }""")
+
+    assert got == [["attempt", 0, 20, True], ["silent", 6, 20, True]]
+
+
 def test_spike_of_one_point_is_drawn(lab: Page) -> None:
     """In a day on a narrow chart a single high minute is still as high as it was."""
     got = lab.evaluate("""async () => {
@@ -233,3 +310,8 @@ def test_spike_of_one_point_is_drawn(lab: Page) -> None:
 
     assert min(got["ys"]) == 8
     assert got["points"] < 600
+
+
+def test_the_cost_of_drawing_can_be_measured(lab: Page) -> None:
+    """`python -m tests.browser.measure` draws the chart as it is today."""
+    assert len(draw_times(lab)) == 60

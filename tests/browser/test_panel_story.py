@@ -48,7 +48,7 @@ def test_a_chat_opens_into_its_waterfall(stored: Page) -> None:
     assert notes[2] == "first token after 500 ms · 2,900 in, 31 out"
     assert notes[4] == "to Workflow"
     facts = chat.locator(".cpulse-facts")
-    for told in ("answered, saved by Pulse", "7,600 in, 1,544 out, 2,048 cached", "6,120 characters", "48 kB; 1.3 MB"):
+    for told in ("answered, saved by Pulse", "7,600 in, 1,544 out · 2,048 cached", "6,120 characters", "48 kB; 1.3 MB"):
         expect(facts).to_contain_text(told)
     stored.keyboard.press("Enter")
 

@@ -253,6 +253,7 @@ export class PulseService extends EventTarget {
     this.log = [];
     this._seen.clear();
     this.history = new HistoryTrack(this.history.range);
+    this._askedBefore = false;
     this._changed("events");
     void this._loadHistory();
     void this._loadBefore(snapshot);

@@ -120,7 +120,7 @@ function whenOf(started, { format, service }) {
   const today = new Date(now * 1000).toDateString() === new Date(started * 1000).toDateString();
   return today || now - started < 43_200
     ? format.clock(started, true)
-    : `${format.day(started)}, ${format.clock(started)}`;
+    : `${format.day(started)} ${format.clock(started)}`;
 }
 
 /** @param {ChatRow} row @param {ReturnType<typeof createParts>} parts @param {ViewContext} context */
