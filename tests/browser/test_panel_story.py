@@ -77,16 +77,16 @@ def test_a_running_chat_is_told_as_it_goes_on(stored: Page, fake: FakePulse) -> 
     chat = stored.locator(".cpulse-chat[data-state=retrying]")
     chat.get_by_role("button", name=re.compile("qwen3")).click()
     expect(chat.locator(".cpulse-span-label")).to_have_text(["Attempt 1", "Waiting", "Reader"])
-    asked = sum("story" in where for _, where, _ in fake.requests)
+    asked = sum("/story?" in where for _, where, _ in fake.requests)
     row = next(one for one in fake.snapshot()["chat"]["current"] if one["chat_id"] == "13-abc")
     for seconds in range(10, 40):
         rows = [one | {"seconds": float(seconds)} if one == row else one for one in fake.snapshot()["chat"]["current"]]
         fake.push(chat=fake.snapshot()["chat"] | {"current": rows})
         stored.wait_for_timeout(150)
-        if sum("story" in where for _, where, _ in fake.requests) > asked:
+        if sum("/story?" in where for _, where, _ in fake.requests) > asked:
             break
 
-    assert sum("story" in where for _, where, _ in fake.requests) > asked
+    assert sum("/story?" in where for _, where, _ in fake.requests) > asked
     expect(chat.locator(".cpulse-facts")).to_contain_text("it runs")
 
 
@@ -113,6 +113,19 @@ def test_without_the_store_memory_is_told(panel: Page) -> None:
     expect(chat.locator(".cpulse-span-label")).to_have_text(["Attempt 1", "Attempt 2"])
     expect(chat.locator(".cpulse-span-time")).to_have_text(["9.3 s", "12 s"])
     expect(chat.locator(".cpulse-span").first).to_contain_text("The connection to 127.0.0.1:11434 broke")
+
+
+def test_a_store_that_is_off_is_asked_once(panel: Page, fake: FakePulse) -> None:
+    """However long the story of a running chat is read, what is not there is not asked for again and again."""
+    panel.locator(".cpulse-open").first.click()
+    expect(panel.locator(".cpulse-story .cpulse-note")).to_contain_text("COPILOT_PULSE_STORE")
+    panel.wait_for_timeout(2_500)  # longer than the pause between two askings
+    rows = fake.snapshot()["chat"]["current"]
+    for seconds in (12.0, 13.0):
+        fake.push(chat=fake.snapshot()["chat"] | {"current": [rows[0] | {"seconds": seconds}, *rows[1:]]})
+        expect(panel.locator(".cpulse-chat").first).to_contain_text(f"{seconds:.0f} s")
+
+    assert sum("/story?" in where for _, where, _ in fake.requests) == 1
 
 
 def test_marks_stand_where_an_answer_broke(panel: Page, fake: FakePulse) -> None:

@@ -254,6 +254,7 @@ export class PulseService extends EventTarget {
     this._seen.clear();
     this.history = new HistoryTrack(this.history.range);
     this._askedBefore = false;
+    this.stored = null;
     this._changed("events");
     void this._loadHistory();
     void this._loadBefore(snapshot);

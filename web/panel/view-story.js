@@ -98,7 +98,8 @@ export function createStory(context, first) {
   /** @param {ChatRow} next */
   function update(next) {
     row = next;
-    const unfinished = !ENDED.has(row.state) || (!story?.outcome && tries < TRIES && service.stored !== false);
+    // A store that is off is asked once, and no more.
+    const unfinished = service.stored !== false && (!ENDED.has(row.state) || (!story?.outcome && tries < TRIES));
     if (!busy && !service.stale && unfinished && performance.now() - asked >= EVERY_MS) void ask();
     draw();
   }
