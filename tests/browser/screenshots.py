@@ -170,7 +170,7 @@ def main() -> int:
         browser = launch(playwright)
         try:
             context = browser.new_context(
-                viewport={"width": 1280, "height": 1900}, locale="en-US", device_scale_factor=2
+                viewport={"width": 1280, "height": 1900}, locale="en-US", device_scale_factor=2, reduced_motion="reduce"
             )
             context.set_default_timeout(60_000)
             page = context.new_page()

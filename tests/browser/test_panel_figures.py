@@ -157,6 +157,18 @@ def test_a_stop_is_no_failure(fake: FakePulse, open_page: OpenPage) -> None:
     expect(tiles.nth(1)).to_contain_text("no chat broke")
 
 
+def test_a_local_model_costs_nothing(fake: FakePulse, open_page: OpenPage) -> None:
+    """Who runs a model at home reads tokens in the tile and no zeros of money anywhere."""
+    free: Json = {"cost": 0.0, "cost_estimated": True, "currency": ""}
+    install = {"since": fake.clock(), "chats": 4, "saved": 1, "tokens": 1_234, "cost": 0.0}
+    model = MODEL | {"cost": 0.0, "cost_estimated": True, "local": True, "last_error": None}
+    page = true_panel(fake, open_page, **free, models=[model], since_install=install)
+    expect(page.locator(".cpulse-tile").nth(4)).to_contain_text("5,555")
+    expect(page.locator(".cpulse-sum").last).to_have_text("Costfree")
+
+    expect(page.locator(".cpulse-models-body .cpulse-cell-value").last).to_have_text("free")
+
+
 def test_prices_are_set_from_the_table(fake: FakePulse, open_page: OpenPage) -> None:
     """The table leads to the setting of the prices."""
     page = true_panel(fake, open_page)

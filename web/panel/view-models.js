@@ -164,9 +164,8 @@ function sumsOf({ chat }, { t, format, service }) {
   }
   if (chat.cost !== undefined) {
     const known = chat.cost !== null || (install?.cost ?? null) !== null;
-    const note =
-      install && install.cost !== null ? `${money(install.cost)} ${since}` : known ? "" : t("models.noPrice");
-    const value = about(Boolean(chat.cost_estimated), chat.cost) + money(chat.cost);
+    const note = install?.cost ? `${money(install.cost)} ${since}` : known ? "" : t("models.noPrice");
+    const value = about(Boolean(chat.cost_estimated && chat.cost)) + money(chat.cost);
     sums.push({ name: "cost", title: t("models.cost"), value, note });
   }
   return sums;
