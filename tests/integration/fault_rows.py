@@ -66,7 +66,8 @@ ENVIRONMENT: Mapping[str, str] = {
     "COPILOT_PULSE_RETRY_MAX": "0.05",
     "COPILOT_PULSE_RETRY_BUDGET": "5",
     "COPILOT_PULSE_BREAKER_MIN_CALLS": "1000",
-    "COPILOT_PULSE_MCP_TIMEOUT": "0.5",
+    "COPILOT_PULSE_MCP_TIMEOUT": "30",
+    "COPILOT_PULSE_LOOP_STALL": "60",  # that the machine is busy need not be told
 }
 
 

