@@ -8,6 +8,7 @@ import gc
 import importlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -32,6 +33,8 @@ def pytest_configure(config: pytest.Config) -> None:
     The plugin and the stand-in are imported some 500 times: keep their bytecode, whatever the developer's
     environment says of it. TLS contexts get one certificate to read instead of 140: a chat makes five of them.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script runs us in the background, and Ctrl-C is tested
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = tempfile.mkdtemp(prefix="copilot-pulse-tests-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["XDG_STATE_HOME"] = f"{folder}/state"  # a program that a test starts keeps its events there
