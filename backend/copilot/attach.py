@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ..aio import fail_open
 from ..chats import Chat
 from ..error_handling import hold_prompt
 from ..monitoring import Finding, SourceNames
@@ -75,6 +76,7 @@ class Attachment:
                 self._attach_to(seam, copilots)
         return bool(copilots)
 
+    @fail_open("imports before the first chat")
     def read_ahead(self) -> None:
         """Import in a thread what only chats need. Called when all else is done: ComfyUI's start need not wait for it.
 

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from ...aio import in_front
+from ...aio import fail_open, in_front
 from ...chats import current_chat
 from ..seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
 
@@ -31,15 +31,13 @@ TARGET_MODULE = "backend.agent_factory"
 TARGET = "OpenAIChatCompletionsModel"
 
 
+@fail_open("imports before the first chat")
 def read_ahead() -> None:
     """Import what a model call is made of: ComfyUI's start need not wait for that. For a thread, before the first call.
 
     Never raises: a call imports itself what is not there yet, and goes on without recovery if it cannot.
     """
-    try:
-        from . import call, judge, tool_history, watch  # noqa: F401
-    except Exception:
-        log.exception("a part of the recovery for model calls cannot be loaded")
+    from . import call, judge, tool_history, watch  # noqa: F401
 
 
 def calls_for(pulse: Pulse) -> Callable[..., ModelCall]:
