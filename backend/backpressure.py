@@ -81,12 +81,12 @@ class BoundedQueue(Generic[T]):
     The fast lane (for code on the hot path): as long as `len(queue.items) < queue.limit`, appending to
     `queue.items` is all that a put has to do. Whatever needs more than that (a sleeping consumer, a zone that
     changes or delays, a producer in line, a close) lowers `limit`, and `put_nowait()` and the others do it.
+    Who puts there without waiting counts itself in `queue.nowait`.
     """
 
     __slots__ = (
         "_conflate_always",
         "_consumers",
-        "_counted",
         "_joiners",
         "_overflow",
         "_refused",
@@ -102,6 +102,7 @@ class BoundedQueue(Generic[T]):
         "items",
         "limit",
         "name",
+        "nowait",
         "on_throttle",
         "on_zone",
         "peak",
@@ -152,9 +153,9 @@ class BoundedQueue(Generic[T]):
         self._turn = float("-inf")
         self._refused = 0
         self._overflow = 0
-        self._counted = 0  # puts that `came()` need not ask about any more: all but those in the fast lane since
         self.items: deque[Any] = self.buffer.items
         self.peak = 0
+        self.nowait = 0  # puts so far that could not wait; the throttle's model wants to know
         self.closed = False
         self.unwanted = False  # closed by those for whom the items were
         # The rest is shared with the owner of a mailbox (bus/mailbox.py), who consumes without get():
@@ -181,7 +182,6 @@ class BoundedQueue(Generic[T]):
         entry = _entry(item, key, essential)
         if self.closed:
             raise QueueClosed(self.name)
-        self.came(waits=True)
         overdue = self.clock() - self._turn >= self._slice
         if not overdue and (self.try_conflate(entry) or (not self.throttle.delaying and self.try_append(entry))):
             return
@@ -201,7 +201,7 @@ class BoundedQueue(Generic[T]):
         entry = _entry(item, key, essential)
         if self.closed:
             raise QueueClosed(self.name)
-        self.came(waits=False)
+        self.nowait += 1
         if not self.try_conflate(entry) and not self.try_append(entry):
             raise QueueFull(self.name, self.capacity)
 
@@ -214,7 +214,7 @@ class BoundedQueue(Generic[T]):
         """
         entry = _entry(item, key, essential)
         if not self.closed:
-            self.came(waits=False)
+            self.nowait += 1
             if self.try_conflate(entry) or self.try_append(entry) or self.make_room(entry):
                 return True
             if self.room.is_essential(entry) and len(self.items) < 2 * self.capacity:
@@ -341,7 +341,6 @@ class BoundedQueue(Generic[T]):
         """Decide about an entry that waits: True if it is in (or out of date), False if closed, None: wait on."""
         if arrival.overtaken:
             self.room.conflated += 1
-            self._counted += 1
             return True
         if self.closed:
             return False
@@ -351,18 +350,6 @@ class BoundedQueue(Generic[T]):
             self.append(arrival.entry, arrival)
             return True
         return True if not patient and self.make_room(arrival.entry, arrival) else None
-
-    def came(self, *, waits: bool) -> None:
-        """A put takes a slow path. For the throttle's model, which wants to know how many puts cannot wait.
-
-        Those in the fast lane are not told apart: they count like the next one in a slow path.
-        """
-        if self.throttle.forecast is not None:
-            buffer = self.buffer
-            put = buffer.taken + len(self.items) + buffer.dropped + self._refused + self.room.conflated
-            if not waits:
-                self.throttle.nowait += put - self._counted + 1
-            self._counted = put
 
     def try_append(self, entry: Any) -> bool:
         """Append if there is room that nobody else waits for. `entry` is an item, or a `Marked` one."""
@@ -388,7 +375,6 @@ class BoundedQueue(Generic[T]):
     def append(self, entry: Any, arrival: Arrival | None = None) -> None:
         """Append an entry, whatever there is room for."""
         self.items.append(entry)
-        self._counted += 1
         if self.room.active:
             self.room.added(entry)
         if self.arrivals:
@@ -402,7 +388,6 @@ class BoundedQueue(Generic[T]):
     def refuse(self, entry: Any) -> None:
         """Count an entry that did not get in as lost."""
         self._refused += 1
-        self._counted += 1
         self.room.count_lost(entry)
 
     def settle(self) -> bool:
@@ -413,10 +398,10 @@ class BoundedQueue(Generic[T]):
 
     # -- inside ----------------------------------------------------------------------------------------
 
-    def _counts(self) -> tuple[int, int]:
-        """Items taken, and items lost, replaced or refused, so far."""
+    def _counts(self) -> tuple[int, int, int]:
+        """Items taken; items lost, replaced or refused; and puts that could not wait, so far."""
         buffer = self.buffer
-        return buffer.taken - self.in_hand, buffer.dropped + self._refused + self.room.conflated
+        return buffer.taken - self.in_hand, buffer.dropped + self._refused + self.room.conflated, self.nowait
 
     def _has_room(self) -> bool:
         return len(self.items) + self.in_hand + self.producers.reserved < self.capacity
@@ -428,7 +413,6 @@ class BoundedQueue(Generic[T]):
     def _conflate(self, entry: Any, arrival: Arrival | None) -> bool:
         if not self.room.conflate(entry):
             return False
-        self._counted += 1
         if self.arrivals:
             self.arrivals.got_in(self.room.key_of(entry), arrival)
         return True
@@ -502,8 +486,6 @@ def put_in_all(queues: Iterable[BoundedQueue[Any]], item: Any, put_timeout: floa
     don't get it, all others have it.
     """
     still_open = [queue for queue in queues if not queue.closed]
-    for queue in still_open:
-        queue.came(waits=True)
     full = [queue for queue in still_open if not queue.try_append(item)]
     delaying = [queue for queue in still_open if queue.throttle.delaying and not queue.closed]
     if not full and not delaying:

@@ -192,6 +192,7 @@ class EventBus:
                 self._errors.call_failed(route, single, event, error)
         elif len(items) < single.limit:
             items.append(event)
+            single.nowait += 1
             return
         if countdown < 0:
             route.slow_path_nowait(route, event)

@@ -126,6 +126,7 @@ def slow_path_of_one_queue(queue: Queue, tick: Tick, put: PutInQueues, done: Ans
 def slow_path_of_queues(queues: Sequence[Queue], tick: Tick, put: PutInQueues, done: Answer) -> SlowPath:
     """For a route with several mailboxes or streams, or one and plain handlers."""
     until_tick = 0
+    nowait = done is None
 
     def slow_path(route: Route, event: Event) -> Answer:
         nonlocal until_tick
@@ -133,6 +134,8 @@ def slow_path_of_queues(queues: Sequence[Queue], tick: Tick, put: PutInQueues, d
         for queue in queues:
             if len(queue.items) < queue.limit:
                 queue.items.append(event)
+                if nowait:
+                    queue.nowait += 1
             else:
                 others += (queue,)
         if others and (waiting := put(others, event)) is not done:

@@ -5,14 +5,18 @@ most 50 times a second, the counts (`sample()`). Then it does what `holding`, `g
 
     FREE   below `threshold`. Nobody waits, however fast the level rises: most bursts go away by themselves.
     HOLD   from `threshold` on. A producer goes for each item taken. If some still press after `Tuning.probation`
-           seconds, one goes for every `gain` items only (above the threshold twice as many), until the level is
-           down at `target`. There it is one for one again (and two for one a little below), as long as anybody
-           presses: the level stands. When nobody has pressed for a moment, or the consumer has got well below the
-           target, all are free again.
+           seconds, one goes for every `gain` items only, until the level is down at `target`. There it is one for
+           one again (and two for one a little below), as long as anybody presses: the level stands. When nobody
+           has pressed for a moment, or the consumer has got well below the target, all are free again.
 
 So a level never stays where a burst has pushed it, as it does in the fixed zones. What is learned: the consumer's
 pace, and the room that publishers who cannot wait will need (`Room`): threshold and target lie so much lower. `Shadow`
 reckons what the fixed zones would have done. `distrust` names the reason while the zones have to act instead.
+
+What a hold costs is known beforehand: of `crowd` producers that press, each waits `crowd * gain / pace` seconds for its
+turn. A few before a fast consumer cost next to nothing, and are held hard; of many before a slow one each item less in
+the queue is dear. So below the threshold `gain` is small; above it, where the next burst has no room, as large as
+`Tuning.price` allows, which is the more the fuller the queue is. And the target is the higher the dearer it is.
 
 What was tried and is not here, for it changed nothing that could be measured: forecasts of the
 level, a classifier of rising levels, a margin for producers that press at once.
@@ -32,25 +36,31 @@ QUIET_SECONDS: Final = 0.03
 CLOCK_JUMP: Final = 5.0
 GUARD_SECONDS: Final = 60.0
 MOST_DEBT: Final = 10.0
+DEAR: Final = 0.1
 
 
 class Tuning(NamedTuple):
     """How a throttle that looks ahead behaves. Levels are shares of the capacity.
 
-    hold_at: where HOLD begins at the latest. drain_to: the target, at most. gain, probation (seconds): see the module.
-    room: whether that is learned; then the target is low enough for the next burst to end below `cool`. doubt: how
-    large a burst must be expected of a queue of which nothing is known. stand: whether
-    the level is held at the target, rather than everybody let go there. guarded: whether the zones act while there is
-    a reason for distrust.
+    hold_at: where HOLD begins at the latest. drain_to: the target, at most; drain_dear: the same where a turn costs
+    `DEAR` seconds or more. gain, probation (seconds): see the module. rush: the gain above the threshold, at most.
+    price: how many seconds longer than one for one does a gain may make a producer wait for its turn, at a full queue;
+    at the threshold an eighth of that. learn: whether anything depends on what is learned; then the target is low
+    enough for the next burst to end below `cool`. doubt: how large a burst must be expected of a queue of which nothing
+    is known. stand: whether the level is held at the target, rather than everybody let go there. guarded: whether the
+    zones act while there is a reason for distrust.
     """
 
     hold_at: float = 0.65
-    drain_to: float = 0.50
-    gain: float = 2.0
+    drain_to: float = 0.52
+    drain_dear: float = 0.62
+    gain: float = 1.25
     probation: float = 0.3
-    room: bool = True
+    rush: float = 8.0
+    price: float = 0.30
+    learn: bool = True
     cool: float = 0.75
-    doubt: float = 0.45
+    doubt: float = 0.33
     stand: bool = True
     guarded: bool = True
 
@@ -170,15 +180,16 @@ class Forecast:
     """The model of one queue. See the module; everything is for the one who shows it the levels.
 
     To read: `holding`; `gain`, items taken for each producer let go; `threshold`, the level from which on it holds;
-    `target`, the level at which that stands; `why`, in one word, it is in its present state; `distrust`, in one word,
-    why the zones have to act (None: they need not); `lowest`, the lowest level that it has seen since the last sample.
+    `target`, the level at which that stands; `crowd`, how many producers press, of late; `why`, in one word, it is in
+    its present state; `distrust`, in one word, why the zones have to act (None: they need not); `lowest`, the lowest
+    level that it has seen since the last sample.
     While the zones act it need not be shown the levels between that and the threshold, but for those of the samples.
     """
 
     __slots__ = (
-        "_at", "_busy", "_capacity", "_distrusted_until", "_pressed", "_put", "_since", "_taken", "_took",
-        "_tuning", "distrust", "gain", "holding", "holds", "lowest", "pace", "room", "shadow", "target", "threshold",
-        "why",
+        "_at", "_busy", "_capacity", "_distrusted_until", "_nowait", "_pressed", "_put", "_since", "_taken", "_took",
+        "_tuning", "crowd", "distrust", "gain", "holding", "holds", "lowest", "pace", "room", "shadow", "target",
+        "threshold", "why",
     )  # fmt: skip
 
     def __init__(self, capacity: int, tuning: Tuning) -> None:
@@ -195,6 +206,7 @@ class Forecast:
         self.room = Room(self._tuning.doubt * self._capacity)
         self.shadow.level = 0.0
         self.shadow.forgive()
+        self.crowd = 0.0
         self._decide()
         self.holding = False
         self.gain = 1.0
@@ -202,7 +214,7 @@ class Forecast:
         self._at: float | None = None
         self._took = self._since = self._pressed = 0.0
         self._distrusted_until = 0.0
-        self._taken = self._put = self.lowest = self._busy = 0
+        self._taken = self._put = self._nowait = self.lowest = self._busy = 0
 
     # -- at each level -----------------------------------------------------------------------------------
 
@@ -223,9 +235,18 @@ class Forecast:
             self._let_go("drained")
         elif level <= target:
             self.gain = 1.0 if level > 0.95 * target else 0.5
-        elif now - self._since > self._tuning.probation and level > target + self._capacity // 20:
-            # Above the threshold there is not even room for the next burst: down twice as fast.
-            self.gain = self._tuning.gain * (2 if level > self.threshold and self._tuning.room else 1)
+        elif now - self._since > self._tuning.probation and (self.gain > 1 or level > target + self._capacity // 20):
+            self.gain = self._gain(level)
+
+    def _gain(self, level: int) -> float:
+        """Items taken for each producer let go, while the level is to fall."""
+        tuning = self._tuning
+        if not tuning.learn:
+            return tuning.gain
+        wanted = tuning.rush if level > self.threshold else tuning.gain
+        short = max(0.0, level - self.threshold) / (self._capacity - self.threshold)
+        price = tuning.price * (0.12 + 0.88 * short)
+        return min(wanted, 1 + price * self.pace.value / max(1.0, self.crowd))
 
     def _hold(self, now: float) -> None:
         self.holding, self.gain = True, 1.0
@@ -255,21 +276,22 @@ class Forecast:
         pressing: int,
         zone_delay: Callable[[float], float],
     ) -> None:
-        """The counts so far: taken; lost, replaced or refused. nowait: puts that could not wait since then."""
+        """The counts so far: taken; lost, replaced or refused; puts that could not wait."""
         put = taken + level + lost
         if self._at is not None:
             seconds = now - self._at
-            takes, puts = taken - self._taken, put - self._put
-            if takes < 0 or puts < 0 or nowait < 0:
+            takes, puts, new = taken - self._taken, put - self._put, nowait - self._nowait
+            if takes < 0 or puts < 0 or new < 0:
                 self._start("counts")
             elif not 0 <= seconds < math.inf or (seconds > CLOCK_JUMP and self.lowest > 0):
                 self._start("clock")
             else:
-                self._learn(seconds, takes, nowait)
-                self._judge(now, seconds, level, puts, takes, nowait, pressing, zone_delay)
+                self._learn(seconds, takes, new)
+                self._judge(now, seconds, level, puts, takes, new, pressing, zone_delay)
             if takes:
                 self._took = now
-        self._at, self._taken, self._put, self.lowest = now, taken, put, level
+            self.crowd += (pressing - self.crowd) * 0.05
+        self._at, self._taken, self._put, self._nowait, self.lowest = now, taken, put, nowait, level
         self._decide()
 
     def _learn(self, seconds: float, takes: int, nowait: int) -> None:
@@ -289,7 +311,7 @@ class Forecast:
             shadow.level, delay = float(level), 0.0
         else:
             delay = zone_delay(shadow.level)
-            shadow.add(seconds, puts - nowait, nowait, takes, pressing, self.pace.value, delay)
+            shadow.add(seconds, max(0, puts - nowait), nowait, takes, pressing, self.pace.value, delay)
             if shadow.level > capacity:
                 shadow.level = float(capacity)
         needless = pressing > 0 and self.holding and not delay
@@ -311,14 +333,15 @@ class Forecast:
     def _decide(self) -> None:
         tuning, capacity = self._tuning, self._capacity
         threshold, target = tuning.hold_at * capacity, tuning.drain_to * capacity
-        if tuning.room:
-            needed = self.room.needed
+        if tuning.learn:
+            needed, pace = self.room.needed, self.pace.value
+            if self.crowd and pace:
+                target += (tuning.drain_dear - tuning.drain_to) * capacity * min(1.0, self.crowd / pace / DEAR)
             if needed > 0.3 * capacity:  # below that it can make no difference
-                least = max(0.2 * capacity, 0.1 * self.pace.value)
-                threshold = min(threshold, max(0.97 * capacity - needed, least))
+                threshold = min(threshold, max(0.97 * capacity - needed, 0.2 * capacity, 0.1 * pace))
             target = min(target, max(tuning.cool * capacity - max(needed, self.room.doubt), 0.2 * capacity))
         self.threshold = int(threshold)
-        self.target = int(min(target, 0.8 * threshold if tuning.stand else threshold - 1))
+        self.target = int(min(target, 0.97 * threshold if tuning.stand else threshold - 1))
 
     def statistics(self) -> dict[str, Any]:
         """The figures as plain data."""

@@ -154,9 +154,9 @@ class Throttle:
     still where the two meet. Delays alone would make it swing: between the 10 ms of a nearly red queue and the
     100 ms of a red one there is nothing for 50 items a second.
 
-    With a model (`ThrottlePlan.mode`), `counts()` is asked at most 50 times a second: items taken, and items lost,
-    replaced or refused so far. `nowait` is counted by the queue: puts since then that did not wait. An error in the
-    model turns it off for this queue, for good, and is logged.
+    With a model (`ThrottlePlan.mode`), `counts()` is asked at most 50 times a second: items taken, items lost, replaced
+    or refused, and puts that could not wait, so far. An error in the model turns it off for this queue, for good, and
+    is logged.
 
     To read: `zone`, `floor` and `ceiling` (between these levels, both included, nobody needs to call `note()` at
     once); `delaying`, whether producers have to wait at this level; `count` and `seconds`, the pauses so far and their
@@ -167,7 +167,7 @@ class Throttle:
 
     __slots__ = (
         "_counts", "_credit", "_crossed", "_failed", "_meter", "_mode", "_reported", "_reported_at", "_sampled",
-        "acting", "ceiling", "clock", "count", "delaying", "floor", "forecast", "level", "looking", "news", "nowait",
+        "acting", "ceiling", "clock", "count", "delaying", "floor", "forecast", "level", "looking", "news",
         "paused", "reaction", "seconds", "timer", "zone",
     )  # fmt: skip
 
@@ -178,7 +178,7 @@ class Throttle:
         *,
         clock: Callable[[], float],
         timer: Timer,
-        counts: Callable[[], tuple[int, int]] | None = None,
+        counts: Callable[[], tuple[int, int, int]] | None = None,
     ) -> None:
         self._meter = ZoneMeter(capacity, plan)
         self.clock = clock
@@ -200,7 +200,6 @@ class Throttle:
         ahead = plan.mode != "fixed" and counts is not None and max(*plan.yellow_delay, *plan.red_delay) > 0
         self.forecast = Forecast(capacity, plan.tuning) if ahead else None
         self.acting = False
-        self.nowait = 0
         self.news: str | None = None
         self._credit = 0.0
         self._failed = False
@@ -322,8 +321,8 @@ class Throttle:
         now, held = self.clock(), forecast.holding
         if due := not 0 <= now - self._sampled < SAMPLE_SECONDS:
             assert self._counts is not None
-            forecast.sample(now, level, *self._counts(), self.nowait, pressing, self._meter.delay_at)
-            self.nowait, self._sampled = 0, now
+            forecast.sample(now, level, *self._counts(), pressing, self._meter.delay_at)
+            self._sampled = now
         forecast.look(now, level, pressing)
         if due or forecast.holding is not held:
             self.acting = self._mode == "learned" and forecast.distrust is None

@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve().parent
 SEEN = range(50)
 UNSEEN = 1000
 
-WITHOUT = Tuning(room=False, guarded=False, drain_to=0.30)
+WITHOUT = Tuning(learn=False, guarded=False, drain_to=0.30, gain=2.0)
 POLICIES = {
     "fixed": ThrottlePlan(),
     "late": ThrottlePlan(mode="learned", tuning=WITHOUT._replace(drain_to=0.65, gain=1.0, stand=False)),

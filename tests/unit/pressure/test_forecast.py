@@ -44,7 +44,7 @@ class Drill:
         """As the throttle does."""
         if not 0 <= self.now - self.sampled < SAMPLE_SECONDS:
             self.model.sample(self.now, self.level, self.taken, 0, self.nowait, pressing, lambda _: 0.0)
-            self.nowait, self.sampled = 0, self.now
+            self.sampled = self.now
         self.model.look(self.now, self.level, pressing)
 
     def distrust(self) -> str | None:
@@ -141,20 +141,43 @@ def test_a_hold_begins_at_the_threshold_only(steps: list[tuple[int, int, int]]) 
         assert 0 < model.longest(drill.now, drill.level, pressing, 0.0) <= 0.5
 
 
-def test_who_still_presses_after_the_probation_goes_for_every_second_item_only() -> None:
+def test_who_still_presses_after_the_probation_goes_more_slowly_than_the_items() -> None:
     """Down to the target; there it is one for one again, for as long as anybody presses."""
     drill = Drill(tuning=Tuning(doubt=0.0)).trained()
     drill.to(650, pressing=5)
     assert 1.0 == drill.model.gain
     for _ in range(14):
         drill.step(10, 10, pressing=5)
-    assert 2.0 == drill.model.gain
+    assert 1.25 == drill.model.gain
 
-    drill.to(drill.model.target, 10, pressing=5)
     for _ in range(200):
-        drill.step(10, 10, pressing=5)
+        drill.to(drill.model.target - 10, 10, pressing=5)
         assert drill.model.holding
         assert 1.0 == drill.model.gain
+
+
+def held(level: int, pressing: int, *, pace: int = 10) -> Forecast:
+    """A model that has held so many producers for a second, at a level."""
+    drill = Drill(tuning=Tuning(doubt=0.0)).trained(pace)
+    drill.to(level, pace, pressing=pressing)
+    for _ in range(40):
+        drill.step(pace, pace, pressing=pressing)
+    return drill.model
+
+
+@pytest.mark.parametrize(("pressing", "pace"), [(1, 10), (5, 10), (60, 10), (60, 2), (200, 10)])
+def test_a_turn_costs_no_more_than_its_price(pressing: int, pace: int) -> None:
+    """Longer than one for one: 0.3 s at a full queue, an eighth of that at the threshold. The gain is 8 at most."""
+    full, low = held(1000, pressing, pace=pace), held(690, pressing, pace=pace)
+    for model, price in ((full, 0.3), (low, 0.3 * (0.12 + 0.88 * 40 / 350))):
+        assert 1 < model.gain <= 8
+        assert (model.gain - 1) * model.crowd / model.pace.value <= price * 1.001
+    assert low.gain < full.gain or full.gain == 8
+
+
+def test_the_level_stands_the_higher_the_dearer_a_turn_is() -> None:
+    """One producer before 400 a second, or 60 before 80."""
+    assert held(660, 1).target < held(660, 60, pace=2).target <= 620
 
 
 def test_a_burst_that_is_over_frees_everybody() -> None:
