@@ -1,4 +1,4 @@
-"""Traffic for bench_throttle.py: 22 shapes with a name, and random mixtures of the same kinds of parts.
+"""Traffic for bench_throttle.py: shapes with a name, shapes of an examiner, random mixtures of the same kinds of parts.
 
 A shape is plain data: what a handler takes for an event (`Service`), and who publishes (`Source`s). Everything random
 in it comes from its own seed, so a shape is the same for every policy, as far as the policy leaves it so.
@@ -158,6 +158,75 @@ def named() -> list[Shape]:
         Shape("sawtooth", Service(steady(500), "exponential"), [Source("open", 3, rate=saw(150, 800, 4))]),
         Shape("random walk", fast, [Source("open", 4, rate=walk(380, 0.25, 7))], overload=True),
         Shape("batches of 2,000", Service(steady(8000)), [Source("burst", 2, every=1, size=(2000, 2000))], seconds=20),
+    ]  # fmt: skip
+
+
+def on_and_off(rate: float, seed: int, seconds: float = 120.0) -> Rate:
+    """Streams at `rate` and is silent in turns, each for a time with a heavy tail: 1 s at least, 3 s on average."""
+    rng, at, ends = Random(seed), 0.0, []
+    while at < seconds:
+        at += rng.paretovariate(1.5)
+        ends.append(at)
+    return lambda t: 0.0 if sum(end <= t for end in ends) % 2 else rate
+
+
+def stairs(rates: Sequence[float], each: float) -> Rate:
+    """Each of these rates for so many seconds, and from the first again."""
+    return lambda t: rates[int(t / each) % len(rates)]
+
+
+def exam() -> list[Shape]:
+    """Shapes that an examiner would think of. The model was not tuned on them."""
+    fast = Service(steady(400))
+    return [
+        Shape(
+            "on and off, heavy tails", Service(steady(300), "exponential"),
+            [Source("open", 5, rate=on_and_off(550, 11)), Source("open", 5, rate=on_and_off(450, 12))], overload=True,
+        ),
+        Shape("sawtooth of the handler", Service(saw(100, 900, 6)), [Source("open", 4, rate=steady(420))]),
+        Shape(
+            "greedy, modest and bursts", fast,
+            [
+                Source("closed", 1), Source("closed", 20, think=0.25),
+                Source("nowait", every=4, size=(300, 600), jitter=0.3),
+            ], overload=True,
+        ),
+        Shape(
+            "steps of the handler", Service(stairs((800, 100, 400, 150), 5)), [Source("open", 6, rate=steady(380))],
+            overload=True,
+        ),
+        Shape(
+            "pauses of a collector", Service(steady(600), stalls=(1, 1.5, 0.4)),
+            [Source("open", 8, rate=steady(250)), Source("nowait", every=2, size=(200, 400), jitter=0.5)],
+        ),
+        Shape(
+            "closed loop that thinks", Service(step(500, 150, 20, 35), "exponential"),
+            [Source("closed", 40, think=0.1)], overload=True,
+        ),
+        Shape(
+            "morning and evening", Service(steady(500), "exponential"),
+            [Source("open", 10, rate=wave(420, 0.9, 60)), Source("nowait", every=5, size=(200, 500), jitter=0.3)],
+            overload=True,
+        ),
+        Shape(
+            "bursts as long as a hold", fast,
+            [Source("closed", 5), Source("nowait", every=2, size=(350, 450), spread=0.5, jitter=0.2)], overload=True,
+        ),
+        Shape(
+            "one slow event", Service(steady(500), "exponential", stalls=(8, 12, 3.0)),
+            [Source("open", 5, rate=steady(330)), Source("nowait", every=6, size=(150, 300), jitter=0.3)],
+            overload=True,
+        ),
+        Shape("capacity of 16", fast, [Source("open", 8, rate=steady(450))], capacity=16, overload=True),
+        Shape(
+            "capacity of 100", fast, [Source("closed", 2), Source("nowait", every=2, size=(30, 60), jitter=0.3)],
+            capacity=100, overload=True,
+        ),
+        Shape(
+            "capacity of 10,000", Service(steady(4000)),
+            [Source("closed", 2), Source("nowait", every=4, size=(3500, 5500), jitter=0.3)], seconds=30,
+            capacity=10000, overload=True,
+        ),
     ]  # fmt: skip
 
 
