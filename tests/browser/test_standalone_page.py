@@ -350,6 +350,25 @@ def test_a_silence_is_told_with_its_length(page: Page) -> None:
     finished(page)
 
 
+def test_a_long_silence_is_told_with_what_comes_when(context: BrowserContext) -> None:
+    """Who waits for long sees until when, and what is done then; the notice in the text is taken for no word of it."""
+    program = Program(COPILOT_PULSE_STALL_TIMEOUT="15", COPILOT_PULSE_PANEL_REFRESH="0.5")
+    try:
+        page = context.new_page()
+        page.goto(program.url)
+        send(page, "/stall")
+        meta = page.locator(".meta").last
+        told = re.compile(r"silent for 1\d s; it is asked again in \d s")
+        expect(meta).to_have_text(told, timeout=2 * ANSWER_MS)
+        expect(page.locator(".message.assistant .notice")).to_contain_text("has been silent since")
+        expect(page.locator(".break")).to_have_text("fell silent here, asking again …", timeout=2 * ANSWER_MS)
+        expect(page.locator(".message.assistant .notice")).to_have_count(0)
+        finished(page)
+        expect(page.get_by_role("img", name="Repaired here")).to_have_count(1)
+    finally:
+        program.end()
+
+
 def test_the_buttons_say_what_will_come_of_it(page: Page) -> None:
     """Faults that are repaired stand apart from those that can only be explained; pointing at one says what it does."""
     explained = page.get_by_role("group", name="Explained")

@@ -1,6 +1,7 @@
 // @ts-check
 /** What the line below an answer says: what is going on while it comes, and how it went when it has ended. */
 
+import { plain } from "./seam.js";
 import { say } from "./words.js";
 
 /** @typedef {import("./words.js").Locale} Locale */
@@ -56,7 +57,8 @@ export class Status {
   take(progress) {
     const before = this._progress;
     const now = this._clock();
-    if (progress.updates !== before.updates) this._changed = now;
+    // What Copilot Pulse adds while the model is silent is no word of the model.
+    if (progress.updates !== before.updates && plain(progress.text) !== plain(before.text)) this._changed = now;
     if (progress.lost && !before.lost) this._lostAt = now;
     if (!progress.lost && before.lost && before.updates) this.returned = true;
     this._progress = { ...progress };

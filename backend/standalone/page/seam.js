@@ -45,7 +45,7 @@ export class Mending {
 }
 
 /** An answer without what Copilot Pulse adds to it. @param {string} text */
-function plain(text) {
+export function plain(text) {
   const end = text.search(NOTICE);
   return (end < 0 ? text : text.slice(0, end)).replace(FILLING, "");
 }
