@@ -333,6 +333,10 @@ class Monitor:
         """What tokens cost, as the user has set it by now."""
         return parse_prices(self._prices())
 
+    def unread_prices(self, text: str) -> tuple[str, ...]:
+        """What in a list of prices could not be read, entry by entry, in words."""
+        return parse_prices(text).problems
+
     def with_cost(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A chat's row with `cost` and `cost_estimated`, by the prices of now."""
         return with_cost(row, self.prices)

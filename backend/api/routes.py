@@ -404,13 +404,15 @@ class _Api:
     async def change_settings(self, request: web.Request) -> web.StreamResponse:
         """`{name: value}`: all are taken over, or none and 400 with what is wrong with which."""
         values = await read_json(request)
-        problems = [
+        prices = values.get("prices")
+        unread = self._services.monitor.unread_prices(prices) if isinstance(prices, str) else ()
+        problems = [{"name": "prices", "value": "", "allowed": problem} for problem in unread] or [
             {"name": p.name[:100], "value": p.value[:100], "allowed": p.allowed}
             for p in self._services.settings.update(values)
         ]
         if problems:
             return _json({"error": "some values are not usable", "problems": problems}, status=400)
-        return _json({"settings": self._settings_rows(), "problems": list(self._services.monitor.prices.problems)})
+        return _json({"settings": self._settings_rows()})
 
     async def panel(self, request: web.Request) -> web.StreamResponse:
         """`{"client_id", "open"}`: begin, renew or end the lease of a panel."""

@@ -173,7 +173,8 @@ function watcher(id, row, host) {
         : host.t("settings.allowed", { low, high });
     const allowed = wrong ? range : `HTTP ${response.status}: ${answer?.error ?? response.statusText}`;
     host.warn(host.t("settings.rejected"), typeof allowed === "string" ? allowed : `HTTP ${response.status}`);
-    if (accepted === value) {
+    // A text is the reader's work: what is wrong with it is told, and it stays to be mended.
+    if (row.type !== "text" && accepted === value) {
       accepted = before;
       host.set(id, before);
     }

@@ -78,8 +78,9 @@ function settingLine(row, { t, text, post }) {
     const problem = await change(row, value, { t, post });
     said.toggleAttribute("data-bad", problem !== "");
     setText(said, problem || t("settings.saved"));
-    if (problem) put(accepted);
-    else accepted = value;
+    // A text is the reader's work: what is wrong with it is told, and it stays to be mended.
+    if (!problem) accepted = value;
+    else if (row.type !== "text") put(accepted);
   });
   return h(
     "div",

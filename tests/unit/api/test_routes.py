@@ -487,13 +487,16 @@ async def test_the_webhook_is_tried_and_shown_to_nobody(client: Client) -> None:
 
 
 async def test_prices_that_cannot_be_read_are_told(client: Client) -> None:
-    """Which entry, in what answers the change and wherever the settings are read; the others hold."""
+    """Which entry: a change is refused whole; of what stands in the environment or in ComfyUI's file the rest holds."""
     client.parts.monitor = Monitor(prices=lambda: client.parts.settings.current.prices)
     status, answer = await client.post("/copilot-pulse/settings", {"prices": "a = 1 / 2\nb = cheap"})
 
-    assert status == 200
-    assert ["entry 2" in problem for problem in answer["problems"]] == [True]
-    assert json.loads((await client.get("/copilot-pulse/settings"))[2])["problems"] == answer["problems"]
+    assert (status, client.parts.settings.current.prices) == (400, "")
+    assert "entry 2" in answer["problems"][0]["allowed"]
+    client.parts.settings.update({"prices": "a = 1 / 2\nb = cheap"})
+    problems = json.loads((await client.get("/copilot-pulse/settings"))[2])["problems"]
+    assert ["entry 2" in problem for problem in problems] == [True]
+    assert (await client.post("/copilot-pulse/settings", {"prices": "a = 1 / 2; b = 3 / 4"}))[0] == 200
 
 
 async def test_what_breaks_is_told_in_json(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
