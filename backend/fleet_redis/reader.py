@@ -25,6 +25,7 @@ MOST_ENTRIES: Final = 64
 """Entries of one reply, over all streams; of one stream at most COUNT."""
 COUNT: Final = 8
 SLICE: Final = 0.001
+"""Seconds for which the loop is held at most, however many entries a reply has."""
 PACE_PER_PEER: Final = 0.005
 NEWEST: Final = 2**64 - 1
 
@@ -88,6 +89,7 @@ class Reader:
         self._names: dict[bytes, Source] = {}
         self._asked: set[str] = set()
         self._pokes: set[asyncio.Task[Any]] = set()
+        self._since = 0.0  # when the loop was last given to others
 
     async def run(self) -> None:
         """Read until cancelled. A cancel loses nothing but what a handler was being given."""
@@ -179,6 +181,7 @@ class Reader:
             "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *streams, *cursors, wait=block / 1000
         )
         self.link.proved()
+        self._since = self._clock()
         found: dict[bytes, list[Any]] = {bytes(name): entries for name, entries in reply or ()}
         for boot in asked:
             source = self.sources.get(boot)
@@ -251,7 +254,6 @@ class Reader:
         self.received += len(rows)
         if rows:
             self.delivery_seconds.record(max(0.0, self._wall() - (rows[-1][2] / 1000 - shift)))
-        since = self._clock()
         for number, type_, wall, origin, session, data in rows:
             event = FleetEvent(
                 type_, data, origin, session, instance=instance, key=f"{boot}-{number}", wall=wall / 1000 - shift
@@ -260,10 +262,10 @@ class Reader:
             waiting = bus.publish(event)
             if waiting is not DONE:
                 await waiting
-                since = self._clock()
-            elif self._clock() - since > SLICE:
+                self._since = self._clock()
+            elif self._clock() - self._since > SLICE:
                 await asyncio.sleep(0)
-                since = self._clock()
+                self._since = self._clock()
 
     async def _tell_missing(self, source: Source, reason: str) -> None:
         """Tell as lost what the heartbeat promised and Redis does not have; it counts as read then."""

@@ -18,6 +18,8 @@ from .redis_link import Command, Link, LinkError
 
 IN_THREAD: Final = 256_000
 """Bytes from which on a batch is encoded beside the loop."""
+ONE_SLICE: Final = 16_000
+"""Bytes up to which a batch is taken and encoded in one turn of the loop."""
 HEAL_BYTES: Final = 256_000
 ENTRY_OVERHEAD: Final = 64
 STREAM_LIFE: Final = 3600.0
@@ -62,6 +64,7 @@ class Writer:
         self._errands: deque[_Errand] = deque()
         self._running: list[_Errand] = []
         self._in_hand: Batch | None = None
+        self._taking = False  # whether events have left the outbox and are not yet a batch
         self._next_write = 0.0
         self._kept: deque[tuple[int, int]] = deque()  # (last, bytes) of what the stream has to keep
         self._kept_bytes = 0
@@ -106,7 +109,7 @@ class Writer:
     @property
     def empty(self) -> bool:
         """Whether everything offered has been written."""
-        return not self.outbox and self._in_hand is None
+        return not self.outbox and self._in_hand is None and not self._taking
 
     # -- the task --------------------------------------------------------------------------------------
 
@@ -194,7 +197,16 @@ class Writer:
         if not rows:
             return None
         encode = self.outbox.encode
-        payload = await asyncio.to_thread(encode, rows) if weight > IN_THREAD else encode(rows)
+        self._taking = True
+        try:
+            if weight > IN_THREAD:
+                payload = await asyncio.to_thread(encode, rows)
+            else:
+                if weight > ONE_SLICE:
+                    await asyncio.sleep(0)
+                payload = encode(rows)
+        finally:
+            self._taking = False
         self._in_hand = self.outbox.batch(rows, payload)
         self._next_write = self._clock() + self._pace
         return self._in_hand
