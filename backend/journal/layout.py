@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from .rows import Row, Shape, Stored, dumps
@@ -69,13 +70,8 @@ class Numbers(dict[Shape, int]):
 
 def insert(connection: sqlite3.Connection, rows: Sequence[Row], numbers: Numbers) -> None:
     """Insert rows, in the transaction that is open. The first has its id, the ids of the others follow it."""
-    ids, times, shapes, sessions, texts = zip(*rows, strict=True)
-    values: list[Any] = [None] * (_COLUMNS * len(rows))
-    values[0::_COLUMNS] = ids
-    values[1::_COLUMNS] = times
-    values[2::_COLUMNS] = map(numbers.__getitem__, shapes)
-    values[3::_COLUMNS] = sessions
-    values[4::_COLUMNS] = texts
+    values: list[Any] = list(chain.from_iterable(rows))
+    values[2::_COLUMNS] = map(numbers.__getitem__, values[2::_COLUMNS])
     start = 0
     for step, sql in _INSERTS:
         while start + step <= len(values):

@@ -267,7 +267,7 @@ class RowMaker:
         try:
             times = [event.time + offset for event in events]
             sessions = [event.session for event in events]
-            if math.isfinite(sum(times)) and max(map(len, texts)) <= MAX_ROW and None not in shapes:
+            if math.isfinite(sum(times)) and None not in shapes:
                 held = cast("list[Shape]", shapes)
                 return list(zip(repeat(None), times, held, map(self._words.__getitem__, sessions), texts))
         except Exception:
@@ -275,7 +275,7 @@ class RowMaker:
         return [self._row(offset, *each) for each in zip(events, shapes, texts, strict=True)]
 
     def _row(self, offset: float, event: Any, shape: Shape | None, text: str) -> Row:
-        if shape is None or len(text) > MAX_ROW:
+        if shape is None:
             shape, text = self._shapes.unnamed(event), self._text(event)
         try:
             time, session = event.time + offset, self._words[event.session]
@@ -302,11 +302,14 @@ class RowMaker:
                 for event, data in zip(events, datas, strict=True)
             ]
             values = [list(data.values()) for data in compress(datas, shapes)]
-            texts = self._json(values)[1:-1].replace("],[", "]\n[").split("\n")  # no JSON has a line's end in it
+            text = self._json(values)
+            texts = text[1:-1].replace("],[", "]\n[").split("\n")  # no JSON has a line's end in it
         except Exception as error:  # a foreign object, or a number that JSON has no word for
             log.debug("events are looked at one by one: %s", type(error).__name__)
             return none
         if len(texts) != len(values):  # none is flat, or a string holds what stands between two arrays
+            return none
+        if len(text) > MAX_ROW and max(map(len, texts)) > MAX_ROW:  # one is too long, and told as such
             return none
         if None not in shapes:
             return shapes, texts
