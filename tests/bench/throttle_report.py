@@ -52,7 +52,9 @@ class Summary:
         self.hot_delay = self._delay(self.hot)
         self.calm_worst = self._worst(self.calm, per_event)
         self.hot_worst = self._worst(self.hot, per_event)
-        self.throughput = min((r["delivered"] / max(1, f["delivered"]), n) for n, (r, f, _) in self.rows.items())
+        self.throughput = min(
+            (r["delivered"] / f["delivered"], n) for n, (r, f, _) in self.rows.items() if f["delivered"]
+        )
         self.median = self._geometric("sojourn50", self.hot)
         self.p99 = self._geometric("sojourn99", list(self.rows))
         self.p99_worst = max((_quotient(r, f, "sojourn99"), n) for n, (r, f, _) in self.rows.items())
