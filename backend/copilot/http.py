@@ -29,8 +29,9 @@ from aiohttp import web
 
 from ..aio import fail_open, in_front, missed, our_fault
 from ..error_handling import language_of, secret_name
-from ..streams.registry import StreamRefused
+from ..streams.registry import StreamRefused, StreamRegistry
 from ..streams.tap import StreamTap, open_tap
+from ..streams.wire import STREAM
 from .llm_routes import BLOCKING, BlockingRoutes
 from .seam import CopilotModules
 
@@ -190,7 +191,7 @@ class HttpSeam:
         """The answer to a request that must not reach the handler; None if it may. Opens its stream then."""
         problem = None
         try:
-            problem = await _problem(request, info)
+            problem = await _problem(request, info, self._pulse.streams)
         except web.HTTPException:
             raise
         except ConnectionError:
@@ -406,11 +407,14 @@ def _read_once(request: web.Request, body: Any) -> None:
     request.json = read  # type: ignore[method-assign]
 
 
-async def _problem(request: web.Request, info: RequestInfo) -> str | None:
+async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegistry) -> str | None:
     """What is wrong with the body of a chat request, in a sentence, or None. It can be read again."""
     try:
         # `read()` keeps the bytes for the handler's own `json()`. Errors of HTTP itself pass.
-        body = json.loads(await request.read())
+        data = await request.read()
+        stream_id = request.headers.get(STREAM)
+        known = streams.asked(stream_id, data) if stream_id is not None else None
+        body = json.loads(data) if known is None else known
     except (ValueError, RecursionError):
         return "The body is not JSON. Send one JSON object."
     except web.RequestPayloadError:

@@ -103,7 +103,11 @@ class Loopback:
         """
         all_headers = headers_for(self._handshake, headers)
         all_headers[STREAM], all_headers[MODE] = stream.id, "detached"
-        data = json.dumps(body).encode()
+        try:
+            data = json.dumps(body).encode()
+        except RecursionError:
+            raise NotAsked("the body is nested too deeply") from None
+        stream.asks = data, body
         try:
             async with self._session.post(
                 self._base + path, data=data, headers=all_headers, allow_redirects=False
@@ -121,6 +125,8 @@ class Loopback:
             log.warning("a chat over WebSocket could not be asked: %s", type(error).__name__)
             if not stream.claimed:
                 raise NotAsked("the server could not reach itself") from None
+        finally:
+            stream.asks = None
 
     async def aclose(self) -> None:
         """Close the connections that are left."""

@@ -119,6 +119,8 @@ class Stream:
         # Told whether the model should be held back.
         self.hold: Callable[[bool], None] | None = None
         self.cancelled = False
+        # What this process asks itself for it, as bytes and as what they say, so that these are not parsed again.
+        self.asks: tuple[bytes, Any] | None = None
         self.timer: Timer | None = None
         self.ended = 0.0
         # Lets it live on for some seconds without a reader here; set by the registry.
@@ -207,6 +209,12 @@ class StreamRegistry:
         for other in self.elsewhere:
             other.begin(stream)
         return stream
+
+    def asked(self, stream_id: str, body: bytes) -> Any:
+        """What the bytes of a request say, if they are those that this process sent for that stream; else None."""
+        stream = self._running.get(stream_id)
+        asks = stream.asks if stream is not None else None
+        return asks[1] if asks is not None and asks[0] == body else None
 
     def unclaim(self, stream_id: str) -> None:
         """A request that has claimed this stream cannot write to it: it may be claimed anew."""

@@ -243,3 +243,27 @@ async def test_what_breaks_in_a_socket_leaves_no_page_waiting(
             pass
 
     assert ("hi", 1) == (world.stream().relay.text, len(handler.asked))
+
+
+async def test_a_frame_s_body_is_parsed_once(
+    world: World, handler: Handler, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the frame; the request that this process makes to itself is known by its bytes. Another's is not."""
+    parsed: list[Any] = []
+    loads = json.loads
+
+    def counted(data: Any, *args: Any, **options: Any) -> Any:
+        parsed.append(data)
+        return loads(data, *args, **options)
+
+    handler.go.set()
+    async with socket_of(world, http) as ws:
+        await ws.receive(10)
+        monkeypatch.setattr("backend.streams.socket.json.loads", counted)
+        await ws.send_str(invoke())
+        while "outcome" not in (await ws.receive(10)).data:
+            pass
+    assert "hi" == world.stream().relay.text
+    assert [invoke()] == [data for data in parsed if "session_id" in str(data)]
+    assert BODY == await handler.asked[0].json()
+    assert world.pulse.streams.asked(ID, json.dumps(BODY).encode()) is None
