@@ -63,9 +63,18 @@ def true_panel(fake: FakePulse, open_page: OpenPage, width: int = 340, **more: A
     rows = [
         scenarios._chat(1, "done", seconds=10.0, tokens=400, first_token=0.5, cost=0.5, input_tokens=1_000),
         scenarios._chat(
-            2, "done", seconds=20.0, tokens=834, first_token=0.9, attempts=2, saved=True, breaks=[5.0], cost=1.0
+            2,
+            "done",
+            seconds=20.0,
+            tokens=834,
+            first_token=0.9,
+            attempts=3,
+            retries=1,
+            saved=True,
+            breaks=[5.0],
+            cost=1.0,
         ),
-        scenarios._chat(3, "failed", seconds=7.0, attempts=4, error={"kind": "timeout", "type": "T"}),
+        scenarios._chat(3, "failed", seconds=7.0, attempts=4, retries=3, error={"kind": "timeout", "type": "T"}),
     ]
     breaker = scenarios._breaker("llm:h.example only-model", "closed", 3, 5, 5, 8)
 

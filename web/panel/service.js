@@ -35,7 +35,7 @@ const STATES = /** @type {Record<string, import("../types").ChatState>} */ ({
  */
 export function fromStored({ outcome, retries = 0, tokens_estimated: estimated, ...row }) {
   const state = STATES[outcome ?? ""] ?? "waiting";
-  const known = { attempts: retries + 1, saved: state === "done" && retries > 0, ...row };
+  const known = { retries, attempts: retries + 1, saved: state === "done" && retries > 0, ...row };
   return { ...known, tokens_estimated: Boolean(estimated), state };
 }
 

@@ -221,6 +221,7 @@ function figuresText(row, speed, { t, format, service }) {
     if (speed !== null) parts.push(t("chats.speed", { rate: format.number(speed) }));
   }
   if (row.cost) parts.push((row.cost_estimated ? "≈ " : "") + format.money(row.cost, service.sign));
-  if (ENDED.has(row.state) && (row.attempts ?? 1) > 1) parts.push(t("chats.attempts", { n: row.attempts ?? 1 }));
+  // Not `attempts`: a chat that called a tool was two calls of the model, and nothing went wrong.
+  if (ENDED.has(row.state) && row.retries) parts.push(t("chats.attempts", { n: row.retries + 1 }));
   return parts.join(" · ");
 }

@@ -121,7 +121,7 @@ export function createSearch(context) {
       (row) =>
         (!want.model || row.model === want.model) &&
         (!want.outcome || fromStored({ ...row, outcome: want.outcome }).state === row.state) &&
-        (!want.retried || (row.attempts ?? 1) > 1) &&
+        (!want.retried || (row.retries ?? 0) > 0) &&
         (!want.slower || (row.seconds ?? 0) > want.slower) &&
         (!text || errorText(row).includes(text)),
     );
