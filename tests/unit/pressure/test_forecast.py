@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.backpressure import BoundedQueue, ThrottlePlan
-from backend.event_bus import EventBus
+from backend.event_bus import Event, EventBus
 from backend.pressure.forecast import SAMPLE_SECONDS, Forecast, Pace, Room, Shadow, Tuning
 from tests.support.manual_time import ManualTime, turns
 
@@ -474,6 +474,38 @@ async def test_observing_sees_what_happens_between_two_samples() -> None:
     traffic.fill(60)
     await traffic.run(1)
     assert pace == traffic.queue.statistics().throttle["pace"]
+
+
+@pytest.mark.parametrize("mailboxes", [1, 2])
+async def test_only_what_cannot_wait_needs_room(mailboxes: int) -> None:
+    """Publishers that can wait are told apart from the others in the fast lane too."""
+    time = ManualTime()
+    bus = EventBus(throttle="observe", clock=time, sleep=time.sleep)
+
+    async def handle(event: Event) -> None:
+        if event.data["stays"]:
+            await asyncio.Event().wait()
+
+    def event(stays: bool = True) -> Event:
+        return Event("t", {"stays": stays}, "test")
+
+    for _ in range(mailboxes):
+        bus.subscribe("t", handle)
+    for _ in range(290):  # as full as it has been is the end of the fast lane
+        await bus.publish(event(stays=False))
+    await bus.join()
+    time.jump(0.025)
+    for _ in range(200):
+        await bus.publish(event())
+    for _ in range(100):
+        bus.publish_nowait(event())
+    time.jump(0.025)
+    for _ in range(10):
+        bus.publish_nowait(event())
+
+    for row in bus.statistics()["queues"]:
+        assert pytest.approx(0.15 * 110, abs=3) == row["throttle"]["room"]
+    await bus.aclose(drain=False)
 
 
 async def test_a_broken_model_is_turned_off_once_and_the_zones_act(caplog: pytest.LogCaptureFixture) -> None:
