@@ -74,6 +74,7 @@ class Mirrored:
         self.name = name_of(stream.id, stream.session)
         self.reader = stream.relay.observe()
         self.claimed = False  # whether Redis says that this start writes it
+        self.discarded = False
         self.waiting: tuple[str, bytes] | None = None  # an entry that Redis has not acknowledged
         self.anew = True
         self.size = 0
@@ -137,10 +138,14 @@ class Mirror:
 
     def discard(self, stream: Stream) -> None:
         """Nothing was done for it: its name is free again."""
-        one = self.answers.pop(name_of(stream.id, stream.session), None)
-        if one is not None and one.claimed:
+        one = self.answers.get(name_of(stream.id, stream.session))
+        if one is None:
+            return
+        if one.claimed:
+            del self.answers[one.name]
             self._over.append(("DEL", self._keys.answer(one.name), self._keys.owner(one.name)))
-            self._news.set()
+        one.discarded = True  # if it is not claimed, Redis has to say first whose it is
+        self._news.set()
 
     def renew(self) -> None:
         """Redis was away, or has lost what it had."""
@@ -181,6 +186,7 @@ class Mirror:
         """Write all that is new. Raises LinkError if Redis is away: what was written has to be written again then."""
         while True:
             chosen, commands, size = [], list(self._over), 0
+            over = len(commands)
             for one in self.answers.values():
                 entry = one.entry()
                 if entry is not None and one.oldest is None:
@@ -196,7 +202,7 @@ class Mirror:
             if not commands:
                 return
             replies = await self._writer.errand(*commands)
-            self._over.clear()
+            del self._over[:over]  # not what came meanwhile
             for one, entry, due, part in chosen:
                 self._settle(one, entry, due, replies[part])
 
@@ -218,8 +224,12 @@ class Mirror:
             raise refused[0]
         if not one.claimed:
             one.claimed = replies[1] == self._boot.encode()
+            if self.answers.get(one.name) is not one:
+                return
             if not one.claimed:  # its request came to two instances at once: the first of them is read everywhere
-                self.answers.pop(one.name, None)
+                del self.answers[one.name]
+            elif one.discarded:
+                self.discard(one.stream)
             return
         if due and replies[-1] == 0:  # the claim is gone, and the copy with it
             one.restart()

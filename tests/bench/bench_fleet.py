@@ -74,8 +74,9 @@ async def pulse_publish(port: int, count: int, rate: float) -> None:
     fleet.start(settings_of(port, "publisher"))
     assert fleet._parts is not None
     outbox, writer = fleet._parts.outbox, fleet._parts.writer
-    while not writer.link.up:
+    while not fleet._parts.registry._greeted:
         await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)  # the subscriber is to know of us: joining a fleet is not what is measured
 
     async def send(number: int) -> None:
         bus.publish_nowait(Event("bench", data_of(number), "bench"))

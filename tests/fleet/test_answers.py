@@ -178,6 +178,23 @@ async def test_a_name_that_two_instances_begin_belongs_to_the_first(redis: Redis
         assert (await redis.command("GET", claim)).decode() == one.node.fleet.boot
 
 
+async def test_a_name_that_was_given_back_is_free_everywhere(redis: RedisServer) -> None:
+    """At whatever moment, also while Redis is being asked for it: the page may ask again, anywhere."""
+    async with sites(redis.url) as (one, other):
+        claim = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}:o"
+        answers = one.node.fleet.answers
+        assert answers is not None
+        for turns in range(15):
+            stream = one.begin()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            one.registry.discard(stream)
+            assert await wait_for(lambda: answers.figures()["mirrored"] == 0, 20)
+            while await redis.command("EXISTS", claim):
+                await asyncio.sleep(0.01)
+            await other.registry.check(NAME, SESSION)
+
+
 async def test_a_cancel_and_a_lease_go_to_the_owner(redis: RedisServer) -> None:
     """A page that reads elsewhere keeps the chat alive, and its Stop stops it."""
     async with sites(redis.url) as (one, other):
