@@ -164,7 +164,7 @@ class Monitor:
             "chat.model_ended": lambda event: self.chat.on_call_ended(event.data),
             "chat.retrying": lambda event: self.chat.on_retrying(event.data),
             "chat.tool_called": lambda event: self.chat.on_tool(event.data),
-            "chat.finished": lambda event: self.chat.on_finished(event.data, self.clock()),
+            "chat.finished": self._on_chat_finished,
             "error": self._on_error,
             "http.request": lambda event: self.http.on_request(event.data),
         }
@@ -187,6 +187,10 @@ class Monitor:
                 digest(event)
             except Exception:
                 self._once(f"event {type_}", "an event of type %s could not be counted", type_)
+
+    def _on_chat_finished(self, event: EventLike) -> None:
+        self.chat.on_finished(event.data, self.clock())
+        self.errors.on_chat_ended(event.data)
 
     def _on_error(self, event: EventLike) -> None:
         self.errors.on_error(event.data, self.clock(), self.wall())

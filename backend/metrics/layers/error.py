@@ -57,6 +57,13 @@ class ErrorLayer:
             self.last_critical = (now, kind, type_)
         self._keep(_Ended(now, {"time": wall, **data}))
 
+    def on_chat_ended(self, data: Mapping[str, Any]) -> None:
+        """Nobody makes the calls of a chat again that is over: it was stopped while one of them waited for its turn."""
+        chat = data.get("chat_id")
+        for ended in self._kept.values():
+            if chat and ended.row.get("chat_id") == chat and ended.row.get("outcome") == "retrying":
+                ended.row["outcome"] = "cancelled"
+
     def _keep(self, ended: _Ended) -> None:
         ident = ended.row.get("error_id")
         if not ident:
@@ -74,7 +81,8 @@ class ErrorLayer:
         """
         mine, self._kept = self._kept, OrderedDict()
         for row in rows:
-            self._keep(_Ended(-math.inf, dict(row)))
+            stopped = {"outcome": "cancelled"} if row.get("outcome") == "retrying" else {}
+            self._keep(_Ended(-math.inf, {**row, **stopped}))
         for ident, ended in mine.items():
             self._kept.pop(ident, None)
             self._kept[ident] = ended

@@ -70,6 +70,22 @@ def test_errors_count_failures_not_their_recovery() -> None:
     assert shown["recovery_rate"] == 1.0
 
 
+def test_a_failure_is_not_retried_beyond_its_chat() -> None:
+    """A chat that is stopped while its call waits, or whose process ends, leaves no row that says "retrying"."""
+    layer = ErrorLayer()
+    for chat in ("one", "two"):
+        layer.on_error({"error_id": chat, "chat_id": chat, "outcome": "retrying", "severity": "medium"}, 1.0, 1.0)
+    layer.on_chat_ended({"chat_id": "one"})
+    layer.on_chat_ended({})
+
+    assert ["cancelled", "retrying"] == [row["outcome"] for row in layer.recent]
+
+    after = ErrorLayer()
+    after.restore(layer.recent)
+    assert ["cancelled", "cancelled"] == [row["outcome"] for row in after.recent]
+    assert (None, 0) == after.recovery(2.0)
+
+
 def test_a_cancellation_is_no_error() -> None:
     """The user who hangs up shows as low, not in the total and not in the recovery rate."""
     layer = ErrorLayer()
