@@ -47,6 +47,8 @@ def filled(type_: str) -> dict[str, Any]:
 
 
 def _value(hint: Any) -> Any:
+    if "NotRequired" in str(get_origin(hint)):  # Python 3.10 leaves it in place
+        return _value(get_args(hint)[0])
     if get_origin(hint) is typing.Union or (get_origin(hint) is not None and get_origin(hint) is not Literal):
         kind = get_origin(hint)
         return [] if kind is list else {} if kind is dict else 1.0
