@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 SAMPLE_SECONDS: Final = 0.02
 SMALLEST: Final = 250
 ENOUGH: Final = 10
-LONGEST_HOLD: Final = 0.5
+LONGEST_HOLD: Final = 0.75
 QUIET_SECONDS: Final = 0.03
 CLOCK_JUMP: Final = 5.0
 GUARD_SECONDS: Final = 60.0
@@ -52,12 +52,12 @@ class Tuning(NamedTuple):
     """
 
     hold_at: float = 0.65
-    drain_to: float = 0.52
-    drain_dear: float = 0.62
+    drain_to: float = 0.50
+    drain_dear: float = 0.59
     gain: float = 1.25
     probation: float = 0.3
     rush: float = 8.0
-    price: float = 0.30
+    price: float = 0.27
     learn: bool = True
     cool: float = 0.75
     doubt: float = 0.33

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backend.backpressure import BoundedQueue, ThrottlePlan
 from backend.event_bus import Event, EventBus
-from backend.pressure.forecast import SAMPLE_SECONDS, Forecast, Pace, Room, Shadow, Tuning
+from backend.pressure.forecast import LONGEST_HOLD, SAMPLE_SECONDS, Forecast, Pace, Room, Shadow, Tuning
 from tests.support.manual_time import ManualTime, turns
 
 
@@ -128,7 +128,7 @@ def test_nobody_is_held_below_the_threshold_and_everybody_from_there_on() -> Non
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200), st.integers(0, 50)), max_size=60))
 def test_a_hold_begins_at_the_threshold_only(steps: list[tuple[int, int, int]]) -> None:
-    """Whatever the traffic. And nothing is longer than half a second."""
+    """Whatever the traffic. And nothing is longer than `LONGEST_HOLD`."""
     drill = Drill().trained()
     for puts, takes, pressing in steps:
         held, threshold = drill.model.holding, drill.model.threshold
@@ -138,7 +138,7 @@ def test_a_hold_begins_at_the_threshold_only(steps: list[tuple[int, int, int]]) 
         if model.holding and not held:
             assert drill.level >= threshold
         assert 200 <= model.threshold <= 650
-        assert 0 < model.longest(drill.now, drill.level, pressing, 0.0) <= 0.5
+        assert 0 < model.longest(drill.now, drill.level, pressing, 0.0) <= LONGEST_HOLD
 
 
 def test_who_still_presses_after_the_probation_goes_more_slowly_than_the_items() -> None:
