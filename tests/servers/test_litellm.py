@@ -78,11 +78,15 @@ async def test_an_unknown_model_is_told(host: Host, llm: FaultServer) -> None:
 
 async def test_the_proxy_s_own_limit_is_told(host: Host, llm: FaultServer) -> None:
     """The second question within a minute is over the limit that the proxy's owner has set."""
-    await host.chat(session="a", model="limited")
     chat = await host.chat(session="a", model="limited")
+    answered = 0
+    # The proxy counts by the minutes of the clock: one of them may begin between two questions.
+    while chat.text.startswith("w0000") and answered < 3:
+        answered += 1
+        chat = await host.chat(session="a", model="limited")
 
     assert "limit" in chat.text or "Too many" in chat.text
-    assert 1 == len(llm.chats)
+    assert answered == len(llm.chats) >= 1
 
 
 async def test_a_conversation_that_is_too_long_is_told(host: Host, llm: FaultServer) -> None:
