@@ -422,7 +422,10 @@ class RelayReader:
             return self._piece(lost, length) or {**self._delta(lost, length), **gap}
         if item is None:
             seq, length = relay.text_seq, len(relay.text)
-            return (self._piece(seq, length) or self._delta(seq, length)) if seq > self._seq else None
+            if seq > self._seq:
+                return self._piece(seq, length) or self._delta(seq, length)
+            self._seq = relay.seq  # a number may hold nothing, if what it was given to could not be kept
+            return None
         if item.has_text:
             return self._piece(item.seq, item.length) or {**self._delta(item.seq, item.length), **item.frame}
         if item.before > self._seq:

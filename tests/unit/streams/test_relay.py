@@ -290,3 +290,24 @@ async def test_close_ends_who_waits() -> None:
 
 async def _all(reader: Any) -> list[Any]:
     return [frame async for frame in reader.frames()]
+
+
+async def test_a_number_that_holds_nothing_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If something cannot be kept, its readers wait for what comes next; they do not look for it again and again."""
+    relay = Relay()
+    relay.line(line("one "))
+    frames = relay.read(0).frames()
+    assert "one " == (await anext(frames))["text"]
+
+    with monkeypatch.context() as broken:
+        broken.setattr(relay_module, "held_bytes", lambda value: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            relay.line(line("one two ", ext=[{"type": "card"}]))
+    waiting = asyncio.ensure_future(anext(frames))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    relay.line(line("one two three"))
+
+    assert "three" in (await waiting)["text"]
+    relay.end("completed")
+    assert ["end"] == [frame["type"] async for frame in frames]
