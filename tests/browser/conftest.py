@@ -85,13 +85,14 @@ def panel(fake: FakePulse, open_page: OpenPage) -> Page:
 
 
 def settled(page: Page) -> Page:
-    """The page, once its panel is all there: figures, the past of the charts, the lease and the first update.
+    """The page, once its panel is all there: its stylesheet, figures, the past of the charts, lease and first update.
 
     What a test does next then meets nothing that is still on its way.
     """
     page.wait_for_function("""() => {
       const service = window.pulse?.panel?.service;
       return service && !service._loading && service.log.some(({ type }) => type === 'pulse.started')
-        && document.querySelector('.cpulse-log-row');
+        && document.querySelector('.cpulse-log-row')
+        && [...document.querySelectorAll('.cpulse > *')].every((part) => part.style.visibility !== 'hidden');
     }""")
     return page
