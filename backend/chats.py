@@ -335,16 +335,11 @@ class Chat:
         self.ended: float | None = None
         self.state: State = "waiting"
         self.detail = ""
-        self.model = ""
-        self.host = ""
-        self.agent = ""
+        self.model = self.host = self.agent = self.tool = ""
         self.handed_off = False
         # Whose chat it is, if several agents' seams run in this process; for those who set it.
         self.owner: Any = None
-        self.tool = ""
-        self.attempt = 0
-        self.turn = 0
-        self.of = 0
+        self.attempt = self.turn = self.of = 0
         self.retry_at: float | None = None
         # The kind of failure for which the present call was made again; "" if it was not.
         self.repairing = ""

@@ -27,8 +27,7 @@ def wrong_body(
     status: int = 200,
     redirected_to: str | None = None,
 ) -> PulseError | None:
-    """The error that an answer's first bytes (some thousand will do) amount to; None if they are an event
-    stream.
+    """The error that an answer's first bytes (some thousand will do) amount to; None if they are an event stream.
 
     A client library reads such an answer as an empty stream and reports nothing. `url` is what was asked and
     `redirected_to` the final address if it is another. Any thread; never raises.
@@ -36,7 +35,9 @@ def wrong_body(
     kind = (content_type or "").partition(";")[0].strip().lower()
     text = (body.decode("utf-8", "replace") if isinstance(body, bytes) else body)[: _LENGTH * 4]
     page = is_html(text)
-    if not page and (kind == "text/event-stream" or _STREAM.match(text)):
+    # Lines of JSON that nobody could read are no stream either, whatever the server calls them.
+    events = _STREAM.match(text) or (kind == "text/event-stream" and text.lstrip("\ufeff \t\r\n")[:1] not in ("{", "["))
+    if not page and events:
         return None
     host = host_of(url) or "the server"
     if page or kind in ("text/html", "application/xhtml+xml"):

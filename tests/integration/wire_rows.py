@@ -255,13 +255,28 @@ B = (
             choice({}, "stop"),
         ),
     ),
-    told(
-        "B",
-        "another interface answers",
-        Reply(HEAD, *(event({"candidates": [{"content": {"parts": [{"text": w}]}}]}) for w in WORDS)),
-        says=("no valid answer",),
-        never=("chat template",),
-        requests=4,
+    *(
+        told(
+            "B", f"{name} answers", Reply(HEAD, *parts), says=("no valid answer",), never=("chat template",), requests=4
+        )
+        for name, parts in (
+            ("Gemini's interface", [event({"candidates": [{"content": {"parts": [{"text": w}]}}]}) for w in WORDS]),
+            (
+                "Anthropic's interface",
+                [
+                    event({"type": "message_start", "message": {"role": "assistant", "content": []}}, "message_start"),
+                    *(
+                        event({"type": "content_block_delta", "delta": {"type": "text_delta", "text": w}}, "delta")
+                        for w in WORDS
+                    ),
+                    event(
+                        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}
+                    ),
+                ],
+            ),
+            ("Ollama's older interface", [json.dumps({"response": w, "done": False}).encode() + b"\n" for w in WORDS]),
+            ("the interface of responses", [event({"type": "response.output_text.delta", "delta": w}) for w in WORDS]),
+        )
     ),
     whole("B", "a completion inside of data", stream(*({"code": 0, "data": one} for one in texts(*WORDS)))),
     whole("B", "lines of JSON without data", Reply(HEAD, *(json.dumps(one).encode() + b"\n" for one in texts(*WORDS)))),

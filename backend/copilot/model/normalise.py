@@ -263,7 +263,8 @@ def _choice_of(data: Mapping[str, Any], choices: Any) -> Mapping[str, Any]:
         choice = choices[0]
         return choice if isinstance(choice, dict) else {"delta": choice}
     message = data.get("message")
-    return {"message": message} if isinstance(message, dict) else {}
+    # An event that names its type is none of ours: Anthropic's begin with a message that is empty.
+    return {"message": message} if isinstance(message, dict) and "type" not in data else {}
 
 
 def _delta_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
