@@ -35,9 +35,7 @@ def wrong_body(
     kind = (content_type or "").partition(";")[0].strip().lower()
     text = (body.decode("utf-8", "replace") if isinstance(body, bytes) else body)[: _LENGTH * 4]
     page = is_html(text)
-    # Lines of JSON that nobody could read are no stream either, whatever the server calls them.
-    events = _STREAM.match(text) or (kind == "text/event-stream" and text.lstrip("\ufeff \t\r\n")[:1] not in ("{", "["))
-    if not page and events:
+    if not page and (_STREAM.match(text) or (kind == "text/event-stream" and not _is_json(text))):
         return None
     host = host_of(url) or "the server"
     if page or kind in ("text/html", "application/xhtml+xml"):
@@ -48,6 +46,15 @@ def wrong_body(
     except (ValueError, RecursionError):  # cut off, no JSON, or nested beyond reason: judged by its words
         pass
     return UnexpectedBody(host, url, parsed, status=status, content_type=kind)
+
+
+def _is_json(text: str) -> bool:
+    """Whether a body's first line is a whole object of JSON: no stream then, whatever the server calls it."""
+    first = text.lstrip("\ufeff \t\r\n").partition("\n")[0]
+    try:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def is_html(text: str) -> bool:
