@@ -13,6 +13,9 @@ from .conftest import OpenPage, settled
 from .fake_pulse import FakePulse
 from .waiting import wait_for
 
+# The page's clock goes on by more than the pause between two askings for a story.
+LATER = "{ const now = performance.now.bind(performance); performance.now = () => now() + 5_000 }"
+
 
 @pytest.fixture
 def stored(fake: FakePulse, open_page: OpenPage) -> Page:
@@ -79,14 +82,11 @@ def test_a_running_chat_is_told_as_it_goes_on(stored: Page, fake: FakePulse) -> 
     expect(chat.locator(".cpulse-span-label")).to_have_text(["Attempt 1", "Waiting", "Reader"])
     asked = sum("/story?" in where for _, where, _ in fake.requests)
     row = next(one for one in fake.snapshot()["chat"]["current"] if one["chat_id"] == "13-abc")
-    for seconds in range(10, 40):
-        rows = [one | {"seconds": float(seconds)} if one == row else one for one in fake.snapshot()["chat"]["current"]]
-        fake.push(chat=fake.snapshot()["chat"] | {"current": rows})
-        stored.wait_for_timeout(150)
-        if sum("/story?" in where for _, where, _ in fake.requests) > asked:
-            break
+    stored.evaluate(LATER)
+    rows = [one | {"seconds": 10.0} if one == row else one for one in fake.snapshot()["chat"]["current"]]
+    fake.push(chat=fake.snapshot()["chat"] | {"current": rows})
 
-    assert sum("/story?" in where for _, where, _ in fake.requests) > asked
+    wait_for(lambda: sum("/story?" in where for _, where, _ in fake.requests) > asked)
     expect(chat.locator(".cpulse-facts")).to_contain_text("it runs")
 
 
@@ -119,7 +119,7 @@ def test_a_store_that_is_off_is_asked_once(panel: Page, fake: FakePulse) -> None
     """However long the story of a running chat is read, what is not there is not asked for again and again."""
     panel.locator(".cpulse-open").first.click()
     expect(panel.locator(".cpulse-story .cpulse-note")).to_contain_text("COPILOT_PULSE_STORE")
-    panel.wait_for_timeout(2_500)  # longer than the pause between two askings
+    panel.evaluate(LATER)
     rows = fake.snapshot()["chat"]["current"]
     for seconds in (12.0, 13.0):
         fake.push(chat=fake.snapshot()["chat"] | {"current": [rows[0] | {"seconds": seconds}, *rows[1:]]})
