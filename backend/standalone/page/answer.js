@@ -2,6 +2,7 @@
 /** What the line below an answer says: what is going on while it comes, and how it went when it has ended. */
 
 import { plain } from "./seam.js";
+import { noProgress } from "./stream.js";
 import { say } from "./words.js";
 
 /** @typedef {import("./words.js").Locale} Locale */
@@ -36,17 +37,7 @@ export class Status {
     this._session = session;
     this._clock = clock;
     /** @type {Readonly<Progress>} */
-    this._progress = {
-      text: "",
-      updates: 0,
-      bytes: 0,
-      lost: false,
-      chat: "",
-      retries: 0,
-      repair: "",
-      seams: [],
-      again: null,
-    };
+    this._progress = noProgress();
     this._changed = began;
     this._lostAt = 0;
     /** @type {{ row: ChatRow, at: number } | null} */

@@ -33,6 +33,11 @@ const CHAT = "/api/chat/invoke";
 /** A question that nobody takes for so long is given back to the user. */
 const UNREACHABLE_MS = 4_000;
 
+/** Of an answer of which nothing has come yet. @returns {Progress} */
+export function noProgress() {
+  return { text: "", updates: 0, bytes: 0, lost: false, chat: "", retries: 0, repair: "", seams: [], again: null };
+}
+
 /**
  * Never rejects. Aborting `signal` stops the server's work, too; leaving the page does not.
  *
@@ -60,18 +65,7 @@ export async function readAnswer({ id, session, question, socket, signal }, onPr
     },
   });
   const { answer } = reader;
-  /** @type {Progress} */
-  const progress = {
-    text: "",
-    updates: 0,
-    bytes: 0,
-    lost: false,
-    chat: "",
-    retries: 0,
-    repair: "",
-    seams: [],
-    again: null,
-  };
+  const progress = noProgress();
   let newest = "";
   let unreachable = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
