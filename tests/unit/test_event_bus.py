@@ -322,7 +322,7 @@ async def test_what_publish_returns_works_like_a_coroutine(bus: EventBus) -> Non
         async with group() as tasks:
             tasks.create_task(bus.publish(event()))
     assert asyncio.iscoroutine(DONE)
-    assert "<published>" == repr(DONE)
+    assert "published" in repr(DONE)
     DONE.close()
     with pytest.raises(ValueError, match="x"):
         DONE.throw(ValueError("x"))
