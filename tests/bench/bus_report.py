@@ -160,7 +160,7 @@ READING = """### What the table does not say
   there; aiopubsub and this bus go on with the next handler.
 - What `publish` returns when there is nothing to wait for is a finished awaitable, not a coroutine object; that is
   where some 100 ns come from. It works with await, gather, wait_for, shield, create_task and TaskGroup (tested);
-  `asyncio.wait` refuses it as it refuses coroutines, and `loop.run_until_complete` needs a coroutine around it.
+  `asyncio.wait` refuses it as it refuses coroutines.
 - A plain handler that suddenly becomes slow in the middle of a flood is noticed after 128 events at most, an async
   one after 32; from then on the loop turns every 5 ms. One handler that blocks cannot be interrupted by anybody.
 """

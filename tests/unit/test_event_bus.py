@@ -328,6 +328,16 @@ async def test_what_publish_returns_works_like_a_coroutine(bus: EventBus) -> Non
         DONE.throw(ValueError("x"))
 
 
+def test_what_publish_returns_runs_on_a_loop_by_itself() -> None:
+    """As a coroutine does; and once more, as no coroutine does."""
+    loop = asyncio.new_event_loop()
+    try:
+        for _ in range(2):
+            loop.run_until_complete(DONE)
+    finally:
+        loop.close()
+
+
 def test_publish_works_on_one_loop_after_another() -> None:
     """A bus outlives a loop, and a mailbox that slept on the old one wakes up on the new one."""
     bus = EventBus()
