@@ -26,7 +26,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol
 
 from .events import without_text
-from .metrics.checks import builtin
+from .metrics.checks.builtin import builtin
 from .metrics.health import Check, Finding, HealthBoard
 from .metrics.histogram import RELATIVE_ERROR
 from .metrics.history import History
@@ -446,7 +446,7 @@ class Monitor:
 
         prometheus-client takes 0.1 s to import: that is done in a thread too, when somebody scrapes for the first time.
         """
-        module = await asyncio.to_thread(import_module, ".metrics.exposition", __package__)
+        module = await asyncio.to_thread(import_module, ".metrics.exposition.collector", __package__)
         reading = module.Reading(self)
         body: bytes = await asyncio.to_thread(getattr(reading, format_))
         return body

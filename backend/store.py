@@ -31,10 +31,10 @@ from .aio import wait_set
 from .event_bus import Event
 from .journal.answers import ANSWER, Answers
 from .journal.chats import CHAT_EVENTS, Chats, ChatSearch
-from .journal.cleaner import Cleaner, Redaction
 from .journal.export import FORMATS, lines
 from .journal.faults import Fault, NotStored, fault_of
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
+from .journal.redaction import DataRedactor, Redaction
 from .journal.replay import Projection, Upcaster, Upcasters, replay
 from .journal.retention import Limits
 from .journal.rows import Stored, dumps
@@ -538,11 +538,11 @@ class EventStore:
 
         Raises ValueError for another format. Each step blocks: take it in a thread.
         """
-        cleaner = Cleaner(self._redaction, bounded=False)
+        redactor = DataRedactor(self._redaction, bounded=False)
 
         def clean(row: dict[str, Any]) -> dict[str, Any]:
-            cleaner.refresh()
-            return cleaner.data(_leaving(row))
+            redactor.refresh()
+            return redactor.data(_leaving(row))
 
         return lines(self._reader.scan(which), fmt, clean)
 
@@ -556,12 +556,12 @@ class EventStore:
 
     def plain(self, events: Iterable[Stored]) -> list[dict[str, Any]]:
         """Events as plain data that may leave the process: redacted with what is known by now."""
-        cleaner = Cleaner(self._redaction, bounded=False)
-        return [cleaner.data(_leaving(event.as_dict())) for event in events]
+        redactor = DataRedactor(self._redaction, bounded=False)
+        return [redactor.data(_leaving(event.as_dict())) for event in events]
 
     def clean(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """A story or another answer, redacted with what is known by now."""
-        return Cleaner(self._redaction, bounded=False).data(data)
+        return DataRedactor(self._redaction, bounded=False).data(data)
 
     @staticmethod
     def to_json(data: Any) -> str:

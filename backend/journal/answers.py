@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from ..aio import fail_open
-from .cleaner import Cleaner, Redaction
+from .redaction import DataRedactor, Redaction
 from .rows import Stored, dumps
 
 log = logging.getLogger("copilot_pulse.store")
@@ -102,9 +102,9 @@ def name_of(stream_id: str, session: str) -> str:
 class _Frames:
     """Frames on their way to the disk. Made on the loop; cleaned and packed in the writer's thread."""
 
-    def __init__(self, frames: list[dict[str, Any]], cleaner: Cleaner) -> None:
+    def __init__(self, frames: list[dict[str, Any]], redactor: DataRedactor) -> None:
         self._frames = frames
-        self._cleaner = cleaner
+        self._redactor = redactor
         self._packed: str | None = None
         # Four bytes for a character, and as many again where JSON escapes it: no row gets too large.
         self.parts = 1 + sum(_size(frame) for frame in frames) // PART
@@ -112,8 +112,8 @@ class _Frames:
     def part(self, number: int) -> list[str]:
         """One of the parts, as strings that a row takes whole."""
         if self._packed is None:
-            self._cleaner.refresh()
-            clean = self._cleaner.data({"frames": self._frames})["frames"]
+            self._redactor.refresh()
+            clean = self._redactor.data({"frames": self._frames})["frames"]
             # In hexadecimal digits a second look for secrets finds none, and leaves it whole.
             self._packed = zlib.compress(dumps(clean).encode()).hex()
             self._frames = []
@@ -222,7 +222,7 @@ class Answers:
         self._with_text = with_text
         self._wall = wall
         self._run = secrets.token_hex(6)
-        self._cleaner = Cleaner(redaction, bounded=False)
+        self._redactor = DataRedactor(redaction, bounded=False)
         self._written: dict[str, _Written] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -277,7 +277,7 @@ class Answers:
             self._take(_Row(one.name, head))
         elif frames := one.news():
             one.batches += 1
-            packed = _Frames(frames, self._cleaner)
+            packed = _Frames(frames, self._redactor)
             for part in range(packed.parts):
                 self._take(_Row(one.name, head, packed, part))
 

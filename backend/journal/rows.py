@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple, cast
 
 from ..events import EVENTS, TEXT_KEYS
-from .cleaner import MEMO, MEMO_LENGTH, Cleaner, Redaction, TooLarge
+from .redaction import MEMO, MEMO_LENGTH, DataRedactor, Redaction, TooLarge
 
 log = logging.getLogger("copilot_pulse.store")
 
@@ -114,9 +114,9 @@ class _Quoted(dict[str, str]):
     New words, such as the ids of chats, are taken as they are at first: `settle()` says whether they were clean.
     """
 
-    def __init__(self, cleaner: Cleaner) -> None:
+    def __init__(self, redactor: DataRedactor) -> None:
         super().__init__()
-        self._cleaner = cleaner
+        self._redactor = redactor
         self._new: list[str] = []
 
     def __missing__(self, text: str) -> str:
@@ -127,7 +127,7 @@ class _Quoted(dict[str, str]):
         return self._look(text)
 
     def _look(self, text: str) -> str:
-        clean = self._cleaner.text(text)
+        clean = self._redactor.text(text)
         quoted = _quote(clean) if clean.isascii() else dumps(clean)
         if len(text) <= MEMO_LENGTH:
             self[text] = quoted
@@ -136,7 +136,7 @@ class _Quoted(dict[str, str]):
     def settle(self) -> bool:
         """Look at the new words, all at once; whether what was made with them can stay. None is kept unseen."""
         new, self._new = self._new, []
-        if self._cleaner.is_clean("\n".join(new)):
+        if self._redactor.is_clean("\n".join(new)):
             return True
         for text in new:
             self._look(text)
@@ -146,14 +146,14 @@ class _Quoted(dict[str, str]):
 class _Words(dict[Any, "str | None"]):
     """Types, sources and sessions without secrets, as SQLite can hold them. None stays None: no session."""
 
-    def __init__(self, cleaner: Cleaner) -> None:
+    def __init__(self, redactor: DataRedactor) -> None:
         super().__init__()
-        self._cleaner = cleaner
+        self._redactor = redactor
 
     def __missing__(self, word: Any) -> str | None:
         if len(self) > MEMO:
             self.clear()
-        self[word] = clean = None if word is None else _writable(self._cleaner.text(str(word)))
+        self[word] = clean = None if word is None else _writable(self._redactor.text(str(word)))
         return clean
 
 
@@ -171,13 +171,13 @@ class _Shapes(dict[tuple[Any, ...], "Shape | None"]):
 
     def __init__(
         self,
-        cleaner: Cleaner,
+        redactor: DataRedactor,
         words: _Words,
         secret_name: Callable[[str], bool],
         text_keys: frozenset[str],
     ) -> None:
         super().__init__()
-        self._clean = cleaner.text
+        self._clean = redactor.text
         self._words = words
         self._secret_name = secret_name
         self._text_keys = text_keys
@@ -242,16 +242,16 @@ class RowMaker:
     """Events into rows. For the writer's thread. `with_text`: the user wants the text of chats on disk."""
 
     def __init__(self, redaction: Redaction, *, with_text: bool = False) -> None:
-        self._cleaner = Cleaner(redaction)
+        self._redactor = DataRedactor(redaction)
         self._text_keys: frozenset[str] = frozenset() if with_text else TEXT_KEYS
-        self._words = _Words(self._cleaner)
-        self._shapes = _Shapes(self._cleaner, self._words, redaction.secret_name, self._text_keys)
-        self._quoted = _Quoted(self._cleaner)
+        self._words = _Words(self._redactor)
+        self._shapes = _Shapes(self._redactor, self._words, redaction.secret_name, self._text_keys)
+        self._quoted = _Quoted(self._redactor)
         self._encode = _encoder(self._quoted.__getitem__)
 
     def refresh(self) -> None:
         """Once a batch: take notice of secrets learned meanwhile."""
-        forgot = self._cleaner.refresh()
+        forgot = self._redactor.refresh()
         if forgot or len(self._quoted) > MEMO:
             self._quoted.clear()
         if forgot:
@@ -331,7 +331,7 @@ class RowMaker:
             # Whatever the type: foreign plugins may publish ours with more in it.
             if not self._text_keys.isdisjoint(data):
                 data = _without_text(data)
-            text = dumps(self._cleaner.data(data))
+            text = dumps(self._redactor.data(data))
             if len(text) > MAX_ROW:
                 raise TooLarge(f"its data has {len(text)} characters of JSON")
             return text
@@ -345,7 +345,7 @@ class RowMaker:
             chat_id = event.data.get("chat_id")
             if isinstance(chat_id, str):
                 kept["chat_id"] = chat_id[:100]
-            return dumps(self._cleaner.data(kept))
+            return dumps(self._redactor.data(kept))
         except Exception:
             return '{"unstorable":"its data cannot be read"}'
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeVar
 
-from .cleaner import Redaction
 from .faults import Fault, NotStored
 from .figures import Figures
 from .files import OwnFiles
 from .forgetting import chats_in, erase_session, remove_all
+from .redaction import Redaction
 from .retention import Limits, Retention
 from .rows import Row, RowMaker
 from .segments import ActiveFile, Segment, list_segments

@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from backend.metrics.exposition import Reading
+from backend.metrics.exposition.collector import Reading
 from backend.metrics.histogram import LogHistogram, WindowedHistogram
 from backend.monitoring import Monitor
 from tests.support.figures import bus_figures

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backend.events import EVENTS
-from backend.metrics.checks import builtin
+from backend.metrics.checks.builtin import builtin
 from backend.monitoring import Monitor
 from backend.recovery.kinds import KINDS
 from backend.settings import describe

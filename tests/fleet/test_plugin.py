@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from backend.api.routes import add_routes
 from backend.event_bus import Event, EventBus
 from backend.fleet_redis.redis_link import WORDS
-from backend.metrics.checks_fleet import SERVER_KINDS
+from backend.metrics.checks.fleet import SERVER_KINDS
 from backend.pulse import Pulse
 from backend.settings import LiveSettings, Secret, Settings
 from tests.support.fleet_nodes import wait_for

@@ -11,8 +11,8 @@ from typing import Any
 
 from ...aio import missed
 from ...chats import Chat, Label
-from .normalise import Normaliser
 from .report import CallReport
+from .shapes.normalise import Normaliser
 from .watch import StreamWatch
 
 

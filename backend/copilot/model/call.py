@@ -31,10 +31,10 @@ from .attempt import Attempt
 from .client import WatchedClient, without_retries
 from .endpoint import Endpoint
 from .judge import HostMemory, shortfall, truncation
-from .normalise import Normaliser
 from .report import CallReport, CallSettings
+from .shapes.normalise import Normaliser
+from .shapes.tool_calls import ToolCalls, call_ids
 from .tokens import Asking, Counts, UsageMemory, counts_of, estimate_prompt
-from .tool_calls import ToolCalls, call_ids
 from .tool_history import Replay, ReplayMemory
 from .watch import StreamWatch, close_stream
 

@@ -11,8 +11,8 @@ import copy
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator
 from typing import Any
 
-from .normalise import Normaliser, ToldFailure
-from .sse import EventReader, ServerEvent
+from .shapes.normalise import Normaliser, ToldFailure
+from .shapes.sse import EventReader, ServerEvent
 from .tokens import Asking
 from .tool_history import Replay
 from .watch import StreamWatch, close_stream

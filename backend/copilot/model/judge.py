@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ...error_handling import errors
 from .answers import answer_text, function_calls
-from .finish_reasons import Finish
+from .shapes.finish_reasons import Finish
 from .watch import StreamWatch
 
 

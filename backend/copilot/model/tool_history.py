@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
-from .tool_calls import is_object
+from .shapes.tool_calls import is_object
 
 log = logging.getLogger("copilot_pulse.model")
 

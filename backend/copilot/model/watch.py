@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from ...aio import fail_open
 from ...error_handling import errors, host_of, wrong_body
-from .finish_reasons import BROKEN, Finish, settled
+from .shapes.finish_reasons import BROKEN, Finish, settled
 
 T = TypeVar("T")
 # A server that sends heartbeats and nothing of the answer is not waited for longer than this, in seconds.

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import sys
 import backend.plugin
-late = {f"backend.copilot.model.{name}" for name in ("call", "normalise", "finish_reasons", "tool_markup", "watch")}
+names = "call watch shapes.normalise shapes.finish_reasons shapes.tool_markup".split()
+late = {f"backend.copilot.model.{name}" for name in names}
 assert not late & set(sys.modules), late & set(sys.modules)
 from backend.copilot.model.seam import read_ahead
 read_ahead()

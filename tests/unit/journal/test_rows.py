@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from backend.error_handling import Redactor, secret_name
 from backend.event_bus import Event
-from backend.journal.cleaner import MAX_TEXT, Redaction
+from backend.journal.redaction import MAX_TEXT, Redaction
 from backend.journal.rows import RowMaker, dumps
 from tests.support.stores import read_row
 
-from .test_cleaner import KEY, NAMES, PLAIN
+from .test_redaction import KEY, NAMES, PLAIN
 
 
 def maker(**options: Any) -> RowMaker:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from backend.metrics.exposition import PREFIX, PulseCollector, Reading
+from backend.metrics.exposition.collector import PREFIX, PulseCollector, Reading
 from backend.monitoring import Monitor
 from tests.prometheus.metrics_table import MARKS, TARGET, Sample, text
 from tests.support.figures import bus_figures

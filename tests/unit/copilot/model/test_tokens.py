@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backend.copilot.model.chunks import _usage_of
+from backend.copilot.model.shapes.chunks import _usage_of
 from backend.copilot.model.tokens import Asking, Counts, UsageMemory, Written, counts_of, estimate, estimate_prompt
 
 # Texts and their lengths by the tokenizers of Qwen 2.5 and Llama 3.

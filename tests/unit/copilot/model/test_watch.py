@@ -11,9 +11,9 @@ import pytest
 
 from backend.copilot.model import watch as stream_watch
 from backend.copilot.model.client import WatchedStream
-from backend.copilot.model.finish_reasons import Finish
-from backend.copilot.model.normalise import Normaliser
-from backend.copilot.model.tool_calls import ToolCalls
+from backend.copilot.model.shapes.finish_reasons import Finish
+from backend.copilot.model.shapes.normalise import Normaliser
+from backend.copilot.model.shapes.tool_calls import ToolCalls
 from backend.copilot.model.watch import StreamWatch
 from tests.integration.wire_rows import choice, event
 

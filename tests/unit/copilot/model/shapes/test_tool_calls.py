@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from backend.copilot.model.text_filter import TextFilter
-from backend.copilot.model.tool_calls import ToolCalls, call_ids, meant_name
-from backend.copilot.model.tool_markup import calls_in
+from backend.copilot.model.shapes.text_filter import TextFilter
+from backend.copilot.model.shapes.tool_calls import ToolCalls, call_ids, meant_name
+from backend.copilot.model.shapes.tool_markup import calls_in
 from tests.integration.wire_rows import call
 
 KNOWN = frozenset({"f", "g", "list_nodes"})

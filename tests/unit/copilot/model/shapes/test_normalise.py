@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.copilot.model.finish_reasons import Finish
-from backend.copilot.model.normalise import Normaliser, ToldFailure
-from backend.copilot.model.sse import EventReader, ServerEvent
-from backend.copilot.model.tool_calls import ToolCalls
+from backend.copilot.model.shapes.finish_reasons import Finish
+from backend.copilot.model.shapes.normalise import Normaliser, ToldFailure
+from backend.copilot.model.shapes.sse import EventReader, ServerEvent
+from backend.copilot.model.shapes.tool_calls import ToolCalls
 from tests.integration.wire_rows import choice, chunk, texts
 
 KNOWN = frozenset({"list_nodes", "now"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backend.copilot.model.sse import EventReader, ServerEvent
+from backend.copilot.model.shapes.sse import EventReader, ServerEvent
 
 A, B = {"choices": [1]}, {"choices": [2]}
 JA, JB = json.dumps(A).encode(), json.dumps(B).encode()

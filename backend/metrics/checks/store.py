@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .health import Check, Finding
+from ..health import Check, Finding
 
 Read = Callable[[], Mapping[str, Any] | None]
 # Rows that are missing say nothing of the disk now.

@@ -11,12 +11,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+from ..tokens import Counts, Written, counts_of
 from .chunks import ChunkMaker
 from .finish_reasons import BROKEN, Finish, finish_of, settled
 from .repeats import RepeatFilter
 from .sse import WRAPPERS, ServerEvent
 from .text_filter import TextFilter, is_markup
-from .tokens import Counts, Written, counts_of
 from .told import failure_in, failure_of_words, sounds_like_failure
 from .tool_calls import ToolCalls, is_object
 from .tool_markup import calls_in

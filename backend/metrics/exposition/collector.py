@@ -22,12 +22,12 @@ from prometheus_client.exposition import generate_latest as encode_text
 from prometheus_client.openmetrics.exposition import generate_latest as encode_openmetrics
 from prometheus_client.registry import Collector
 
-from . import exposition_fleet, exposition_store, exposition_streams
-from .checks import Watched
-from .counters import clean
-from .health import HealthBoard
-from .histogram import Buckets
-from .layers.http import HttpLayer
+from ..checks.builtin import Watched
+from ..counters import clean
+from ..health import HealthBoard
+from ..histogram import Buckets
+from ..layers.http import HttpLayer
+from . import fleet, store, streams
 
 PREFIX: Final = "copilot_pulse_"
 _BREAKER_STATES: Final = ("closed", "open", "half_open")
@@ -75,9 +75,9 @@ class PulseCollector(Collector):
         yield from self._system()
         yield from self._states()
         for source, families in (
-            ("streams", exposition_streams.families),
-            ("fleet", exposition_fleet.families),
-            ("store", exposition_store.families),
+            ("streams", streams.families),
+            ("fleet", fleet.families),
+            ("store", store.families),
         ):
             figures = self._monitor.value(source)
             if figures is not None:

@@ -1,4 +1,4 @@
-"""The event store's figures for Prometheus; see `exposition.py`. Nothing of it is there while the store is off."""
+"""The event store's figures for Prometheus; see `collector.py`. Nothing of it is there while the store is off."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backend.copilot.model.finish_reasons import Finish, finish_of
+from backend.copilot.model.shapes.finish_reasons import Finish, finish_of
 
 WORDS: dict[Finish | None, tuple[Any, ...]] = {
     None: (None, "", "null", "None", 0, "FINISH_REASON_UNSPECIFIED"),

@@ -1,4 +1,4 @@
-"""The fleet's figures for Prometheus; see `exposition.py`. Nothing of it is there unless a Redis is set."""
+"""The fleet's figures for Prometheus; see `collector.py`. Nothing of it is there unless a Redis is set."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.error_handling import Redactor, secret_name
-from backend.journal.cleaner import Cleaner, Redaction
+from backend.journal.redaction import DataRedactor, Redaction
 from backend.recovery.redact import redact_value
 
 KEY = "sk-proj-A1b2C3d4E5f6G7h8I9j0"
@@ -26,22 +26,22 @@ PLAIN = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), PLAIN, max_size=5))
-def test_cleaner_gives_what_the_full_redaction_gives(data: dict[str, Any]) -> None:
+def test_data_redactor_gives_what_the_full_redaction_gives(data: dict[str, Any]) -> None:
     """The memory of strings makes it quick and changes nothing: also not the second time."""
-    cleaner = Cleaner(Redaction(Redactor().redact, secret_name))
+    redactor = DataRedactor(Redaction(Redactor().redact, secret_name))
 
-    assert cleaner.data(data) == redact_value(data)
-    assert cleaner.data(data) == redact_value(data)
+    assert redactor.data(data) == redact_value(data)
+    assert redactor.data(data) == redact_value(data)
 
 
 def test_new_secret_is_taken_out_of_what_was_remembered_before() -> None:
     """A key that comes with a later request must not live on in the memory of strings."""
-    redactor = Redactor()
+    known = Redactor()
     versions = iter([0, 1])
-    cleaner = Cleaner(Redaction(redactor.redact, secret_name, lambda: next(versions)))
-    assert cleaner.data({"host": "my-private-value"}) == {"host": "my-private-value"}
+    redactor = DataRedactor(Redaction(known.redact, secret_name, lambda: next(versions)))
+    assert redactor.data({"host": "my-private-value"}) == {"host": "my-private-value"}
 
-    redactor.add("my-private-value")
-    cleaner.refresh()
+    known.add("my-private-value")
+    redactor.refresh()
 
-    assert cleaner.data({"host": "my-private-value"}) == {"host": "[redacted]"}
+    assert redactor.data({"host": "my-private-value"}) == {"host": "[redacted]"}

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from . import checks_fleet, checks_store
-from .health import Check, Finding, Level
-from .histogram import quantiles
-from .layers.chat import ChatLayer
-from .layers.error import ErrorLayer
-from .layers.event import EventLayer
-from .layers.system import SystemLayer
-from .prices import Prices
+from ..health import Check, Finding, Level
+from ..histogram import quantiles
+from ..layers.chat import ChatLayer
+from ..layers.error import ErrorLayer
+from ..layers.event import EventLayer
+from ..layers.system import SystemLayer
+from ..prices import Prices
+from . import fleet, store
 
 RECENT: Final = 300.0
 """Seconds for which a failed chat counts."""
@@ -75,8 +75,8 @@ def builtin(monitor: Watched) -> dict[str, tuple[Check, str]]:
         "loop:stall": (_stall(monitor), "system"),
         "system:memory": (_memory(monitor), "system"),
         "settings:prices": (_prices(monitor), "component"),
-        **checks_fleet.checks(lambda: monitor.value("fleet")),
-        **checks_store.checks(lambda: monitor.value("store")),
+        **fleet.checks(lambda: monitor.value("fleet")),
+        **store.checks(lambda: monitor.value("store")),
     }
 
 

@@ -1,4 +1,4 @@
-"""Data without secrets, bounded: what may be written down, and what may leave the store."""
+"""Takes secrets out of data before it is written down or leaves the store, and bounds a row's size."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Redaction(NamedTuple):
     version: Callable[[], object] = lambda: 0
 
 
-class Cleaner:
+class DataRedactor:
     """Plain data without secrets: the same as `redact_value`, with a memory of short strings. For one thread.
 
     The memory is what makes it cheap: most strings of events are names that come again and again. `bounded`: what

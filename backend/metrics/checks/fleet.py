@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .health import Check, Finding
+from ..health import Check, Finding
 
 NEWS: Final = 300.0
 DOWN_WARNS: Final = 5.0

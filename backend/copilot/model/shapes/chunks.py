@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .tokens import MOST
+from ..tokens import MOST
 
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 

@@ -1,4 +1,4 @@
-"""The figures of answers that a page can come back to, for Prometheus; see `exposition.py`."""
+"""The figures of answers that a page can come back to, for Prometheus; see `collector.py`."""
 
 from __future__ import annotations
 
