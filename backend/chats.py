@@ -339,6 +339,8 @@ class Chat:
         self.handed_off = False
         # Whose chat it is, if several agents' seams run in this process; for those who set it.
         self.owner: Any = None
+        # ComfyUI's name for the page that asked, so that it can be told; "" if it is not known. Never shown.
+        self.page = ""
         self.attempt = self.turn = self.of = 0
         self.retry_at: float | None = None
         # The kind of failure for which the present call was made again; "" if it was not.
@@ -473,7 +475,7 @@ class Chat:
             "saved": self.saved,
             "error": self.error,
             "stream_tokens": self.figures.stream_tokens,
-            "stream_seconds": round(self.figures.stream_seconds, 3),
+            "stream_seconds": round(self.figures.stream_seconds, 6),
             "length": self.text.length,
             "attempt": self.attempt,
             "of": self.of,

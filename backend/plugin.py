@@ -166,7 +166,9 @@ class Plugin:
         self.send("copilot-pulse.status", told, None)
 
     def _tell_failure(self, event: Any) -> None:
-        """Let every page tell its user of a chat that failed: of which kind, and no word of the chat."""
+        """Let every page mark that a chat failed: of which kind, and no word of the chat. `here` is true for the one
+        page that says it aloud: the chat's own, or the newest if that one is gone.
+        """
         if event.data.get("outcome") != "failed" or self.pulse.settings.current.private:
             return
         chat_id = event.data.get("chat_id")
@@ -174,7 +176,11 @@ class Plugin:
         newest = max(rows, key=lambda row: row["time"], default={})
         told = {"time": event.wall, "model": event.data.get("model", ""), "host": event.data.get("host", "")}
         told |= {name: newest[name] for name in ("kind", "type", "model", "host") if newest.get(name)}
-        self.send("copilot-pulse.failed", {"kind": "unknown", "type": "", **told}, None)
+        chat = self.pulse.chats.get(str(chat_id))
+        pages = list(getattr(self.server, "sockets", ()))
+        own = chat.page if chat is not None and chat.page in pages else next(reversed(pages), None)
+        for page in pages:
+            self.send("copilot-pulse.failed", {"kind": "unknown", "type": "", **told, "here": page == own}, page)
 
     def _serve_web(self, app: web.Application) -> None:
         """Serve our web folder where ComfyUI cannot: it finds no file below a folder name that a URL must escape."""

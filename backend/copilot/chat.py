@@ -90,6 +90,7 @@ class ChatSeam:
                     language=request.language if request is not None else language_of(language() or ""),
                 )
                 chat.owner = copilot
+                chat.page = request.page if request is not None else ""
                 if kind == "chat" and args:
                     args = (strip_messages(args[0]), *args[1:])
                 if request is not None and request.tap is not None:

@@ -31,7 +31,7 @@ from ..aio import fail_open, in_front, missed, our_fault
 from ..error_handling import language_of, secret_name
 from ..streams.registry import StreamRefused, StreamRegistry
 from ..streams.tap import StreamTap, open_tap
-from ..streams.wire import STREAM
+from ..streams.wire import PAGE, STREAM
 from .llm_routes import BLOCKING, BlockingRoutes
 from .seam import CopilotModules
 
@@ -69,14 +69,16 @@ for (_method, _path), _kind in _ROUTES.items():
 class RequestInfo:
     """What a chat may know of the HTTP request that asked for it; also its key in the chat registry.
 
-    `language` is "en" or "zh", `session` what the body says, `tap` the way to its stream if the page can resume.
+    `language` is "en" or "zh", `session` what the body says, `tap` the way to its stream if the page can resume,
+    `page` ComfyUI's name for the page that asks, "" if it does not say.
     """
 
-    __slots__ = ("kind", "language", "session", "tap")
+    __slots__ = ("kind", "language", "page", "session", "tap")
 
     def __init__(self, request: web.Request, kind: Literal["chat", "debug"]) -> None:
         self.kind: Literal["chat", "debug"] = kind
         self.language = language_of(request.headers.get("Accept-Language"))
+        self.page = request.headers.get(PAGE, "")
         self.session: str | None = None
         self.tap: StreamTap | None = None
 

@@ -27,7 +27,7 @@ MAX_ERROR_BODY: Final = 64 * 1024
 # is carried: what a proxy takes out of a request it cannot take out of a frame.
 _CARRIED: Final = re.compile(
     r"accept|accept-language|access-control-allow-origin|authorization|content-type|trace-id|"
-    r"(encrypted-)?openai-[a-z0-9-]+|workflow-llm-[a-z0-9-]+",
+    r"(encrypted-)?openai-[a-z0-9-]+|workflow-llm-[a-z0-9-]+|x-copilot-pulse-page",
     re.IGNORECASE,
 )
 # An answer with one of these is about the question; any other that does not come from the chat's handler is about who

@@ -19,6 +19,8 @@ Wire: TypeAlias = Mapping[str, Any] | Sequence[Any]
 STREAM: Final = "X-Copilot-Pulse-Stream"
 """The header by which a request names its stream, and the answer says in which mode it comes."""
 MODE: Final = "X-Copilot-Pulse-Mode"
+PAGE: Final = "X-Copilot-Pulse-Page"
+"""The header by which a request says which of ComfyUI's pages it comes from (its `clientId`)."""
 STATE: Final = "X-Copilot-Pulse-State"
 PROTOCOL: Final = "copilot-pulse.v1"
 PROTOCOL_VERSION: Final = 1

@@ -25,7 +25,10 @@ PREPARE = """async () => {
     const { wrapFetch } = await import("/web/streams/fetch.js");
     window.folder = "";
     const kept = { remember() {}, forget() {} };
-    window.undo = wrapFetch(window, { transport: () => "http", kept, folder: () => window.folder });
+    window.pageName = "";
+    window.undo = wrapFetch(window, {
+        transport: () => "http", kept, folder: () => window.folder, page: () => window.pageName,
+    });
     localStorage.setItem("openaiBaseUrl", " http://127.0.0.1:1234/v1 ");
 }"""
 OURS = {"x-copilot-pulse", "x-copilot-pulse-stream", "x-copilot-pulse-mode"}
@@ -88,6 +91,22 @@ def test_other_requests_pass_as_they_are(page: Page, url: str, init: dict[str, A
 
     expected = {name.lower(): value for name, value in (init or {}).get("headers", {}).items()}
     assert (url, expected) == (request["url"], request["headers"])
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/api/chat/invoke", RESUMABLE["body"]), ("/api/chat/invoke", "{}"), ("/api/debug-agent", "{}")],
+    ids=["resumable", "plain", "debug"],
+)
+def test_a_question_names_its_page(page: Page, path: str, body: str) -> None:
+    """So that the page whose chat fails can be told, and no other; nothing else is told who asks."""
+    page.evaluate("window.pageName = 'page-1'")
+    page.evaluate("(init) => fetch('/api/prompt', init)", CHAT)
+    page.evaluate("([url, init]) => void fetch(url, init).catch(() => undefined)", [path, {**CHAT, "body": body}])
+    page.wait_for_function("seen.length >= 2 && seen[1].method === 'POST'")
+
+    named = page.evaluate("seen.slice(0, 2).map(({ headers }) => headers['x-copilot-pulse-page'] ?? null)")
+    assert named == [None, "page-1"]
 
 
 def test_a_request_object_of_another_plugin(page: Page) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import logging
@@ -421,32 +422,37 @@ async def test_it_can_be_switched_off_and_on_while_it_runs(host: Host, llm: Faul
     assert FULL.strip() == strip(again.text)
 
 
-async def test_every_page_hears_of_a_change_of_health(host: Host) -> None:
-    """The icon shows the health also while no panel is open; one small message for each change."""
-    pulse = pulse_of(host)
-    pulse.publish("health.changed", {"check": "x", "status": "warn", "was": "pass", "output": "y"})
+async def failures_told(host: Host, pages: int) -> list[tuple[Any, str | None]]:
+    """What the pages are told of failed chats, once each has been told of one; it is forgotten then."""
 
-    await until(lambda: any(name == "copilot-pulse.status" for name, _, _ in host.server.sent), what="the message")
-    _, data, client = next(m for m in host.server.sent if m[0] == "copilot-pulse.status")
-    assert data["status"] in ("pass", "warn", "fail")
-    assert data["impact"] in ("", "none")
-    assert client is None
+    def told() -> list[tuple[Any, str | None]]:
+        return [(data, client) for name, data, client in host.server.sent if name == "copilot-pulse.failed"]
+
+    await until(lambda: len(told()) >= pages, what="the message")
+    try:
+        return told()
+    finally:
+        host.server.sent.clear()
 
 
-async def test_every_page_hears_of_a_chat_that_failed(host: Host, llm: FaultServer) -> None:
-    """Its kind, model and server, for a message where no panel is open; no word of the chat, and none of one that went
-    well."""
+async def test_every_page_hears_of_a_chat_that_failed_and_one_says_so(host: Host, llm: FaultServer) -> None:
+    """Its kind, model and server, and no word of the chat; the chat's own page says it aloud, or the newest where that
+    one is gone or not known. Nothing of a chat that went well."""
     await host.chat(session="well")
-    llm.plan(status(401))
-    await host.chat(session="refused")
+    async with contextlib.AsyncExitStack() as stack:
+        for name in ("first", "asks", "newest"):
+            await stack.enter_async_context(host.page.session.ws_connect(f"{host.url}/ws?clientId={name}"))
+        aloud = []
+        for page in ("asks", "gone", ""):
+            llm.plan(status(401))
+            await host.chat(session="refused", headers={"X-Copilot-Pulse-Page": page})
+            told = await failures_told(host, 3)
+            assert [client for _, client in told] == ["first", "asks", "newest"]
+            aloud += [client for data, client in told if data["here"]]
+            assert all(data["kind"] == "auth" for data, _ in told)
+            assert all(set(data) == {"kind", "type", "time", "model", "host", "here"} for data, _ in told)
 
-    await until(lambda: any(name == "copilot-pulse.failed" for name, _, _ in host.server.sent), what="the message")
-    sent = [(data, client) for name, data, client in host.server.sent if name == "copilot-pulse.failed"]
-    assert len(sent) == 1
-    data, client = sent[0]
-    assert client is None
-    assert data["kind"] == "auth"
-    assert set(data) == {"kind", "type", "time", "model", "host"}
+    assert aloud == ["asks", "newest", "newest"]
 
 
 async def test_a_second_copy_does_nothing_and_is_told(llm: FaultServer, tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_an_ended_chat_stays_as_it_ended() -> None:
     assert "done" == chat.state
 
 
+def test_a_quick_answer_has_one_speed() -> None:
+    """The list divides by the row's time, the tile by the event's: milliseconds must not make two speeds of it."""
+    chat = Chat(session=None)
+    chat.figures.stream_seconds = 0.002387
+
+    assert chat.snapshot()["stream_seconds"] == pytest.approx(0.002387)
+
+
 async def test_stop_waits_for_the_pump_even_if_the_caller_is_cancelled() -> None:
     """Stopping goes on by itself when the one who asked for it is cancelled; nothing keeps running."""
     chat = Chat(session="s")

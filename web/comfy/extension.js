@@ -93,6 +93,7 @@ export class PulseExtension {
       transport: () => app.extensionManager.setting.get(TRANSPORT),
       kept,
       folder: () => api.api_base,
+      page: () => api.clientId ?? "",
     });
     this._listen();
     const [texts, settingRows] = await Promise.all([
@@ -280,13 +281,13 @@ export class PulseExtension {
   }
 
   /**
-   * A chat has failed: mark it, and say so to who has the panel shut.
-   * @param {import("../types").ErrorRow | undefined} row  the newest failure of that chat
+   * A chat has failed: mark it in every page, and say so in its own to who has the panel shut.
+   * @param {import("../types").ErrorRow & { here?: boolean } | undefined} row  the newest failure of that chat
    */
   _chatFailed(row) {
     this._attention.failed();
     const now = performance.now();
-    if (!row || this._tab.panel || now - this._toastedAt < TOAST_EVERY_MS) return;
+    if (!row?.here || this._tab.panel || now - this._toastedAt < TOAST_EVERY_MS) return;
     if (this._app.extensionManager.setting.get(TOAST) === false) return;
     this._toastedAt = now;
     const what = kindText(row, withNames(this._t, NAMES));

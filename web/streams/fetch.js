@@ -6,7 +6,8 @@
  *
  * What a request of Copilot's may lack: the base URL of the user's model server, which the page keeps, but sends only
  * once it has a key and has fetched a public key from its hosted service (that service is gone, and a local server
- * wants no key); and the folder in which ComfyUI lies where it is not at the root of its host.
+ * wants no key); the folder in which ComfyUI lies where it is not at the root of its host; and which page it is that
+ * asks, so that what becomes of its chat is told there.
  */
 
 import { KeptStreams } from "./kept.js";
@@ -15,6 +16,7 @@ import { newStreamId, StreamReader } from "./reader.js";
 const CHAT = "/api/chat/invoke";
 const DEBUG = "/api/debug-agent";
 const BASE_URL = "Openai-Base-Url";
+const PAGE = "X-Copilot-Pulse-Page";
 /** Routes of Copilot's server part, as far as its page asks for them. */
 const COPILOT = new RegExp(
   "^(/api/(chat/invoke|debug-agent|model_config|model-searchs|model-paths|download-model|download-progress|" +
@@ -41,6 +43,7 @@ const encoder = new TextEncoder();
  * @property {() => unknown} transport  "auto" (the WebSocket where it works), or "http"
  * @property {KeptStreams} kept  where the ids of answers are kept over a reload
  * @property {() => string} [folder]  the path under which ComfyUI lies, "" at the root: its `api.api_base`
+ * @property {() => string} [page]  ComfyUI's name for this page, "" while it has none: its `api.clientId`
  */
 
 /**
@@ -49,7 +52,7 @@ const encoder = new TextEncoder();
  * @param {WrapOptions} options
  * @returns {() => void}
  */
-export function wrapFetch(target, { transport, kept, folder = () => "" }) {
+export function wrapFetch(target, { transport, kept, folder = () => "", page = () => "" }) {
   const plain = target.fetch;
   /** @type {typeof target.fetch} */
   const wrapped = (input, init) => {
@@ -64,7 +67,7 @@ export function wrapFetch(target, { transport, kept, folder = () => "" }) {
     try {
       options = await optionsOf(input, init);
       lacking = url.href !== addressOf(target, input).href;
-      if (complete(url, options, target.localStorage)) lacking = true;
+      if (complete(url, options, { storage: target.localStorage, page: page() })) lacking = true;
     } catch {
       return plain.call(target, input, init); // the browser says what is wrong with it
     }
@@ -131,18 +134,19 @@ async function optionsOf(input, init) {
 }
 
 /**
- * Add the base URL that the user entered in Copilot's own settings, where Copilot's page leaves it out; whether it did.
+ * Add to a question the base URL that the user entered in Copilot's own settings, where Copilot's page leaves it out,
+ * and the page that asks; whether anything was lacking.
  * @param {URL} url
  * @param {RequestInit & { headers: Headers }} options
- * @param {Pick<Storage, "getItem">} storage
+ * @param {{ storage: Pick<Storage, "getItem">, page: string }} own
  */
-function complete(url, options, storage) {
+function complete(url, options, { storage, page }) {
   const asks = url.pathname.endsWith(CHAT) || url.pathname.endsWith(DEBUG);
-  if (!asks || options.method?.toUpperCase() !== "POST" || options.headers.get(BASE_URL)) return false;
-  const baseUrl = storage.getItem("openaiBaseUrl")?.trim();
-  if (!baseUrl) return false;
-  options.headers.set(BASE_URL, baseUrl);
-  return true;
+  if (!asks || options.method?.toUpperCase() !== "POST") return false;
+  const baseUrl = options.headers.get(BASE_URL) ? "" : storage.getItem("openaiBaseUrl")?.trim();
+  if (baseUrl) options.headers.set(BASE_URL, baseUrl);
+  if (page) options.headers.set(PAGE, page);
+  return Boolean(baseUrl || page);
 }
 
 /**

@@ -51,10 +51,11 @@ def test_a_header_that_copilot_does_not_send_is_not_carried(name: str) -> None:
 
 
 def test_what_copilot_sends_is_carried() -> None:
-    """Every header of its page, in any case of letters."""
+    """Every header of its page, in any case of letters, and ours."""
     names = [
         "accept", "Accept-Language", "Authorization", "content-type", "trace-id", "Openai-Api-Key", "openai-base-url",
         "Encrypted-Openai-Api-Key", "Workflow-LLM-Api-Key", "Workflow-LLM-Base-Url", "Workflow-LLM-Model",
+        "X-Copilot-Pulse-Page",
     ]  # fmt: skip
 
     assert not_carried(dict.fromkeys(names, "v")) is None
