@@ -30,7 +30,7 @@ from typing import IO, Any, Final, NamedTuple, TypeVar
 from .aio import wait_set
 from .event_bus import Event
 from .journal.answers import ANSWER, Answers
-from .journal.chats import CHAT_EVENTS, Chats, ChatSearch
+from .journal.chats import CHAT_EVENTS, UNDER_WAY, Chats, ChatSearch
 from .journal.export import FORMATS, lines
 from .journal.faults import Fault, NotStored, fault_of
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
@@ -40,7 +40,7 @@ from .journal.retention import Limits
 from .journal.rows import Stored, dumps
 from .journal.segments import list_segments
 from .journal.slots import free_slots
-from .journal.stories import STEPS, TOTALS, ChatStory, Totals
+from .journal.stories import INTERRUPTED, STEPS, TOTALS, ChatStory, Totals
 from .journal.waiting import MAX_WAITING, Loss
 from .journal.writer import CHUNK, Batch, Command, Config, Stop, Writer
 
@@ -492,7 +492,12 @@ class EventStore:
             among = {str(one.data.get("chat_id")) for one in errors if wanted.tells(one)}
             if not among:
                 return []
-        chats = Chats(wanted, limit, among)
+        # Whether a chat of before `until` was interrupted is told by the next start, wherever that stands.
+        later = self._reader.scan(Filter(("store.opened",), since=until)) if until is not None else ()
+        restarted: dict[int, float] = {}
+        for start in later:
+            restarted.setdefault(start.slot, start.time)
+        chats = Chats(wanted, limit, among, told=self._told, restarted=restarted)
         events = self._reader.scan(Filter(CHAT_EVENTS, since, until), newest_first=True, page=4 * limit)
 
         def until_full() -> Iterator[Stored]:
@@ -504,9 +509,12 @@ class EventStore:
         replay(until_full(), chats)
         return chats.rows if until is None else [row for row in chats.rows if not self._went_on(row, until)]
 
+    def _told(self, chat_id: str, since: float, until: float | None) -> Iterator[Stored]:
+        return self._reader.scan(Filter(UNDER_WAY, since, until, chat=chat_id))
+
     def _went_on(self, row: Mapping[str, Any], until: float) -> bool:
         """Whether a chat that seems to be under way at that time ended later: it stands before this page."""
-        if "seconds" not in row or row["seconds"] is not None:
+        if row.get("outcome") not in (None, INTERRUPTED):
             return False
         return any(
             True for _ in self._reader.scan(Filter(("chat.finished",), since=until, chat=row["chat_id"]), page=1)

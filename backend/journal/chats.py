@@ -5,13 +5,15 @@ Made from the events in reverse: who wants the newest hundred need not go throug
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from .rows import Stored
 from .stories import FIGURES, INTERRUPTED
 
 CHAT_EVENTS: Final = ("chat.started", "chat.finished", "store.opened")
+UNDER_WAY: Final = ("chat.model", "chat.first_token", "chat.retrying", "error")
+"""What tells of a chat that has no end."""
 _KNOWN: Final = ("kind", "outcome", "model", "host", "seconds", "error_kind", "error_type", *FIGURES)
 
 
@@ -46,15 +48,26 @@ class ChatSearch(NamedTuple):
 class Chats:
     """Takes the events of chats, the newest first, until it is full. `among`: no other chats, None for all.
 
-    A row has `at`, its place in the list: the time of the chat's last event.
+    `told(chat, since, until)` gives the events `UNDER_WAY` of one chat, the oldest first: asked for those that have no
+    end. `restarted`: when the program started next after these events, by slot. A row has `at`, its place in the list:
+    the time of the chat's last event, or of its start if it has no end.
     """
 
-    def __init__(self, search: ChatSearch, limit: int, among: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        search: ChatSearch,
+        limit: int,
+        among: Collection[str] | None = None,
+        *,
+        told: Callable[[str, float, float | None], Iterable[Stored]] = lambda chat, since, until: (),
+        restarted: Mapping[int, float] | None = None,
+    ) -> None:
         self._search = search
         self._limit = limit
         self._among = among
+        self._told = told
         self._ended: set[str] = set()
-        self._restarted: set[int] = set()
+        self._restarted = dict(restarted or {})
         self.rows: list[dict[str, Any]] = []
 
     @property
@@ -67,7 +80,7 @@ class Chats:
         data = event.data
         chat_id = data.get("chat_id")
         if event.type == "store.opened":
-            self._restarted.add(event.slot)
+            self._restarted[event.slot] = event.time
         elif not isinstance(chat_id, str) or (self._among is not None and chat_id not in self._among):
             return
         elif event.type == "chat.finished":
@@ -75,14 +88,33 @@ class Chats:
             if self._search.fits(data, event.session, data.get("outcome")):
                 self.rows.append(_finished(chat_id, event))
         elif event.type == "chat.started" and chat_id not in self._ended:
-            outcome = INTERRUPTED if event.slot in self._restarted else None
-            if self._search.fits(data, event.session, outcome):
-                self.rows.append(
-                    {
-                        "chat_id": chat_id, "session": event.session, "kind": data.get("kind"), "outcome": outcome,
-                        "started": event.time, "seconds": None, "at": event.time,
-                    }
-                )  # fmt: skip
+            row = self._unended(chat_id, event)
+            if self._search.fits(row, event.session, row["outcome"]):
+                self.rows.append(row)
+
+    def _unended(self, chat_id: str, event: Stored) -> dict[str, Any]:
+        """A chat that runs, or that the end of the program interrupted: what is known by what it did."""
+        until = self._restarted.get(event.slot)
+        row: dict[str, Any] = {
+            "chat_id": chat_id, "session": event.session, "kind": event.data.get("kind"),
+            "outcome": None if until is None else INTERRUPTED, "started": event.time, "seconds": None, "at": event.time,
+            "retries": 0,
+        }  # fmt: skip
+        last = event.time
+        for one in self._told(chat_id, event.time, until):
+            last = max(last, one.time)
+            data = one.data
+            if one.type == "chat.model":
+                row |= {name: data[name] for name in ("model", "host") if name in data}
+            elif one.type == "chat.first_token":
+                row.setdefault("first_token", one.time - event.time)
+            elif one.type == "chat.retrying":
+                row["retries"] += 1
+            elif one.type == "error":
+                row |= {f"error_{name}": data[name] for name in ("kind", "type") if name in data}
+        if until is not None:
+            row["seconds"] = last - event.time
+        return row
 
 
 def _finished(chat_id: str, event: Stored) -> dict[str, Any]:

@@ -377,6 +377,33 @@ async def test_old_data_is_read_in_todays_shape(tmp_path: Path) -> None:
     assert new_store(tmp_path).query(Filter(("chat.model",))).events[0].data == {"n": 0}
 
 
+async def test_chats_without_an_end_are_found_by_what_they_did(tmp_path: Path) -> None:
+    """One that a restart cut off and one that runs have their model, host, retries and last failure; the one that was
+    cut off is so on every page of the list."""
+    async with running(tmp_path) as store:
+        store.on_event(event("chat.started", "s", chat_id="cut", kind="chat"))
+        store.on_event(event("chat.model", "s", chat_id="other", model="c", host="h"))
+        store.on_event(event("chat.model", "s", chat_id="cut", model="a", host="first"))
+        store.on_event(event("chat.first_token", "s", chat_id="cut", seconds=0.1))
+        store.on_event(event("error", "s", chat_id="cut", kind="connection", type="APIConnectionError"))
+        store.on_event(event("chat.retrying", "s", chat_id="cut", attempt=1))
+        store.on_event(event("chat.model", "s", chat_id="cut", model="a", host="second"))
+    between = time.time()
+    async with running(tmp_path) as store:
+        store.on_event(event("chat.started", "s", chat_id="now", kind="chat"))
+        store.on_event(event("chat.model", "s", chat_id="now", model="b", host="h"))
+        await store.flush()
+        (now,) = store.chats(model="b")
+        (cut,) = store.chats(model="a", retried=True, outcome="interrupted")
+        later = store.chats(until=between)
+
+    assert (now["chat_id"], now["outcome"], now["seconds"], now["retries"]) == ("now", None, None, 0)
+    assert (cut["chat_id"], cut["host"], cut["retries"]) == ("cut", "second", 1)
+    assert (cut["error_kind"], cut["error_type"]) == ("connection", "APIConnectionError")
+    assert 0 <= cut["first_token"] <= cut["seconds"]
+    assert later == [cut]
+
+
 async def test_csv_is_no_formula_and_keeps_its_cells(tmp_path: Path) -> None:
     """A model's name is somebody else's text, and spreadsheets run what begins with =."""
     import csv
