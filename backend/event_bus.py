@@ -38,16 +38,17 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from .backpressure import BoundedQueue, OnZone, ThrottlePlan
-from .bus.errors import Errors, Hooks
+from .bus.errors import Errors
 from .bus.event import DONE, Event
+from .bus.hooks import Hooks
+from .bus.loop_turns import LoopTurns
 from .bus.mailbox import Mailbox
-from .bus.routes import CAUGHT, Queue, Route, closed_route
+from .bus.routes import CAUGHT, Queue, Route, closed_route, make_put
 from .bus.settings import BusSettings, Conflate, Essential, OnError, OnThrottle
 from .bus.stream import EventStream
 from .bus.subscribers import Subscription, Subscriptions, check_pattern, is_async, name_of, weakly
 from .bus.table import RouteTable, figures
 from .bus.threads import Inbox, LoopGoneError, on_loop
-from .bus.waiting import Pacer, make_put
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -86,8 +87,8 @@ class EventBus:
     """
 
     __slots__ = (
-        "__weakref__", "_closed", "_errors", "_hooks", "_inbox", "_loop", "_pacer", "_refused", "_routes",
-        "_settings", "_subscriptions", "_table",
+        "__weakref__", "_closed", "_errors", "_hooks", "_inbox", "_loop", "_refused", "_routes",
+        "_settings", "_subscriptions", "_table", "_turns",
     )  # fmt: skip
 
     def __init__(
@@ -116,8 +117,8 @@ class EventBus:
         self._subscriptions = Subscriptions()
         self._errors = Errors(settings)
         self._hooks = Hooks(settings, self._errors)
-        self._pacer = Pacer(settings)
-        self._table = RouteTable(self._subscriptions, self._pacer, make_put(settings))
+        self._turns = LoopTurns(settings)
+        self._table = RouteTable(self._subscriptions, self._turns, make_put(settings))
         self._routes = self._table.routes
         self._inbox = Inbox(self.publish_nowait, self._hooks.is_essential, slice_seconds=slice_seconds, clock=clock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -249,7 +250,7 @@ class EventBus:
                 call,
                 failed=partial(self._errors.handler_failed, subscription),
                 cancelled=self._errors.handler_cancelled,
-                sampled=self._pacer.samples.append,
+                sampled=self._turns.samples.append,
                 slice_seconds=self._settings.slice_seconds,
             )
         else:
@@ -360,15 +361,15 @@ class EventBus:
     def statistics(self) -> dict[str, Any]:
         """A snapshot as plain data: what was published by type, subscribers, and each mailbox's figures."""
         return {
-            **figures(self._table, self._subscriptions, self._errors, self._hooks, self._inbox),
+            **figures(self._table, self._subscriptions, self._errors, self._inbox),
             "refused": self._refused,
             "closed": self._closed,
         }
 
     def take_latency_samples(self) -> list[float]:
         """Seconds from the making of an event to its delivery, sampled since the last call."""
-        samples = list(self._pacer.samples)
-        self._pacer.samples.clear()
+        samples = list(self._turns.samples)
+        self._turns.samples.clear()
         return samples
 
     def __repr__(self) -> str:
@@ -381,7 +382,7 @@ class EventBus:
         """The missing route for a type."""
         self._meet_loop()
         if self._closed:
-            return closed_route(self._pacer.make_tick(sampled=False, waits=True), self._refuse)
+            return closed_route(self._turns.make_tick(sampled=False, waits=True), self._refuse)
         return self._table.add(type_)
 
     def _refuse(self, event: Event) -> None:
@@ -408,7 +409,7 @@ class EventBus:
             key=hooks.key,
             essential=hooks.is_essential,
             label=attrgetter("type"),
-            on_drop=hooks.count_drop,
+            on_drop=self._subscriptions.count_drop,
             on_zone=hooks.zone_changed,
             on_throttle=hooks.throttle_changed,
             slice_seconds=settings.slice_seconds,

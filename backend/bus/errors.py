@@ -1,15 +1,14 @@
-"""What becomes of an error in a handler or a hook; and the hooks of the bus's owners, called with that care."""
+"""What becomes of an error in a handler or a hook: counted, told, and logged once in a while."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, Final
 
-from ..backpressure import Zone
 from .event import Event
 from .routes import Call, Route
-from .settings import BusSettings, Conflate
+from .settings import BusSettings
 from .subscribers import Subscription
 
 LOG_EVERY: Final = 60.0
@@ -74,50 +73,6 @@ class Errors:
     def _log(self, what: str, error: BaseException, unlogged: int) -> None:
         more = f"; {unlogged} more since the last such line" if unlogged else ""
         logger.error("%s: %s at %s%s", what, type(error).__name__, place_of(error), more)
-
-
-class Hooks:
-    """What the owners of the bus have to say about its queues. An error in a hook of theirs never gets further."""
-
-    __slots__ = ("_errors", "_settings", "dropped")
-
-    def __init__(self, settings: BusSettings, errors: Errors) -> None:
-        self._settings = settings
-        self._errors = errors
-        self.dropped = 0
-
-    def is_essential(self, event: Event) -> bool:
-        """Whether no mailbox may drop the event: one owner is enough to say so."""
-        return any(self._errors.guard("essential", hook, event) for hook in self._settings.essential)
-
-    def key(self, event: Event) -> Hashable | None:
-        """The key under which a newer event may replace this one: of the first owner that has one."""
-        for hook in self._settings.conflate:
-            key: Hashable | None = self._errors.guard("conflate", _checked_key, hook, event)
-            if key is not None:
-                # Two owners may well use the same key for different things.
-                return key if len(self._settings.conflate) == 1 else (id(hook), key)
-        return None
-
-    def zone_changed(self, name: str, zone: Zone, was: Zone, fill: float) -> None:
-        """A mailbox changed its zone."""
-        for hook in self._settings.on_zone:
-            self._errors.guard("on_zone", hook, name, zone, was, fill)
-
-    def throttle_changed(self, name: str, change: dict[str, Any]) -> None:
-        """The model of a mailbox's throttle has come to another decision."""
-        for hook in self._settings.on_throttle:
-            self._errors.guard("on_throttle", hook, name, change)
-
-    def count_drop(self, event: Event) -> None:
-        """A mailbox drops the event, and counts it itself by its type; mailboxes come and go, this sum stays."""
-        self.dropped += 1
-
-
-def _checked_key(hook: Conflate, event: Event) -> Hashable | None:
-    key = hook(event)
-    hash(key)  # what cannot be looked up is an error of the hook, here and not in the queue
-    return key
 
 
 def place_of(error: BaseException) -> str:

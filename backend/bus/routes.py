@@ -24,8 +24,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ..backpressure import FAST_LANE, BoundedQueue
+from ..backpressure import FAST_LANE, BoundedQueue, put_in_all
 from .event import DONE, Event
+from .settings import BusSettings
 
 Answer = Any
 """DONE or a coroutine for `publish`, None for `publish_nowait`."""
@@ -99,6 +100,25 @@ def _distinct(calls: Iterable[Call]) -> Iterator[Call]:
 
 def _gone(event: Event) -> None:
     """Stands in for a handler that was unsubscribed."""
+
+
+def make_put(settings: BusSettings) -> PutInQueues:
+    """For `publish`: append where there is room; a coroutine that waits for the rest, or DONE if there is none.
+
+    How long it waits, for room or because a queue slows its publishers, `put_in_all()` of backpressure.py decides.
+    """
+
+    def put(queues: tuple[Queue, ...], event: Event) -> Answer:
+        return put_in_all(queues, event, settings.put_timeout) or DONE
+
+    return put
+
+
+def put_nowait(queues: tuple[Queue, ...], event: Event) -> None:
+    """For `publish_nowait`: append, making room where there is none."""
+    for queue in queues:
+        if not queue.closed:
+            queue.offer(event)
 
 
 def slow_path_of_plain(tick: Tick) -> SlowPath:

@@ -1,4 +1,5 @@
-"""Who subscribed to what, from beginning to end, and the mailboxes whose handlers are still at work after it."""
+"""Who subscribed to what, from beginning to end, the mailboxes whose handlers are still at work after it, and how
+many events all queues together have dropped and conflated."""
 
 from __future__ import annotations
 
@@ -64,16 +65,18 @@ class Subscription:
 class Subscriptions:
     """Who is subscribed, under which name, and which mailboxes have not come to their end yet.
 
-    For the loop's thread. Finding those for a type looks at its own patterns only. `conflated` counts what was
-    conflated in queues that are gone.
+    For the loop's thread. Finding those for a type looks at its own patterns only. `dropped` counts the events that
+    were dropped in any queue; queues come and go, and this sum stays. `conflated` counts what was conflated in
+    queues that are gone.
     """
 
-    __slots__ = ("_by_id", "_by_pattern", "_ids", "_joining", "_names", "conflated", "retired")
+    __slots__ = ("_by_id", "_by_pattern", "_ids", "_joining", "_names", "conflated", "dropped", "retired")
 
     def __init__(self) -> None:
         self._by_pattern: dict[str, dict[int, Subscription]] = {}
         self._by_id: dict[int, Subscription] = {}
         self.retired: set[Mailbox] = set()  # their subscription has ended, their handler is still at work
+        self.dropped = 0
         self.conflated = 0
         self._ids = itertools.count(1)
         self._names: set[str] = set()
@@ -117,6 +120,10 @@ class Subscriptions:
         """End all subscriptions. Doesn't wait."""
         for subscription in self:
             self.remove(subscription.pattern, subscription.id, discard=discard, counted=True)
+
+    def count_drop(self, event: Event) -> None:
+        """A queue drops this event; the queue itself counts it by its type."""
+        self.dropped += 1
 
     def matching(self, type_: str) -> list[Subscription]:
         """The subscriptions for events of a type, oldest first."""

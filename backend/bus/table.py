@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..backpressure import add_bounded
-from .errors import Errors, Hooks
-from .routes import PutInQueues, Route, build
+from .errors import Errors
+from .loop_turns import LoopTurns
+from .routes import PutInQueues, Route, build, put_nowait
 from .subscribers import Subscriptions
 from .threads import Inbox
-from .waiting import Pacer, put_nowait
 
 MAX_TYPES: Final = 4096
 
@@ -22,11 +22,11 @@ class RouteTable:
     under "(other types)".
     """
 
-    __slots__ = ("_heard", "_pacer", "_published", "_put", "_subscriptions", "routes")
+    __slots__ = ("_heard", "_published", "_put", "_subscriptions", "_turns", "routes")
 
-    def __init__(self, subscriptions: Subscriptions, pacer: Pacer, put: PutInQueues) -> None:
+    def __init__(self, subscriptions: Subscriptions, turns: LoopTurns, put: PutInQueues) -> None:
         self._subscriptions = subscriptions
-        self._pacer = pacer
+        self._turns = turns
         self._put = put
         self.routes: dict[str, Route] = {}
         self._heard: dict[str, bool] = {}
@@ -38,7 +38,7 @@ class RouteTable:
             self.forget("*")
         found = self._subscriptions.matching(type_)
         calls = [(sub, sub.call) for sub in found if sub.call is not None]
-        make_tick, sampled = self._pacer.make_tick, bool(calls)
+        make_tick, sampled = self._turns.make_tick, bool(calls)
         route = self.routes[type_] = build(
             calls,
             [sub.queue for sub in found if sub.queue is not None],
@@ -81,9 +81,7 @@ class RouteTable:
         return counts
 
 
-def figures(
-    table: RouteTable, subscriptions: Subscriptions, errors: Errors, hooks: Hooks, inbox: Inbox
-) -> dict[str, Any]:
+def figures(table: RouteTable, subscriptions: Subscriptions, errors: Errors, inbox: Inbox) -> dict[str, Any]:
     """What was published by type, subscribers, each mailbox's figures, losses, errors, what threads published."""
     published = table.published()
     subscribers, queues = [], []
@@ -98,7 +96,7 @@ def figures(
         "published_total": sum(published.values()),
         "subscribers": subscribers,
         "queues": queues,
-        "dropped_total": hooks.dropped + inbox_dropped,
+        "dropped_total": subscriptions.dropped + inbox_dropped,
         "conflated_total": subscriptions.conflated + sum(row["conflated"] for row in queues),
         "handler_errors_total": errors.total,
         "handlers_cancelled_total": errors.cancelled,

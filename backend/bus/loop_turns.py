@@ -1,4 +1,4 @@
-"""When a publisher has to wait: for mailboxes that are full or slow it down, or for the loop to get its turn."""
+"""A publisher in a flood lets the event loop turn once in a while; so the latency of plain handlers is sampled, too."""
 
 from __future__ import annotations
 
@@ -6,32 +6,15 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from ..backpressure import put_in_all
 from .event import DONE, Event
-from .routes import Answer, PutInQueues, Queue, Tick
+from .routes import Answer, Tick
 from .settings import BusSettings
 
 MAX_BETWEEN: Final = 127
 KEEP_SAMPLES: Final = 4096
 
 
-def make_put(settings: BusSettings) -> PutInQueues:
-    """For `publish`: append where there is room; a coroutine that waits for the rest, or DONE if there is none."""
-
-    def put(queues: tuple[Queue, ...], event: Event) -> Answer:
-        return put_in_all(queues, event, settings.put_timeout) or DONE
-
-    return put
-
-
-def put_nowait(queues: tuple[Queue, ...], event: Event) -> None:
-    """For `publish_nowait`: append, making room where there is none."""
-    for queue in queues:
-        if not queue.closed:
-            queue.offer(event)
-
-
-class Pacer:
+class LoopTurns:
     """Makes the `tick` of each route: what it does once every so many events. For the loop's thread.
 
     A publisher whose handlers are all plain functions never has to wait, so `while True: await publish()`
