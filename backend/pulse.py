@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -39,7 +38,6 @@ _MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ not in ("chat.delta
 _DAY: Final = 86_400.0
 _WEEK: Final = 7 * _DAY
 # Variables of the environment that hold a key.
-_KEY_VARIABLE: Final = re.compile(r"(?:_|\b|API)(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
 def _is_essential(event: Event) -> bool:
@@ -188,9 +186,7 @@ class Pulse:
         settings, problems = from_environment(environ)
         pulse = cls(LiveSettings(settings, problems), get_event_bus(), get_fleet())
         pulse.recovery.redactor.hold(settings.webhook.reveal(), for_good=True)
-        for name, value in environ.items():
-            if _KEY_VARIABLE.search(name):
-                pulse.recovery.redactor.hold(value, for_good=True)
+        pulse.recovery.redactor.learn_environment(environ)
         return pulse
 
     @fail_open("events")

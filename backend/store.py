@@ -8,7 +8,8 @@
     await store.aclose()
 
 The loop only appends to a list. Every 0.25 s, at 256 events, and at once for errors and ends, the list goes to a
-thread that writes it into SQLite files of bounded size (`journal/segments.py`). What cannot be written is kept,
+thread that writes it into SQLite files of bounded size (`journal/segments.py`); which files go, and when, decides
+`journal/retention.py`. What cannot be written is kept,
 tried again, and counted if it is lost; a `store.gap` row tells of it in the history itself. Text of chats is not
 written unless the user wants it, secrets never are. docs/event-store.md shows how to use it.
 """

@@ -34,7 +34,10 @@ _CLASSES: Final = {
 
 
 def pages() -> dict[str, str]:
-    """Each page, by its path below the repository's root, as it should be. ValueError if one has lost its markers."""
+    """Each page, by its path below the repository's root, as it should be.
+
+    ValueError if a page has lost its markers, or a setting has no Chinese sentence.
+    """
     return {
         "docs/errors.md": errors(),
         "docs/events.md": _renewed("docs/events.md", events()),
@@ -46,10 +49,15 @@ def pages() -> dict[str, str]:
 def main(arguments: list[str]) -> int:
     """Write what has changed and say so; with `--check` only say so."""
     check = "--check" in arguments
-    stale = [name for name, text in pages().items() if (ROOT / name).read_text("utf-8") != text]
+    try:
+        made = pages()
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    stale = [name for name, text in made.items() if (ROOT / name).read_text("utf-8") != text]
     for name in stale:
         if not check:
-            (ROOT / name).write_text(pages()[name], "utf-8", newline="\n")
+            (ROOT / name).write_text(made[name], "utf-8", newline="\n")
         sys.stdout.write(f"{name} {'is out of date' if check else 'is up to date now'}\n")
     return 1 if check and stale else 0
 
@@ -138,14 +146,20 @@ CHINESE: Final[Mapping[str, str]] = {
 
 
 def settings(language: str) -> str:
-    """The table of all settings in `language`. KeyError if one has no Chinese text."""
+    """The table of all settings in `language`. ValueError if one has no Chinese text."""
     rows = [_HEADS[language], "|---|---|---|---|---|"]
     for setting in describe():
-        meaning = setting["doc"] if language == "en" else CHINESE[setting["name"]]
+        meaning = setting["doc"] if language == "en" else _in_chinese(setting["name"])
         default, allowed = _value(setting, setting["default"]), _allowed(setting)
         dialog = "✓" if setting["panel"] else "–"
         rows.append(f"| `{setting['env']}` | {dialog} | {default} | {allowed} | {meaning} |")
     return "\n".join(rows)
+
+
+def _in_chinese(name: str) -> str:
+    if name not in CHINESE:
+        raise ValueError(f"the setting {name!r} has no Chinese sentence: add one to CHINESE in docs/tables.py")
+    return CHINESE[name]
 
 
 def _value(setting: Mapping[str, Any], value: Any) -> str:

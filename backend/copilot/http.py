@@ -8,7 +8,8 @@ request that is not Copilot's passes at the price of one look-up. For the two ch
 - refuses a body that would cut the connection or end in a bare 500, with a sentence in JSON;
 - makes the request known to the chat in `current_request`;
 - watches the connection: when the client hangs up, also while the model is silent, it cancels the handler,
-  exactly once, and answers 499 to nobody, without a traceback;
+  exactly once, and answers 499 to nobody, without a traceback. Not so if the page can come back
+  (`streams/tap.py`): then the chat goes on, and `streams/registry.py` stops it after `resume_grace`;
 - closes the chats of the request when the handler has ended, however it ended.
 
 Copilot's blocking routes go through `llm_routes`. Every request to a route of Copilot's becomes an
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from aiohttp import web
 
 from ..aio import fail_open, in_front, missed, our_fault
-from ..error_handling import language_of, secret_name
+from ..error_handling import language_of
 from ..streams.registry import StreamRefused, StreamRegistry
 from ..streams.tap import StreamTap, open_tap
 from ..streams.wire import PAGE, STREAM
@@ -286,12 +287,7 @@ class HttpSeam:
 
     @fail_open("the keys of a request, for the redactor")
     def _remember_keys(self, request: web.Request) -> None:
-        redactor = self._pulse.recovery.redactor
-        for name, value in request.headers.items():
-            if secret_name(name):
-                redactor.add(value)
-            elif name.lower().endswith("base-url"):
-                redactor.add_url(value)
+        self._pulse.recovery.redactor.learn_headers(request.headers)
 
     @fail_open("the figures of requests")
     def _report(self, request: web.Request, route: str, status: int, started: float) -> None:

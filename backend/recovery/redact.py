@@ -53,6 +53,7 @@ _STRONG: Final = (
 _WEAK: Final = r"(?<![A-Za-z])(?:token|secret|pwd|cookies?|set-cookie|apikey|authentication)"
 _NAME: Final = rf"(?:{_STRONG}|{_WEAK})(?![A-Za-z])"
 _SECRET_NAME: Final = LazyPattern(_NAME, re.IGNORECASE)
+_KEY_VARIABLE: Final = LazyPattern(r"(?:_|\b|API)(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 _CAMEL: Final = LazyPattern(r"(?<=[a-z0-9])(?=[A-Z])")
 
 # A field with its value: `"api_key": "..."`, `api-key=...`, `(b'Authorization', b'...')`, and JSON in JSON.
@@ -126,9 +127,12 @@ def secret_name(name: str) -> bool:
 class Redactor:
     """`redact()` that also knows concrete secrets, by value and by any prefix of eight characters or more.
 
+    It knows what it is told: headers and an environment are read by `learn_headers()` and `learn_environment()`;
+    whoever makes use of a key tells it by `hold()` (docs/architecture.md, "Where is it decided?", has all of them).
+
     The last 256 that requests brought are kept, each for a day after it was last seen. Those that are used (`hold()`)
-    are kept apart, the last 1,024, so that nobody's requests push them out. `add()`, `hold()` and `redact()` may be
-    called from any thread, wait for nothing and never raise. `version` rises when what is known changes: who remembers
+    are kept apart, the last 1,024, so that nobody's requests push them out. All of it may be called from any thread,
+    waits for nothing and never raises. `version` rises when what is known changes: who remembers
     results of `redact()` asks again then.
     """
 
@@ -172,6 +176,20 @@ class Redactor:
     def hold(self, secret: Any, *, for_good: bool = False) -> None:
         """Remember a secret value that is in use: again with each use, or `for_good` as those of the environment."""
         self._remember(secret, self._held, MAX_HELD, math.inf if for_good else self._keep)
+
+    def learn_headers(self, headers: Mapping[str, str]) -> None:
+        """Remember the keys that a request brings: in headers by the name of a secret, and in base URLs."""
+        for name, value in headers.items():
+            if secret_name(name):
+                self.add(value)
+            elif name.lower().endswith("base-url"):
+                self.add_url(value)
+
+    def learn_environment(self, environ: Mapping[str, str]) -> None:
+        """Remember, for good, what the environment's variables by the name of a key hold."""
+        for name, value in environ.items():
+            if _KEY_VARIABLE.search(name):
+                self.hold(value, for_good=True)
 
     def _remember(self, secret: Any, where: OrderedDict[str, float], most: int, keep: float) -> None:
         if not isinstance(secret, str):

@@ -1,4 +1,4 @@
-"""The doors to the streams: come back to an answer, stop it, or chat over a WebSocket. docs/protocol.md has both.
+"""The routes of the streams: come back to an answer, stop it, or chat over a WebSocket. docs/protocol.md has both.
 
 Who may open a socket, how many there may be, and how all of it ends with the server. What goes over a socket is in
 streams/socket.py. For the event loop's thread.
@@ -31,7 +31,7 @@ _LAST_WAIT: Final = 2.0
 
 
 class Streams:
-    """The doors of a running plugin. Make it, add the routes before the server starts, `aclose()` at its end."""
+    """The routes of a running plugin. Make it, add the routes before the server starts, `aclose()` at its end."""
 
     def __init__(self, streams: StreamRegistry, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._streams = streams

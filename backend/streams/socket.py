@@ -2,7 +2,8 @@
 
 A socket is nothing but a way to ask and to read: a chat is asked by a request of the server to itself
 (streams/loopback.py), and what comes back is read from its relay, as over HTTP. A socket that breaks leaves the
-chats running for their grace period. For the event loop's thread.
+chats running for their grace period. Who may open one, and how many there may be, is decided in streams/routes.py,
+by the rules of origin.py. For the event loop's thread.
 """
 
 from __future__ import annotations

@@ -231,3 +231,21 @@ def test_the_pages_lines_fit() -> None:
     ]
 
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_file_that_the_plan_names_is_there(page: str) -> None:
+    """Whoever is sent to a file finds it: by its path, or by its name beside the file that was named before."""
+    named = set(re.findall(r"`([\w./-]+\.(?:py|js|md)|[\w./-]+/)`", (ROOT / page).read_text("utf-8")))
+    files = set(our_files(".py", ".js", ".md", ".json", ".png"))
+    folders = {folder for file in files for folder in file.parents if folder.is_relative_to(ROOT)}
+    known = {name for path in files | folders for name in _names_of(path)}
+
+    assert len(named) > 20
+    assert set() == {name for name in named if name.removeprefix("../") not in known}
+
+
+def _names_of(path: Path) -> set[str]:
+    """By what a file or folder can be called: its path, and each end of it."""
+    parts = path.relative_to(ROOT).parts
+    return {"/".join(parts[at:]) + ("/" if path.is_dir() else "") for at in range(len(parts))}

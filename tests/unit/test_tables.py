@@ -34,6 +34,18 @@ def test_every_setting_has_chinese_text() -> None:
     assert [row["name"] for row in describe()] == list(tables.CHINESE)
 
 
+def test_a_setting_without_chinese_text_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who adds a setting reads which one lacks its sentence, and in which file it belongs."""
+    monkeypatch.setattr(
+        tables, "CHINESE", {name: text for name, text in tables.CHINESE.items() if name != "redis_pace"}
+    )
+
+    assert 2 == tables.main([])
+    assert "'redis_pace' has no Chinese sentence: add one to CHINESE in docs/tables.py" in capsys.readouterr().err
+
+
 def test_command_writes_and_checks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -313,6 +313,18 @@ def test_placeholders_and_scraps_are_no_secrets() -> None:
     assert "Start lm-studio, ollama; EMPTY x 5" == redactor.redact("Start lm-studio, ollama; EMPTY x 5")
 
 
+def test_keys_of_headers_and_of_the_environment_are_learnt() -> None:
+    """By the names under which they come, whatever they look like; other values stay readable."""
+    redactor = Redactor()
+    redactor.learn_headers(
+        {"Openai-Api-Key": "my-first-key", "Openai-Base-Url": "http://me:my-word@host/v1", "Accept": "text/html"}
+    )
+    redactor.learn_environment({"OPENAI_API_KEY": "my-second-key", "KEYBOARD": "qwerty-layout"})
+
+    said = redactor.redact("my-first-key, my-word, text/html, my-second-key, qwerty-layout")
+    assert f"{MARK}, {MARK}, text/html, {MARK}, qwerty-layout" == said
+
+
 def test_an_address_in_the_keys_field_is_no_secret() -> None:
     """One slip must not hide every address, for every user, for a day; a password in it is still one."""
     redactor = Redactor()
