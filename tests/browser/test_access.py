@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import HERE, OpenPage
+from . import scenarios
+from .conftest import HERE, OpenPage, settled
 from .fake_pulse import FakePulse
 from .test_standalone_page import ANSWER_MS, Program, send
 
@@ -126,6 +127,36 @@ def test_nothing_is_too_small_to_hit(open_page: OpenPage, fake: FakePulse, scena
 
     assert small == []
     assert beside == []
+
+
+# Areas that are as the ground they stand on, of those that tell something by nothing but their colour.
+UNSEEN = """(selectors) => selectors.filter((selector) => {
+  const [, plain, pseudo] = /^(.*?)(::\\w+)?$/.exec(selector);
+  const [area] = [...document.querySelectorAll(plain)].filter((each) => each.checkVisibility());
+  if (!area) throw new Error(`nothing is ${plain}`);
+  const { backgroundColor, backgroundImage } = getComputedStyle(area, pseudo);
+  const ground = getComputedStyle(document.body).backgroundColor;
+  return backgroundImage === "none" && [ground, "rgba(0, 0, 0, 0)"].includes(backgroundColor);
+})"""
+
+
+def test_what_areas_tell_is_seen_in_forced_colours(open_page: OpenPage, fake: FakePulse, program: Program) -> None:
+    """High contrast takes the fill from everything: ticks, bars, marks and what is chosen keep theirs."""
+    fake.stored = scenarios.stored_chats(fake.clock())
+    page = settled(open_panel(open_page, fake, "busy"))
+    page.emulate_media(forced_colors="active")
+    expect(page.locator(".cpulse-tick[data-kind=failed]").first).to_be_attached()
+    page.locator(".cpulse-open").first.click()
+    expect(page.locator(".cpulse-span-bar").first).to_be_visible()
+    assert page.evaluate(UNSEEN, [
+        ".cpulse-dot", ".cpulse-tick[data-kind=done]::before", ".cpulse-tick[data-kind=failed]::before",
+        ".cpulse-tick[data-kind=saved]::before", ".cpulse-bar-wait", ".cpulse-bar-stream",
+        ".cpulse-span-bar", ".cpulse-choice input:checked + span",
+    ]) == []  # fmt: skip
+    narrow = open_page(program.url, 400, 800, forced_colors="active")
+    expect(narrow.locator(".welcome")).to_be_visible()
+
+    assert narrow.evaluate(UNSEEN, [".tabs button[aria-pressed=true]"]) == []
 
 
 def test_a_chart_out_of_sight_says_its_value(open_page: OpenPage, fake: FakePulse) -> None:

@@ -134,6 +134,25 @@ def test_dead_server_is_told_at_once_and_stays_dead(fake: FakePulse, open_page: 
     assert set(page.evaluate("told")) <= {"fail"}
 
 
+def test_server_that_hangs_is_told_though_its_connection_stands(fake: FakePulse, open_page: OpenPage) -> None:
+    """Updates that came each second and then no more: old figures must not go on as a good state for half a minute."""
+    page = open_page("about:blank")
+    page.clock.install()
+    page.goto(f"{fake.url}/page")
+    settled(page)
+    for n in range(1, 6):
+        fake.push()
+        page.wait_for_function("n => pulse.panel.service._updates >= n", arg=n)
+    fake.failing_paths["/copilot-pulse/metrics"] = 500
+    page.clock.run_for(9_000)
+    expect(page.locator(TITLE)).to_have_text("The server does not answer.")
+    expect(page.locator(".cpulse-tiles")).to_have_css("opacity", "0.5")
+    del fake.failing_paths["/copilot-pulse/metrics"]
+    page.clock.run_for(9_000)
+
+    expect(page.locator(TITLE)).to_have_text("Copilot is well, with 4 chats running.")
+
+
 def test_restarted_server_is_believed(panel: Page, fake: FakePulse) -> None:
     """A restarted server counts its events from 1 again: they are new ones, and the old ones are gone."""
     event = {"id": "1", "type": "chat.started", "time": fake.clock() - 50, "data": {"messages": 7}}

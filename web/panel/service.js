@@ -17,6 +17,9 @@ const LEASE_MS = 20_000;
 const LOG_LIMIT = 500;
 /** A server that takes longer for one answer is told as one that does not answer. */
 const PATIENCE_MS = 10_000;
+/** Once updates come steadily, a silence of so long is told: the server hangs, or the way to it does. */
+const SILENCE_MS = 8_000;
+const STEADY = 5;
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 /** How many ended chats are shown at a glance; the server remembers as many. */
 const RECENT = 50;
@@ -78,6 +81,10 @@ export class PulseService extends EventTarget {
     this._leaseTimer = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this._retryTimer = undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this._silenceTimer = undefined;
+    /** Updates in a row. */
+    this._steady = 0;
     this._failures = 0;
     this._updates = 0;
     this._updatesAtLease = 0;
@@ -222,10 +229,19 @@ export class PulseService extends EventTarget {
     const update = /** @type {CustomEvent<import("../types").Update>} */ (event).detail;
     if (!update?.snapshot) return;
     this._updates += 1;
+    this._expectMore(performance.now() - this._takenAt);
     this._takeSnapshot(update.snapshot, update.events ?? []);
     this._takeEvents(update.events ?? []);
     this._failures = 0;
     this._setConnection("live");
+  }
+
+  /** An update came, so many ms after what was there; the next one is due. @param {number} gap */
+  _expectMore(gap) {
+    clearTimeout(this._silenceTimer);
+    this._steady += 1;
+    if (this._steady < STEADY) return;
+    this._silenceTimer = setTimeout(() => this._onClose(), Math.max(SILENCE_MS, 4 * gap));
   }
 
   /** @param {Snapshot} snapshot @param {LogEvent[]} events */
@@ -318,6 +334,8 @@ export class PulseService extends EventTarget {
 
   /** @param {AbortSignal} signal */
   async _load(signal) {
+    clearTimeout(this._silenceTimer);
+    this._steady = 0;
     try {
       const response = await this.transport.fetch("/copilot-pulse/metrics", {
         headers: { Accept: "application/json" },
@@ -437,6 +455,7 @@ export class PulseService extends EventTarget {
   }
 
   _stopTimers() {
+    clearTimeout(this._silenceTimer);
     clearTimeout(this._leaseTimer);
     clearTimeout(this._retryTimer);
   }
