@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from . import addresses, advice_en, advice_zh
 from .lazy import LazyPattern
 from .redact import redact
-from .words import NONE_LOADED, OPTION
+from .words import NONE_LOADED, OPTION, TOOL_CALL, TOOL_CALL_CODES
 
 if TYPE_CHECKING:
     from .classify import Classification
@@ -91,8 +91,12 @@ def explain(
         parts.append(p["quote"].format(words=words))
     elif words and (kind in _DETAILED or kind not in spoken.TEXTS):
         parts.append(p["details"].format(words=words))
-    if c.redirected_to and kind not in ("html_body", "redirected") and fields["target"] != host:
-        parts.append(_fill(p["led"], fields))
+    if c.redirected_to and kind not in ("html_body", "redirected"):
+        if fields["target"] != host:
+            parts.append(_fill(p["led"], fields))
+        elif kind == "not_found" and fields["try_target"] != base.rstrip("/"):
+            # A client asks in another way where a redirect has led, and the address there is the right one.
+            parts.append(_fill(p["led_here"], fields))
     if attempts > 1:
         waiting = p["waiting"].format(seconds=_seconds(waited, p)) if waited >= 0.5 else ""
         parts.append(p["tried"].format(attempts=attempts, waiting=waiting))
@@ -243,6 +247,8 @@ class _Pieces(Mapping[str, str]):
         return _fill(self._p["own_words" if self._quoted else "no_right"], self)
 
     def _no_stream(self) -> str:
+        if TOOL_CALL.search(self._c.message.lower()) or self._c.code in TOOL_CALL_CODES:
+            return _fill(self._p["bad_call"], self)
         return _fill(self._p["no_interface" if self._c.type == "UnexpectedBody" else "damaged"], self)
 
     def _picker(self) -> str:

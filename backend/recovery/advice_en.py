@@ -61,7 +61,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Wait until it is loaded{wait} and send the message again, or choose another model{picker}.{loading}",
     ),
     "crashed": (
-        "{Model} crashed in {server}{status}.",
+        "{Model} crashed in {server}, or could not be loaded there{status}.",
         "Send the message again: the server then loads it anew. If it crashes again, it is too large for the memory, "
         "or the server is too old for it.{crashed}",
     ),
@@ -120,6 +120,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "redirected": (
         "{Server} led the request on to {target}, another server, to which the API key is not sent{status}.",
         "If that server is the right one, set the base URL {by_url} to {try_target}.",
+    ),
+    "network_login": (
+        "A proxy or the network between {computer} and {server} wants a login first{status}.",
+        "The user and the password of a proxy belong into its address (HTTP_PROXY, HTTPS_PROXY); the login page of a "
+        "guest network opens in a browser. The API key is not the reason.",
     ),
     "not_found": (
         "{Server} has nothing at {called}{status}.",
@@ -239,11 +244,13 @@ PHRASES: Final[Mapping[str, str]] = {
     "option": "The model or the server does not know an option that {assistant} uses. ",
     "no_right": "The key may lack the right to use {model}, or the provider does not serve this network. ",
     "no_interface": "check that the base URL{base} belongs to an OpenAI-compatible interface.",
+    "bad_call": "the model writes tool calls that its server cannot read: choose another model{picker}.",
     "damaged": "the server, or a proxy in front of it, damages its answers: update it, or choose another.",
     "template": (
         " Local models do this when their chat template does not fit, or when the prompt fills their whole context."
     ),
     "led": "The request was led on to {target}.",
+    "led_here": "The request was led on to another address there: set the base URL {by_url} to {try_target}.",
     "asked": "The model asked was {name}.",
     "tried": "Tried {attempts} times{waiting}.",
     "waiting": ", with {seconds} of waiting",

@@ -54,7 +54,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "请等加载完成{wait}后重新发送，或换一个模型{picker}。{loading}",
     ),
     "crashed": (
-        "{Model}在{server}中崩溃了{status}。",
+        "{Model}在{server}中崩溃了，或无法在那里加载{status}。",
         "请重新发送：服务会重新加载它。若再次崩溃，说明内存不够，或该服务的版本太旧。{crashed}",
     ),
     "rate_limited": (
@@ -111,6 +111,11 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "redirected": (
         "{Server}把请求转到了另一台服务器 {target}，而密钥不会发给它{status}。",
         "如果那才是正确的服务器，请{by_url}把 Base URL 改为 {try_target}。",
+    ),
+    "network_login": (
+        "{computer}与{server}之间的代理或网络要求先登录{status}。",
+        "代理的用户名和密码应写在代理地址里（HTTP_PROXY、HTTPS_PROXY）；访客网络的登录页请在浏览器中打开。"
+        "问题不在 API 密钥。",
     ),
     "not_found": (
         "{Server}上没有 {called}{status}。",
@@ -223,9 +228,11 @@ PHRASES: Final[Mapping[str, str]] = {
     "option": "模型或服务不支持{assistant}使用的某个选项。",
     "no_right": "该密钥可能无权使用{model}，或服务商不接受来自此网络的请求。",
     "no_interface": "请检查 Base URL{base}是否属于 OpenAI 兼容接口。",
+    "bad_call": "说明该模型写出的工具调用连它自己的服务也无法解析：请换一个模型{picker}。",
     "damaged": "说明该服务或它前面的代理损坏了应答：请更新它，或换用其他服务。",
     "template": "本地模型在对话模板不匹配、或提示词占满上下文时会这样。",
     "led": "请求被转到了 {target}。",
+    "led_here": "请求被转到了同一服务器的另一个地址：请{by_url}把 Base URL 改为 {try_target}。",
     "asked": "所用模型：{name}。",
     "tried": "已尝试 {attempts} 次{waiting}。",
     "waiting": "，共等待 {seconds}",

@@ -175,7 +175,9 @@ class Classifier:
             severity=severity,
             kind=kind,
             # A limit until a date that nobody can wait for by this clock is no limit of a short time.
-            retryable=retryable and not (kind == "rate_limited" and told.until and told.seconds is None),
+            retryable=retryable
+            and not (kind == "rate_limited" and told.until and told.seconds is None)
+            and facts.headers.get("x-should-retry") != "false",
             type=facts.name,
             message=self._words(facts.message),
             status=facts.status,

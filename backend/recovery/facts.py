@@ -150,7 +150,8 @@ def gather(error: BaseException, wall: Callable[[], float] = time.time) -> Facts
     else:
         message = (_beginning(said) if _plain(error, response, body) else said) or _own_words(error, raw, body)
     url = _asked(response) or url
-    provider = "minimax" if isinstance(body, Mapping) and "base_resp" in body else provider_of(host_of(url))
+    minimax = isinstance(body, Mapping) and ("base_resp" in body or {"status_code", "status_msg"} <= body.keys())
+    provider = "minimax" if minimax else provider_of(host_of(url))
     # The raw text of an API error repeats its body, which may repeat the prompt: words in it prove nothing.
     rest = _limits(body) if said else raw[:_REST] if body else raw
     text = " ".join(part for part in (said or message, code, kind, rest) if part)[:_MAX_TEXT].lower()
@@ -169,7 +170,7 @@ def gather(error: BaseException, wall: Callable[[], float] = time.time) -> Facts
         url=url,
         redirected_to=_url(safe(error, "redirected_to")) or _redirected(response, url),
         headers=headers,
-        codes=told_of.codes | ({code.lower()} if code else set()),
+        codes=_with_families(told_of.codes | ({code.lower()} if code else set())),
         named=frozenset(_IDENTIFIER.compiled.findall((said or "")[:600].lower())),
         body=bool(body),
         spoken=bool(said) and bool(message),
@@ -222,6 +223,11 @@ def _text(error: BaseException) -> str:
         return ""
 
 
+def _with_families(codes: frozenset[str] | set[str]) -> frozenset[str]:
+    """The codes, and what stands before the point of each that has one: `RateLimitExceeded.EndpointTPMExceeded`."""
+    return frozenset(codes) | {code.partition(".")[0] for code in codes if "." in code and not code[0].isdigit()}
+
+
 def _word(value: Any) -> str | None:
     if isinstance(value, bool) or value is None:
         return None
@@ -229,6 +235,8 @@ def _word(value: Any) -> str | None:
 
 
 def _status(error: BaseException, response: Any) -> int | None:
+    if any(cls.__name__ == "HttpProcessingError" for cls in type(error.__cause__ or error).__mro__):
+        return None  # what a client's own parser thinks of an answer that it cannot read
     for value in (safe(error, "status_code"), safe(error, "status"), safe(response, "status_code")):
         if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
             return int(value)

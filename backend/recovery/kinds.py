@@ -85,6 +85,7 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     "region": _high("The provider does not serve this country or region."),
     "protected": _high("A protection page in front of the server answered, such as Cloudflare's."),
     "redirected": _high("The server led to another one, to which the key is not sent."),
+    "network_login": _high("A proxy or the network in between wants a login before it lets requests through."),
     "not_found": _high("The server has nothing at this address."),
     "missing_v1": _high("The base URL lacks its `/v1`."),
     "html_body": _high("A web page came instead of the model's answer."),

@@ -80,7 +80,7 @@ _PEM: Final = LazyPattern(
 # Keys that their first characters give away. The run must not look like a hyphenated word (see `_shape`).
 _SHAPES: Final = LazyPattern(
     r"(?<![A-Za-z0-9])(?:"
-    r"(?:sk|rk|pk)[-_][A-Za-z0-9_*.-]{7,}[A-Za-z0-9_*]"
+    r"(?:sk|rk|pk|ak)[-_][A-Za-z0-9_*.-]{7,}[A-Za-z0-9_*]"
     r"|(?:gsk|hf|r8|ghp|gho|ghu|ghs|ghr|github_pat|fw|tgp|jina)_[A-Za-z0-9_*]{16,}"
     r"|(?:xai|nvapi|pplx|glpat|tvly|csk)-[A-Za-z0-9_*-]{12,}"
     r"|xox[abeprs]-[A-Za-z0-9-]{8,}"
@@ -94,7 +94,24 @@ _HEX_PAIR: Final = LazyPattern(r"(?<![A-Za-z0-9])[0-9a-f]{32}\.[A-Za-z0-9]{16}(?
 # ten times quicker over a short text than a look for each.
 _NAME_HINTS: Final = LazyPattern("key|token|secret|auth|pass|pwd|cookie|credential")
 _HEADS: Final = (
-    ("sk-", "sk_", "rk-", "rk_", "pk-", "pk_", "gsk_", "hf_", "r8_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_")
+    (
+        "sk-",
+        "sk_",
+        "rk-",
+        "rk_",
+        "pk-",
+        "pk_",
+        "ak-",
+        "ak_",
+        "gsk_",
+        "hf_",
+        "r8_",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+    )
     + ("github_pat_", "fw_", "tgp_", "jina_", "xai-", "nvapi-", "pplx-", "glpat-", "tvly-", "csk-", "xox")
     + ("AIza", "ya29.", "AKIA", "ASIA", "LTAI", "eyJ")
 )

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from . import errors
 from . import words as w
 from .addresses import host_of
-from .facts import Facts
+from .facts import Facts, retry_after
 from .lazy import LazyPattern
 
 _HAS_VERSION: Final = LazyPattern(r"/(?:v\d|openai|compatible-mode)")
@@ -86,13 +86,35 @@ def _keeps_robots_out(facts: Facts) -> bool:
     if "challenge" in facts.headers.get("cf-mitigated", ""):
         return True
     if facts.html or isinstance(facts.error, errors.HtmlBody):
-        return bool(w.PROTECTED.search(facts.text) or w.PROTECTED_PAGE.search(facts.page))
+        # A page of a gateway or of a login says "denied" as well, and its status says what it means.
+        other = facts.status in (401, 407) or (facts.status != 503 and (facts.status or 0) >= 500)
+        titled = not other and w.PROTECTED.search(facts.text) is not None
+        return titled or w.PROTECTED_PAGE.search(facts.page) is not None
     return facts.status == 403 and facts.text.startswith("error code: ") and bool(w.PROTECTED.search(facts.text))
+
+
+def _limits_by_page(facts: Facts) -> bool:
+    return facts.html and w.LIMITED_PAGE.search(facts.page) is not None
+
+
+def _paid_for_soon(facts: Facts) -> bool:
+    """A budget for what is under way, which comes back by itself: no credit is needed, but a moment."""
+    wait = retry_after(facts, limited=False).seconds
+    return wait is not None and 0 < wait <= _SOON and not facts.codes & w.QUOTA_CODES
+
+
+def _by_the_server(facts: Facts) -> bool:
+    """Told as the server's own fault, or inside an answer: what the model wrote, and not what it was sent."""
+    return facts.status is None or facts.status < 400 or facts.status >= 500
 
 
 def _led_elsewhere(facts: Facts) -> bool:
     here, there = host_of(facts.url), host_of(facts.redirected_to)
     return bool(here and there) and here != there
+
+
+def _bars_the_account(facts: Facts) -> bool:
+    return facts.status in (400, 401, 403)
 
 
 def _of_the_model(facts: Facts) -> bool:
@@ -298,6 +320,7 @@ RULES: Final[tuple[Rule, ...]] = (
         when=_names_no_route,
     ),
     Rule("connection", "A tunnel whose other end is away", when=_tunnel_ends_nowhere),
+    Rule("rate_limited", "429 with a page of the network in between", status=(429,), when=_limits_by_page),
     Rule("protected", "A page that keeps robots out", when=_keeps_robots_out),
     Rule("protected", "403 with a web page", status=(403,), when=lambda f: f.html),
     Rule("html_body", "A web page with a good status", types=(errors.HtmlBody,), when=_address_may_be_wrong),
@@ -325,6 +348,7 @@ RULES: Final[tuple[Rule, ...]] = (
         when=_heals_soon,
     ),
     Rule("rate_limited", "A limit per minute, or with a short wait, told otherwise", spoken=True, when=_limited_soon),
+    Rule("rate_limited", "402 with a wait of 2 min at most", status=(402,), when=_paid_for_soon),
     Rule("quota", "402", status=(402,)),
     Rule("quota", "429 with a limit for hours or days", status=(429,), words=w.PER_DAY, when=_names_no_time),
     Rule("rate_limited", "429 that tells when it ends, and not of credit", status=(429,), when=_ends_sometime),
@@ -345,6 +369,13 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("region", "A country or region that is not served", spoken=True, codes=w.REGION_CODES, words=w.REGION),
     Rule("region", "451", status=(451,)),
     Rule("malformed", "The model failed to write a tool call", spoken=True, codes=w.TOOL_CALL_CODES),
+    Rule(
+        "malformed",
+        "A tool call that its own server cannot read",
+        spoken=True,
+        words=w.TOOL_CALL,
+        when=_by_the_server,
+    ),
     Rule("no_tools", "Tools not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS),
     Rule("no_images", "Images not supported", spoken=True, words=w.NO_IMAGES),
     Rule("content_filter", "Content refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
@@ -354,7 +385,9 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("bad_request", "A chat template that cannot write the conversation", spoken=True, words=w.CHAT_TEMPLATE),
     Rule("model_not_found", "Model unknown", codes=w.MODEL_CODES, words=w.MODEL, spoken=True, when=_says_why),
     Rule("model_not_found", "Model unknown, told as 5xx", status=(range(500, 600),), words=w.MODEL_SURELY),
+    Rule("crashed", "The model could not be loaded", spoken=True, words=w.LOAD_FAILED, when=_of_the_model),
     Rule("forbidden", "A key that is good, and not for this", status=(401, 403), words=w.NO_RIGHT),
+    Rule("forbidden", "An account that is barred", spoken=True, words=w.BARRED, when=_bars_the_account),
     Rule("auth", "401", status=(401,)),
     Rule("auth", "Key refused", codes=w.AUTH_CODES, words=w.AUTH, spoken=True, when=_says_why),
     Rule(
@@ -372,14 +405,16 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule("rate_limited", "429", status=(429,)),
     Rule("auth", "403 that speaks of a bad token", status=(403,), words=w.TOKEN),
-    Rule("forbidden", "403, 407", status=(403, 407)),
+    Rule("network_login", "407, 511", status=(407, 511)),
+    Rule("forbidden", "403", status=(403,)),
     Rule("forbidden", "Permission denied", codes=w.FORBIDDEN_CODES, spoken=True, when=_says_why),
     Rule("timeout", "408, 504, 522, 524, 598, 599", status=(408, 504, 522, 524, 598, 599)),
     Rule("context_too_long", "413", status=(413,)),
+    Rule("content_filter", "446", status=(446,)),
     Rule("bad_request", "404 with words of something else than the address", status=(404,), when=_talks_of_else),
     Rule("not_found", "404, 405, 410", status=(404, 405, 410)),
     Rule("overloaded", "498, 503, 529", status=(498, 503, 529)),
-    Rule("server_error", "409, 425 and all other 5xx", status=(409, 425, range(500, 600))),
+    Rule("server_error", "409, 424, 425, 499 and all other 5xx", status=(409, 424, 425, 499, range(500, 600))),
     Rule("bad_request", "All other 4xx", status=(range(400, 500),)),
     Rule("bad_url", "A redirect that was not followed", status=(range(300, 400),)),
     Rule("malformed", "An answer of a wrong shape", types=("openai.APIResponseValidationError",)),

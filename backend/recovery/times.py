@@ -82,6 +82,12 @@ _SOME_DAY: Final = LazyPattern(
     re.IGNORECASE,
 )
 
+# "Quota will be replenished in 05:23:11": hours, minutes and seconds, and no time of the day.
+_HOURS_SPAN: Final = LazyPattern(
+    r"\b(?:in|after|for|wait|another)\s(\d{1,4}):([0-5]\d):([0-5]\d)(?:\.\d{1,7})?(?![\d:])"
+)
+_WHOLE_HOURS: Final = LazyPattern(r"^\s*(\d{1,4}):([0-5]\d):([0-5]\d)(?:\.\d{1,7})?\s*$")
+
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH: Final = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
@@ -130,11 +136,17 @@ _FIELD: Final = LazyPattern(
     re.IGNORECASE,
 )
 _NOT_A_TIME: Final = LazyPattern(r"count|attempt|max|num|able$|url|policy|strategy|reason|type|code|id$", re.IGNORECASE)
-_RATE_HEADER: Final = LazyPattern(r"^(?:x-|anthropic-)?rate-?limit\b.{0,40}reset", re.IGNORECASE)
+_RATE_HEADER: Final = LazyPattern(r"^(?:x-|anthropic-)?rate-?limit\b.{0,40}(?:reset|timeremaining)", re.IGNORECASE)
+# One header for all: `limit=100, remaining=0, reset=50`, and `"default";r=0;t=50`.
+_ALL_IN_ONE: Final = ("ratelimit", "x-ratelimit")
+_RESET_OF: Final = LazyPattern(r"\b(?:reset|t)\s?=\s?(\d{1,9}(?:\.\d{1,6})?)", re.IGNORECASE)
+_LEFT_OF: Final = LazyPattern(r"\b(?:remaining|r)\s?=\s?(\d{1,9})", re.IGNORECASE)
 
 
 def duration(text: str) -> float | None:
-    """Seconds of `6s`, `1m2s`, `250ms`, `2 hours 5 minutes`, `1h`; None if the text is anything else."""
+    """Seconds of `6s`, `1m2s`, `250ms`, `2 hours 5 minutes`, `1h`, `05:23:11`; None if the text is anything else."""
+    if (found := _WHOLE_HOURS.match(text)) is not None:
+        return _hours(found)
     return _sum(text) if _WHOLE_DURATION.match(text) else None
 
 
@@ -188,15 +200,39 @@ def in_headers(headers: Mapping[str, str], wall: Callable[[], float], zone: floa
 def of_rate_limits(headers: Mapping[str, str], wall: Callable[[], float], zone: float = 0.0) -> Told:
     """When the limit that is used up resets, by the `x-ratelimit-reset-*` headers and their like.
 
-    Of several limits those count that have nothing left; if none says so, the one that takes longest.
+    Of several limits those count that have least left, as a part of the whole; if nobody says how much that is, the
+    one that takes longest.
     """
     resets: dict[str, Told] = {}
+    left: dict[str, float] = {}
     for name, value in headers.items():
-        if _RATE_HEADER.search(name) and (told := moment(value, wall, zone=zone)).any:
+        if name in _ALL_IN_ONE:
+            _read_all_in_one(name, value, resets, left)
+        elif _RATE_HEADER.search(name) and (told := moment(value, wall, zone=zone)).any:
             resets[name] = told
-    spent = {name for name in resets if headers.get(name.replace("reset", "remaining"), "").strip() in ("0", "0.0")}
-    found = [told for name, told in resets.items() if name in spent or not spent]
+            if (part := _part_left(headers, name)) is not None:
+                left[name] = part
+    least = min(left.values(), default=None)
+    found = [told for name, told in resets.items() if least is None or left.get(name) == least]
     return max(found, key=lambda told: told.seconds or 0.0, default=NOTHING)
+
+
+def _read_all_in_one(name: str, value: str, resets: dict[str, Told], left: dict[str, float]) -> None:
+    """The limits of a header that holds several, each as if it were a header of its own."""
+    for number, one in enumerate(value.split(",") if ";" in value else [value]):
+        if (found := _RESET_OF.search(one)) is not None:
+            resets[f"{name} {number}"] = Told(float(found[1]))
+            if (rest := _LEFT_OF.search(one)) is not None:
+                left[f"{name} {number}"] = float(rest[1])
+
+
+def _part_left(headers: Mapping[str, str], name: str) -> float | None:
+    """How much is left of the limit whose reset a header tells, from 0 to 1; None if nobody says."""
+    try:
+        rest = float(headers[name.replace("reset", "remaining")])
+        return rest / max(float(headers.get(name.replace("reset", "limit"), "1")), 1.0) if rest > 0 else 0.0
+    except (KeyError, ValueError):
+        return None
 
 
 def in_body(body: Any, wall: Callable[[], float], zone: float = 0.0) -> Told:
@@ -226,6 +262,8 @@ def in_words(text: str, wall: Callable[[], float], zone: float = 0.0) -> Told:
             return told
     if (found := _EPOCH.search(text)) is not None:
         return moment(found[1], wall)
+    if (found := _HOURS_SPAN.search(text)) is not None:
+        return Told(_hours(found))
     if (found := _TOLD_CLOCK.search(text)) is not None:
         return Told(None, found[1].strip())
     if (found := _ONE_SPAN.search(text)) is not None:
@@ -239,6 +277,11 @@ def in_words(text: str, wall: Callable[[], float], zone: float = 0.0) -> Told:
 
 def _sum(text: str) -> float:
     return sum(float(number) * _UNITS[unit.lower()] for number, unit in _DURATION_PART.compiled.findall(_spread(text)))
+
+
+def _hours(found: re.Match[str]) -> float:
+    """Seconds of hours, minutes and seconds, the first three groups of a match."""
+    return int(found[1]) * 3_600.0 + int(found[2]) * 60.0 + int(found[3])
 
 
 def _spread(text: str) -> str:

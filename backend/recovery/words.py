@@ -63,7 +63,14 @@ NO_TOOLS: Final = _any(
 
 IMAGE_TOO_LARGE: Final = _any(r"images?\b[^.\n]{0,20}(?:is |are )?too (?:large|big)")
 # The model's fault of this one answer: the next is another.
-TOOL_CALL_CODES: Final = _codes("tool_use_failed")
+TOOL_CALL_CODES: Final = _codes("tool_use_failed malformed_function_call")
+TOOL_CALL: Final = _any(
+    r"(?:error|fail\w*|unable|could not|cannot)[^.\n]{0,24}pars(?:e|ing)[^.\n]{0,30}\b(?:tool|function)[ _-]?calls?\b",
+    r"failed to parse input at pos",
+    r"unexpected tokens? (?:remaining in message header|\d{1,9} while expecting)",
+    r"(?:malformed|invalid|unparsable)[ _](?:function|tool)[ _]call\b",
+    r"failed to call a function|tool call validation failed",
+)
 CONTEXT_CODES: Final = _codes(
     "context_length_exceeded context_window_exceeded exceed_context_size_error string_above_max_length "
     "max_tokens_exceeded request_too_large tokens_limit_reached model_max_prompt_tokens_exceeded "
@@ -130,10 +137,11 @@ NOT_CONTEXT: Final = _any(
     r"(?:too long|max(?:imum)? length)",
     r"(?:function|tools?)\[?[\w.\[\]]{0,40}(?:name|description)",
     r"^(?![^\n]{0,300}(?:context|prompt|inputs?\b))[^\n]{0,60}\bmax_(?:completion_|output_|new_)?tokens\b[^\n]{0,40}"
-    r"(?:too large|must be|less than|exceeds|between)",
+    r"(?:too large|must be|less than|(?:greater|larger|more|higher) than|exceeds?\b|between)",
     r"^(?![^\n]{0,300}(?:token|context))[^\n]{0,60}(?:images?|audio|video|files?|attachments?|pdf)\b[^.\n]{0,60}"
     r"(?:too (?:large|big|long)|exceed|maximum|larger|size)",
     r"headers?\b[^.\n]{0,30}too (?:large|big|long)",
+    r"too large for (?:the |this )?(?:system|machine|gpu|host|memory|v?ram)\b",
 )
 # A 429 is a limit of a time, unless it says that this one request is beyond it for ever.
 CONTEXT_SURELY: Final = _any(
@@ -169,7 +177,7 @@ QUOTA_CODES: Final = _codes(
     "billing_hard_limit_reached billing_not_active accountoverdueerror allocationquota.freetieronly "
     "insufficient_user_quota quota_exceeded payment_required billing_error budget_exceeded "
     "pre_consume_token_quota_failed insufficient_funds credit_exhausted out_of_credits spend_limit_reached "
-    "quotaexceeded commodity.not.purchased postpaidbilloverdue prepaidbilloverdue"
+    "quotaexceeded commodity.not.purchased postpaidbilloverdue prepaidbilloverdue setlimitexceeded"
 )
 _CREDIT = r"(?:quota|balance|credits?|funds?|tokens? quota)"
 ANY_QUOTA: Final = _any(r"\bquota\b", r"配额|额度")
@@ -194,10 +202,13 @@ QUOTA: Final = _any(
     r"billing (?:hard limit|details|is not|issue|error|not)",
     r"(?:can|could) only afford",
     r"requires? more credits",
-    r"(?:add|purchase|buy|top up|recharge)[^.\n]{0,20}(?:credits?|balance|funds?)",
+    r"(?:add|purchase|buy|top up|recharge)[^.\n]{0,20}(?:credits?|balance|funds?|your account)",
+    r"\bpaid balance\b",
+    r"service (?:has been |is )(?:paused|suspended)",
     r"(?:usage|spend(?:ing)?|budget|billing|cost|key|credit) limits?\b[^.\n]{0,30}(?:reached|exceeded|hit)",
     r"(?:reached|exceeded|hit)[^.\n]{0,40}(?:usage|spend(?:ing)?|budget|billing|cost|credit) limit",
-    r"budget (?:has been |was |is )?exceeded|exceeded[^.\n]{0,20} budget",
+    r"budget (?:has been |was |is )?(?:exceeded|exhausted|depleted|used up|spent)",
+    r"(?:exceeded|exhausted)[^.\n]{0,20} budget",
     r"key limit exceeded",
     r"free (?:tier|quota|trial|usage|plan)[^.\n]{0,40}(?:exhausted|exceeded|used up|expired|ended|over)",
     r"(?:trial|subscription|plan|package)\b[^.\n]{0,30}(?:has )?(?:expired|ended|lapsed|inactive|not active)",
@@ -219,7 +230,8 @@ FILTER_CODES: Final = _codes(
     "content_filter content_policy_violation data_inspection_failed datainspectionfailed "
     "moderation_blocked sensitivecontentdetected prompt_blocked content_filter_error content_filtered "
     "inputtextsensitivecontentdetected outputtextsensitivecontentdetected responsibleaipolicyviolation "
-    "content_safety invalid_prompt blocklist prohibited_content"
+    "content_safety invalid_prompt blocklist prohibited_content hooks_failed guardrail_intervened guardrail_violation "
+    "inputtextriskdetection inputimageriskdetection outputtextriskdetection outputimageriskdetection"
 )
 FILTER: Final = _any(
     r"content management policy",
@@ -231,6 +243,11 @@ FILTER: Final = _any(
     r"safety (?:system|filter|settings)",
     r"moderation (?:flag|block|fail)",
     r"prohibited[_ ]content",
+    r"\bguardrail\w*\b[^.\n]{0,60}\b(?:failed|intervened|triggered|violated|violations?)\b",
+    r"\b(?:request|prompt|input|content|response|output|message)s?\b[^.\n]{0,40}\b(?:blocked|denied|rejected|stopped) "
+    r"by[^.\n]{0,30}(?:guardrail|polic|filter|shield|safety)",
+    r"sensitive (?:content|information|words?|topics?)|new_sensitive",
+    r"violation information",
     r"敏感(?:内容|信息|词)",
     r"不安全",
     r"违规",
@@ -255,7 +272,14 @@ NO_RIGHT: Final = _any(
     r"\bip(?: address)?\b[^.\n]{0,60}\b(?:not (?:authori[sz]ed|allowed|permitted|whitelisted|in )|denied|blocked|"
     r"rejected)",
     r"\bip_(?:not_|un)?(?:authorized|allowed|blocked|denied)",
+    r"\b(?:do|does)(?: not|n't) have (?:the )?(?:access|permissions?|rights?)\b",
     r"(?:没有|无|缺少)[^。\n]{0,6}权限|\bip\b[^。\n]{0,12}(?:白名单|不允许|未授权)",
+)
+# An account that is not served at all, whatever its key.
+BARRED: Final = _any(
+    r"\b(?:account|organi[sz]ation|project|workspace|user|team|resource|subscription)s?\b[^.\n]{0,40}\b(?:frozen|suspended|"
+    r"restricted|banned|blocked|locked|deactivated|terminated)\b",
+    r"(?:账[号户]|用户|组织)[^。\n]{0,8}(?:封禁|冻结|禁用|停用)",
 )
 # A local server's template is a program that the conversation can break, the same way each time.
 CHAT_TEMPLATE: Final = _any(
@@ -282,8 +306,7 @@ _SURE_MODEL: Final = (
     r"models?\b[^\n]{0,120}(?:does not exist|not found)",
     r"无可用渠道",
     r"no available channel",
-    r"failed to load (?:the )?model",
-    r"no models? loaded",
+    r"no models? (?:is |are )?(?:currently )?loaded",
     r"pulling it first",
     r"模型[^。\n]{0,60}不存在",
 )
@@ -297,7 +320,9 @@ MODEL: Final = _any(
     r"\bmodels?\b[^\n]{0,60}(?<!temporarily )(?<!currently )\bunavailable",
     r"not found the model",
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
-    r"(?:no such|unknown|invalid|unsupported|unrecognized) model",
+    r"(?:could not|cannot|can't|unable to) find (?:\w{1,12} ){0,3}model",
+    r"\bmodel\b[^\n]{0,60}(?:end of (?:its )?life|end-of-life|sunset|been removed|discontinued|shut ?down)",
+    r"(?:no such|unknown|invalid|unsupported|unrecognized) model(?! architecture)",
     r"no endpoints found",
     r"not a chat model",
     r"only supported in v1/(?:responses|completions)",
@@ -323,6 +348,7 @@ LOADING: Final = _any(
     r"machine)s?\b[^\n]{0,60}\b(?:starting up|"
     r"is starting|warming up|initiali[sz]ing|cold[ -]start|not (?:yet )?ready|still loading|scaling up|scaled to zero|"
     r"waking up|booting|spinning up)",
+    r"timed? ?out waiting for[^.\n]{0,40}\b(?:start|load|ready)",
     r"模型[^。\n]{0,20}(?:加载中|启动中|预热|未就绪)",
     r"(?:正在|尚在)(?:加载|启动)",
 )
@@ -351,6 +377,7 @@ RATE_CODES: Final = _codes(
 RATE: Final = _any(
     r"\brate[_ -]?limit",
     r"\b(?:request|token|usage|message|concurren(?:t|cy)|qps|[rt]p[mds])s?[ _-](?:\w{1,12} )?(?:limit|quota)s?\b",
+    r"\b(?:accounts?|keys?|credentials|channels?|deployments?)\b[^.\n]{0,24}\b(?:limited|cool(?:ing)?[- ]?down)\b",
     r"\blimit(?:s|ed)?\b[^.\n]{0,24}\b(?:reached|exceeded|hit)\b",
     r"(?:reached|exceeded|hit)\b[^.\n]{0,40}\blimits?\b",
     r"too many (?:\w{1,12} )?(?:requests|concurrent|messages|calls|connections|attempts)",
@@ -377,6 +404,7 @@ AUTH: Final = _any(
     r"authentication (?:fails|failed|error)",
     r"unauthori[sz]ed",
     r"not authenticated",
+    r"\bauth(?:entication|orization)? (?:check )?fail(?:ed|ure)|unregistered callers|please use (?:an? )?api key",
     r"\bno connected db\b",  # LiteLLM without a database looks up a key that is not its own
     rf"{_KEY}[^.\n]{{0,30}}\bleaked",
     r"无效的(?:令牌|api|密钥|key)",
@@ -419,6 +447,8 @@ NOT_ACTIVATED: Final = _any(
     r"\bmodel access\b[^.\n]{0,24}(?:denied|not granted|required)",
     r"(?:requires?|accept(?:ing)?)[^.\n]{0,30}(?:terms|license|eula|agreement)",
     r"non-?serverless model",
+    r"\b(?:model|endpoint|deployment)s?\b(?: \S{1,80})? (?:is |has been |was )?(?:currently |temporarily )*"
+    r"(?:disabled|paused|closed|suspended)\b",
     r"not found for account",
     r"(?:model|模型)[^。\n]{0,40}(?:未开通|没有开通|未激活|尚未开通|未订阅|未购买)",
     r"(?:未开通|没有开通|尚未开通|未激活)[^。\n]{0,12}(?:模型|服务|权限)",
@@ -462,6 +492,7 @@ SERVER_MEMORY: Final = _any(
     r"(?:insufficient|not enough|lack of|low on) (?:\w{1,12} )?(?:memory|v?ram)\b",
     r"(?:unable|failed|cannot|could not) (?:to )?allocate",
     r"insufficient system resources",
+    r"too large for (?:the |this )?(?:system|machine|gpu|host|memory|v?ram)\b",
     r"memory layout cannot|requires?[^.\n]{0,40}\d ?(?:gb|gib|mib)\b[^.\n]{0,60}(?:available|free)",
     r"memory (?:is )?(?:insufficient|exhausted)",
     r"(?:内存|显存)(?:不足|不够|溢出)",
@@ -475,10 +506,18 @@ CRASHED: Final = _any(
     r"\bmodel (?:was |has been |is )?unloaded\b",
     r"channel error",
     r"background loop|has errored",
+    r"rpc error: code = unavailable|error reading from server: eof",
     r"exit (?:code|status):? ?\d",
     r"segmentation fault|core dumped|signal: \w+|unexpected eof|post predict",
     r"\bcuda error\b|illegal memory access|device-side assert",
     r"模型[^。\n]{0,8}崩溃",
+)
+# A model that is there, and did not come up.
+LOAD_FAILED: Final = _any(
+    r"(?:fail(?:ed|ure)?|unable|could not|cannot|error) (?:to )?(?:load|start)(?:ing)? (?:the |a )?(?:llm )?"
+    r"(?:model|engine|runner)",
+    r"\bmodel\b[^.\n]{0,30}failed to load",
+    r"unknown model architecture",
 )
 REGION_CODES: Final = _codes(
     "unsupported_country_region_territory unsupported_country unsupported_location region_not_supported"
@@ -517,7 +556,8 @@ BAD_HTTP: Final = _any(
     r"expected http/|not supported",
 )
 
-# The title of a page that keeps robots out, and what stands inside of one.
+# The title of a page that keeps robots out, and what stands inside of one: not what any page has that has come
+# through the same network.
 PROTECTED: Final = _any(
     r"just a moment",
     r"attention required",
@@ -532,11 +572,14 @@ PROTECTED: Final = _any(
     r"安全验证|人机验证|访问被(?:拦截|阻断)",
 )
 PROTECTED_PAGE: Final = _any(
-    r"cf-chl|challenge-platform|cf-error-details|_incapsula_|\baws-?waf\b|/\.well-known/vercel/security",
+    r"[_-]cf[_-]chl|\bcf-chl|challenge-platform/h/|_incapsula_|\baws-?waf\b|/\.well-known/vercel/security",
     r"enable javascript and cookies to continue",
     r"(?:you|request|access) (?:has|have) been (?:blocked|denied)",
     r"verify(?:ing)? you are (?:a )?human",
 )
+
+# A content network's own page about a limit of its own.
+LIMITED_PAGE: Final = _any(r"\berror 1015\b", r"you are being rate limited", r"\btoo many requests\b")
 
 # What a provider's bare numbers mean. Elsewhere the same number is somebody else's, and says nothing.
 _NUMBERS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -561,7 +604,13 @@ _NUMBERS: Final[Mapping[str, Mapping[str, str]]] = {
         "server_error": "1000 1013 1024 1033",
         "not_activated": "2061",
     },
-    "siliconflow": {"no_tools": "20037", "model_not_found": "20012", "quota": "30001", "context_too_long": "20015"},
+    "siliconflow": {
+        "no_tools": "20037",
+        "model_not_found": "20012",
+        "quota": "30001 30011",
+        "not_activated": "30003",
+        "overloaded": "50505",
+    },
     "qianfan": {
         "auth": "110 111 13 14 336404",
         "quota": "17 19",

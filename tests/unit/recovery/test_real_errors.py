@@ -101,20 +101,20 @@ async def test_in_stream_refusal_is_not_asked_again(server: FaultServer, error: 
 
 STATUSES = [
     (400, "bad_request"), (401, "auth"), (402, "quota"), (403, "forbidden"), (404, "not_found"), (405, "not_found"),
-    (407, "forbidden"), (408, "timeout"), (409, "server_error"), (410, "not_found"), (413, "context_too_long"),
-    (418, "bad_request"), (422, "bad_request"), (425, "server_error"), (429, "rate_limited"), (451, "region"),
+    (407, "network_login"), (408, "timeout"), (409, "server_error"), (410, "not_found"), (413, "context_too_long"),
+    (418, "bad_request"), (422, "bad_request"), (424, "server_error"), (425, "server_error"), (429, "rate_limited"), (446, "content_filter"), (451, "region"), (499, "server_error"),
     (500, "server_error"), (502, "server_error"), (503, "overloaded"), (504, "timeout"), (520, "server_error"),
-    (524, "timeout"), (529, "overloaded"),
+    (524, "timeout"), (529, "overloaded"), (511, "network_login"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
 async def test_bare_status(server: FaultServer, status: int, kind: str) -> None:
-    """A status whose body tells nothing decides alone: 408, 409, 425, 429 and 5xx are asked again."""
+    """A status whose body tells nothing decides alone: those of a moment, 429 and 5xx are asked again."""
     verdict = await judged(server, s.status(status))
 
     assert (kind, status) == (verdict.kind, verdict.status)
-    assert verdict.retryable is (status in (408, 409, 425, 429) or status >= 500)
+    assert verdict.retryable is (status in (408, 409, 424, 425, 429, 499) or (status >= 500 and status != 511))
 
 
 BODIES: list[tuple[str, int, Any, str]] = [

@@ -8,6 +8,7 @@ the others of its kind, too.
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any, Final
 
@@ -43,8 +44,13 @@ def told(
     response = httpx.Response(status, request=request, headers=headers, **how)
     if history:
         response.history = [httpx.Response(307, request=httpx.Request("POST", f"{history}/chat/completions"))]
-    client = openai.AsyncOpenAI(api_key="k", base_url=base)
-    return judged(client._make_status_error_from_response(response))
+    return judged(_client()._make_status_error_from_response(response))
+
+
+@functools.cache
+def _client() -> Any:
+    """One for all rows: it is only asked what it makes of an answer, and takes its time to be made."""
+    return openai.AsyncOpenAI(api_key="k", base_url=HOSTED)
 
 
 def judged(error: BaseException) -> Classification:
