@@ -98,7 +98,7 @@ class Past(NamedTuple):
 
     `minutes` are `(end, values)` of `metrics.minute`, `errors` rows with their `time`, `told` plain data that goes
     out as the snapshot's `past` as it is. `install` is what all runs before this one did together: the data
-    of `metrics.totals`.
+    of `metrics.totals`; `untold` are minutes of which no row tells, because the program had ended by then.
     """
 
     events: Sequence[PastEvent] = ()
@@ -106,6 +106,7 @@ class Past(NamedTuple):
     minutes: Sequence[tuple[float, Mapping[str, float | None]]] = ()
     told: Mapping[str, Any] | None = None
     install: Mapping[str, Any] | None = None
+    untold: Sequence[tuple[float, Mapping[str, float | None]]] = ()
 
 
 class Monitor:
@@ -211,6 +212,9 @@ class Monitor:
         now, wall = self.clock(), self.wall()
         for end, values in past.minutes:
             self.history.restore(end, values, now=now, wall=wall)
+        for end, values in past.untold:
+            if not self.history.restore(end, values, now=now, wall=wall, untold=True):
+                self._tell("metrics.minute", {"end": end, "values": values})  # for the chart of a week, too
         self.past = past.told
         self._install = past.install
 
@@ -366,8 +370,9 @@ class Monitor:
             "since": before["since"],
             "chats": before["chats"] + self.chat.outcomes.total(),
             "saved": before["saved"] + self.chat.saved,
-            "tokens": tokens_of(usage)["tokens"],
+            **{name: count for name, count in tokens_of(usage).items() if name in ("tokens", "tokens_estimated")},
             "cost": rounded(known_cost(usage, self.prices)),
+            "cost_estimated": any(map(estimated, usage)),
         }
 
     def snapshot(self) -> dict[str, Any]:

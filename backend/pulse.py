@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from .aio import fail_open, faults, our_fault
@@ -66,7 +67,8 @@ def read_past(store: EventStore, start: float) -> Past:
     day = start - _DAY
     events = store.query(Filter(_MONITORED, until=start), limit=200, newest_first=True).events
     failed = store.query(Filter(("error",), until=start), limit=400, newest_first=True).events
-    minutes = store.query(Filter(("metrics.minute",), since=day, until=start), limit=2_000).events
+    rows = store.query(Filter(("metrics.minute",), since=day, until=start), limit=2_000).events
+    minutes = [(e.data["end"], e.data["values"]) for e in rows if isinstance(e.data.get("values"), dict)]
     opened = store.query(Filter(("store.opened",), since=start - _WEEK), limit=2_000).events
     days = store.totals(until=start, step="day")
     chats: Counter[str] = Counter()
@@ -87,10 +89,39 @@ def read_past(store: EventStore, start: float) -> Past:
     return Past(
         [PastEvent(f"{e.slot}-{e.id}", e.type, e.time, e.source, e.session, e.data) for e in reversed(events)],
         [{"time": e.time, **e.data} for e in reversed(failed)],
-        [(e.data["end"], e.data["values"]) for e in minutes if isinstance(e.data.get("values"), dict)],
+        minutes,
         told,
         read_install(store, start),
+        _untold_minutes(store, max((end for end, _ in minutes), default=day), start),
     )
+
+
+def _untold_minutes(store: EventStore, since: float, until: float) -> list[tuple[float, dict[str, float | None]]]:
+    """`(end, values)` of the minutes after `since` that the program did not live to tell, by what their events say."""
+    found: dict[int, dict[str, list[float]]] = {}
+    which = Filter(("error", "chat.first_token", "chat.finished"), since=since, until=until)
+    for event in store.query(which, limit=2_000).events:
+        if not found:
+            since = max(since, event.time - 1)
+        minute = found.setdefault(int((event.time - since) // 60), {"errors": [], "first": [], "speed": []})
+        data = event.data
+        if event.type == "error":
+            minute["errors"].append(float(data.get("outcome") != "recovered" and data.get("severity") != "low"))
+        elif event.type == "chat.first_token":
+            minute["first"].append(float(data.get("seconds", 0)))
+        elif data.get("stream_seconds"):
+            minute["speed"].append(data.get("stream_tokens", 0) / data["stream_seconds"])
+    return [
+        (
+            min(since + 60 * (number + 1), until),
+            {
+                "errors": sum(minute["errors"]),
+                "first_token_p50": median(minute["first"]) if minute["first"] else None,
+                "tokens_per_second": median(minute["speed"]) if minute["speed"] else None,
+            },
+        )
+        for number, minute in sorted(found.items())
+    ]
 
 
 def read_install(store: EventStore, until: float) -> dict[str, Any]:

@@ -333,7 +333,15 @@ export interface Snapshot {
     cost_estimated?: boolean;
     /** What stands before the numbers of the reader's prices. */
     currency?: string;
-    since_install?: { since: number; chats: number; saved: number; tokens: number; cost: number | null } | null;
+    since_install?: {
+      since: number;
+      chats: number;
+      saved: number;
+      tokens: number;
+      tokens_estimated?: number;
+      cost: number | null;
+      cost_estimated?: boolean;
+    } | null;
     current: ChatRow[];
   };
   mcp: McpRow[];

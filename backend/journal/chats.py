@@ -93,16 +93,15 @@ class Chats:
                 self.rows.append(row)
 
     def _unended(self, chat_id: str, event: Stored) -> dict[str, Any]:
-        """A chat that runs, or that the end of the program interrupted: what is known by what it did."""
+        """A chat that runs, or that the end of the program interrupted: what is known by what it did. How long it ran
+        is not: nobody was there to see its end."""
         until = self._restarted.get(event.slot)
         row: dict[str, Any] = {
             "chat_id": chat_id, "session": event.session, "kind": event.data.get("kind"),
             "outcome": None if until is None else INTERRUPTED, "started": event.time, "seconds": None, "at": event.time,
             "retries": 0,
         }  # fmt: skip
-        last = event.time
         for one in self._told(chat_id, event.time, until):
-            last = max(last, one.time)
             data = one.data
             if one.type == "chat.model":
                 row |= {name: data[name] for name in ("model", "host") if name in data}
@@ -112,8 +111,6 @@ class Chats:
                 row["retries"] += 1
             elif one.type == "error":
                 row |= {f"error_{name}": data[name] for name in ("kind", "type") if name in data}
-        if until is not None:
-            row["seconds"] = last - event.time
         return row
 
 

@@ -63,6 +63,10 @@ class _Ring:
             self._open = index
         elif index > self._open:
             self._close(index)
+        self._take(values)
+
+    def _take(self, values: Mapping[str, float | None]) -> None:
+        """Fold values into the open step."""
         for name, fold in self._folds.items():
             value = values.get(name)
             if value is None:
@@ -106,20 +110,31 @@ class _Ring:
         found = {name: row[number % self.spec.size] for name, row in self._rows.items()}
         return {name: None if value != value else value for name, value in found.items()}
 
-    def restore(self, first: int, now: float, values: Mapping[str, float | None]) -> None:
-        """Put in the minute that began at second `first`, a long step whole, short ones with its levels."""
+    def restore(self, first: int, now: float, values: Mapping[str, float | None], *, untold: bool) -> bool:
+        """Put in the minute that began at second `first`, a long step whole, short ones with its levels.
+
+        What lies in the step that is being filled now is left out, for a row of its own tells of it; if it is `untold`
+        it is folded into that step: True if all of it was.
+        """
         if self._open is None:
             self._open = math.floor(now) // self.spec.step
         size, step = self.spec.size, self.spec.step
         begin = (first + step // 2) // step
-        for number in range(begin, begin + _MINUTE // step):
-            if not self._open - size < number < self._open:
-                continue
-            last = number == begin + _MINUTE // step - 1
-            for name, row in self._rows.items():
-                value = values.get(name)
-                if isinstance(value, (int, float)) and (last or self._folds[name] != "sum"):
-                    row[number % size] = value
+        last = begin + _MINUTE // step - 1
+        if untold:
+            last = min(last, self._open)
+        for number in range(max(begin, self._open - size + 1), last + 1):
+            known = {
+                name: value
+                for name, value in values.items()
+                if isinstance(value, (int, float)) and (number == last or self._folds.get(name) != "sum")
+            }
+            if number < self._open:
+                for name in known.keys() & self._rows.keys():
+                    self._rows[name][number % size] = known[name]
+            elif untold:
+                self._take(known)
+        return untold and begin >= self._open
 
     def row(self, name: str) -> list[float | None]:
         """Oldest first; the open step, as far as it has come, is the last."""
@@ -180,12 +195,19 @@ class History:
         """The values of a minute that has been closed, as the chart of a day shows them."""
         return self._minutes.values(number)
 
-    def restore(self, end: float, values: Mapping[str, float | None], *, now: float, wall: float) -> None:
-        """Put in a minute from before the start, that ended at the wall time `end`. What has been told here stays."""
+    def restore(
+        self, end: float, values: Mapping[str, float | None], *, now: float, wall: float, untold: bool = False
+    ) -> bool:
+        """Put in a minute from before the start, that ended at the wall time `end`. What has been told here stays.
+
+        `untold`: no `metrics.minute` tells of it. True if the one of the minute that is being filled now will.
+        """
         first = math.floor(now - (wall - end)) - _MINUTE
+        told = False
         for ring in self._rings.values():
             if 1 < ring.spec.step <= _MINUTE:
-                ring.restore(first, now, values)
+                told = ring.restore(first, now, values, untold=untold)
+        return told
 
     def read(self, name: str, *, now: float, wall: float) -> dict[str, Any]:
         """`{"range", "step", "end", "series": {name: [...]}}` of one range, oldest value first.

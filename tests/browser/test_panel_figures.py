@@ -197,6 +197,23 @@ def test_sums_by_day(fake: FakePulse, open_page: OpenPage) -> None:
 
     assert "step=day" in asked
     assert "offset=" in asked
+    first = page.evaluate(
+        "(since) => new Date(1000 * since).toTimeString().slice(0, 8)", float(asked.split("since=")[1])
+    )
+    assert first == "00:00:00"
+
+
+def test_what_was_estimated_since_the_installation_is_marked(fake: FakePulse, open_page: OpenPage) -> None:
+    """Also where this run has no tokens of its own yet."""
+    install = {
+        "since": fake.clock(), "chats": 4, "saved": 1, "tokens": 1_234, "tokens_estimated": 4, "cost": 0.5,
+        "cost_estimated": True,
+    }  # fmt: skip
+    page = true_panel(fake, open_page, tokens=0, tokens_estimated=0, cost=None, since_install=install)
+    notes = page.locator(".cpulse-sum-note")
+
+    expect(notes.nth(1)).to_contain_text(re.compile(r"^≈ 1,234 since"))
+    expect(notes.nth(2)).to_contain_text(re.compile(r"^≈ €0\.50 since"))
 
 
 def saved_file(page: Page, name: str) -> str:

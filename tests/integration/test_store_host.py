@@ -6,14 +6,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from backend.pulse import Pulse
 from backend.standalone.host import Host
 from backend.standalone.options import Options
+from backend.store import Filter
 from tests.support.stores import everything, new_store, raw_bytes, running, until_true
 
 PATH = "/copilot-pulse/events"
@@ -100,9 +103,41 @@ async def test_panel_after_a_restart_shows_what_was_before(folder: Path) -> None
     assert types.index("chat.finished") < len(types) - 1 - types[::-1].index("pulse.started")
     assert len({row["id"] for row in log}) == len(log)
     ages = [(len(day["series"]["errors"]) - at, value) for at, value in enumerate(day["series"]["errors"]) if value]
-    assert [value for _, value in ages] == [10800.0, 600.0, 120.0]
+    assert [value for _, value in ages] == [10800.0, 600.0, 120.0, 1.0], "the last one is the failure of above"
     assert all(abs(steps * 60 - value) <= 120 for steps, value in ages)
     assert sum(value == 0.5 for value in hour["series"]["queue_fill"]) == 24
+
+
+def known_past(pulse: Pulse) -> bool:
+    """Whether a program has taken up what was before its start."""
+    return pulse.monitor.past is not None
+
+
+async def test_the_minute_that_a_restart_cut_short_is_in_the_charts(folder: Path) -> None:
+    """What happened after the last full minute is known by its events, in all ranges, and once for all restarts."""
+    async with hosted(folder) as (host, client):
+        await chat(client, "hello")
+        error = {"error_id": "e1", "severity": "high", "kind": "timeout", "type": "T", "where": "model", "message": "m"}
+        host.pulse.publish("error", {**error, "outcome": "retrying", "attempt": 1})
+        host.pulse.publish("error", {**error, "outcome": "recovered", "attempt": 2})
+        host.pulse.publish("error", {**error, "error_id": "e2", "severity": "low", "outcome": "gave_up", "attempt": 1})
+    for _ in range(2):
+        async with hosted(folder) as (host, client):
+            pulse = host.pulse
+            await until_true(partial(known_past, pulse))
+            monitor, store = pulse.monitor, pulse.store
+            assert store is not None
+            await store.flush()
+            rows = store.query(Filter(("metrics.minute",))).events
+            charts = [monitor.read_history(name)["series"] for name in ("24h", "1h")]
+            async with client.get("/copilot-pulse/history", params={"range": "7d"}) as answer:
+                charts.append((await answer.json())["series"])
+
+        # The minute that is being filled tells of it, too, if it began before the restart.
+        assert [sum(filter(None, series["errors"])) for series in charts] == [1, 1, len(rows)]
+        assert len(rows) <= 1
+        assert all(any(series["first_token_p50"]) for series in charts[:2])
+        assert all(any(series["tokens_per_second"]) for series in charts[:2])
 
 
 async def test_another_program_in_the_same_folder_was_not_down(folder: Path) -> None:

@@ -368,5 +368,6 @@ def test_costs_are_at_the_prices_of_now() -> None:
     since = chat["since_install"]
     assert (5.0, 5, 1, 1_000_041) == tuple(since[name] for name in ("since", "chats", "saved", "tokens"))
     assert pytest.approx(2 + 162e-6) == since["cost"]
+    assert (10, True) == (since["tokens_estimated"], since["cost_estimated"])
     prices[0] = "* = 0 / 1000000"
     assert [30, 5, 6] == [row["cost"] for row in monitor.snapshot()["chat"]["current"]]

@@ -214,7 +214,8 @@ function createPace() {
  * @param {ViewContext} context
  */
 function figuresText(row, speed, { t, format, service }) {
-  const parts = [format.seconds(row.seconds ?? null)];
+  const known = row.seconds !== null && row.seconds !== undefined;
+  const parts = known || !ENDED.has(row.state) ? [format.seconds(row.seconds ?? null)] : [];
   const about = row.tokens_estimated ? "≈ " : "";
   if (row.tokens) {
     parts.push(about + t("chats.tokens", { n: row.tokens, count: format.compact(row.tokens) }));

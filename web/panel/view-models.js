@@ -148,23 +148,25 @@ export function createModels(context, host) {
  */
 function sumsOf({ chat }, { t, format, service }) {
   const install = chat.since_install ?? null;
-  const since = install && t("models.sinceInstall", { day: format.day(install.since) });
+  const since = (/** @type {string} */ count) =>
+    install ? t("models.sinceInstall", { count, day: format.day(install.since) }) : "";
   const money = (/** @type {number | null | undefined} */ value) =>
     value === 0 ? t("models.local") : format.money(value, service.sign);
   /** @type {Sum[]} */
   const sums = [];
   if (chat.saved !== undefined) {
-    const note = install ? `${format.compact(install.saved)} ${since}` : "";
+    const note = install ? since(format.compact(install.saved)) : "";
     sums.push({ name: "saved", title: t("models.saved"), value: format.compact(chat.saved), note });
   }
-  if (chat.tokens) {
-    const note = install ? `${format.compact(install.tokens)} ${since}` : "";
+  if (chat.tokens || install?.tokens) {
+    const note = install ? since(about(Boolean(install.tokens_estimated)) + format.compact(install.tokens)) : "";
     const value = about(Boolean(chat.tokens_estimated)) + format.compact(chat.tokens);
     sums.push({ name: "tokens", title: t("models.tokens"), value, note });
   }
   if (chat.cost !== undefined) {
     const known = chat.cost !== null || (install?.cost ?? null) !== null;
-    const note = install?.cost ? `${money(install.cost)} ${since}` : known ? "" : t("models.noPrice");
+    const all = install?.cost ? since(about(Boolean(install.cost_estimated)) + money(install.cost)) : "";
+    const note = all || (known ? "" : t("models.noPrice"));
     const value = about(Boolean(chat.cost_estimated && chat.cost)) + money(chat.cost);
     sums.push({ name: "cost", title: t("models.cost"), value, note });
   }
@@ -239,8 +241,11 @@ function createDays({ t, format, service, signal }) {
     h("div", { class: "cpulse-table-scroll" }, table),
   );
   async function load() {
-    const east = -new Date().getTimezoneOffset() * 60;
-    const since = Math.floor(Date.now() / 1000) - (DAYS - 1) * 86_400;
+    const begin = new Date();
+    const east = -begin.getTimezoneOffset() * 60;
+    begin.setHours(0, 0, 0, 0);
+    begin.setDate(begin.getDate() - DAYS + 1); // the first day, too, is told whole
+    const since = begin.getTime() / 1000;
     try {
       const answer = /** @type {{ totals: TotalsRow[] } | null} */ (
         await service.ask(`totals?step=day&offset=${east}&since=${since}`)

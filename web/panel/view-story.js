@@ -179,7 +179,13 @@ function factsOf(story, row, { t, format, service }) {
   const facts = [
     [t("story.ended"), row.saved && story.outcome === "completed" ? t("story.ends.saved") : end],
     [t("story.started"), story.started && `${format.day(story.started)} ${format.clock(story.started, true)}`],
-    [t("story.took"), story.seconds !== null && format.seconds(story.seconds)],
+    [
+      t("story.took"),
+      story.seconds !== null &&
+        (story.outcome === "interrupted"
+          ? t("story.atLeast", { time: format.seconds(story.seconds) })
+          : format.seconds(story.seconds)),
+    ],
     [t("story.server"), [story.model, story.host].filter(Boolean).join(" · ")],
     [t("story.tokensTitle"), tokens.length > 0 && about + tokens.join(" · ")],
     [t("story.cost"), cost && costAbout + format.money(cost, service.sign)],

@@ -151,3 +151,31 @@ def test_minutes_that_memory_has() -> None:
         history.add(second, {"x": second})
 
     assert [(1_020.0, {"x": 60.0}), (1_080.0, {"x": 130.0})] == history.minutes(now=310.0, wall=1_210.0)
+
+
+@pytest.mark.parametrize(
+    ("ago", "filled"), [(3.0, True), (3.0, False), (200.0, False)], ids=["in the open minute", "before it", "long ago"]
+)
+def test_a_minute_that_no_row_tells_of_is_counted_once(ago: float, filled: bool) -> None:
+    """What lies in the minute that is being filled now is told by that one's row, and the caller tells of the rest."""
+    now = 60_000.0 + (50 if filled else 5)
+    history = History()
+    history.add(now, {"errors": 0})
+    told = history.restore(5000.0 - ago, {"errors": 2, "first_token_p50": 0.5}, now=now, wall=5000.0, untold=True)
+
+    assert told == filled
+    for name in ("1h", "24h"):
+        assert sum(filter(None, series(history, name, "errors", now))) == 2
+        assert any(series(history, name, "first_token_p50", now))
+    history.add(now + 60, {"errors": 0})
+    assert history.folded_minute(1000)["errors"] == (2 if filled else 0)
+
+
+def test_a_minute_that_a_row_tells_of_is_not_told_by_the_next_one_too() -> None:
+    """The chart of a week is made of rows."""
+    history = History()
+    history.add(60_050.0, {"errors": 0})
+    history.restore(4997.0, {"errors": 2}, now=60_050.0, wall=5000.0)
+    history.add(60_060.0, {"errors": 0})
+
+    assert history.folded_minute(1000)["errors"] == 0
