@@ -313,6 +313,35 @@ class Handshake:
             self._read_up.set()
 
 
+class Silence:
+    """While the model sends nothing of an answer: since when, until when that is allowed (None: for ever), what comes
+    `then` ("retry" or "give_up"), and the notice that the page shows of it. Times are of the chat's clock."""
+
+    __slots__ = ("notice", "since", "then", "until")
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.until: float | None = None
+        self.then = ""
+        self.notice = ""
+
+    def over(self) -> None:
+        """The model has said something, or is not asked any more. The notice goes when another text is shown."""
+        self.since = self.until = None
+
+    def snapshot(self, now: float, *, started: float, started_wall: float) -> dict[str, Any] | None:
+        """As plain data, in seconds; None if nobody is silent. `started` is when the chat began, by both clocks."""
+        if self.since is None:
+            return None
+        left = None if self.until is None else max(0.0, round(self.until - now, 1))
+        return {
+            "since": round(now - self.since, 1),
+            "at": round(started_wall + self.since - started, 3),
+            "next": "" if left is None else _NEXT.get(self.then, ""),
+            "next_in": left,
+        }
+
+
 class Chat:
     """One turn of a conversation, from the user's message to the last line of the answer."""
 
@@ -347,13 +376,7 @@ class Chat:
         self.repairing = ""
         # When asking again makes sense after a failure that names a time, on the chat's clock.
         self.again_at: float | None = None
-        # While the model sends nothing of an answer: since when, until when that is allowed (None: for ever), and
-        # what the page shows of it.
-        self.silent_since: float | None = None
-        self.silent_until: float | None = None
-        # What comes then: "retry" or "give_up".
-        self.silent_then = ""
-        self.silence_notice = ""
+        self.silence = Silence()
         # Shows the text anew, with what has changed around it; set by the pump.
         self.refresh: Callable[[], None] | None = None
         self.figures = Figures()
@@ -410,7 +433,8 @@ class Chat:
             self.state = state
             self.ended = self.clock()
             self.tool = ""
-            self.retry_at = self.silent_since = self.silent_until = None
+            self.retry_at = None
+            self.silence.over()
 
     @property
     def saved(self) -> bool:
@@ -424,7 +448,7 @@ class Chat:
 
     def show_while_silent(self, notice: str) -> None:
         """Show a notice under the text until another one, or "", takes its place. Never waits."""
-        self.silence_notice = notice
+        self.silence.notice = notice
         self.show_again()
 
     def show_again(self) -> None:
@@ -480,21 +504,10 @@ class Chat:
             "attempt": self.attempt,
             "of": self.of,
             "retry_in": None if self.retry_at is None else max(0.0, round(self.retry_at - self.clock(), 1)),
-            "silent": self._silence(now),
+            "silent": self.silence.snapshot(now, started=self.started, started_wall=self.started_wall),
             "tool": self.tool,
             "first_token": self.figures.first_token,
             "notice": bool(self.notices),
-        }
-
-    def _silence(self, now: float) -> dict[str, Any] | None:
-        if self.silent_since is None:
-            return None
-        left = None if self.silent_until is None else max(0.0, round(self.silent_until - now, 1))
-        return {
-            "since": round(now - self.silent_since, 1),
-            "at": round(self.started_wall + self.silent_since - self.started, 3),
-            "next": "" if left is None else _NEXT.get(self.silent_then, ""),
-            "next_in": left,
         }
 
     async def stop(self) -> None:

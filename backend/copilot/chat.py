@@ -84,11 +84,8 @@ class ChatSeam:
             pump = None
             try:
                 request = current_request.get()
-                chat = Chat(
-                    session=session(),
-                    kind=kind,
-                    language=request.language if request is not None else language_of(language() or ""),
-                )
+                words = request.language if request is not None else language_of(language() or "")
+                chat = Chat(session=session(), kind=kind, language=words)
                 chat.owner = copilot
                 chat.page = request.page if request is not None else ""
                 if kind == "chat" and args:

@@ -380,8 +380,8 @@ class ChatPump:
         Copilot's page shows no text that is not longer than the one before: once the silence is over, characters
         without width fill up what the notice took.
         """
-        if self._chat.silence_notice:
-            text = with_notices(text, [self._chat.silence_notice])
+        if self._chat.silence.notice:
+            text = with_notices(text, [self._chat.silence.notice])
             self._longest_shown = len(text)
         elif self._longest_shown:
             missing = self._longest_shown + 1 - len(text)

@@ -43,7 +43,6 @@ class ChatStory:
         self._spans: list[dict[str, Any]] = []
         self._errors: list[dict[str, Any]] = []
         self._events = 0
-        self._cut = False
         self._last = 0.0
         self._slot: int | None = None
         self._digest = {

@@ -1,4 +1,7 @@
-"""Recovery beyond a single fault: the breaker, a critical error, rules and handlers of others, the silence limits."""
+"""Recovery beyond a single fault: the breaker, a critical error, rules of others, the limits of silence, its events.
+
+The faults themselves, and what the user reads of each, are the rows of test_faults.py.
+"""
 
 from __future__ import annotations
 

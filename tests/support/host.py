@@ -36,7 +36,6 @@ PLUGIN = ROOT
 """The plugin's own folder."""
 STANDIN = Path(__file__).resolve().parent / "copilot_standin"
 """The stand-in's folder."""
-TOOLS = "backend.service.workflow_rewrite_tools"
 _SHARED_LOGGER = "comfyui_copilot"
 
 
@@ -298,11 +297,6 @@ class Host:
         """How often each function tool of the stand-in ran."""
         counts: Mapping[str, int] = self.copilot("backend.service.workflow_rewrite_tools").tool_counts(session)
         return counts
-
-    def use_mcp(self, tools: str, search: str) -> None:
-        """Point the stand-in at other MCP servers from now on."""
-        client = self.copilot("backend.service.mcp_client")
-        client.BACKEND_BASE_URL, client.SEARCH_MCP_URL = tools, search
 
     async def chat(self, prompt: str = "hello", **options: Any) -> Chat:
         """Chat as Copilot's page does and wait for the end; options as in CopilotPage.begin."""

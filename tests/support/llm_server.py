@@ -137,10 +137,10 @@ class _Script:
     plans: tuple[Plan, ...]
     used: int = 0
 
-    def next(self) -> tuple[Plan, int]:
+    def next(self) -> Plan:
         index = self.used
         self.used += 1
-        return self.plans[min(index, len(self.plans) - 1)], index
+        return self.plans[min(index, len(self.plans) - 1)]
 
 
 class _Watched(asyncio.StreamReaderProtocol):
@@ -292,7 +292,7 @@ class FaultServer:
                 found = record.model
             if found is not None:
                 script, record.key = self._keyed[found], found
-        plan, record.key_index = script.next()
+        plan = script.next()
         record.plan = plan
         return plan
 
@@ -357,7 +357,7 @@ class _Connection:
         except ValueError:
             parsed = {}
         record = RequestRecord(
-            len(self.server.requests), method, path.partition("?")[0], headers, body,
+            len(self.server.requests), method, path.partition("?")[0], headers,
             parsed if isinstance(parsed, dict) else {}, time.monotonic(),
         )  # fmt: skip
         self.server.requests.append(record)

@@ -46,13 +46,10 @@ class RequestRecord:
     method: str
     path: str
     headers: dict[str, str]
-    raw_body: bytes
     body: dict[str, Any]
     started: float
     key: str | None = None
-    key_index: int = 0
     plan: Plan | None = None
-    first_byte_at: float | None = None
     finished_at: float | None = None
     aborted_at: float | None = None
     words_sent: int = 0
@@ -129,7 +126,6 @@ class Response:
 
     def _head(self, code: int, headers: Iterable[tuple[str, str]]) -> None:
         lines = [f"HTTP/1.1 {code} {_REASONS.get(code, 'Status')}", *(f"{k}: {v}" for k, v in headers)]
-        self.record.first_byte_at = time.monotonic()
         self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
     async def _whole(self) -> None:

@@ -105,11 +105,6 @@ class McpServer:
         """The URL of the stream."""
         return f"{self.root}/sse"
 
-    @property
-    def open_streams(self) -> int:
-        """Clients that are connected now."""
-        return len(self._streams)
-
     def calls_of(self, tool: str) -> int:
         """How often a tool was called."""
         return sum(name == tool for name, _ in self.calls)

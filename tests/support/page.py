@@ -34,7 +34,6 @@ class Chat:
     error: Exception | None = None
     """What broke the connection, if anything did."""
     seconds: float = 0.0
-    hung_up: bool = False
     _rest: bytes = b""
     _task: asyncio.Task[None] | None = None
     _response: aiohttp.ClientResponse | None = None
@@ -83,7 +82,6 @@ class Chat:
 
     async def hang_up(self) -> None:
         """Close the connection, as a closed tab does; returns when this side is closed."""
-        self.hung_up = True
         if self._response is not None:
             self._response.close()
         if self._task is not None:

@@ -22,6 +22,7 @@ from tests.support.house import (
     circles,
     circles_in,
     files_of,
+    functions_of,
     imports_of,
     module_of,
     reachable,
@@ -74,6 +75,7 @@ AIOHTTP_UNITS = {"webhook", "origin", "streams", "api", "copilot", "standalone",
 WITHOUT_AIOHTTP = {("streams", "relay"), ("streams", "registry"), ("streams", "wire")}
 MOST_NAMES = 12
 MOST_FILES = 14
+MOST_LINES = 60
 
 
 @cache
@@ -145,6 +147,11 @@ def test_the_picture_is_of_today() -> None:
 def test_few_files_lie_directly_in_backend() -> None:
     """`ls backend/` is a table of contents."""
     assert len([file for file in files_of() if file.parent == BACKEND]) <= MOST_FILES + len({"__init__", "__main__"})
+
+
+def test_functions_fit_on_a_screen() -> None:
+    """A longer one does two things. How tangled one may be, ruff says (C901)."""
+    assert [] == [one for one in functions_of(BACKEND) if one.lines > MOST_LINES]
 
 
 def test_agent_libraries_stay_in_their_folders() -> None:

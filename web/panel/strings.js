@@ -6,7 +6,7 @@
 
 /** @typedef {import("../types").Translate} Translate */
 
-export const ROOT_KEY = "copilotPulse";
+const ROOT_KEY = "copilotPulse";
 const FALLBACK = "en";
 
 /**

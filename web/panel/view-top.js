@@ -161,7 +161,7 @@ export function createTiles({ t, format, service }) {
  * @param {ViewContext} context
  * @param {Table[]} tables
  */
-export function createExport({ t, signal }, tables) {
+function createExport({ t, signal }, tables) {
   const rows = tables.map(({ name, rows }) =>
     h(
       "div",

@@ -10,7 +10,7 @@ import { Answer, framesOf } from "./frames.js";
 
 export const PROTOCOL = "copilot-pulse.v1";
 export const STREAM = "X-Copilot-Pulse-Stream";
-export const MODE = "X-Copilot-Pulse-Mode";
+const MODE = "X-Copilot-Pulse-Mode";
 /** Marks what our page sends: no page of another origin can send it without asking the server first. */
 export const MARK = "X-Copilot-Pulse";
 const OPEN_MS = 3_000;
@@ -33,7 +33,7 @@ const encoder = new TextEncoder();
 let avoidedUntil = 0;
 
 /** Raised when the answer cannot be had any more. */
-export class AnswerLost extends TypeError {}
+class AnswerLost extends TypeError {}
 
 /**
  * @typedef {object} Question
@@ -397,9 +397,4 @@ export function newStreamId() {
   return btoa(String.fromCharCode(...bytes))
     .replaceAll("+", "-")
     .replaceAll("/", "_");
-}
-
-/** Forget that a WebSocket could not be opened. */
-export function trySocketsAgain() {
-  avoidedUntil = 0;
 }

@@ -91,8 +91,8 @@ class CallReport:
         if chat is None:
             return
         then: Then = "retry" if self._number <= self._settings().max_retries else "give_up"
-        chat.silent_since, chat.silent_then = chat.clock() - seconds, then
-        chat.silent_until = None if left is None else chat.clock() + left
+        chat.silence.since, chat.silence.then = chat.clock() - seconds, then
+        chat.silence.until = None if left is None else chat.clock() + left
         chat.show_while_silent(silence_notice(self.model, seconds, left, then, chat.language))
         data = {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": round(seconds, 1), "then": then}
         self._publish("chat.silent", data if left is None else {**data, "left": round(left, 1)})
@@ -101,10 +101,10 @@ class CallReport:
     def heard(self) -> None:
         """The silence is over."""
         chat = self._chat
-        if chat is None or chat.silent_since is None:
+        if chat is None or chat.silence.since is None:
             return
-        seconds = chat.clock() - chat.silent_since
-        chat.silent_since = chat.silent_until = None
+        seconds = chat.clock() - chat.silence.since
+        chat.silence.over()
         chat.show_while_silent("")
         self._publish(
             "chat.heard", {"chat_id": chat.id, "model": self.model, "host": self.host, "seconds": round(seconds, 1)}

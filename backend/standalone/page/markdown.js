@@ -38,7 +38,7 @@ const LONGEST_LINE = 2000;
  * @param {string} text
  * @returns {string[]}
  */
-export function blocksOf(text) {
+function blocksOf(text) {
   /** @type {string[]} */
   const blocks = [];
   /** @type {string[]} */

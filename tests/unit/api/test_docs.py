@@ -60,7 +60,8 @@ def _value(hint: Any) -> Any:
 def a_chat() -> Chat:
     """One that has met everything."""
     chat = Chat(session="s")
-    chat.silent_since, chat.silent_until, chat.silent_then = chat.clock() - 12, chat.clock() + 9, "retry"
+    silence = chat.silence
+    silence.since, silence.until, silence.then = chat.clock() - 12, chat.clock() + 9, "retry"
     chat.note_error("timeout", "APITimeoutError")
     chat.figures.of("m", "h").told(1, 2, 3, 4)
     return chat

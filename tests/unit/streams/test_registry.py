@@ -10,6 +10,7 @@ import pytest
 
 from backend.streams import registry as stream_registry
 from backend.streams.registry import MAX_PER_SESSION, MAX_READERS, Stream, StreamRefused, StreamRegistry
+from tests.support.clock import FakeClock
 
 ID = "A" * 22
 
@@ -23,20 +24,20 @@ class Limits:
     stream_keep_bytes: int = 32_000_000
 
 
-class Clock:
-    """Time and timers that the test moves."""
+class Clock(FakeClock):
+    """Timers that run when the test moves the time."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        super().__init__()
         self.timers: list[Timer] = []
 
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
-        self.timers.append(Timer(self.now + delay, call))
+        self.timers.append(Timer(self.time + delay, call))
         return self.timers[-1]
 
     def advance(self, seconds: float) -> None:
-        self.now += seconds
-        for timer in [t for t in self.timers if t.due <= self.now]:
+        super().advance(seconds)
+        for timer in [t for t in self.timers if t.due <= self.time]:
             self.timers.remove(timer)
             if not timer.cancelled:
                 timer.call()
@@ -63,7 +64,7 @@ class World:
         self.streams = StreamRegistry(
             settings=lambda: self.limits,
             publish=lambda type_, data: self.told.append((type_, dict(data))),
-            clock=lambda: self.clock.now,
+            clock=self.clock,
             call_later=self.clock.call_later,
         )
 
