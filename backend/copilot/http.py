@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -32,7 +31,7 @@ from ..aio import fail_open, in_front, missed, our_fault
 from ..error_handling import language_of
 from ..streams.registry import StreamRefused, StreamRegistry
 from ..streams.tap import StreamTap, open_tap
-from ..streams.wire import PAGE, STREAM
+from ..streams.wire import PAGE, STREAM, parse
 from .llm_routes import BLOCKING, BlockingRoutes
 from .seam import CopilotModules
 
@@ -412,7 +411,7 @@ async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegis
         data = await request.read()
         stream_id = request.headers.get(STREAM)
         known = streams.asked(stream_id, data) if stream_id is not None else None
-        body = json.loads(data) if known is None else known
+        body = parse(data) if known is None else known
     except (ValueError, RecursionError):
         return "The body is not JSON. Send one JSON object."
     except web.RequestPayloadError:

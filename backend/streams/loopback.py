@@ -94,23 +94,19 @@ class Loopback:
         )
 
     async def chat(
-        self, streams: StreamRegistry, stream: Stream, path: str, headers: Mapping[str, str], body: Any
+        self, streams: StreamRegistry, stream: Stream, path: str, headers: Mapping[str, str], asks: tuple[bytes, Any]
     ) -> None:
         """Ask, and wait until the handler has begun to answer, or has refused the question: that is written then.
 
-        The connection is closed then: nothing would come over it, and a detached chat does not need it. A
-        cancel leaves a chat that has begun running. Raises NotAsked.
+        `asks` is the body as it goes out, and what it says. The connection is closed then: nothing would come over it,
+        and a detached chat does not need it. A cancel leaves a chat that has begun running. Raises NotAsked.
         """
         all_headers = headers_for(self._handshake, headers)
         all_headers[STREAM], all_headers[MODE] = stream.id, "detached"
-        try:
-            data = json.dumps(body).encode()
-        except RecursionError:
-            raise NotAsked("the body is nested too deeply") from None
-        stream.asks = data, body
+        stream.asks = asks
         try:
             async with self._session.post(
-                self._base + path, data=data, headers=all_headers, allow_redirects=False
+                self._base + path, data=asks[0], headers=all_headers, allow_redirects=False
             ) as response:
                 if stream.claimed:
                     response.close()

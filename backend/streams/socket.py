@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import logging
 import re
 from collections.abc import Callable, Coroutine, Mapping
@@ -24,7 +23,7 @@ from ..aio import missed, our_fault
 from .loopback import PATHS, Loopback, NotAsked, not_carried
 from .registry import Stream, StreamRefused, StreamRegistry
 from .relay import RelayReader
-from .wire import PROTOCOL, PROTOCOL_VERSION, Shortener, Wire, encode, write_in_time
+from .wire import MAX_MEMBERS, PROTOCOL, PROTOCOL_VERSION, Shortener, Wire, encode, members, write_in_time
 
 log = logging.getLogger("copilot_pulse.streams")
 
@@ -158,12 +157,13 @@ class Socket:
         if len(text) > SMALL_FRAME and not _INVOKE.search(text, 0, SMALL_FRAME):
             raise Close(WSCloseCode.MESSAGE_TOO_BIG, f"a frame that is no invoke is at most {SMALL_FRAME} bytes")
         try:
-            frame = json.loads(text)
+            found = members(text)
         except (ValueError, RecursionError):
-            raise Close(MALFORMED, "the frame is not JSON") from None
-        if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
-            raise Close(MALFORMED, 'a frame is an object with a "type"')
-        kind = frame["type"]
+            found = {}
+        frame = {name: value for name, (value, _, _) in found.items()}
+        kind = frame.get("type")
+        if not isinstance(kind, str):
+            raise Close(MALFORMED, f'a frame is an object of JSON with a "type" and at most {MAX_MEMBERS} members')
         if kind != "invoke" and len(text) > SMALL_FRAME:
             raise Close(WSCloseCode.MESSAGE_TOO_BIG, f"a frame of this type is at most {SMALL_FRAME} bytes")
         if kind == "ping":
@@ -179,10 +179,14 @@ class Socket:
         stream_id = frame.get("stream")
         if not isinstance(stream_id, str):
             raise Close(MALFORMED, '"stream" has to be text')
+        if "body" in found:  # of an invoke: it goes on as it came
+            body, start, end = found["body"]
+            frame["body"] = text[start:end].encode(), body
         await handler(stream_id, frame)
 
     async def _invoke(self, stream_id: str, frame: Mapping[str, Any]) -> None:
-        body, headers = frame.get("body"), frame.get("headers", {})
+        asks: tuple[bytes, Any] = frame.get("body", (b"", None))
+        body, headers = asks[1], frame.get("headers", {})
         path = frame.get("path", "/api/chat/invoke")
         if not isinstance(body, dict):
             raise Close(MALFORMED, '"body" has to be an object')
@@ -202,7 +206,7 @@ class Socket:
             stream = self._streams.reserve(stream_id, self.session)
             reading = self._begin(stream, self._streams.read(stream, 0, "websocket", resumed=False))
             asking = asyncio.get_running_loop().create_task(
-                self._ask(reading, path, headers, body), name="copilot-pulse stream invoke"
+                self._ask(reading, path, headers, asks), name="copilot-pulse stream invoke"
             )
             self._asking.add(asking)
             asking.add_done_callback(self._asking.discard)
@@ -214,12 +218,12 @@ class Socket:
                 self._streams.discard(stream)
             raise
 
-    async def _ask(self, reading: Reading, path: str, headers: Mapping[str, str], body: Any) -> None:
+    async def _ask(self, reading: Reading, path: str, headers: Mapping[str, str], asks: tuple[bytes, Any]) -> None:
         stream = reading.stream
         try:
             if self._loopback is None:
                 self._loopback = Loopback(self._request)
-            await self._loopback.chat(self._streams, stream, path, headers, body)
+            await self._loopback.chat(self._streams, stream, path, headers, asks)
         except Exception as error:
             if not isinstance(error, NotAsked):
                 missed(error, "a chat over a WebSocket: it is asked over HTTP")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
+import re
 import socket
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from .relay import Frame
@@ -30,6 +32,70 @@ WRITE_LIMIT: Final = 30.0
 """Seconds that a peer may take for what is written to it ..."""
 SLOWEST: Final = 10_000
 """... and one more for so many bytes of it."""
+LARGE: Final = 65_536
+"""Characters of JSON from which on its reading is spared the garbage collector."""
+MAX_MEMBERS: Final = 32
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_read_value: Final = json.JSONDecoder().raw_decode
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def parse(data: str | bytes) -> Any:
+    """What `json.loads()` reads, in a fifth of the time if it is large. Raises ValueError and RecursionError."""
+    with _uncollected(len(data)):
+        return json.loads(data)
+
+
+def members(text: str) -> dict[str, tuple[Any, int, int]]:
+    """The members of an object of JSON: under each name the value, and from where to where it stands in `text`.
+
+    So what came can be sent on as it came. Raises ValueError (no object, or one of more than 32 members) and
+    RecursionError.
+    """
+    found: dict[str, tuple[Any, int, int]] = {}
+    with _uncollected(len(text)):
+        at = _behind("{", text, 0)
+        for _ in range(MAX_MEMBERS):
+            name, at = _read_value(text, at)
+            if not isinstance(name, str):
+                raise ValueError("a name is no text")
+            start = _behind(":", text, at)
+            value, end = _read_value(text, start)
+            found[name] = value, start, end
+            at = _past_space(text, end)
+            if text[at : at + 1] != ",":
+                break
+            at = _past_space(text, at + 1)
+        if _behind("}", text, at) != len(text):
+            raise ValueError("something follows the object")
+    return found
+
+
+@contextlib.contextmanager
+def _uncollected(size: int) -> Iterator[None]:
+    """No look for garbage while so much JSON is read: none of it is garbage, and each look would go through it all."""
+    on = size >= LARGE and gc.isenabled()
+    if on:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
+def _past_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found is not None else at
+
+
+def _behind(sign: str, text: str, at: int) -> int:
+    at = _past_space(text, at)
+    if text[at : at + 1] != sign:
+        raise ValueError(f"no {sign}")
+    return _past_space(text, at + 1)
 
 
 # -- frames --------------------------------------------------------------------------------------

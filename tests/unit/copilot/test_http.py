@@ -455,7 +455,7 @@ async def test_a_body_is_read_once(world: World, monkeypatch: pytest.MonkeyPatch
         return web.Response(text="{}")
 
     await world.start(("POST", CHAT, handler))
-    monkeypatch.setattr("backend.copilot.http.json.loads", counted)
+    monkeypatch.setattr("backend.streams.wire.json.loads", counted)
     assert 200 == (await world.post())[0]
     assert [BODY, BODY, BODY] == bodies
     assert bodies[0] is not bodies[1]

@@ -19,6 +19,7 @@ from tests.support.stream_client import chat_body
 
 CAPTURE = Path(__file__).parents[2] / "support" / "copilot_page.json"
 ID = "A" * 22
+ASKS = (b'{"session_id": "s"}', {"session_id": "s"})
 HANDSHAKE = {"Host": "gpu:8188", "Origin": "http://gpu:8188", "Cookie": "login=1", "Sec-WebSocket-Key": "k"}
 
 
@@ -128,7 +129,7 @@ async def test_a_server_that_does_not_answer() -> None:
     stream = streams.reserve(ID, "s")
     loopback = Loopback(request_to(("127.0.0.1", 9)))
     with pytest.raises(NotAsked, match="could not reach itself"):
-        await loopback.chat(streams, stream, "/api/chat/invoke", {}, {})
+        await loopback.chat(streams, stream, "/api/chat/invoke", {}, ASKS)
     await loopback.aclose()
 
     assert (0, False) == (stream.relay.seq, stream.claimed)
@@ -156,7 +157,7 @@ async def answered_by(answer: Any, raises: type[Exception]) -> None:
     loopback = Loopback(request_to(runner.addresses[0]))
     try:
         with pytest.raises(raises):
-            await loopback.chat(streams, stream, "/api/chat/invoke", {}, {"session_id": "s"})
+            await loopback.chat(streams, stream, "/api/chat/invoke", {}, ASKS)
     finally:
         await loopback.aclose()
         await runner.cleanup()
@@ -187,7 +188,7 @@ async def test_refused_by_somebody_else_s_middleware(over_tls: bool, tmp_path: P
     stream = streams.reserve(ID, "s")
     loopback = Loopback(request_to(runner.addresses[0], context))
     try:
-        await loopback.chat(streams, stream, "/api/chat/invoke", {"Openai-Api-Key": "sk"}, {"session_id": "s"})
+        await loopback.chat(streams, stream, "/api/chat/invoke", {"Openai-Api-Key": "sk"}, ASKS)
     finally:
         await loopback.aclose()
         await runner.cleanup()
@@ -240,7 +241,7 @@ async def test_an_answer_without_its_tap_goes_on_plain() -> None:
     stream = streams.reserve(ID, "s")
     loopback = Loopback(request_to(runner.addresses[0]))
     try:
-        await loopback.chat(streams, stream, "/api/chat/invoke", {}, {"session_id": "s"})
+        await loopback.chat(streams, stream, "/api/chat/invoke", {}, ASKS)
     finally:
         await loopback.aclose()
         await runner.cleanup()

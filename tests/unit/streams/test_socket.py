@@ -259,11 +259,23 @@ async def test_a_frame_s_body_is_parsed_once(
     handler.go.set()
     async with socket_of(world, http) as ws:
         await ws.receive(10)
-        monkeypatch.setattr("backend.streams.socket.json.loads", counted)
+        monkeypatch.setattr("backend.streams.wire.json.loads", counted)
         await ws.send_str(invoke())
         while "outcome" not in (await ws.receive(10)).data:
             pass
     assert "hi" == world.stream().relay.text
-    assert [invoke()] == [data for data in parsed if "session_id" in str(data)]
+    assert [] == [data for data in parsed if "session_id" in str(data)]
     assert BODY == await handler.asked[0].json()
     assert world.pulse.streams.asked(ID, json.dumps(BODY).encode()) is None
+
+
+async def test_a_body_goes_on_as_it_came(world: World, http: aiohttp.ClientSession, handler: Handler) -> None:
+    """To the letter: to read megabytes and write them out again would hold everybody up for as long again."""
+    body = '{ "session_id":"s",\t"messages":[], "ext":[],"x": "\\u0041\\ud83d\u00e9", "n":1.0e2 }'
+    async with socket_of(world, http) as ws:
+        await ws.send_str(f'{{"type":"invoke","stream":"{ID}","body" : {body} ,"headers":{{}}}}')
+        await until(lambda: bool(handler.asked))
+
+        assert body == await handler.asked[0].text()
+        handler.go.set()
+        await asyncio.wait_for(handler.ended.wait(), PATIENCE)
