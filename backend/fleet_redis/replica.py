@@ -23,7 +23,7 @@ LOOK: Final = 1.0
 SILENT: Final = 10.0
 """An answer whose instance shows no sign of life is given up when nothing has come for so many seconds."""
 MAX_ENTRY: Final = 4_000_000
-_KINDS: Final = frozenset({"head", "item", "delta", "raw", "body", "gap", "end"})
+_KINDS: Final = ("head", "item", "delta", "raw", "body", "gap", "end")
 
 
 class Relay(Protocol):
@@ -97,7 +97,7 @@ def _is_frame(frame: Any) -> bool:
     seq, text, at = frame.get("seq"), frame.get("text"), frame.get("at")
     if not _is_number(seq):
         return False
-    if text is not None and not (isinstance(text, str) and _is_number(at)):
+    if "text" in frame and not (isinstance(text, str) and _is_number(at)):
         return False
     kind = frame["type"]
     return (

@@ -277,6 +277,7 @@ async def test_what_anybody_wrote_under_the_name_of_an_answer_harms_nobody(redis
             1, {}, {"type": "delta", "seq": "1"}, {"type": "delta", "seq": 1, "at": -1, "text": "x"},
             {"type": "item", "seq": 1, "line": 7}, {"type": "head", "seq": 1, "status": "200", "headers": {}},
             {"type": "end", "seq": 1, "outcome": "maybe"}, {"type": "gap", "seq": 1, "at": 0, "text": ""},
+            {"type": [], "seq": 1}, {"type": "raw", "seq": 1, "text": None, "data": "x"},
         ]  # fmt: skip
         await redis.command("XADD", key, "1-1", "f", "no json")
         await redis.command("XADD", key, "2-1", "f", json.dumps(bad))

@@ -23,7 +23,7 @@ from .tool_markup import calls_in
 
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "thought", "reasoning_text", "thinking_content")
 _DETAILS: Final = "reasoning_details"
-_THINKING_PARTS: Final = frozenset({"thinking", "reasoning", "thought", "redacted_thinking", "reasoning_text"})
+_THINKING_PARTS: Final = ("thinking", "reasoning", "thought", "redacted_thinking", "reasoning_text")
 _ALIVE: Final = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive", "pong")
 _FINISHES: Final = ("finish_reason", "finishReason", "stop_reason", "done_reason")
 # A failure told as an answer is a short text, in characters.
@@ -119,8 +119,8 @@ class Normaliser:
         choice = _choice_of(data, choices)
         self._foreign = not choice and not self._began and (self._foreign or "choices" not in data)
         usage = data.get("usage") or choice.get("usage")
-        if usage is None and "x_groq" in data:
-            usage = (data["x_groq"] or {}).get("usage")
+        if usage is None and isinstance(groq := data.get("x_groq"), dict):
+            usage = groq.get("usage")
         if isinstance(usage, dict):
             # Some tell what was asked in the first event, and what was written in the last one.
             self._usage |= {name: value for name, value in usage.items() if value is not None}

@@ -243,3 +243,78 @@ def test_thoughts_go_where_the_library_reads_them() -> None:
     assert not any(one.content for one in made)
     assert 6 == seen.reasoning
     assert not seen.text
+
+
+EVERYTHING: list[dict[str, Any]] = [
+    {
+        "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "f", "type": "t",
+        "choices": [{
+            "index": 0, "finish_reason": "stop", "stop_reason": "s", "message": {"content": "x"}, "text": "t",
+            "delta": {
+                "role": "assistant", "refusal": "no", "reasoning_details": [{"text": "x"}], "annotations": [{}],
+                "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "d"}]}, {"type": "text", "text": "e"}],
+                "reasoning": {"text": "c"}, "thinking_blocks": [{"thinking": "x"}], "reasoning_content": "r",
+                "tool_calls": [{
+                    "index": 0, "id": "i", "type": "function", "extra_content": {"a": 1},
+                    "function": {"name": "now", "arguments": "{}"},
+                }],
+                "function_call": {"name": "now", "arguments": "{}"},
+            },
+        }],
+        "usage": {**USAGE, "prompt_tokens_details": {"cached_tokens": 1}}, "x_groq": {"usage": USAGE, "error": "e"},
+    },
+    {"error": {"message": "m", "code": 1, "type": "t", "param": "p", "details": [{"reason": "r"}]}, "code": 1},
+    {"errors": [{"message": "m", "code": 1}], "success": False, "messages": []},
+    {"detail": [{"msg": "m", "loc": ["a"], "type": "t"}], "status": 1, "title": "t"},
+    {"base_resp": {"status_code": 1008, "status_msg": "m"}, "choices": None, "error_code": 1, "error_msg": "m"},
+    {"data": {"choices": [{"delta": {"content": "x"}}]}, "result": {"response": "x"}, "response": {"error": "e"}},
+    {"message": {"role": "assistant", "content": "x", "tool_calls": [{"function": {"name": "now", "arguments": {}}}]},
+     "done": True, "done_reason": "stop", "prompt_eval_count": 1},
+]  # fmt: skip
+ODD: list[Any] = [
+    None,
+    True,
+    0,
+    1e999,
+    -(10**400),
+    "",
+    "x",
+    "\ud83d",
+    [],
+    {},
+    [[]],
+    [{}],
+    [None],
+    {"type": []},
+    {"": {}},
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of each value in a value."""
+    inner: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, one in inner for found in places(one, (*path, key)))]
+
+
+def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
+    """A copy of the value with another at a path."""
+    if not path:
+        return by
+    copy = value.copy()
+    copy[path[0]] = replaced(value[path[0]], path[1:], by)
+    return copy
+
+
+@pytest.mark.parametrize("whole", EVERYTHING, ids=lambda whole: next(iter(whole)))
+def test_any_value_in_any_place_is_an_answer_or_a_failure_of_the_server(whole: dict[str, Any]) -> None:
+    """No value of JSON, wherever it stands, raises anything but what the server is told to be at fault for."""
+    for path in places(whole):
+        for odd in ODD:
+            normaliser = Normaliser(ToolCalls(KNOWN), KNOWN, Seen())
+            try:
+                normaliser.feed(ServerEvent("", replaced(whole, path, odd)))
+                normaliser.close(done=True)
+            except (ToldFailure, json.JSONDecodeError):
+                continue
+            except Exception as error:
+                pytest.fail(f"{odd!r} at {path}: {error!r}")
