@@ -247,12 +247,15 @@ def test_thoughts_go_where_the_library_reads_them() -> None:
 
 EVERYTHING: list[dict[str, Any]] = [
     {
-        "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "f", "type": "t",
+        "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "f",
+        "type": "t",
         "choices": [{
             "index": 0, "finish_reason": "stop", "stop_reason": "s", "message": {"content": "x"}, "text": "t",
             "delta": {
                 "role": "assistant", "refusal": "no", "reasoning_details": [{"text": "x"}], "annotations": [{}],
-                "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "d"}]}, {"type": "text", "text": "e"}],
+                "content": [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "d"}]}, {"type": "text", "text": "e"},
+                ],
                 "reasoning": {"text": "c"}, "thinking_blocks": [{"thinking": "x"}], "reasoning_content": "r",
                 "tool_calls": [{
                     "index": 0, "id": "i", "type": "function", "extra_content": {"a": 1},
