@@ -412,7 +412,7 @@ async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegis
         stream_id = request.headers.get(STREAM)
         known = streams.asked(stream_id, data) if stream_id is not None else None
         body = parse(data) if known is None else known
-    except (ValueError, RecursionError):
+    except ValueError:
         return "The body is not JSON. Send one JSON object."
     except web.RequestPayloadError:
         return "The body cannot be read as its headers say."

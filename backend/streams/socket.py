@@ -158,7 +158,7 @@ class Socket:
             raise Close(WSCloseCode.MESSAGE_TOO_BIG, f"a frame that is no invoke is at most {SMALL_FRAME} bytes")
         try:
             found = members(text)
-        except (ValueError, RecursionError):
+        except ValueError:
             found = {}
         frame = {name: value for name, (value, _, _) in found.items()}
         kind = frame.get("type")

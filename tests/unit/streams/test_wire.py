@@ -47,7 +47,7 @@ def test_a_large_body_is_read_without_looking_for_garbage(read: Callable[[str], 
 @pytest.mark.parametrize("read", [parse, members])
 def test_the_collector_is_on_again_after_what_is_no_json(read: Callable[[str], Any], text: str) -> None:
     """Also where the reading ends in an error."""
-    with pytest.raises((ValueError, RecursionError)):
+    with pytest.raises(ValueError):
         read(text)
 
     assert gc.isenabled()
