@@ -18,7 +18,7 @@ import re
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +29,7 @@ from .fleet_redis.layout import FleetEvent, Keys, new_boot
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from .fleet_redis.groups import Groups
     from .fleet_redis.mirror import Mirror
     from .fleet_redis.outbox import Outbox
     from .fleet_redis.reader import Reader
@@ -138,7 +139,8 @@ class Fleet:
 
         `handler` may be `async`. While it works the event is its own; if it raises, the event comes again, here or
         elsewhere, and after five times it lies in the stream `{prefix}:dead:<group>` and `fleet.dead` is told. An
-        event that comes twice has the same `key`. Without a fleet the events of this process are handled here.
+        event that comes twice has the same `key`. Each instance of a group has to share the same patterns: several
+        calls with one group belong together. Without a fleet the events of this process are handled here.
         Returns what ends it. Raises ValueError for a bad pattern or name.
         """
         self.local.stream(pattern)  # raises for a bad one
@@ -227,11 +229,7 @@ class _Share:
         """Begin, or begin anew with a fleet."""
         self.end()
         if parts is not None:
-            from .fleet_redis.groups import Group
-
-            group = Group(self._name, self._pattern, self._handler)
-            parts.groups.add(group)
-            self.end = partial(parts.groups.remove, group)
+            self.end = parts.groups.add(self._name, self._pattern, self._handler)
         else:
             sub_id = self._local.subscribe(self._pattern, self._alone, name=f"group {self._name}")
             self.end = partial(self._local.unsubscribe, self._pattern, sub_id)
@@ -303,20 +301,24 @@ class _Parts:
         )  # fmt: skip
         self._subscription = fleet.local.subscribe("*", self.outbox.offer, name="fleet")
         self.groups: Groups = Groups(
-            Link(target, "groups", settings.redis_timeout), self.writer, self.registry, keys,
-            claim_idle=settings.redis_claim_idle, given_up=partial(self._tell, "fleet.dead"),
+            lambda: Link(target, "groups", settings.redis_timeout), self.writer, self.registry, keys,
+            start=self._start, claim_idle=settings.redis_claim_idle, given_up=partial(self._tell, "fleet.dead"),
         )  # fmt: skip
         loops: dict[str, Coroutine[Any, Any, None]] = {
             "writer": self.writer.run(), "reader": self.reader.run(), "registry": self.registry.run(),
-            "groups": self.groups.run(),
         }  # fmt: skip
         self.answers: Answers | None = None
         if settings.redis_answers:
             loops.update(self._share_answers(settings))
-        loop = asyncio.get_running_loop()
-        self.tasks = [loop.create_task(run, name=f"copilot-pulse fleet {name}") for name, run in loops.items()]
-        for task in self.tasks:
-            task.add_done_callback(_tell_broken)
+        self.tasks: set[asyncio.Task[None]] = set()
+        for name, run in loops.items():
+            self._start(run, name)
+
+    def _start(self, run: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(run, name=f"copilot-pulse fleet {name}")
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(_tell_broken)
 
     def _share_answers(self, settings: Settings) -> dict[str, Coroutine[Any, Any, None]]:
         from .fleet_redis.mirror import Mirror
@@ -344,9 +346,11 @@ class _Parts:
                 finally:
                     leaving.cancel()
         finally:
-            for task in self.tasks:
+            tasks = set(self.tasks)
+            for task in tasks:
                 task.cancel()
-        await asyncio.wait(self.tasks)
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _leave(self) -> None:
         if self.answers is not None:
@@ -398,12 +402,15 @@ class _Parts:
         """See `Fleet.figures()`."""
         now = time.monotonic()
         outbox, writer, reader, registry = self.outbox, self.writer, self.reader, self.registry
-        links = [writer.link, reader.link, *([self.groups.link] if self.groups.groups else [])]
+        groups = self.groups.groups
+        links = {link.role: _link_row(link, now) for link in (writer.link, reader.link)}
+        if groups:
+            links["groups"] = _together([_link_row(group.link, now) for group in groups.values()])
         states = [one.state for one in registry.instances.values()]
         return {
             "target": repr(self.target),
-            "links": {link.role: _link_row(link, now) for link in links},
-            "groups": {group.name: group.figures() for group in self.groups.groups},
+            "links": links,
+            "groups": {name: group.figures() for name, group in groups.items()},
             "outbox": {
                 "size": len(outbox), "capacity": outbox.capacity, "peak": max(outbox.peak, len(outbox)),
                 "dropped": outbox.dropped,
@@ -428,14 +435,22 @@ def _tell_broken(task: asyncio.Task[None]) -> None:
 
 
 def _link_row(link: Link, now: float) -> dict[str, Any]:
-    problem = link.problem
+    trouble = link.trouble
+    since = link.down_since if trouble is None else trouble[1]
     return {
-        "up": link.up,
-        "down_seconds": None if link.down_since is None else now - link.down_since,
-        "problem": None if problem is None else {"kind": problem.kind, "text": str(problem)},
+        "up": link.up and trouble is None,
+        "down_seconds": None if since is None else now - since,
+        "problem": None if trouble is None else {"kind": trouble[0].kind, "text": str(trouble[0])},
         "reconnects": dict(link.reconnects),
         "errors": dict(link.errors),
     }
+
+
+def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several connections of one role: the worst of them, and all their counts."""
+    worst = max(rows, key=lambda row: (not row["up"], row["down_seconds"] or 0.0))
+    counts = {name: sum((Counter(row[name]) for row in rows), Counter()) for name in ("reconnects", "errors")}
+    return {**worst, **{name: dict(found) for name, found in counts.items()}}
 
 
 _default: Fleet | None = None

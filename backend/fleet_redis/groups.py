@@ -13,7 +13,8 @@ import inspect
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from .layout import FORM, FleetEvent, Keys, checked, decode, dumps, parse_fields, parse_id
@@ -34,20 +35,80 @@ DEAD_LETTERS: Final = 1_000
 DEAD_LIFE: Final = 30 * 86_400.0
 FORGOTTEN: Final = 600.0
 AGAIN: Final = 0.5
+MOST_HALF_DONE: Final = 1_000
 
 Handler = Callable[[FleetEvent], Any]
+Share = tuple[str, Handler]
+"""A pattern, and who handles its events."""
+
+
+class Groups:
+    """The groups that this instance takes part in. For the loop's thread.
+
+    Each has a connection and a task of its own, which `start(coroutine, name)` begins, so that none waits for the
+    handler of another. `given_up(data)` is awaited with the data of `fleet.dead`.
+    """
+
+    def __init__(
+        self,
+        new_link: Callable[[], Link],
+        writer: Writer,
+        registry: Registry,
+        keys: Keys,
+        *,
+        start: Callable[[Coroutine[Any, Any, None], str], object],
+        claim_idle: float,
+        given_up: Callable[[dict[str, Any]], Awaitable[None]],
+        sweep: float = SWEEP,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.groups: dict[str, Group] = {}
+        self.writer = writer
+        self.registry = registry
+        self.keys = keys
+        self.claim_idle = claim_idle
+        self.given_up = given_up
+        self.sweep = sweep
+        self.clock = clock
+        self._new_link = new_link
+        self._start = start
+
+    def add(self, name: str, pattern: str, handler: Handler) -> Callable[[], None]:
+        """Take part in a group, for the events of a pattern; returns what ends it.
+
+        All patterns of a group in one process belong together: an event is done when each that matches has handled
+        it. After the end the handler is called no more, but for what it is doing.
+        """
+        group = self.groups.get(name)
+        if group is None:
+            group = self.groups[name] = Group(name, self._new_link(), self)
+            self._start(group.run(), f"group {name}")
+        share = (pattern, handler)
+        group.shares.append(share)
+
+        def end() -> None:
+            group.shares[:] = [one for one in group.shares if one is not share]
+
+        return end
 
 
 class Group:
-    """One group as this instance takes part in it."""
+    """One group as this instance takes part in it. One task, `run()`."""
 
-    def __init__(self, name: str, pattern: str, handler: Handler) -> None:
+    def __init__(self, name: str, link: Link, groups: Groups) -> None:
         self.name = name
-        self.pattern = pattern
-        self.handler = handler
-        self.made: set[str] = set()  # the streams of which Redis knows the group
+        self.link = link
+        self.shares: list[Share] = []
         self.in_hand = 0
         self.handled = self.failed = self.redelivered = self.dead = self.lost = 0
+        self._groups = groups
+        self._writer, self._registry, self._keys = groups.writer, groups.registry, groups.keys
+        self._made: set[str] = set()  # the streams of which Redis knows the group
+        self._next_sweep = 0.0
+        self._read_at = 0.0  # when the entries in hand were given to us
+        # Of entries that come again because of one event: what was done of them here, so that it is not done again.
+        self._done: OrderedDict[tuple[str, bytes], set[tuple[str, int]]] = OrderedDict()
+        self._told: set[str] = set()
 
     def figures(self) -> dict[str, int]:
         """For metrics."""
@@ -56,161 +117,141 @@ class Group:
             "redelivered": self.redelivered, "dead": self.dead, "lost": self.lost,
         }  # fmt: skip
 
-
-class Groups:
-    """One task, `run()`. For the loop's thread. `given_up(data)` is awaited with the data of `fleet.dead`."""
-
-    def __init__(
-        self,
-        link: Link,
-        writer: Writer,
-        registry: Registry,
-        keys: Keys,
-        *,
-        claim_idle: float,
-        given_up: Callable[[dict[str, Any]], Awaitable[None]],
-        sweep: float = SWEEP,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.groups: list[Group] = []
-        self.link = link
-        self._writer = writer
-        self._registry = registry
-        self._keys = keys
-        self._claim_idle = claim_idle
-        self._given_up = given_up
-        self._sweep_every = sweep
-        self._clock = clock
-        self._next_sweep = 0.0
-        self._some = asyncio.Event()
-
-    def add(self, group: Group) -> None:
-        """Take part in a group."""
-        self.groups.append(group)
-        self._some.set()
-
-    def remove(self, group: Group) -> None:
-        """Take part no longer; what is in hand is finished."""
-        if group in self.groups:
-            self.groups.remove(group)
-
     async def run(self) -> None:
-        """Work until cancelled; what is in hand then stays pending, and another instance claims it."""
-        await self._some.wait()
-        await self.link.keep(self._serve)
+        """Work until nobody shares any more, or a cancel; what is in hand then stays pending and another claims it."""
+        try:
+            await self.link.keep(self._serve)
+        finally:
+            self._groups.groups.pop(self.name, None)
 
     # -- the task --------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        for group in self.groups:
-            group.made.clear()
-        own_first = set(self.groups)  # what was given to us and whose reply was lost is pending, not new
-        while True:
-            if not self.groups:
-                self._some.clear()
-                await self._some.wait()
-            for group in list(self.groups):
-                try:
-                    await self._make(group)
-                    if group in own_first:
-                        await self._finish_own(group)
-                        own_first.discard(group)
-                    await self._read(group)
-                    await self._sweep_if_due(group)
-                except LinkError as error:
-                    if error.detail not in ("NOGROUP", "UNBLOCKED"):
-                        raise
-                    group.made.clear()  # Redis was wiped, and our own stream with it
-                    self._writer.heal()
-                    await asyncio.sleep(AGAIN)
-            if self._clock() >= self._next_sweep:
-                self._next_sweep = self._clock() + self._sweep_every * random.uniform(0.8, 1.2)
+        self._made.clear()
+        own_first = True  # what was given to us and whose reply was lost is pending, not new
+        while self.shares:
+            try:
+                await self._make()
+                if own_first:
+                    await self._finish_own()
+                    own_first = False
+                await self._read()
+                await self._sweep_if_due()
+            except LinkError as error:
+                if error.detail not in ("NOGROUP", "UNBLOCKED"):
+                    raise
+                self._made.clear()  # Redis was wiped, and our own stream with it
+                self._writer.heal()
+                await asyncio.sleep(AGAIN)
 
     def _streams(self) -> list[str]:
         """Those of all instances that may have events, this one's too."""
         return [self._keys.events(boot) for boot in (self._registry.boot, *self._registry.instances)]
 
-    async def _make(self, group: Group) -> None:
+    async def _make(self) -> None:
         """Let Redis know the group, from each stream's beginning."""
-        missing = [stream for stream in self._streams() if stream not in group.made]
+        missing = [stream for stream in self._streams() if stream not in self._made]
         if not missing:
             return
         life = int(STREAM_LIFE * 1000)
         replies = await self.link.call(
-            *(("XGROUP", "CREATE", stream, group.name, "0", "MKSTREAM") for stream in missing),
+            *(("XGROUP", "CREATE", stream, self.name, "0", "MKSTREAM") for stream in missing),
             *(("PEXPIRE", stream, life) for stream in missing),
         )
         for stream, reply in zip(missing, replies, strict=False):
             if isinstance(reply, LinkError) and reply.detail != "BUSYGROUP":
                 raise reply
-            group.made.add(stream)
+            self._made.add(stream)
 
-    async def _finish_own(self, group: Group) -> None:
+    async def _finish_own(self) -> None:
         """First what was given to this instance before the connection was lost."""
-        streams = sorted(group.made)
+        streams = sorted(self._made)
         cursors = dict.fromkeys(streams, "0")
         while cursors:
-            found = await self._ask(group, list(cursors), list(cursors.values()), block=None)
+            found = await self._ask(list(cursors), list(cursors.values()), block=None)
             for stream in list(cursors):
                 entries = found.get(stream) or []
                 if not entries:
                     del cursors[stream]
                     continue
                 cursors[stream] = entries[-1][0].decode()
-                await self._handle_all(group, stream, entries, last=False)
+                await self._handle_all(stream, entries, last=False)
 
-    async def _read(self, group: Group) -> None:
-        streams = sorted(group.made)
-        block = max(1, int(BLOCK * 1000 / len(self.groups)))
-        found = await self._ask(group, streams, [">"] * len(streams), block=block)
+    async def _read(self) -> None:
+        streams = sorted(self._made)
+        found = await self._ask(streams, [">"] * len(streams), block=int(BLOCK * 1000))
         self.link.proved()
         for stream, entries in found.items():
-            await self._handle_all(group, stream, entries, last=False)
+            await self._handle_all(stream, entries, last=False)
 
-    async def _ask(self, group: Group, streams: list[str], ids: list[str], block: int | None) -> dict[str, list[Any]]:
+    async def _ask(self, streams: list[str], ids: list[str], block: int | None) -> dict[str, list[Any]]:
         waiting = ("BLOCK", block) if block is not None else ()
         reply = await self.link.ask(
-            "XREADGROUP", "GROUP", group.name, self._registry.boot, "COUNT", COUNT, *waiting, "STREAMS", *streams, *ids,
+            "XREADGROUP", "GROUP", self.name, self._registry.boot, "COUNT", COUNT, *waiting, "STREAMS", *streams, *ids,
             wait=(block or 0) / 1000,
         )  # fmt: skip
+        self._read_at = self._groups.clock()
         return {bytes(name).decode(): entries for name, entries in reply or ()}
 
     # -- handling --------------------------------------------------------------------------------------
 
-    async def _handle_all(self, group: Group, stream: str, entries: list[Any], *, last: bool) -> None:
+    async def _handle_all(self, stream: str, entries: list[Any], *, last: bool) -> None:
         for id_, raw in entries:
+            if not self.shares:
+                return  # they stay pending, for another instance
             if raw is None:  # trimmed before it was handled
-                await self._lose(group, stream, id_)
+                await self._lose(stream, id_)
                 continue
-            group.in_hand += 1
-            renewing = asyncio.ensure_future(self._renew(group, stream, id_))
+            if not await self._is_ours(stream, id_):
+                continue
+            self.in_hand += 1
+            renewing = asyncio.ensure_future(self._renew(stream, id_))
             try:
-                failed = await self._handle(group, stream, id_, parse_fields(raw))
+                failed = await self._handle(stream, id_, parse_fields(raw))
             finally:
                 renewing.cancel()
-                group.in_hand -= 1
+                self.in_hand -= 1
             if failed and last:
-                await self._bury(group, failed)
+                await self._bury(failed)
             if not failed or last:
-                await self._writer.errand(("XACK", stream, group.name, id_))
+                self._done.pop((stream, id_), None)
+                await self._writer.errand(("XACK", stream, self.name, id_))
 
-    async def _handle(self, group: Group, stream: str, id_: bytes, fields: dict[str, bytes]) -> list[FleetEvent]:
-        """Give all events of an entry that match to the handler; returns those on which it raised."""
+    async def _is_ours(self, stream: str, id_: bytes) -> bool:
+        """Whether nobody has taken over an entry that had to wait for those before it."""
+        if self._groups.clock() - self._read_at < self._groups.claim_idle / 3:
+            return True
+        return bool(await self.link.ask("XPENDING", stream, self.name, id_, id_, 1, self._registry.boot))
+
+    async def _handle(self, stream: str, id_: bytes, fields: dict[str, bytes]) -> list[FleetEvent]:
+        """Give all events of an entry that match to the handlers; returns those on which one failed."""
         failed: list[FleetEvent] = []
+        done = self._done.setdefault((stream, id_), set())
         for event in self._events(stream, id_, fields):
-            if not matches(group.pattern, event.type):
-                continue
-            try:
-                waiting = group.handler(event)
-                if inspect.isawaitable(waiting):
-                    await waiting
-                group.handled += 1
-            except Exception as error:
-                group.failed += 1
+            errors = []
+            for pattern, handler in list(self.shares):
+                step = event.key, id(handler)
+                if step in done or not matches(pattern, event.type):
+                    continue
+                error = await _call(handler, event)
+                if error is None:
+                    self.handled += 1
+                    done.add(step)
+                else:
+                    self.failed += 1
+                    errors.append(error)
+            if errors:
                 failed.append(event)
-                # The text of an error may hold what the event holds.
-                log.warning("fleet: the handler of group %s raised %s", group.name, type(error).__name__)
+                self._tell(type(errors[0]).__name__)
+        while len(self._done) > MOST_HALF_DONE:
+            self._done.popitem(last=False)
         return failed
+
+    def _tell(self, error: str) -> None:
+        """Log what a handler raises, each kind once. The text of an error may hold what the event holds."""
+        if error not in self._told:
+            self._told.add(error)
+            log.warning("fleet: a handler of group %s raised %s; the event comes again", self.name, error)
 
     def _events(self, stream: str, id_: bytes, fields: dict[str, bytes]) -> list[FleetEvent]:
         boot = stream.rpartition(":")[2]
@@ -226,60 +267,84 @@ class Groups:
             for number, type_, wall, source, session, data in (row for row in rows if checked(row, 0, last))
         ]
 
-    async def _renew(self, group: Group, stream: str, id_: bytes) -> None:
+    async def _renew(self, stream: str, id_: bytes) -> None:
         """While a handler works, nobody else takes its entry."""
+        began, told = self._groups.clock(), False
         while True:
-            await asyncio.sleep(self._claim_idle / 3)
+            await asyncio.sleep(self._groups.claim_idle / 3)
+            took = self._groups.clock() - began
+            if took > self._groups.claim_idle and not told:
+                told = True
+                log.warning("fleet: a handler of group %s works on the same event since %.0f s", self.name, took)
             try:
-                await self._writer.errand(("XCLAIM", stream, group.name, self._registry.boot, 0, id_, "JUSTID"))
+                await self._writer.errand(("XCLAIM", stream, self.name, self._registry.boot, 0, id_, "JUSTID"))
             except LinkError:
                 continue
 
     # -- what others did not finish ----------------------------------------------------------------------
 
-    async def _sweep_if_due(self, group: Group) -> None:
-        if self._clock() < self._next_sweep:
+    async def _sweep_if_due(self) -> None:
+        if self._groups.clock() < self._next_sweep:
             return
-        for stream in sorted(group.made):
-            pending = await self.link.ask("XPENDING", stream, group.name, "-", "+", SWEPT)
+        for stream in sorted(self._made):
+            pending = await self.link.ask("XPENDING", stream, self.name, "-", "+", SWEPT)
             for id_, consumer, idle, deliveries in pending:
                 name = bytes(consumer).decode("ascii", "replace")
                 seconds = int(idle) / 1000
-                orphaned = not self._registry.alive(name) and seconds > min(5.0, self._claim_idle)
-                if orphaned or seconds > self._claim_idle:
-                    await self._take_over(group, stream, id_, int(idle), int(deliveries))
-            await self._forget_consumers(group, stream)
+                orphaned = not self._registry.alive(name) and seconds > min(5.0, self._groups.claim_idle)
+                if orphaned or seconds > self._groups.claim_idle:
+                    await self._take_over(stream, id_, int(idle), int(deliveries))
+            await self._forget_consumers(stream)
+        self._next_sweep = self._groups.clock() + self._groups.sweep * random.uniform(0.8, 1.2)
 
-    async def _take_over(self, group: Group, stream: str, id_: bytes, idle: int, deliveries: int) -> None:
+    async def _take_over(self, stream: str, id_: bytes, idle: int, deliveries: int) -> None:
         # With the idle time that we saw: whoever comes second gets nothing.
-        entries = await self.link.ask("XCLAIM", stream, group.name, self._registry.boot, idle, id_)
+        entries = await self.link.ask("XCLAIM", stream, self.name, self._registry.boot, idle, id_)
         if entries and entries[0] is not None:
-            group.redelivered += parse_id(id_)[1]
-            await self._handle_all(group, stream, entries, last=deliveries + 1 >= DELIVERIES)
+            self._read_at = self._groups.clock()
+            self.redelivered += parse_id(id_)[1]
+            await self._handle_all(stream, entries, last=deliveries + 1 >= DELIVERIES)
         elif not await self.link.ask("XRANGE", stream, id_, id_):
-            await self._lose(group, stream, id_)
+            await self._lose(stream, id_)
 
-    async def _lose(self, group: Group, stream: str, id_: bytes) -> None:
+    async def _lose(self, stream: str, id_: bytes) -> None:
         """Redis has trimmed it before anybody had handled it."""
-        group.lost += parse_id(id_)[1]
-        await self._writer.errand(("XACK", stream, group.name, id_))
+        self.lost += parse_id(id_)[1]
+        await self._writer.errand(("XACK", stream, self.name, id_))
 
-    async def _bury(self, group: Group, events: list[FleetEvent]) -> None:
-        dead = self._keys.dead(group.name)
+    async def _bury(self, events: list[FleetEvent]) -> None:
+        dead = self._keys.dead(self.name)
         for event in events:
             letter = dumps([event.key, event.type, event.wall, event.source, event.session, dict(event.data)])
             await self._writer.errand(
                 ("XADD", dead, "MAXLEN", "~", DEAD_LETTERS, "*", "b", letter),
                 ("PEXPIRE", dead, int(DEAD_LIFE * 1000)),
             )
-            group.dead += 1
-            await self._given_up({"group": group.name, "key": event.key, "type": event.type, "deliveries": DELIVERIES})
+            self.dead += 1
+            told = {"group": self.name, "key": event.key, "type": event.type, "deliveries": DELIVERIES}
+            await self._groups.given_up(told)
 
-    async def _forget_consumers(self, group: Group, stream: str) -> None:
+    async def _forget_consumers(self, stream: str) -> None:
         """Redis keeps the names of consumers for ever; those that have long gone and owe nothing are deleted."""
-        now = self._clock()
+        now = self._groups.clock()
         for boot, one in self._registry.instances.items():
             if one.state == "up" or now - one.since < FORGOTTEN:
                 continue
-            if not await self.link.ask("XPENDING", stream, group.name, "-", "+", 1, boot):
-                await self.link.ask("XGROUP", "DELCONSUMER", stream, group.name, boot)
+            if not await self.link.ask("XPENDING", stream, self.name, "-", "+", 1, boot):
+                await self.link.ask("XGROUP", "DELCONSUMER", stream, self.name, boot)
+
+
+async def _call(handler: Handler, event: FleetEvent) -> BaseException | None:
+    """Have an event handled; returns what the handler raised. A cancel that it ran into by itself is such an error."""
+    try:
+        waiting = handler(event)
+    except (Exception, asyncio.CancelledError) as error:  # it did not wait, so nobody has cancelled us
+        return error
+    if not inspect.isawaitable(waiting):
+        return None
+    work = asyncio.ensure_future(waiting)
+    try:
+        await asyncio.wait({work})
+    finally:
+        work.cancel()
+    return asyncio.CancelledError() if work.cancelled() else work.exception()

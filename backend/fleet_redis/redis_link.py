@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import random
+import re
 import socket
 import ssl
 import sys
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from importlib import import_module
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -41,27 +43,59 @@ WORDS: Final = {
     "library": 'The Python package redis is missing. Install it with: pip install "redis>=5.0.1".',
     "address": "Redis cannot be reached at {target}: {detail}. Check the address, and that the server runs.",
     "password": "Redis at {target} refuses the user or the password ({detail}).",
+    "protected": "Redis at {target} takes connections of its own machine only (protected mode): set a password.",
     "rights": "The user of Redis at {target} lacks a right ({detail}). docs/fleet.md has the ACL line.",
     "tls": "TLS with Redis at {target} fails: {detail}. Check rediss:// against redis://, and the CA.",
-    "version": "Redis at {target} lacks what the fleet needs ({detail}). It takes Redis 6.2 or newer, or Valkey.",
+    "version": "Redis at {target} lacks what the fleet needs ({detail}). It takes Redis 6.2 or newer, or Valkey; a "
+    "Sentinel is neither.",
+    "cluster": "Redis at {target} is a node of a cluster ({detail}). Name a server of its own, or a proxy.",
     "keys": "A key at {target} belongs to something else ({detail}). Set another COPILOT_PULSE_REDIS_PREFIX.",
     "full": "Redis at {target} is out of memory.",
-    "loading": "Redis at {target} is starting ({detail}).",
-    "readonly": "Redis at {target} is a replica that takes no writes.",
+    "loading": "Redis at {target} is not ready ({detail}).",
+    "readonly": "Redis at {target} takes no writes: {detail}.",
+    "busy": "Redis at {target} has no time for us: {detail}.",
     "timeout": "Redis at {target} does not answer in time ({detail}).",
     "lost": "The connection to Redis at {target} was lost.",
     "refused": "Redis at {target} refuses a command ({detail}).",
 }
 """What is wrong, by kind. The text of Redis' own errors is not told, for it may quote what was sent."""
-PERMANENT: Final = frozenset({"url", "library", "password", "rights", "tls", "version", "keys", "refused"})
+PERMANENT: Final = frozenset({"url", "library", "password", "protected", "rights", "tls", "version", "cluster", "keys"})
+RECENT: Final = 60.0
+"""Seconds for which a command that was refused is told, if nobody has tried it again."""
+MOST_REFUSALS: Final = 20
+NEXT_ADDRESS: Final = 0.25
+"""Seconds after which the next address of a host name is tried beside the one that is silent."""
 
-# The first word of an error reply -> its kind.
+# The code of an error reply -> its kind, and what is told of it if that is not the code.
 _REPLIES: Final = {
-    "WRONGPASS": "password", "NOAUTH": "password", "NOPERM": "rights", "WRONGTYPE": "keys", "OOM": "full",
-    "LOADING": "loading", "MASTERDOWN": "loading", "CLUSTERDOWN": "loading", "TRYAGAIN": "loading",
-    "READONLY": "readonly", "MOVED": "version", "ASK": "version", "NOREPLICAS": "readonly", "MISCONF": "full",
+    "WRONGPASS": ("password", ""), "NOAUTH": ("password", "none was given"), "DENIED": ("protected", ""),
+    "NOPERM": ("rights", ""), "WRONGTYPE": ("keys", ""), "OOM": ("full", ""), "LOADING": ("loading", ""),
+    "MASTERDOWN": ("loading", ""), "CLUSTERDOWN": ("loading", ""), "TRYAGAIN": ("loading", ""),
+    "MOVED": ("cluster", ""), "ASK": ("cluster", ""), "CROSSSLOT": ("cluster", ""),
+    "READONLY": ("readonly", "it is a replica"),
+    "NOREPLICAS": ("readonly", "it has too few replicas (min-replicas-to-write)"),
+    "MISCONF": ("readonly", "it cannot save its data; its log says why, often a full disk (MISCONF)"),
+    "BUSY": ("busy", "a script keeps it from all else"),
 }  # fmt: skip
+# The library takes the code off the text where it has a class for it; which classes, depends on its version.
+_CODES: Final = {
+    "BusyLoadingError": "LOADING", "ReadOnlyError": "READONLY", "OutOfMemoryError": "OOM", "MovedError": "MOVED",
+    "AskError": "ASK", "ClusterCrossSlotError": "CROSSSLOT", "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN", "TryAgainError": "TRYAGAIN", "NoPermissionError": "NOPERM",
+    "AuthorizationError": "NOPERM", "AuthenticationError": "WRONGPASS",
+    "AuthenticationWrongNumberOfArgsError": "WRONGPASS",
+}  # fmt: skip
+# Parts of the text of replies whose code is no more than ERR.
+_TEXTS: Final = (
+    ("max number of clients reached", "busy", "it takes no more connections (maxclients)"),
+    ("without any password configured", "password", "none is set there"),
+    ("no password is set", "password", "none is set there"),
+    ("Authentication required", "password", "none was given"),
+    ("DB index is out of range", "url", "there is no database of this number"),
+    ("SELECT is not allowed in cluster mode", "cluster", "which has database 0 alone"),
+)
 _OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
+_VERIFY: Final = ("required", "optional", "none")
 
 
 class LinkError(Exception):
@@ -88,14 +122,18 @@ class Target:
             raise LinkError(
                 "url", detail="Sentinel and cluster are not supported; give the one address of a server or a proxy"
             )
+        encode = "special characters of a password have to be percent-encoded"
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
-        except ValueError:  # its text quotes the URL
-            raise LinkError("url", detail="special characters of a password have to be percent-encoded") from None
+        except ValueError as error:  # its text quotes the URL
+            large = str(error).startswith("Port out of range")
+            raise LinkError("url", detail="a port is a number below 65536" if large else encode) from None
         scheme = parts.scheme.lower()
         if scheme not in ("redis", "rediss"):
             raise LinkError("url", detail="it has to begin with redis:// or rediss://")
+        if parts.fragment or ("@" not in parts.netloc and "@" in url):  # what looks like the host is half a password
+            raise LinkError("url", detail=encode)
         if not host:
             raise LinkError("url", detail="it names no host")
         query = dict(parse_qsl(parts.query))
@@ -103,6 +141,8 @@ class Target:
         unknown = sorted(set(query) - _OPTIONS)
         if unknown or (query and scheme == "redis"):
             raise LinkError("url", detail=f"known options are {', '.join(sorted(_OPTIONS))}, with rediss:// only")
+        if query.get("ssl_cert_reqs", "required") not in _VERIFY:
+            raise LinkError("url", detail=f"ssl_cert_reqs is one of {', '.join(_VERIFY)}")
         self.host, self.port, self.tls = host, port or 6379, scheme == "rediss"
         self.options = query
         self.user = unquote(parts.username) if parts.username else None
@@ -123,20 +163,41 @@ class Target:
             "socket_keepalive": True,
         }  # fmt: skip
         if self.tls:
-            connection: Any = library.SSLConnection(**common, ssl_check_hostname=True, **self.options)
+            verified = self.options.get("ssl_cert_reqs") != "none"
+            connection: Any = library.SSLConnection(**common, ssl_check_hostname=verified, **self.options)
             if self._tls is None:
                 # Reading the certificates takes 20 ms, too long for the loop, and at each reconnect.
-                await asyncio.to_thread(connection.ssl_context.get)
+                await asyncio.to_thread(self._read_certificates, connection.ssl_context)
                 self._tls = connection.ssl_context
             connection.ssl_context = self._tls
         else:
             connection = library.Connection(**common)
+        if self._is_name and isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+            # A name may have several addresses, and the first may be one that nothing answers at.
+            arguments = connection._connection_arguments
+            connection._connection_arguments = lambda: {**arguments(), "happy_eyeballs_delay": NEXT_ADDRESS}
         try:
             await connection.connect()
         except BaseException:
             abort(connection)
             raise
         return connection
+
+    def _read_certificates(self, context: Any) -> None:
+        try:
+            context.get()
+        except ssl.SSLError:
+            raise LinkError("tls", str(self), "a file named in the URL is no certificate or key") from None
+        except OSError:
+            raise LinkError("tls", str(self), "a file named in the URL is missing or cannot be read") from None
+
+    @property
+    def _is_name(self) -> bool:
+        try:
+            ip_address(self.host)
+        except ValueError:
+            return True
+        return False
 
     async def prepare(self) -> None:
         """Import the library, beside the loop, for it takes 0.1 s and more. Raises LinkError if it is missing."""
@@ -176,6 +237,16 @@ class Backoff:
         self._next = FIRST_WAIT
 
 
+class _Refusal:
+    """A command that Redis refuses until a person changes something."""
+
+    __slots__ = ("error", "last", "since")
+
+    def __init__(self, error: LinkError, now: float) -> None:
+        self.error = error
+        self.since = self.last = now
+
+
 class Link:
     """The connection of one role (writer, reader, groups). For the loop's thread and one task.
 
@@ -193,20 +264,31 @@ class Link:
         self._clock = clock
         self._backoff = Backoff()
         self._connection: Any = None
-        self._told = ""
+        self._told: set[str] = set()
+        self._refusals: dict[str, _Refusal] = {}
 
     @property
     def up(self) -> bool:
         """Whether Redis does what this role needs."""
         return self.down_since is None
 
+    @property
+    def trouble(self) -> tuple[LinkError, float | None] | None:
+        """What is wrong and since when (monotonic): the connection, or a command that Redis refuses to us."""
+        if self.problem is not None:
+            return self.problem, self.down_since
+        now = self._clock()
+        for name in [name for name, one in self._refusals.items() if now - one.last > RECENT]:
+            del self._refusals[name]
+        return next(((one.error, one.since) for one in self._refusals.values()), None)
+
     async def keep(self, serve: Callable[[], Awaitable[object]]) -> None:
-        """Connect, run `serve()` until it raises LinkError, wait, again, until cancelled; nothing is left then."""
+        """Connect, run `serve()`; if it raises LinkError wait and do it again. A cancel leaves nothing."""
         while True:
             try:
                 await self._connect()
                 await serve()
-                error = LinkError("lost", str(self.target))
+                return
             except LinkError as caught:
                 error = caught
             finally:
@@ -219,7 +301,7 @@ class Link:
             if self._told:
                 log.info("fleet: Redis at %s works again (%s)", self.target, self.role)
             self.down_since = self.problem = None
-            self._told = ""
+            self._told.clear()
         self._backoff.reset()
 
     def complain(self, error: LinkError) -> None:
@@ -228,8 +310,8 @@ class Link:
             self.down_since = self._clock()
         self.problem = error
         self.errors[error.kind] += 1
-        if self._told != error.kind:
-            self._told = error.kind
+        if error.kind not in self._told:
+            self._told.add(error.kind)
             log.warning("fleet: %s Chats are not affected. (%s)", error, self.role)
 
     def _failed(self, error: LinkError) -> float:
@@ -260,7 +342,9 @@ class Link:
         try:
             async with _deadline(self._timeout + wait):
                 await connection.send_packed_command(pack(commands), check_health=False)
-                return [await self._reply(connection) for _ in commands]
+                replies = [await self._reply(connection) for _ in commands]
+            self._note_refusals(commands, replies)
+            return replies
         except LinkError:
             self.drop()
             raise
@@ -284,10 +368,27 @@ class Link:
         except Exception as error:
             if type(error).__module__ == "redis.exceptions" and _is_reply(error):
                 told = explain(error, self.target)
-                if told.kind not in ("loading", "readonly", "password"):
+                if told.kind not in ("loading", "readonly", "busy", "password"):
                     return told
                 raise told from None
             raise
+
+    def _note_refusals(self, commands: Iterable[Command], replies: Iterable[Any]) -> None:
+        """Whoever asked may do without a reply that was refused; a user has to know of it, until it works."""
+        now = self._clock()
+        for command, reply in zip(commands, replies, strict=False):
+            if reply.__class__ is LinkError and reply.permanent:
+                # A right is lacked for a command, a type is wrong for a key.
+                name = str(command[1 if reply.kind == "keys" else 0])
+                self.errors[reply.kind] += 1
+                if name in self._refusals:
+                    self._refusals[name].last = now
+                elif len(self._refusals) < MOST_REFUSALS:
+                    self._refusals[name] = _Refusal(reply, now)
+                    log.warning("fleet: %s Chats are not affected. (%s)", reply, self.role)
+            elif self._refusals and not isinstance(reply, LinkError):
+                for word in command[:2]:
+                    self._refusals.pop(str(word), None)
 
     def drop(self) -> None:
         """Throw the connection away, at once."""
@@ -330,34 +431,32 @@ def explain(error: BaseException, target: Target, *, connecting: bool = False) -
     for one in chain:
         if isinstance(one, ssl.SSLError):
             reason = getattr(one, "verify_message", "") or getattr(one, "reason", "") or "handshake failed"
-            return LinkError("tls", name, str(reason))
-        if isinstance(one, FileNotFoundError) and target.tls:
-            return LinkError("tls", name, "a file named in the URL is missing")
-    kind = type(error).__name__
-    word = str(error).split(" ", 1)[0].rstrip(":,.")
-    if kind in ("AuthenticationError", "AuthenticationWrongNumberOfArgsError"):
-        return LinkError("password", name, word if word in _REPLIES else kind)
-    if kind in ("NoPermissionError", "AuthorizationError"):
-        return LinkError("rights", name, "NOPERM")
-    if type(error).__module__ == "redis.exceptions" and (_is_reply(error) or kind == "BusyLoadingError"):
-        return _explain_reply(kind, word, str(error), name)
+            return LinkError("tls", name, str(reason).lower().replace("_", " "))
+    kind, text = type(error).__name__, str(error)
+    if type(error).__module__ == "redis.exceptions":
+        for part, known, detail in _TEXTS:
+            if part in text:
+                return LinkError(known, name, detail)
+        if _is_reply(error) or kind in _CODES:
+            return _explain_reply(kind, text, name)
     if any(
         isinstance(one, (asyncio.TimeoutError, TimeoutError)) or type(one).__name__ == "TimeoutError" for one in chain
     ):
-        silent = connecting and target.tls
-        return LinkError("timeout", name, "one without TLS is silent too" if silent else "COPILOT_PULSE_REDIS_TIMEOUT")
+        return LinkError("timeout", name, _why_silent(target) if connecting else "COPILOT_PULSE_REDIS_TIMEOUT")
     if connecting:
         return _explain_refusal(chain, name, target)
     return LinkError("lost", name)
 
 
-def _explain_reply(kind: str, word: str, text: str, target: str) -> LinkError:
-    if kind == "ReadOnlyError":
-        return LinkError("readonly", target)
-    if kind == "OutOfMemoryError":
-        return LinkError("full", target)
-    if kind == "BusyLoadingError":
-        return LinkError("loading", target, "LOADING")
+def _why_silent(target: Target) -> str:
+    if target.tls:
+        return "a firewall may be between, or it is one without TLS, which is silent too"
+    return "a firewall may be between, or something else than Redis may listen there"
+
+
+def _explain_reply(kind: str, text: str, target: str) -> LinkError:
+    """What an error reply means; of its own text only a command's name is told, which is one of ours."""
+    word = text.split(" ", 1)[0].rstrip(":,.")
     if kind == "NoScriptError" or "unknown command" in text:
         command = text.partition("command ")[2].strip("`' ").split(" ")[0].strip("`',")
         return LinkError(
@@ -369,7 +468,12 @@ def _explain_reply(kind: str, word: str, text: str, target: str) -> LinkError:
         return error
     if word in ("syntax", "wrong"):
         return LinkError("version", target, "syntax error")
-    return LinkError(_REPLIES.get(word, "refused"), target, word[:30] if word.isupper() else kind)
+    code = _CODES.get(kind) or (word if word.isupper() else "")
+    known, detail = _REPLIES.get(code, ("refused", ""))
+    if known == "rights":
+        run = re.search(r"run the '([a-z|]{1,30})'", text)
+        detail = run[1].upper() if run else "keys that begin with COPILOT_PULSE_REDIS_PREFIX"
+    return LinkError(known, target, detail or code[:30] or kind)
 
 
 def _explain_refusal(chain: list[BaseException], name: str, target: Target) -> LinkError:
@@ -379,7 +483,17 @@ def _explain_refusal(chain: list[BaseException], name: str, target: Target) -> L
         if isinstance(one, OSError) and one.errno and not isinstance(one, ConnectionResetError | BrokenPipeError):
             known = one.errno > 0 and not isinstance(one, socket.gaierror)
             return LinkError("address", name, os.strerror(one.errno).lower() if known else "the name is not known")
+    if not any(
+        isinstance(one, OSError) or type(one).__name__ in ("ConnectionError", "IncompleteReadError")
+        for one in chain[:1]
+    ):
+        return LinkError("address", name, "what answers there is no Redis")
     # The library says that the server hung up: at the first bytes, that is TLS on one side only, as a rule.
     if target.tls:
         return LinkError("tls", name, "the server hung up, as one without TLS does")
-    return LinkError("address", name, "the server hung up, as one that expects TLS (rediss://) does")
+    return LinkError(
+        "address",
+        name,
+        "the server hung up, as one does that expects TLS (rediss://), is in protected mode or has no connection left "
+        "(maxclients)",
+    )

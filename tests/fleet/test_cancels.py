@@ -117,7 +117,7 @@ async def clients(redis: RedisServer) -> int:
     return int((await redis.command("INFO", "clients"))["connected_clients"]) - 1
 
 
-PARTS = ("Writer.run", "Reader.run", "Registry.run", "Groups.run", "Mirror.run", "Replica.run")
+PARTS = ("Writer.run", "Reader.run", "Registry.run", "Group.run", "Mirror.run", "Replica.run")
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -128,7 +128,7 @@ async def test_a_part_that_is_cancelled_anywhere_leaves_nothing(redis: RedisServ
         before = await clients(redis)
         other_done: Counter[str] = Counter()
         other.fleet.share("chaos", group="work", handler=lambda event: other_done.update([event.key]))
-        await wait_for(lambda: other.fleet._parts is not None and other.fleet._parts.groups.link.up, 20)
+        await wait_for(lambda: other.fleet._parts is not None and other.fleet._parts.groups.groups["work"].link.up, 20)
         before += 1
         heard: set[str] = set()
         other.fleet.bus.subscribe("fleet.instance", lambda event: heard.add(event.data["instance"]))

@@ -29,8 +29,7 @@ def hurry(*made: Node) -> None:
     """Look for what others did not finish several times a second."""
     for node in made:
         assert node.fleet._parts is not None
-        node.fleet._parts.groups._sweep_every = 0.2
-        node.fleet._parts.groups._next_sweep = 0.0
+        node.fleet._parts.groups.sweep = 0.2
 
 
 def die(node: Node) -> None:
@@ -123,7 +122,7 @@ async def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(redis: Redis
                 raise ValueError("hush")
 
         for node in made:
-            node.fleet._parts.groups._claim_idle = 0.1  # type: ignore[union-attr]
+            node.fleet._parts.groups.claim_idle = 0.1  # type: ignore[union-attr]
             node.fleet.bus.subscribe("fleet.dead", lambda event: told.append(event.data))
             node.fleet.share("chaos", group="work", handler=handle)
         made[0].offer(3)
@@ -140,6 +139,139 @@ async def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(redis: Redis
             await asyncio.sleep(0.01)
         else:
             pytest.fail("it is still pending")
+
+
+async def test_a_handler_that_runs_into_a_cancel_has_failed_and_work_goes_on(redis: RedisServer) -> None:
+    """A task or a future of its own that was cancelled: the event comes again, the group does not end."""
+    async with nodes(redis.url, "a") as (node,):
+        hurry(node)
+        node.fleet._parts.groups.claim_idle = 0.1  # type: ignore[union-attr]
+        tries: Counter[int] = Counter()
+
+        async def waits(event: Any) -> None:
+            tries[event.data["i"]] += 1
+            if tries[event.data["i"]] == 1:
+                work = asyncio.ensure_future(asyncio.sleep(60))
+                work.cancel()
+                await work
+
+        def plain(event: Any) -> None:
+            if tries[event.data["i"]] == 2:
+                tries[event.data["i"]] += 1
+                raise asyncio.CancelledError
+
+        node.fleet.share("chaos", group="waits", handler=waits)
+        node.fleet.share("chaos", group="plain", handler=plain)
+        node.offer(3)
+        assert await wait_for(lambda: min(tries[i] for i in (1, 2, 3)) >= 2, 60)
+        node.offer(1)
+        assert await wait_for(lambda: tries[4] >= 2, 60)
+
+        assert (node.fleet.figures() or {})["groups"]["waits"]["failed"] >= 4
+
+
+async def test_a_handler_that_hangs_holds_up_no_other_group(redis: RedisServer) -> None:
+    """Each group works by itself; the one that hangs is shown as pending and leaves in good order."""
+    async with nodes(redis.url, "a") as (node,):
+        done: list[int] = []
+
+        async def hang(event: Any) -> None:
+            await asyncio.Event().wait()
+
+        node.fleet.share("chaos", group="hangs", handler=hang)
+        node.fleet.share("chaos", group="works", handler=lambda event: done.append(event.data["i"]))
+        for number in range(1, 6):
+            node.offer(1)
+            assert await wait_for(lambda number=number: len(done) == number, 30)
+        figures = node.fleet.figures() or {}
+
+        assert figures["groups"]["hangs"]["pending"] == 1
+        assert figures["links"]["groups"]["up"]
+
+
+async def test_two_patterns_of_one_group_share_its_events(redis: RedisServer) -> None:
+    """A plugin that shares two types of events under one name gets both; no event is acknowledged unhandled."""
+    async with nodes(redis.url) as made:
+        first: Counter[str] = Counter()
+        second: Counter[str] = Counter()
+        for node in made:
+            node.fleet.share("chaos", group="work", handler=lambda event: first.update([event.key]))
+            node.fleet.share("other.*", group="work", handler=lambda event: second.update([event.key]))
+        for number in range(50):
+            made[number % 2].offer(1)
+            made[number % 2].local.publish_nowait(Event("other.thing", {"i": number}, "test"))
+            await asyncio.sleep(0.005)
+        assert await wait_for(lambda: len(first) == 50 and len(second) == 50, 60)
+
+        assert set(first.values()) == set(second.values()) == {1}
+
+
+async def test_the_neighbours_of_a_bad_event_are_done_once(redis: RedisServer) -> None:
+    """They lie in one entry with it, which comes again: what was done of it here is not done again."""
+    async with nodes(redis.url, "a") as (node,):
+        hurry(node)
+        node.fleet._parts.groups.claim_idle = 0.1  # type: ignore[union-attr]
+        tries: Counter[int] = Counter()
+
+        def handle(event: Any) -> None:
+            tries[event.data["i"]] += 1
+            if event.data["i"] == 2 and tries[2] < 4:
+                raise ValueError("hush")
+
+        node.fleet.share("chaos", group="work", handler=handle)
+        node.offer(3)
+        assert await wait_for(lambda: tries[2] == 4, 60)
+
+        assert (tries[1], tries[3]) == (1, 1)
+
+
+async def test_work_that_waits_behind_a_slow_event_is_done_once(redis: RedisServer) -> None:
+    """An instance is given several entries; those that it has no time for go to another, and are not done twice."""
+    async with nodes(redis.url, redis_claim_idle=1.0) as made:
+        hurry(*made)
+        begun: Counter[int] = Counter()
+        by: dict[int, str] = {}
+
+        def handler(name: str) -> Any:
+            async def handle(event: Any) -> None:
+                begun[event.data["i"]] += 1
+                by[event.data["i"]] = name
+                if len(begun) == 1:
+                    await asyncio.sleep(5)
+
+            return handle
+
+        for _ in range(4):  # an entry each
+            made[0].offer(1)
+            assert await wait_for(lambda: made[0].fleet._parts.writer.empty, 20)  # type: ignore[union-attr]
+        made[0].fleet.share("chaos", group="work", handler=handler("a"))
+        assert await wait_for(lambda: begun, 30)
+        made[1].fleet.share("chaos", group="work", handler=handler("b"))
+        assert await wait_for(lambda: len(begun) == 4, 60)
+        figures = made[0].fleet.figures
+        assert await wait_for(lambda: (figures() or {})["groups"]["work"]["pending"] == 0, 60)
+
+        assert set(begun.values()) == {1}, begun
+        assert set(by.values()) == {"a", "b"}
+
+
+async def test_what_ends_is_called_no_more_and_may_begin_again(redis: RedisServer) -> None:
+    """A plugin that is taken out and put back."""
+    async with nodes(redis.url) as made:
+        before: list[int] = []
+        after: list[int] = []
+        end = made[1].fleet.share("chaos", group="work", handler=lambda event: before.append(event.data["i"]))
+        made[0].offer(5)
+        assert await wait_for(lambda: len(before) == 5, 30)
+        end()
+        end()
+        made[0].offer(5)
+        assert await wait_for(lambda: not (made[1].fleet.figures() or {})["groups"], 30)
+        assert "groups" not in (made[1].fleet.figures() or {})["links"]
+        made[1].fleet.share("chaos", group="work", handler=lambda event: after.append(event.data["i"]))
+        assert await wait_for(lambda: len(after) == 5, 30)
+
+        assert (len(before), sorted(after)) == (5, [6, 7, 8, 9, 10])
 
 
 async def test_redis_forgets_the_consumers_of_machines_that_are_gone(redis: RedisServer, monkeypatch: Any) -> None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.fleet_redis.redis_link import PERMANENT_WAIT
 from backend.settings import Settings
 from backend.streams.registry import StreamRegistry
 from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.net import INVALID_HOST, closed_port
 from tests.support.proxy import FaultProxy
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, need_redis
 
 SECRET = "hush-7Kq"
+CLUSTER = ("--cluster-enabled", "yes")
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -113,8 +118,8 @@ async def test_the_line_of_the_docs_is_enough(redis: RedisServer) -> None:
 
         for node in (one, other):
             assert node.fleet._parts is not None
-            node.fleet._parts.groups._sweep_every = 0.2
-            node.fleet._parts.groups._claim_idle = 0.1
+            node.fleet._parts.groups.sweep = 0.2
+            node.fleet._parts.groups.claim_idle = 0.1
             node.fleet.share("chaos", group="work", handler=once)
         registry = StreamRegistry(settings=Settings, publish=lambda *_: None, clock=time.monotonic)
         registry.elsewhere = [one.fleet.answers] if one.fleet.answers is not None else []
@@ -172,6 +177,216 @@ async def test_a_replica_is_told() -> None:
         await node.fleet.aclose()
 
 
+@asynccontextmanager
+async def something_else(reply: bytes, *, closes: bool) -> AsyncIterator[int]:
+    """A server that is no Redis, or one that says this whatever it is asked; its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await reader.read(100)
+            writer.write(reply)
+            await writer.drain()
+            if not closes:
+                await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "closes", "kind", "said"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n", True, "address", "no Redis"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", False, "address", "no Redis"),
+        (b"", False, "timeout", "something else than Redis"),
+        (b"-DENIED Redis is running in protected mode.\r\n", False, "protected", "set a password"),
+        (b"-ERR max number of clients reached\r\n", False, "busy", "maxclients"),
+        (b"-MOVED 866 10.0.0.7:6379\r\n", False, "cluster", "MOVED"),
+        (b"-MASTERDOWN Link with MASTER is down.\r\n", False, "loading", "MASTERDOWN"),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", False, "loading", "not ready"),
+        (b"-NEWCODE of a later version\r\n", False, "refused", "NEWCODE"),
+    ],
+)
+async def test_what_answers_at_the_address_is_told(reply: bytes, closes: bool, kind: str, said: str) -> None:
+    """Another kind of server, a port that says nothing, and each way in which a Redis says no at once."""
+    async with something_else(reply * 9, closes=closes) as port:
+        problem = await problem_of(f"redis://:{SECRET}@127.0.0.1:{port}/0")
+
+    assert (problem["kind"], said in problem["text"]) == (kind, True), problem
+
+
+async def test_what_a_redis_cannot_do_is_told_and_is_over_when_it_can() -> None:
+    """Too few replicas, a disk that is full, a script that runs on, no connection left: each has its own words."""
+    async with RedisServer("--dbfilename", "taken") as server:
+        (server.folder / "taken").mkdir()
+        (server.folder / "taken" / "so that it cannot be replaced").touch()
+        node = Node("a", server.url)
+        node.start()
+
+        def told() -> str:
+            link = (node.fleet.figures() or {})["links"]["writer"]
+            return link["problem"]["text"] if link["problem"] else "up" if link["up"] else ""
+
+        async def says(words: str) -> None:
+            def said() -> bool:
+                node.offer(1)
+                return words in told()
+
+            assert await wait_for(said, 30), (words, told())
+
+        await says("up")
+        await server.command("CONFIG", "SET", "min-replicas-to-write", 1)
+        await says("too few replicas")
+        await server.command("CONFIG", "SET", "min-replicas-to-write", 0)
+        await says("up")
+        await server.command("CONFIG", "SET", "save", "3600 1")
+        await server.command("BGSAVE")
+        await says("cannot save its data")
+        await server.command("CONFIG", "SET", "save", "")
+        await says("up")
+        await server.command("CONFIG", "SET", "busy-reply-threshold", 1)
+        script = asyncio.ensure_future(server.command("EVAL", "while true do end", 0))
+        await says("a script")
+        await server.command("SCRIPT", "KILL")
+        await asyncio.wait({script})
+        script.exception()
+        await says("up")
+        await server.command("CONFIG", "SET", "maxmemory", 1)
+        await says("out of memory")
+        await server.command("CONFIG", "SET", "maxmemory", 0)
+        await says("up")
+        await node.fleet.aclose()
+        await node.local.aclose()
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "kind", "said"),
+    [
+        ((), "/99", "url", "no database of this number"),
+        (CLUSTER, "/0", "loading", "CLUSTERDOWN"),
+        (CLUSTER, "/1", "cluster", "database 0"),
+        (("--requirepass", "another"), "/0", "password", "none was given"),
+    ],
+)
+async def test_a_server_of_another_kind_is_told(options: tuple[str, ...], path: str, kind: str, said: str) -> None:
+    """A database that it does not have, a node of a cluster, a password where the URL has none."""
+    if options is CLUSTER:  # else it takes a port that may be too large a number
+        options = (*options, "--cluster-port", str(closed_port()))
+    server = RedisServer(*options)
+    server.password = options[1] if "--requirepass" in options else ""
+    async with server:
+        problem = await problem_of(f"redis://127.0.0.1:{server.port}{path}")
+
+    assert (problem["kind"], said in problem["text"]) == (kind, True), problem
+
+
+async def test_a_password_that_nobody_asks_for_is_told() -> None:
+    """The URL has one and the server none: it is refused, as a wrong one is."""
+    async with RedisServer() as server:
+        problem = await problem_of(server.url.replace("redis://", f"redis://:{SECRET}@"))
+
+    assert (problem["kind"], "none is set there" in problem["text"]) == ("password", True), problem
+
+
+async def test_a_sentinel_is_told(tmp_path: Path) -> None:
+    """Its port is what many have at hand, and it has none of the commands."""
+    port, config = closed_port(), tmp_path / "sentinel.conf"
+    config.write_text(f"port {port}\nbind 127.0.0.1\n", "utf-8")
+    process = subprocess.Popen([need_redis(), str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+    try:
+        problem: dict[str, Any] = {"kind": "address"}
+        while problem["kind"] == "address":
+            problem = await problem_of(f"redis://127.0.0.1:{port}/0")
+    finally:
+        process.kill()
+        process.wait()
+
+    assert (problem["kind"], "Sentinel" in problem["text"]) == ("version", True), problem
+
+
+@pytest.mark.parametrize("lacks", ["+smembers", "+sadd", "+pexpire", "+time"])
+async def test_each_right_that_is_lacking_is_told(redis: RedisServer, lacks: str) -> None:
+    """Also one whose reply nobody waits for, such as that by which the instances find one another."""
+    docs = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text("utf-8")
+    (line,) = [one for one in docs.splitlines() if one.startswith("ACL SETUSER pulse ")]
+    await redis.command(*[word for word in line.replace(">CHANGE-ME", ">p@:/?#").split() if word != lacks])
+    problem = await problem_of(f"redis://pulse:p%40%3A%2F%3F%23@127.0.0.1:{redis.port}/0")
+
+    assert (problem["kind"], lacks[1:].upper() in problem["text"]) == ("rights", True), problem
+
+
+async def test_a_right_that_is_given_at_last_ends_the_complaint(redis: RedisServer) -> None:
+    """Nobody has to restart anything; and it is told to the health check as long as it lacks."""
+    full = ["ACL", "SETUSER", "few", "on", ">pw", "~*", "+@all"]
+    await redis.command(*full, "-smembers")
+    node = Node("a", f"redis://few:pw@127.0.0.1:{redis.port}/0")
+    node.start()
+
+    def link() -> dict[str, Any]:
+        row: dict[str, Any] = (node.fleet.figures() or {})["links"]["writer"]
+        return row
+
+    assert await wait_for(lambda: link()["problem"] and link()["down_seconds"] > 3.5, 30)
+    await redis.command(*full, "+smembers")
+    assert await wait_for(lambda: link()["up"] and link()["problem"] is None, 30)
+    await node.fleet.aclose()
+
+
+async def test_the_set_of_members_of_somebody_else_is_told() -> None:
+    """Writing events works, but no instance would ever find another."""
+    async with RedisServer() as server:
+        await server.command("SET", "{copilot-pulse}:m", "mine")
+        problem = await problem_of(server.url)
+
+        assert problem["kind"] == "keys"
+        assert await server.command("GET", "{copilot-pulse}:m") == b"mine"
+
+
+async def test_a_server_that_becomes_a_replica_leaves_nobody_deaf() -> None:
+    """A planned failover ends the reads that wait; when it is the master again they go on within seconds."""
+    async with RedisServer() as server, RedisServer() as new, nodes(server.url) as (one, other):
+        one.offer(5)
+        assert await wait_for(lambda: other.settled(one), 20)
+        await server.command("REPLICAOF", "127.0.0.1", new.port)
+        await server.command("REPLICAOF", "NO", "ONE")
+        began = time.monotonic()
+        one.offer(5)
+        assert await wait_for(lambda: other.settled(one), 60)
+
+        # Half of what is waited for where only a person can help.
+        assert time.monotonic() - began < PERMANENT_WAIT / 2
+
+
+async def test_a_name_with_a_silent_address_is_reached_at_its_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first address of a name may lead nowhere, as IPv6 often does."""
+    async with RedisServer() as server:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.2", server.port))
+            silent.listen(0)
+            full = [socket.socket() for _ in range(8)]  # what comes after them is not answered
+            for one in full:
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.2", server.port))
+            resolve = socket.getaddrinfo
+
+            def both(host: Any, *more: Any, **options: Any) -> Any:
+                if host != "redis.test":
+                    return resolve(host, *more, **options)
+                return [*resolve("127.0.0.2", *more, **options), *resolve("127.0.0.1", *more, **options)]
+
+            monkeypatch.setattr(socket, "getaddrinfo", both)
+            node = Node("a", f"redis://redis.test:{server.port}/0", redis_timeout=5.0)
+            node.start()
+            assert await wait_for(lambda: (node.fleet.figures() or {})["links"]["writer"]["up"], 30)
+            await node.fleet.aclose()
+            for one in full:
+                one.close()
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a CA that nobody knows, and a certificate for 127.0.0.1 by it."""
@@ -202,11 +417,18 @@ async def test_tls_works_with_its_ca_and_is_refused_without(tls: RedisServer, ce
         assert await wait_for(lambda: other.settled(one), 20)
     unknown = await problem_of(tls.url)
     missing = await problem_of(f"{tls.url}?ssl_ca_certs=/nowhere/{datetime.date.today()}.pem")
+    no_file = await problem_of(f"{tls.url}?ssl_ca_certs={certificate}")
+    no_key = await problem_of(
+        f"{tls.url}?ssl_certfile={certificate / 'cert.pem'}&ssl_keyfile={certificate / 'cert.pem'}"
+    )
+    async with nodes(f"{tls.url}?ssl_cert_reqs=none", "a"):
+        pass  # whoever asks for it gets encryption without a proof of whom it is with
     plain = await problem_of(tls.url.replace("rediss", "redis"))
     async with RedisServer() as server:
         eager = await problem_of(server.url.replace("redis:", "rediss:"))
 
-    assert (unknown["kind"], missing["kind"]) == ("tls", "tls")
+    assert {one["kind"] for one in (unknown, missing, no_file, no_key)} == {"tls"}
+    assert "no certificate or key" in no_key["text"]
     assert "without TLS" in eager["text"]
     assert "self" in unknown["text"]
     assert "rediss://" in plain["text"]

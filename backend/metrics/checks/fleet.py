@@ -13,7 +13,7 @@ from ..health import Check, Finding
 NEWS: Final = 300.0
 DOWN_WARNS: Final = 5.0
 FILL_WARNS: Final = 0.7
-SERVER_KINDS: Final = frozenset({"full", "loading", "readonly", "refused", "keys"})
+SERVER_KINDS: Final = frozenset({"full", "loading", "readonly", "busy", "refused", "keys", "cluster", "protected"})
 
 Read = Callable[[], Mapping[str, Any] | None]
 
