@@ -135,6 +135,8 @@ async def test_a_part_that_is_cancelled_anywhere_leaves_nothing(redis: RedisServ
         number, hits = 0, 0
         while True:
             number += 1
+            # What it counts has to be there: on a slow machine the other node may be connecting anew.
+            assert await wait_for(lambda: all(row["up"] for row in (other.fleet.figures() or {})["links"].values()), 20)
             async with nothing_left():
                 driver = CancelOne(part, number)
                 loop = asyncio.get_running_loop()
