@@ -401,7 +401,7 @@ def _read_once(request: web.Request, body: Any) -> None:
     async def read(*args: Any, **options: Any) -> Any:
         return left.pop() if left and not args and not options else await plain(*args, **options)
 
-    request.json = read  # type: ignore[method-assign]
+    vars(request)["json"] = read  # plainly set, aiohttp warns of an attribute of ours
 
 
 async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegistry) -> str | None:

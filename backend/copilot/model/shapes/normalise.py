@@ -83,12 +83,18 @@ class Normaliser:
 
     def feed(self, event: ServerEvent) -> list[Any]:
         """The chunks that an event amounts to; often one, at times none."""
+        try:
+            return self._feed(event)
+        except RecursionError:  # what somebody nested without end
+            raise json.JSONDecodeError("nested too deeply", "", 0) from None
+
+    def _feed(self, event: ServerEvent) -> list[Any]:
         data = event.data
         if event.text or isinstance(data, str):
             self._words(event.name, str(data))
             return []
         if isinstance(data, list) and data:
-            return [chunk for one in data for chunk in self.feed(ServerEvent(event.name, one))]
+            return [chunk for one in data for chunk in self._feed(ServerEvent(event.name, one))]
         if data is None or isinstance(data, bool):
             return []
         if not isinstance(data, dict):

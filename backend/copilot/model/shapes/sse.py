@@ -8,6 +8,7 @@ complete JSON, so nothing waits for the line that follows.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +20,9 @@ DONE: Final = "[DONE]"
 WRAPPERS: Final = ("data", "result", "output", "response", "body")
 _FIELDS: Final = frozenset({b"data", b"event", b"id", b"retry"})
 _NOTHING: Final = object()
+_BETWEEN: Final = re.compile(r"\s*(?:data:)?\s*")
+# An event of more lines, whose first one is no JSON, waits for the blank line that ends it.
+_MOST_LINES: Final = 1_000
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -152,6 +156,8 @@ class EventReader:
             yield from self._saw_data(data)
             return
         self._lines.append(data)
+        if len(self._lines) > _MOST_LINES:
+            return
         if data.rstrip()[-1:] in (b"}", b"]") and (value := _loads(b"\n".join(self._lines))) is not _NOTHING:
             self._lines.clear()
             yield ServerEvent(self._name, value)
@@ -191,12 +197,13 @@ def _loads(data: bytes) -> Any:
 def _side_by_side(text: str) -> Iterator[Any]:
     """The objects of a line that holds several, with or without `data:` between them; none if it holds words."""
     found: list[Any] = []
-    while text[:1] == "{":
+    at = 0
+    while text.startswith("{", at):
         try:
-            value, end = _decode(text)
+            value, at = _decode(text, at)
         except (ValueError, RecursionError):
             return
         found.append(value)
-        text = text[end:].lstrip().removeprefix("data:").lstrip()
-    if not text or text.startswith(DONE):
+        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing as well
+    if at == len(text) or text.startswith(DONE, at):
         yield from found

@@ -17,13 +17,18 @@ _OPENERS: Final = (
     "<minimax:tool_call", "<seed:tool_call", "<longcat_tool_call",
 )  # fmt: skip
 _FIRSTS: Final = frozenset(one[0] for one in _OPENERS)
-# A text that is a JSON object whose first key is one of these may be a call, or a failure told as an answer.
+# A text that is a JSON object whose first key is one of these may be a call, or a failure told as an answer. Both are
+# for a text without blanks before it, and with one for each run of them inside: a model that is lost writes blanks
+# without end, and patterns that look for any number of them take time with the cube of that.
 _JSON_HEAD: Final = re.compile(
-    r"\s*```tool_code\s|"
-    r"\s*(?:```(?:json|tool_call|tool_code|python)?\s*)?\[?\s*\{\s*\"(?:name|function|tool|tool_name|tool_call|tool_calls|type|"
-    r"action|arguments|parameters|message|msg|error|errors|code|detail|status|statusCode|error_msg|error_code)\"\s*:"
+    r"```tool_code |"
+    r"(?:```(?:json|tool_call|tool_code|python)? ?)?\[? ?\{ ?\"(?:name|function|tool|tool_name|tool_call|tool_calls|"
+    r"type|action|arguments|parameters|message|msg|error|errors|code|detail|status|statusCode|error_msg|error_code)"
+    r"\" ?:"
 )
-_JSON_BEGINNING: Final = re.compile(r"\s*(?:`{0,3}|```[a-z_]{0,9}\s*)\[?\s*(?:\{\s*(?:\"[A-Za-z_]{0,12}\"?\s*)?)?$")
+_JSON_BEGINNING: Final = re.compile(r"(?:`{0,3}|```[a-z_]{0,9} ?)\[? ?(?:\{ ?(?:\"[A-Za-z_]{0,12}\"? ?)?)?$")
+_BLANKS: Final = re.compile(r"\s+")
+_LONGEST_HEAD: Final = 1_000
 # What opens thoughts at the beginning of a text, and what ends them.
 _THINK: Final = {
     **{f"<{word}>": f"</{word}>" for word in ("think", "thinking", "thought", "reasoning", "seed:think", "reflection")},
@@ -54,6 +59,8 @@ class TextFilter:
         # A text that begins with one of these may be a call that is written in Python.
         self._heads = tuple(f"{name}(" for name in known)
         self._held: list[str] = []
+        # Blanks before all text, and the rest that may be the first part of a mark.
+        self._blanks: list[str] = []
         self._pending = ""
         self._begun = False
         # The mark that ends the thoughts while they are read, the last of them, and those that were not taken yet.
@@ -89,9 +96,9 @@ class TextFilter:
 
     def rest(self) -> tuple[str, str]:
         """Once the answer has ended: thoughts that go before the text, and the text that is held back."""
-        text = "".join(self._held) + self._pending
+        text = "".join((*self._held, *self._blanks, self._pending))
         thought = "" if self._close else "".join(self._thought)
-        self._held, self._thought, self._pending = [], [], ""
+        self._held, self._thought, self._blanks, self._pending = [], [], [], ""
         self._begun = True
         return thought, text
 
@@ -102,9 +109,9 @@ class TextFilter:
         if at < 0:
             self._tail = self._tail[-len(self._close) :]
             return ""
-        # From here on the tail grows by blanks only, until something stands behind the thoughts.
         after = self._tail[at + len(self._close) :].lstrip()
         if not after:
+            self._tail = self._close
             return ""
         thought = "".join(self._thought)
         self._thought, self._close = [thought[: len(thought) - len(after)]], ""
@@ -120,15 +127,22 @@ class TextFilter:
         text = self._pending + text
         self._pending = ""
         begin = text.lstrip()
+        if not begin:
+            self._blanks.append(text)
+            return ""
+        text = "".join((*self._blanks, text))
+        self._blanks.clear()
         if not self._thought and (mark := next((one for one in _THINK if begin.startswith(one)), "")):
             self._close = _THINK[mark]
             return self._feed_thought(text)
         bare = begin.lstrip("[ ")
-        if _JSON_HEAD.match(text) or bare.startswith(self._heads):
+        head = _BLANKS.sub(" ", begin[:_LONGEST_HEAD])
+        heads = (*_THINK, *self._heads)
+        may_begin = bool(_JSON_BEGINNING.match(head)) or any(one.startswith((begin, bare)) for one in heads)
+        if _JSON_HEAD.match(head) or bare.startswith(self._heads) or (may_begin and len(begin) > _LONGEST_HEAD):
             self._held = [text]
             return ""
-        heads = (*_THINK, *self._heads)
-        if _JSON_BEGINNING.match(text) or any(one.startswith((begin, bare)) for one in heads):
+        if may_begin:
             self._pending = text
             return ""
         self._begun = True

@@ -19,7 +19,9 @@ _decode = json.JSONDecoder().raw_decode
 # What may follow the arguments and is none of them: special tokens, closing marks, fences.
 _NOISE: Final = re.compile(r"(?:\s|<[|｜][^>]{0,60}[|｜]>|</?[a-z_]{1,30}>|[`}\]]){1,40}$", re.IGNORECASE)
 _TOKEN: Final = re.compile(r"<[|｜]?[a-z_▁/ ]{1,40}[|｜]?>", re.IGNORECASE)
+_BETWEEN: Final = re.compile(r"[ \t\r\n,;]*")
 _LAST_COMMA: Final = re.compile(r",(?=\s{0,40}[}\]])")
+_FEW: Final = 4
 _EXTRAS: Final = ("extra_content", "thought_signature", "provider_specific_fields")
 
 
@@ -47,24 +49,31 @@ class _Piece:
 class _Call:
     """A call that is being put together."""
 
-    __slots__ = ("arguments", "extras", "id", "index", "name", "parts")
+    __slots__ = ("_whole", "extras", "id", "index", "name", "parts")
 
     def __init__(self, piece: _Piece) -> None:
         self.name = piece.name
-        self.arguments = piece.arguments
+        self._whole: str | None = None
         self.parts = [piece.arguments] if piece.arguments else []
         self.id = piece.id
         self.index = piece.index
         self.extras = piece.extras
 
+    @property
+    def arguments(self) -> str:
+        """All of them so far."""
+        if self._whole is None:
+            self._whole = "".join(self.parts)
+        return self._whole
+
     def add(self, piece: _Piece, known: frozenset[str]) -> None:
         """A further piece of this call."""
         self.name = _joined(self.name, piece.name, known)
         if piece.arguments:
-            if self.arguments.strip() == "{}":  # a placeholder: the arguments come only now
-                self.parts, self.arguments = [], ""
+            if len(self.parts) < _FEW and self.arguments.strip() == "{}":  # a placeholder: the arguments come only now
+                self.parts = []
             self.parts.append(piece.arguments)
-            self.arguments += piece.arguments
+            self._whole = None
         self.id = self.id or piece.id
         self.extras = {**self.extras, **piece.extras}
 
@@ -132,12 +141,16 @@ class ToolCalls:
     def _begins(self, call: _Call, piece: _Piece) -> bool:
         """Whether a piece begins a call of its own although it seems to continue `call`."""
         other_id = bool(piece.id and call.id and piece.id != call.id)
-        if not call.arguments:
+        if not call.parts:
             if not piece.name or not call.name or piece.name == call.name:
                 return other_id and bool(piece.name) and not piece.arguments
             both = call.name + piece.name
             grows = piece.name.startswith(call.name) or any(one.startswith(both) for one in self._known)
             return not grows and (piece.name in self._known or other_id)
+        if not piece.name and piece.arguments.lstrip()[:1] != "{":
+            return (
+                False  # nearly all pieces; a look at all the arguments for each would take the square of their length
+            )
         if is_object(call.arguments):
             # The arguments are whole. A bare name may repeat, or name the call late.
             if not piece.arguments:
@@ -158,15 +171,15 @@ class ToolCalls:
         be missing and stay "".
         """
         made: list[dict[str, Any]] = []
-        seen: list[tuple[str, str, Any, str]] = []
+        seen: dict[tuple[str, str], list[tuple[Any, str]]] = {}
         for call in self._calls:
             name = meant_name(call.name, self._known)
             for number, arguments in enumerate(_split(call)):
                 arguments = tidy(arguments) or ("{}" if whole else "")
-                key = (name, _canonical(arguments), call.index, call.id)
-                if any(_repeats(key, other) for other in seen):
+                same, told = seen.setdefault((name, _canonical(arguments)), []), (call.index, call.id)
+                if any(_repeats(told, other) for other in same):
                     continue
-                seen.append(key)
+                same.append(told)
                 own = self._own_id(call.id if not number else "")
                 function = {"name": name, "arguments": arguments}
                 made.append({"index": len(made), "id": own, "type": "function", "function": function, **call.extras})
@@ -179,13 +192,11 @@ class ToolCalls:
         return own
 
 
-def _repeats(one: tuple[str, str, Any, str], other: tuple[str, str, Any, str]) -> bool:
-    """The same call once more: nothing tells the two apart, not even an index or an id of the server's."""
-    if one[:2] != other[:2]:
-        return False
-    if one[3] and other[3]:
-        return one[3] == other[3]
-    return one[2] == other[2] or one[2] is None or other[2] is None
+def _repeats(one: tuple[Any, str], other: tuple[Any, str]) -> bool:
+    """Of two calls that say the same: whether nothing tells them apart, not even an index or an id of the server's."""
+    if one[1] and other[1]:
+        return one[1] == other[1]
+    return one[0] == other[0] or one[0] is None or other[0] is None
 
 
 def is_object(text: str) -> bool:
@@ -206,15 +217,15 @@ def _split(call: _Call) -> Iterator[str]:
         yield text
         return
     objects: list[str] = []
-    rest = text.strip()
-    while rest[:1] == "{":
+    text, at = text.strip(), 0
+    while text.startswith("{", at):
         try:
-            value, end = _decode(rest)
+            value, end = _decode(text, at)
+            objects.append(json.dumps(value, ensure_ascii=False))
         except (ValueError, RecursionError):
             break
-        objects.append(json.dumps(value, ensure_ascii=False))
-        rest = rest[end:].lstrip(" \t\r\n,;")
-    if objects and (not rest or _NOISE.match(rest)):
+        at = _BETWEEN.match(text, end).end()  # type: ignore[union-attr]  # it matches nothing as well
+    if objects and (at == len(text) or _NOISE.match(text, at)):
         yield from objects
     elif len(call.parts) > 1 and is_object(call.parts[-1]):
         yield call.parts[-1]  # each piece held all of the arguments so far

@@ -14,16 +14,23 @@ from .tool_calls import meant_name
 _NAMES: Final = ("name", "tool", "tool_name", "function", "action", "recipient_name")
 _ARGUMENTS: Final = ("arguments", "parameters", "args", "input", "action_input", "params", "kwargs")
 _XML_NAME: Final = re.compile(r"<(?:function|tool|invoke)(?:=|\s+name=[\"']?)\s*([\w.:-]+)[\"']?\s*>", re.IGNORECASE)
-_XML_PARAMETER: Final = re.compile(
-    r"<(?:parameter|param)(?:=|\s+name=[\"']?)\s*([\w.-]+)[\"']?[^>]{0,80}>(.*?)</(?:parameter|param)>",
-    re.IGNORECASE | re.DOTALL,
+# A pattern for each end: one with both and anything between looks through the rest of the text from each beginning.
+_Pair = tuple[re.Pattern[str], re.Pattern[str]]
+_XML_PARAMETER: Final[_Pair] = (
+    re.compile(r"<(?:parameter|param)(?:=|\s+name=[\"']?)\s*([\w.-]+)[\"']?[^>]{0,80}>", re.IGNORECASE),
+    re.compile(r"</(?:parameter|param)>", re.IGNORECASE),
 )
-_GLM_PARAMETER: Final = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
+_GLM_PARAMETER: Final[_Pair] = (re.compile(r"<arg_key>"), re.compile(r"</arg_value>"))
+_GLM_MIDDLE: Final = re.compile(r"</arg_key>\s*<arg_value>")
+_TAG: Final = re.compile(r"<([\w.-]+)>")
 _GLM_NAME: Final = re.compile(r"<tool_call>\s*([\w.-]+)\s*(?=<arg_key>|</tool_call>|\n|$)")
 # Marks and fences around calls in Python.
 _PYTHON: Final = re.compile(r"<[|｜/]?[a-z_▁|｜]{1,40}>|```[a-z_]*|\[/?TOOL_[A-Z]+\]", re.IGNORECASE)
 _BEFORE: Final = re.compile(r"([\w.:-]{1,80})\s*(?:<[^<>]{1,60}>|\[[A-Z_]{2,20}\]|```json|\n|\(|\s){0,6}$")
 _decode = json.JSONDecoder().raw_decode
+# So many braces with no JSON behind them, and tags that nothing closes, are looked at; a longer text is no Python.
+_VAIN: Final = 256
+_LONGEST_PYTHON: Final = 20_000
 
 
 def calls_in(text: str, known: frozenset[str]) -> list[tuple[str, str]]:
@@ -33,23 +40,29 @@ def calls_in(text: str, known: frozenset[str]) -> list[tuple[str, str]]:
     alone is a call only if it names a known one.
     """
     marked = is_markup(text)
-    calls: list[tuple[str, str]] = []
-    found = [*_in_json(text, known), *_in_tags(text), *_in_own_tags(text, known)] or list(_in_python(text, known))
+    calls: dict[tuple[str, str], None] = {}
+    try:
+        found = [*_in_json(text, known), *_in_tags(text), *_in_own_tags(text, known)] or list(_in_python(text, known))
+    except RecursionError:  # nested beyond reason: a model that repeats itself, and no call
+        return []
     for name, arguments in found:
         meant = meant_name(name, known)
-        if (meant in known or (marked and meant)) and (meant, arguments) not in calls:
-            calls.append((meant, arguments))
+        if meant in known or (marked and meant):
+            calls[meant, arguments] = None
     real = [call for call in calls if call[0] in known]
-    return real or calls
+    return real or list(calls)
 
 
 def _in_json(text: str, known: frozenset[str]) -> Iterator[tuple[str, str]]:
-    at = 0
-    while (at := text.find("{", at)) >= 0:
+    at = vain = 0
+    while vain < _VAIN and (at := text.find("{", at)) >= 0:
         try:
             value, end = _decode(text, at)
-        except (ValueError, RecursionError):
+        except RecursionError:
+            return
+        except ValueError:
             at += 1
+            vain += 1
             continue
         found = list(_calls_of(value))
         if not found and (before := _BEFORE.search(text[max(0, at - 160) : at])):
@@ -96,7 +109,7 @@ def _in_tags(text: str) -> Iterator[tuple[str, str]]:
     for number, found in enumerate(names):
         end = names[number + 1].start() if number + 1 < len(names) else len(text)
         body = text[found.end() : end]
-        given: list[tuple[str, str]] = _XML_PARAMETER.findall(body) or _GLM_PARAMETER.findall(body)
+        given = list(_between(body, _XML_PARAMETER)) or list(_glm_parameters(body))
         if not given and (begin := body.find("{")) >= 0:
             try:
                 value, _ = _decode(body, begin)
@@ -113,12 +126,42 @@ def _in_own_tags(text: str, known: frozenset[str]) -> Iterator[tuple[str, str]]:
     for name in known:
         for body in re.findall(rf"<{re.escape(name)}>(.*?)(?:</{re.escape(name)}>|$)", text, re.DOTALL):
             if "{" not in body:
-                given = re.findall(r"<([\w.-]+)>(.*?)</\1>", body, re.DOTALL)
-                yield name, json.dumps({key: _value(raw) for key, raw in given}, ensure_ascii=False)
+                yield name, json.dumps({key: _value(raw) for key, raw in _in_any_tags(body)}, ensure_ascii=False)
+
+
+def _between(text: str, pair: _Pair) -> Iterator[tuple[str, str]]:
+    """What the beginning names, and what stands between it and the end."""
+    opening, closing = pair
+    at = 0
+    while (begin := opening.search(text, at)) and (end := closing.search(text, begin.end())):
+        yield begin[opening.groups], text[begin.end() : end.start()]
+        at = end.end()
+
+
+def _glm_parameters(text: str) -> Iterator[tuple[str, str]]:
+    for _, both in _between(text, _GLM_PARAMETER):
+        if middle := _GLM_MIDDLE.search(both):
+            yield both[: middle.start()], both[middle.end() :]
+
+
+def _in_any_tags(text: str) -> Iterator[tuple[str, str]]:
+    """The names of tags, and what stands between each and its own end."""
+    at = 0
+    open_: set[str] = set()
+    while len(open_) < _VAIN and (begin := _TAG.search(text, at)):
+        name, at = begin[1], begin.end()
+        end = -1 if name in open_ else text.find(f"</{name}>", at)
+        if end < 0:
+            open_.add(name)
+        else:
+            yield name, text[at:end]
+            at = end + len(name) + 3
 
 
 def _in_python(text: str, known: frozenset[str]) -> Iterator[tuple[str, str]]:
     """Calls that are written in Python: name(key="value"), in a list or not, or a dict with single quotes."""
+    if len(text) > _LONGEST_PYTHON:
+        return
     code = _PYTHON.sub("\n", text).strip()
     begin = min((at for one in "[{" if (at := code.find(one)) >= 0), default=-1)
     for source in (code, code[begin:] if begin >= 0 else ""):

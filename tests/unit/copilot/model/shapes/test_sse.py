@@ -76,3 +76,10 @@ def test_bytes_that_are_no_text_are_no_event() -> None:
     ((_, words),) = through(b'data: {"a": "\xff\xfe"}\n\n')
 
     assert words.startswith("{")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("body", [b"data: {\n" + b"data: }\n" * 200_000, b"data: " + b"{}" * 400_000 + b"x\n\n"])
+def test_an_event_without_end_is_read_in_no_more_than_its_length(body: bytes) -> None:
+    """All of it anew with each line, or with each object on one, would take hours."""
+    through(*(body[at : at + 65_536] for at in range(0, len(body), 65_536)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -140,3 +141,83 @@ def test_thoughts_are_shown_once_an_answer_follows() -> None:
     assert shown.thinking
     assert "<think>hm</think>\nyes" == shown.feed("yes")
     assert not shown.thinking
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("head", "again"),
+    [
+        ("", "\n"), ("[", "\n"), ("{", " "), ("```json", "\n"), ("", "["), ("", "{"), ("", "<"), ("", '{"a":'),
+        ("<think>a</think>", "\n"), ("\n<think>a</think>b", "\n"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("piece", [1, 100_000])
+def test_a_model_that_repeats_itself_without_end_does_not_hold_the_loop(head: str, again: str, piece: int) -> None:
+    """Blanks above all: a look from each of their places to each other one would take hours."""
+    text = head + again * 100_000
+    text = text[: 20_000 if piece == 1 else 200_000] + "b"
+    shown = TextFilter(KNOWN)
+
+    out = "".join(shown.feed(text[at : at + piece]) for at in range(0, len(text), piece))
+
+    thought, held = shown.rest()
+    assert text == out + thought + held
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>" + "{" * 200_000,
+        "<tool_call>" + '{"a":' * 40_000,
+        "<g>" * 40_000,
+        "<g>" + "<a>" * 60_000,
+        "<function=g>" + "<parameter=a>" * 20_000,
+        "<function=g>" + "<arg_key>" * 20_000,
+        "<function=g>" + "<arg_key>a</arg_key>" * 20_000,
+        "<tool_call>" + "".join(f'{{"name": "other{n}", "arguments": {{}}}}' for n in range(20_000)),
+        "<tool_call>g(a=" + "-" * 15_000 + "1)",
+        "<tool_call>g(a=" + "[" * 15_000,
+        '<tool_call>{"tool_calls":' * 900 + "}" * 900,
+    ],
+    ids=lambda text: text[:40],
+)
+def test_marks_of_calls_without_end_are_read_in_no_more_than_their_length(text: str) -> None:
+    """What a lost model writes is no call; looking for one neither takes hours nor runs out of stack."""
+    calls_in(text, KNOWN)
+
+
+@pytest.mark.timeout(60)
+def test_glued_calls_without_end_are_told_apart_in_no_more_than_their_length() -> None:
+    """Each is a call: a look through all the others for each took the square of their number."""
+    calls = ToolCalls(KNOWN)
+    calls.feed([{"index": 0, "function": {"name": "g", "arguments": "".join(f'{{"a":{n}}}' for n in range(20_000))}}])
+
+    assert 20_000 == len(calls.finished(whole=True))
+
+
+@pytest.mark.timeout(60)
+def test_long_arguments_are_not_read_again_for_each_of_their_pieces() -> None:
+    """Nor if every piece ends as an object does."""
+    calls = ToolCalls(KNOWN)
+    calls.feed([{"index": 0, "function": {"name": "g", "arguments": "{"}}])
+    for number in range(20_000):
+        calls.feed([{"index": 0, "function": {"arguments": f'"{number:0100}": {{}},'}}])
+        calls.feed([{"index": 0, "function": {"arguments": '"a": {}'}}])
+        calls.feed([{"index": 0, "function": {"arguments": ","}}])
+    calls.feed([{"index": 0, "function": {"arguments": '"b": 1}'}}])
+
+    assert 20_002 == len(json.loads(calls.finished(whole=True)[0]["function"]["arguments"]))
+
+
+def test_parameters_in_tags_are_read_up_to_the_last_one_that_is_closed() -> None:
+    """In each of the forms; one that is not closed ends the search, and costs none of those before it."""
+    assert [("g", '{"a": 1, "b": "two"}')] == calls_in(
+        "<function=g><parameter=a>1</parameter><parameter=b>\ntwo\n</parameter><parameter=c>", KNOWN
+    )
+    assert [("g", '{"a": "x", "b": 2}')] == calls_in(
+        "<tool_call>g\n<arg_key>a</arg_key>\n<arg_value>x</arg_value>"
+        "<arg_key>b</arg_key><arg_value>2</arg_value><arg_key>c",
+        KNOWN,
+    )
+    assert [("g", '{"a": "1 <b>", "c": true}')] == calls_in("<g><a>1 <b></a><d><c>true</c></g>", KNOWN)
