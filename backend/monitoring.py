@@ -414,7 +414,7 @@ class Monitor:
         wall = self.wall()
         if minutes is None:
             minutes = self.history.minutes(now=self.clock(), wall=wall)
-        return self._with_down(self.history.week(minutes, wall=wall))
+        return self._with_down(self.history.week([*minutes, *self.history.unfinished(wall=wall)], wall=wall))
 
     def _with_down(self, history: dict[str, Any]) -> dict[str, Any]:
         end = history["end"]

@@ -271,6 +271,8 @@ export interface Snapshot {
   /** Another one after each start of the server. */
   boot: string;
   time: number;
+  /** There are figures and nothing else: the server shows no panel. */
+  private?: boolean;
   uptime_seconds: number;
   /** How many machines are known; null without a fleet. */
   fleet?: { up: number; gone: number } | null;
@@ -407,7 +409,7 @@ export type Params = Record<string, string | number>;
 /** The text of `key`; `{name}` is replaced, and `n` in the parameters picks the plural form. */
 export type Translate = (key: string, params?: Params) => string;
 
-export type Connection = "connecting" | "live" | "lost" | "unreachable" | "refused" | "absent";
+export type Connection = "connecting" | "live" | "lost" | "unreachable" | "refused" | "absent" | "private";
 
 export interface Format {
   number(value: number | null | undefined, digits?: number): string;

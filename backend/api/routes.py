@@ -334,7 +334,9 @@ class _Api:
 
     async def _make_json(self) -> bytes:
         snapshot = self._services.monitor.snapshot()
-        return _dumps(figures_of(snapshot) if self._services.settings.current.private else snapshot)
+        if self._services.settings.current.private:
+            snapshot = {**figures_of(snapshot), "private": True}  # so that a panel knows why there is no more
+        return _dumps(snapshot)
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         """health+json: 200 for pass and warn, 503 for fail."""

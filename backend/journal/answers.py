@@ -44,18 +44,18 @@ _LONGEST_WORDS: Final = 440
 _MISSING: Final = "answers in the event store"
 
 RESTARTED: Final[Mapping[str, str]] = {
-    "en": "\n\n---\nComfyUI was restarted, or crashed, while this answer was being written. Above is what was kept of "
-    "it; send the message again to have all of it.",
-    "zh": "\n\n---\nComfyUI 在生成此回答期间重启或崩溃了。以上是已保存的部分；请重新发送消息以获得完整回答。",
+    "en": "\n\n---\nThe server was restarted, or crashed, while this answer was being written. Above is what was kept "
+    "of it; send the message again to have all of it.",
+    "zh": "\n\n---\n服务器在生成此回答期间重启或崩溃了。以上是已保存的部分；请重新发送消息以获得完整回答。",
 }
 RESTARTED_EARLY: Final[Mapping[str, str]] = {
-    "en": "ComfyUI was restarted, or crashed, before any of this answer was kept; send the message again.",
-    "zh": "ComfyUI 重启或崩溃时，此回答尚未保存任何内容；请重新发送消息。",
+    "en": "The server was restarted, or crashed, before any of this answer was kept; send the message again.",
+    "zh": "服务器重启或崩溃时，此回答尚未保存任何内容；请重新发送消息。",
 }
 NOT_KEPT: Final[Mapping[str, str]] = {
-    "en": "ComfyUI was restarted, or crashed, since this answer was begun, and keeps no text of chats. "
+    "en": "The server was restarted, or crashed, since this answer was begun, and keeps no text of chats. "
     "Send the message again.",
-    "zh": "此回答开始后 ComfyUI 重启或崩溃过，而且没有保存对话文字。请重新发送消息。",
+    "zh": "此回答开始后服务器重启或崩溃过，而且没有保存对话文字。请重新发送消息。",
 }
 
 

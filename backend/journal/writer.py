@@ -326,7 +326,7 @@ class Writer:
         self._settle(force=True)
         self._measure()
         if others:
-            raise NotStored(f"{others} files belong to another ComfyUI that runs: ask there as well")
+            raise NotStored(f"{others} files belong to another program that runs: ask there as well")
         return dict(gone)
 
     def _forget_all(self, segments: list[Segment]) -> Counter[str]:

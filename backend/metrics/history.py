@@ -105,6 +105,11 @@ class _Ring:
         """The number of the step that is being filled."""
         return self._open
 
+    def unfinished(self) -> dict[str, float | None]:
+        """All values of the step that is being filled, as far as it has come."""
+        found = {name: self._folded(name) for name in self._folds}
+        return {name: None if value != value else value for name, value in found.items()}
+
     def values(self, number: int) -> dict[str, float | None]:
         """All values of a closed step."""
         found = {name: row[number % self.spec.size] for name, row in self._rows.items()}
@@ -234,6 +239,11 @@ class History:
             for number, values in rows
             if any(value is not None for value in values.values())
         ]
+
+    def unfinished(self, *, wall: float) -> list[tuple[float, dict[str, float | None]]]:
+        """As `minutes()`, the one that is being filled now, if it has told anything: for `week()`."""
+        values = self._minutes.unfinished()
+        return [(wall + _MINUTE / 2, values)] if any(value is not None for value in values.values()) else []
 
     def week(self, minutes: Iterable[tuple[float, Mapping[str, float | None]]], *, wall: float) -> dict[str, Any]:
         """As `read()`, of the last 7 days at a quarter of an hour, folded from `(end, values)` of minutes."""

@@ -8,6 +8,11 @@ one. Takes about eight minutes, longer on a busy machine: no picture is taken wh
 late or stood still. Nothing is drawn or retouched.
 
     python -m tests.browser.screenshots --scenes busy --target /tmp/pictures
+
+The scene `window` is all of ComfyUI with the sidebar as wide as it comes and the strip in the top bar, one pixel for
+one; `--newest` gives it another name and the newest frontend:
+
+    python -m tests.browser.screenshots --scenes window --newest
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from tests.comfyui.harness import ROOT
 from tests.support.llm_server import FaultServer, Plan, answer, reset_at, status
@@ -37,19 +42,21 @@ BANNER = ".bg-gradient-to-r button >> nth=-1"
 # What the panel says of a machine that has too much to do, and not of Copilot.
 MACHINE = {"loop_lag", "loop_stalled", "process_paused", "latency_high", "memory_low"}
 OLLAMA, LM_STUDIO = 11434, 1234
-SCENES = ("idle", "busy", "story", "failing", "recovered")
-WIDTH = 640
+SCENES = ("idle", "busy", "story", "window", "failing", "recovered")
+WIDTH, NARROW = 640, 360
+SIZE, WINDOW = ViewportSize(width=1280, height=1900), ViewportSize(width=1280, height=860)
 QUICK = {"LoopStall": 2, "RetryBase": 0.1, "McpRetry": 60, "BreakerOpen": 60, "RetryBudget": 60}
 
 
 class Photographer:
     """One page of ComfyUI that is put into each look and photographed."""
 
-    def __init__(self, world: World, page: Page, target: Path, scenes: Sequence[str]) -> None:
+    def __init__(self, world: World, page: Page, target: Path, scenes: Sequence[str], *, newest: bool) -> None:
         self.world = world
         self.page = page
         self.target = target
         self.scenes = scenes
+        self.frontend = "newest" if newest else "pinned"
 
     def look(self, palette: str, language: str) -> None:
         setting(self.page, "Comfy.ColorPalette", palette)
@@ -70,7 +77,21 @@ class Photographer:
             self.shoot(name)
         self.look("dark", "en")
 
-    def shoot(self, name: str) -> None:
+    def windows(self) -> None:
+        """All of ComfyUI, dark in English and light in Chinese, with a story beside the workflow."""
+        setting(self.page, "CopilotPulse.Strip", True)
+        self.page.set_viewport_size(WINDOW)
+        widen(self.page, NARROW)
+        for palette, language in (("dark", "en"), ("light", "zh")):
+            self.look(palette, language)
+            open_story(self.page)
+            self.shoot(f"comfyui-{self.frontend}-{palette}" + ("" if language == "en" else f"-{language}"), whole=True)
+        setting(self.page, "CopilotPulse.Strip", False)
+        self.page.set_viewport_size(SIZE)
+        widen(self.page, WIDTH)
+        self.look("dark", "en")
+
+    def shoot(self, name: str, *, whole: bool = False) -> None:
         self.page.evaluate("document.querySelector('.cpulse').scrollTop = 0")
         self.page.mouse.move(1200, 600)
         wait_for(lambda: not machine_trouble(self.world), 600, "a quiet machine")
@@ -80,7 +101,10 @@ class Photographer:
         # Two frames: one for the theme, one for the charts that follow it.
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         path = self.target / f"{name}.png"
-        self.page.screenshot(path=path, clip=self.page.evaluate(PANEL))
+        if whole:
+            self.page.screenshot(path=path, scale="css")
+        else:
+            self.page.screenshot(path=path, clip=self.page.evaluate(PANEL))
         sys.stdout.write(f"{path.name}: {path.stat().st_size / 1000:.0f} kB\n")
 
 
@@ -169,9 +193,7 @@ def main() -> int:
         world = World(Path(folder) / "run", frontend=frontend, llm_port=free_port(OLLAMA))
         browser = launch(playwright)
         try:
-            context = browser.new_context(
-                viewport={"width": 1280, "height": 1900}, locale="en-US", device_scale_factor=2, reduced_motion="reduce"
-            )
+            context = browser.new_context(viewport=SIZE, locale="en-US", device_scale_factor=2, reduced_motion="reduce")
             context.set_default_timeout(60_000)
             page = context.new_page()
             enter(page, world.url)
@@ -182,7 +204,7 @@ def main() -> int:
             toggle(page)
             page.wait_for_selector(".cpulse-tile-value")
             widen(page, WIDTH)
-            scenes(Photographer(world, page, options.target, options.scenes))
+            scenes(Photographer(world, page, options.target, options.scenes, newest=options.newest))
         finally:
             browser.close()
             world.close()
@@ -190,7 +212,7 @@ def main() -> int:
 
 
 def scenes(camera: Photographer) -> None:
-    """The four scenes, in the order in which a bad day brings them, as far as pictures are wanted."""
+    """The scenes, in the order in which a bad day brings them, as far as pictures are wanted."""
     world, page = camera.world, camera.page
     last = max(SCENES.index(name) for name in camera.scenes)
     # What ComfyUI does while it starts is no news in a picture of a quiet minute.
@@ -210,7 +232,9 @@ def scenes(camera: Photographer) -> None:
         return
 
     camera.all_looks("story", lambda: open_story(page))
-    if last == SCENES.index("story"):
+    if "window" in camera.scenes:
+        camera.windows()
+    if last <= SCENES.index("window"):
         return
 
     world.search.tools.pop("search_nodes")

@@ -83,6 +83,18 @@ def test_range_switch(panel: Page, fake: FakePulse) -> None:
         assert labels.count() >= 2
 
 
+def test_a_week_without_a_store_is_told_as_less(panel: Page, fake: FakePulse) -> None:
+    """Where no history is on disk, seven days are what memory has, and the panel says so; it says nothing else."""
+    note = panel.get_by_text("this is what is in memory, a day at most")
+    expect(note).to_be_hidden()
+    panel.locator('input[value="7d"]').check(force=True)
+    expect(note).to_be_visible()
+    fake.stored = []
+    fake.push()
+
+    expect(note).to_be_hidden()
+
+
 def test_holes_are_marked_where_the_program_was_down(panel: Page) -> None:
     """Times in which nothing ran are shaded, told at the pointer and in the table, and no line crosses them."""
     panel.locator('input[value="7d"]').check(force=True)

@@ -49,6 +49,22 @@ def chats_of(page: Page) -> list[str]:
     return shown
 
 
+def test_a_private_server_is_told_as_such(open_page: OpenPage) -> None:
+    """COPILOT_PULSE_PRIVATE leaves no panel: one sentence says so, chats go on, and nothing breaks in the page."""
+    program = Program(COPILOT_PULSE_PRIVATE="on")
+    try:
+        page = open_page(program.url, 1280, 900, locale="en-US")
+        expect(page.locator(".cpulse-verdict-title")).to_have_text("This server shows no panel.")
+        ask(page, "/drop")
+        answered(page)
+        expect(page.locator(".message.assistant .meta")).to_contain_text("1 retried")
+
+        expect(page.locator(".cpulse-verdict-title")).to_have_text("This server shows no panel.")
+        expect(page.locator(".cpulse-tile-value, .cpulse-chart, .cpulse-foot").filter(visible=True)).to_have_count(0)
+    finally:
+        program.end()
+
+
 def test_a_restart_under_an_open_panel(open_page: OpenPage, tmp_path: Path) -> None:
     """The server is killed and started again while the panel is open: what was is still there, and what is of the
     new run is told as such."""

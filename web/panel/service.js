@@ -346,6 +346,11 @@ export class PulseService extends EventTarget {
       if (!response.ok) throw await Refusal.of(response);
       const snapshot = /** @type {Snapshot} */ (await response.json());
       if (signal.aborted) return;
+      if (snapshot.private) {
+        this.snapshot = null; // what was seen before it was private is not for these eyes either
+        this._changed("snapshot");
+        return this._retryLater("private");
+      }
       this._adopt(snapshot);
       this._seedLog(snapshot);
       this._changed("snapshot");
@@ -444,7 +449,7 @@ export class PulseService extends EventTarget {
     this._retryLater(refused ? "refused" : "unreachable");
   }
 
-  /** @param {"unreachable" | "refused" | "absent"} connection */
+  /** @param {"unreachable" | "refused" | "absent" | "private"} connection */
   _retryLater(connection) {
     if (!this._life) return;
     this._setConnection(connection);

@@ -35,6 +35,7 @@ const FAILURES = new Set(["chats_failed", "chats_all_failed"]);
  */
 export function verdict({ snapshot, connection, refusal = "", age = 0 }, t, format) {
   if (connection === "absent") return plain(t, "fail", "absent");
+  if (connection === "private") return plain(t, "off", "private");
   const away = connection === "refused" ? plain(t, "fail", "refused", { refusal }) : plain(t, "fail", "unreachable");
   if (!snapshot) return connection === "connecting" || connection === "lost" ? plain(t, "off", "connecting") : away;
   const last = ofServer(snapshot, t, format, age);

@@ -140,6 +140,7 @@ export function createCharts({ t, format, service, signal }) {
       { signal },
     );
   }
+  const note = h("p", { class: "cpulse-note", hidden: true, text: t("charts.short") });
   const element = h(
     "section",
     { class: "cpulse-section cpulse-charts", "aria-label": t("sections.charts") },
@@ -153,6 +154,7 @@ export function createCharts({ t, format, service, signal }) {
         ...choices.map((one) => one.label),
       ),
     ),
+    note,
     h("div", { class: "cpulse-chart-groups" }, ...groups.filter((group) => group !== inside)),
   );
 
@@ -171,6 +173,7 @@ export function createCharts({ t, format, service, signal }) {
         if (input.checked !== (name === range)) input.checked = name === range;
       }
       setAttr(element, "data-range", range);
+      show(note, range === "7d" && service.snapshot?.chat.since_install === null);
       if (drawn === history && version === history.version) return;
       drawn = history;
       ({ version } = history);

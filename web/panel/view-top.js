@@ -239,10 +239,12 @@ export function createFoot(context, host, tables) {
     }, 4000);
   }
 
+  const element = h("div", { class: "cpulse-foot" }, buttons, said, fallback, about);
   return {
-    element: h("div", { class: "cpulse-foot" }, buttons, said, fallback, about),
+    element,
     update() {
-      const { snapshot } = service;
+      const { snapshot, connection } = service;
+      show(element, connection !== "private");
       setText(
         about,
         snapshot

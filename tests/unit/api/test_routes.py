@@ -745,6 +745,7 @@ async def test_private_leaves_figures_only(client: Client) -> None:
     status, _, body = await client.get("/copilot-pulse/metrics")
     assert 200 == status
     assert json.loads(body)["chat"]["active"] == 0
+    assert json.loads(body)["private"] is True
     assert not {word for word in ("7-abc", "s-1", "gpt-x") if word in body}
     assert {"status"} == set(json.loads((await client.get("/copilot-pulse/health"))[2]))
     for path in ("metrics?format=prometheus", "diagnostics", "settings", "fleet"):

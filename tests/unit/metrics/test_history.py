@@ -151,6 +151,9 @@ def test_minutes_that_memory_has() -> None:
         history.add(second, {"x": second})
 
     assert [(1_020.0, {"x": 60.0}), (1_080.0, {"x": 130.0})] == history.minutes(now=310.0, wall=1_210.0)
+    assert [310.0] == [values["x"] for _, values in history.unfinished(wall=1_210.0)]
+    assert history.week(history.unfinished(wall=1_210.0), wall=1_210.0)["series"]["x"][-1] == 310.0
+    assert [] == History().unfinished(wall=1_210.0)
 
 
 @pytest.mark.parametrize(
