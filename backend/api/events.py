@@ -118,6 +118,8 @@ class EventRoutes:
         """`?chat=`: everything about one chat, for a waterfall; 404 if nothing is known of it."""
         check_reader(request)
         store, chat = self._open(), request.query.get("chat", "")
+        if not chat:
+            raise Refused(400, "chat has to be the id of a chat")
 
         def ask() -> str | None:
             story = store.story(chat)

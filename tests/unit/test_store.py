@@ -331,7 +331,7 @@ async def test_two_stores_share_a_folder_and_are_read_as_one(tmp_path: Path) -> 
         page = one.query(Filter(("x",)), limit=7)
         rest = one.query(Filter(("x",)), after=Cursor.parse(str(page.cursor)))
         assert [found.data["n"] for found in page.events + rest.events] == list(range(20))
-        with pytest.raises(NotStored, match="another ComfyUI"):
+        with pytest.raises(NotStored, match="another program"):
             await one.forget()
 
 

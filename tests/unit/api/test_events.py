@@ -106,6 +106,7 @@ async def test_story_chats_and_totals(world: World) -> None:
     story = await world.get("/story", chat="2")
     assert (story["outcome"], story["spans"][0]["kind"], len(story["errors"])) == ("failed", "attempt", 1)
     assert "nothing is known" in (await world.get("/story", 404, chat="9"))["error"]
+    assert "id of a chat" in (await world.get("/story", 400))["error"]
     chats = (await world.get("/chats", session="s"))["chats"]
     assert [(row["chat_id"], row["outcome"]) for row in chats] == [("2", "failed"), ("1", "completed")]
     totals = (await world.get("/totals", step="day", since="1d"))["totals"]

@@ -8,7 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.origin import Refused
+from backend.origin import Refused, serve
 from backend.standalone.guard import add_headers, check, guard
 
 JSON = {"Content-Type": "application/json"}
@@ -96,3 +96,23 @@ async def test_the_middleware_refuses_with_a_reason(aiohttp_client) -> None:  # 
     assert "origin" in (await refused.json())["error"]
     assert await reached.text() == "reached"
     assert "frame-ancestors 'none'" in reached.headers["Content-Security-Policy"]
+
+
+async def test_a_wrong_method_is_told_before_a_wrong_body(aiohttp_client) -> None:  # type: ignore[no-untyped-def]
+    """Whoever posts to a path that is read is told what it takes; errors are JSON, also those of aiohttp itself."""
+    app = web.Application(middlewares=[guard(loopback_only=True)])
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"body": await request.text()})
+
+    serve(app.router, "/ours", {"GET": handler})
+    app.router.add_post("/chat", handler)
+    client = await aiohttp_client(app)
+
+    for method, path, status_, allow in (
+        ("POST", "/ours", 405, "GET, HEAD"), ("DELETE", "/chat", 405, "POST"), ("PUT", "/nothing", 404, None),
+        ("GET", "/nothing", 404, None), ("POST", "/chat", 415, None),
+    ):  # fmt: skip
+        answer = await client.request(method, path, data="x")
+        assert (answer.status, answer.headers.get("Allow")) == (status_, allow), path
+        assert (await answer.json())["error"]
