@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextvars
 import re
-from collections.abc import Iterable
+from base64 import b64decode
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Final
 
@@ -30,6 +31,11 @@ _ESCAPE: Final = LazyPattern(
     r"(?P<url>(?:%(?:25)*[0-9A-Fa-f]{2})+)|\\+u(?P<json>[0-9A-Fa-f]{4})|\\+x(?P<byte>[0-9A-Fa-f]{2})|\\+[nrtbf]"
     r"|&(?:amp;)*#(?:x(?P<hex>[0-9A-Fa-f]{1,6})|(?P<dec>[0-9]{1,7}));|&(?:amp;)*(?:amp|lt|gt|quot|apos|nbsp);"
 )
+# What may be Base64, of both alphabets, or hex: it is read as what it stands for, beside the letters that it is.
+_ENCODED: Final = LazyPattern(r"[A-Za-z0-9+/_-]{12,}")
+_HEX: Final = LazyPattern(r"[0-9A-Fa-f]{16,}")
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+_MAX_LAYERS: Final = 2
 # The key of a chat request, also inside a string of JSON or as Python prints it: from its brace on, the request
 # itself is quoted, with the workflow and what the tools said.
 _REQUEST: Final = LazyPattern(
@@ -68,9 +74,12 @@ class _Prompt:
 
 
 class _Letters:
-    """The letters and digits of a text, escapes read as what they stand for, and where each stands: from, to."""
+    """The letters and digits of a text, escapes read as what they stand for, and where each stands: from, to.
 
-    def __init__(self, text: str) -> None:
+    Behind them, each after a break, those of what is encoded in the text: each of these stands where all of it does.
+    """
+
+    def __init__(self, text: str, layers: int = 0) -> None:
         self.spans: list[tuple[int, int]] = []
         letters: list[str] = []
         at = 0
@@ -84,7 +93,36 @@ class _Letters:
                     letters.append(char.lower()[:1])
                     self.spans.append((begin, close))
             at = end
+        for decoded, span in _decoded(text) if layers else ():
+            inner = _BREAK + _Letters(decoded, layers - 1).text
+            letters.append(inner)
+            self.spans += [span] * len(inner)
         self.text = "".join(letters)
+
+
+def _decoded(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """What stands in Base64 or hex in a text, and from where to where.
+
+    A piece may begin anywhere in what was encoded, so each start is tried, and what is no text then is left out.
+    """
+    for found in _ENCODED.compiled.finditer(text):
+        run = found[0].translate(_URL_SAFE)
+        for start in range(4):
+            piece = run[start:]
+            whole = piece[: len(piece) // 4 * 4]
+            rest = piece[len(whole) :] if len(piece) % 4 > 1 else ""
+            yield from _readable(b64decode(whole + (rest + "==")[:4] if rest else whole), found.span())
+    for found in _HEX.compiled.finditer(text):
+        for start in range(2):
+            digits = found[0][start:]
+            yield from _readable(bytes.fromhex(digits[: len(digits) // 2 * 2]), found.span())
+
+
+def _readable(data: bytes, span: tuple[int, int]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The text of these bytes, if they are one, apart from a character that is cut at either end."""
+    text = data.decode("utf-8", "replace")
+    if sum(char == "\ufffd" or not (char.isprintable() or char.isspace()) for char in text) <= 6:
+        yield text, span
 
 
 def _meant(escape: re.Match[str]) -> str:
@@ -110,13 +148,13 @@ def hold_prompt(texts: Iterable[str]) -> None:
 def without_prompt(text: str) -> str:
     """The first 600 characters of `text`, a line without double spaces, with what quotes the prompt blanked.
 
-    Takes 10 ms for the longest prompt, and mostly far less. Any thread; never raises.
+    Takes 5 ms for the longest prompt, 35 ms if all of the text is encoded, and mostly far less. Any thread; never raises.
     """
     text = without_request(text)[:_MAX_TEXT]
     prompt = _prompt.get()
     if prompt is None or not prompt.words:
         return text
-    letters = _Letters(text)
+    letters = _Letters(text, _MAX_LAYERS)
     quoted = bytearray(len(text))
 
     def blank(start: int, end: int) -> None:
@@ -143,9 +181,11 @@ def without_request(text: str) -> str:
 
 
 def _stretch(text: str, start: int) -> int:
-    """Where the shortest stretch from `start` on that counts ends; 0 if the text ends before."""
+    """Where the shortest stretch from `start` on that counts ends; 0 if the text ends or breaks before."""
     weight = 0
     for at in range(start, len(text)):
+        if text[at] == _BREAK:
+            return 0
         weight += 3 if text[at] >= _WIDE else 1
         if weight >= _ENOUGH:
             return at + 1

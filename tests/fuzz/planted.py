@@ -42,12 +42,12 @@ _FORMS: tuple[Callable[[str], str], ...] = (
     lambda text: json.dumps(json.dumps(text))[1:-1],
     lambda text: html.escape(text),
     lambda text: repr(text),
+    lambda text: base64.b64encode(text.encode()).decode(),
+    lambda text: text.encode().hex(),
 )  # fmt: skip
 _KEY_FORMS: tuple[Callable[[str], str], ...] = (
     *_FORMS,
-    lambda text: base64.b64encode(text.encode()).decode(),
     lambda text: base64.b64encode(f"Bearer {text}".encode()).decode(),
-    lambda text: text.encode().hex(),
     lambda text: "".join(f"\\u{ord(c):04x}" for c in text),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import html
 import json
+from base64 import b64encode, encodebytes, urlsafe_b64encode
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -17,6 +18,11 @@ from backend.recovery.prompts import hold_prompt
 PROMPT = "My sister's name is Ada Byron,\nborn in 1815; draw her at a desk with a brass engine"
 CHINESE = "请画一张我女儿在杭州西湖边放风筝的照片"
 TEMPLATE = "Conversation roles must alternate user/assistant"
+
+
+def encoded(text: str) -> str:
+    """As Base64."""
+    return b64encode(text.encode()).decode()
 
 
 def told(message: Any, *prompts: str) -> str:
@@ -56,6 +62,21 @@ def told(message: Any, *prompts: str) -> str:
         (PROMPT.replace(" ", "  ~  "), PROMPT),
         (str(PROMPT.encode()), PROMPT),
         (quote("a cat, red"), "a cat, red"),
+        (encoded(PROMPT), PROMPT),
+        (encoded(CHINESE), CHINESE),
+        (encoded("a cat, red"), "a cat, red"),
+        (urlsafe_b64encode(f"ÿ?>{CHINESE}".encode()).decode(), CHINESE),
+        (encoded(json.dumps([{"text": CHINESE}])), CHINESE),
+        (encoded(quote(PROMPT)), PROMPT),
+        (encoded(encoded(PROMPT)), PROMPT),
+        (encodebytes(PROMPT.encode() * 2).decode(), PROMPT),
+        (json.dumps(encodebytes(PROMPT.encode() * 2).decode()), PROMPT),
+        (encoded("1" + PROMPT)[9:60], PROMPT),
+        (encoded(CHINESE)[5:40], CHINESE),
+        (PROMPT.encode().hex(), PROMPT),
+        (CHINESE.encode().hex().upper(), CHINESE),
+        ("0x" + PROMPT.encode().hex()[7:80], PROMPT),
+        (encoded(PROMPT.encode().hex()), PROMPT),
     ],
 )
 def test_what_the_user_wrote_is_blanked(quoted: str, prompt: str) -> None:
@@ -65,9 +86,9 @@ def test_what_the_user_wrote_is_blanked(quoted: str, prompt: str) -> None:
     assert message.startswith("Invalid content:")
     assert message.endswith(TEMPLATE)
     assert "[prompt]" in message
-    message = message.lower()
     for piece in ("sister", "Byron", "1815", "engine", "西湖", "女儿", "a cat", "猫", "u5973"):
-        assert piece not in message
+        assert piece.lower() not in message.lower()
+        assert not {part for part in (encoded(piece)[:6], piece.encode().hex()) if part in message}
 
 
 def test_a_message_that_quotes_nothing_stays() -> None:
@@ -75,6 +96,22 @@ def test_a_message_that_quotes_nothing_stays() -> None:
     text = "The model `qwen3` does not support images; see https://example.com/docs"
 
     assert text == told(text, PROMPT, "Does the model support it?", "qwen3")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"request_id={encoded('another thing that nobody of this chat has said')}",
+        f"trace {b'the sister of somebody else'.hex()}",
+        "thumbprint 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 is unknown",
+        "model Qwen2-5-Coder-32B-Instruct-GGUF/q4_k_m is not loaded at /v1/chat/completions",
+        "a" * 500,
+        "0" * 500,
+    ],
+)
+def test_what_is_encoded_and_not_the_user_s_stays(text: str) -> None:
+    """Names, sums and identifiers look like Base64 and hex, and say something else."""
+    assert text == told(text, PROMPT, CHINESE, "a cat, red")
 
 
 def test_what_is_known_ends_with_the_chat() -> None:
