@@ -299,11 +299,28 @@ def _recorded() -> list[str]:
         "",
         *_prose(
             """An `error` event, a row of `/api/metrics` and the sentence of `/api/health` hold at most 500
-            characters of what the server said. Keys are replaced by `[redacted]`. What the user has written in
-            this chat is replaced by `[prompt]`: every stretch of 16 letters (6 of Chinese, Japanese or Korean)
-            that also stands in a message of the user, as it is or escaped as in JSON. Where a server sends the
-            request itself back, its message ends before that; of an answer that is no JSON the first 80
-            characters are kept."""
+            characters of what the server said."""
+        ),
+        "",
+        *_prose(
+            """Keys are replaced by `[redacted]`: what looks like one, and those that are known from requests,
+            settings and the environment, also from their first 8 characters on where they are cut off, and, if
+            they have 16 or more, in Base64, hex, URL, JSON and HTML escapes and in another case."""
+        ),
+        "",
+        *_prose(
+            """What the user has written in this chat is replaced by `[prompt]`: every stretch of 14 letters and
+            digits (5 of Chinese, Japanese or Korean) that also stands in a message of the user, whatever stands
+            between them and in either case; a shorter message, of 6 letters and more, where all of it is quoted.
+            It is read in URL, JSON and HTML escapes, in Base64 and hex, and in one of them inside another. Where
+            a server sends the request itself back, its message ends before that; of an answer that is no JSON the
+            first 80 characters are kept."""
+        ),
+        "",
+        *_prose(
+            """Not known again: single words, text that is reworded, translated or written backwards; for both keys
+            and texts other encodings (Base32, compressed or encrypted bytes, hex with spaces), for texts Base64
+            whose case was changed, and what stands before the newest 32 KB of a chat."""
         ),
     ]
 

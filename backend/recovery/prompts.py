@@ -148,7 +148,7 @@ def hold_prompt(texts: Iterable[str]) -> None:
 def without_prompt(text: str) -> str:
     """The first 600 characters of `text`, a line without double spaces, with what quotes the prompt blanked.
 
-    Takes 5 ms for the longest prompt, 35 ms if all of the text is encoded, and mostly far less. Any thread; never raises.
+    Takes 5 ms for the longest prompt, 35 ms if all of the text is encoded, mostly far less. Any thread; never raises.
     """
     text = without_request(text)[:_MAX_TEXT]
     prompt = _prompt.get()
