@@ -97,7 +97,7 @@ class _Letters:
             inner = _BREAK + _Letters(decoded, layers - 1).text
             letters.append(inner)
             self.spans += [span] * len(inner)
-        self.text = "".join(letters)
+        self.text: str = "".join(letters)
 
 
 def _decoded(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
