@@ -16,6 +16,10 @@ _HTML: Final = LazyPattern(
 )
 _TITLE: Final = LazyPattern(r"<title[^>]{0,200}>([^<]{1,200})", re.IGNORECASE)
 _STREAM: Final = LazyPattern(r"[\s\ufeff]{0,20}(?:data|event|id|retry)?:", re.IGNORECASE)
+# A field of an event at the beginning of any line.
+_FIELD: Final = LazyPattern(r"^[ \t\ufeff]{0,8}(?:data|event|id|retry|error)?:", re.IGNORECASE | re.MULTILINE)
+# What a body that was packed in a way that nobody has asked for is full of.
+_BINARY: Final = LazyPattern("[\ufffd\x00-\x08\x0e-\x1f]")
 _LENGTH: Final = 4_000
 
 
@@ -35,17 +39,23 @@ def wrong_body(
     kind = (content_type or "").partition(";")[0].strip().lower()
     text = (body.decode("utf-8", "replace") if isinstance(body, bytes) else body)[: _LENGTH * 4]
     page = is_html(text)
-    if not page and (_STREAM.match(text) or (kind == "text/event-stream" and not _is_json(text))):
+    if not page and (_STREAM.match(text) or (kind == "text/event-stream" and _may_be_stream(text))):
         return None
     host = host_of(url) or "the server"
     if page or kind in ("text/html", "application/xhtml+xml"):
         return HtmlBody(host, url, redirected_to, status=status, title=html_title(text))
-    parsed: Any = text[:_LENGTH]
+    parsed: Any = None if _BINARY.search(text[:_LENGTH]) else text[:_LENGTH]
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):  # cut off, no JSON, or nested beyond reason: judged by its words
         pass
     return UnexpectedBody(host, url, parsed, status=status, content_type=kind)
+
+
+def _may_be_stream(text: str) -> bool:
+    """Whether what is called a stream can be one: it is empty, or a piece of JSON, or holds a field of an event."""
+    begin = text.lstrip()[:1]
+    return not _is_json(text) and (begin in ("", "{") or _FIELD.search(text) is not None)
 
 
 def _is_json(text: str) -> bool:

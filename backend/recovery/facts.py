@@ -24,6 +24,7 @@ _MAX_TEXT: Final = 4_000
 _REST: Final = 300
 _PLAIN: Final = 80
 _OURS: Final = PulseError.__module__
+_PARSER: Final = "aiohttp.HttpProcessingError"
 _MAX_DEPTH: Final = 4
 _MAX_JSON: Final = 262_144
 _CHINA: Final = 8.0
@@ -140,6 +141,8 @@ def gather(error: BaseException, wall: Callable[[], float] = time.time) -> Facts
     said, code, kind = told_of.words, told_of.code, told_of.kind
     code = code or _word(safe(error, "code"))
     status = _status(error, response)
+    if _PARSER in names or _PARSER in type_names(error.__cause__ or error):
+        status = code = None  # what a client's own parser thinks of an answer that it cannot read
     if (status is None or status < 400) and code is not None and _STATUS.fullmatch(code):
         status = int(code)  # an error object inside the stream that carries the status as its code
     html = isinstance(body, str) and is_html(body)
@@ -235,8 +238,6 @@ def _word(value: Any) -> str | None:
 
 
 def _status(error: BaseException, response: Any) -> int | None:
-    if any(cls.__name__ == "HttpProcessingError" for cls in type(error.__cause__ or error).__mro__):
-        return None  # what a client's own parser thinks of an answer that it cannot read
     for value in (safe(error, "status_code"), safe(error, "status"), safe(response, "status_code")):
         if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
             return int(value)

@@ -458,6 +458,7 @@ RULES: Final[tuple[Rule, ...]] = (
         types=("httpx.RemoteProtocolError", "httpcore.RemoteProtocolError", "h11.RemoteProtocolError"),
         words=w.BAD_HTTP,
     ),
+    Rule("bad_http", "The same, by the client's own parser", types=("aiohttp.HttpProcessingError",)),
     Rule("connection", "What a client library calls a connection error", types=_CARRIERS, wrapper=True),
     Rule("server_error", "An error object inside the stream", types=("openai.APIError", errors.StreamError)),
     # 7. The answer makes no sense.

@@ -37,6 +37,7 @@ _GROUPS: Final = {
     "K": "Memory, crashes, images",
     "L": "Statuses with a meaning of their own",
     "M": "A redirect",
+    "O": "HTTP itself",
 }
 _HEAD: Final = """\
 # What real servers send

@@ -9,7 +9,9 @@ agent library and default settings.
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,6 +142,11 @@ def ended(name: str, word: str, *says: str, text: bool = True, **options: Any) -
     return told("A", name, first, says=says, text=HALF if text else "", **options)
 
 
+def routed(finish: str, own: str) -> dict[str, Any]:
+    """The last chunk of a router, with the finish reason of the provider behind it."""
+    return choice({"content": ""}, finish, native_finish_reason=own)
+
+
 A = (
     ended("recitation in mid-answer", "RECITATION", "filter"),
     ended("refusal in mid-answer", "refusal", "filter"),
@@ -157,8 +164,65 @@ A = (
         whole("A", f"good end {word}", stream(*texts(*WORDS, finish=word)))
         for word in ("eos", "end_turn", "STOP", "stop_sequence", "completed", "FINISH_REASON_STOP", "eos_token")
     ),
+    *(
+        whole(
+            "A", f"a router's stop, and the provider's {own}", stream(*texts(*WORDS, finish=None), routed("stop", own))
+        )
+        for own in ("end_turn", "STOP", "something new")
+    ),
+    whole("A", "a router's stop, and the provider's failure once", stream(routed("stop", "network_error")), answer()),
+    whole(
+        "A",
+        "the same after half an answer",
+        stream(*texts(*WORDS[:12], finish=None), routed("stop", "network_error")),
+        answer(),
+    ),
+    told(
+        "A",
+        "the same for ever",
+        stream(routed("stop", "network_error")),
+        says=("failed",),
+        never=("chat template", "without writing"),
+        requests=4,
+    ),
+    told("A", "a router's stop, and the provider's refusal", stream(routed("stop", "refusal")), says=("filter",)),
+    told(
+        "A",
+        "a router's stop, and the provider's filter in mid-answer",
+        stream(*texts(*WORDS[:12], finish=None), routed("stop", "content_filter")),
+        says=("filter",),
+        text=HALF,
+    ),
+    whole("A", "an object that says stop", stream(*texts(*WORDS, finish={"type": "stop", "matched": 151645}))),
+    whole(
+        "A",
+        "an object that says abort, once",
+        stream(*texts("w", finish={"type": "abort", "status_code": 503})),
+        answer(),
+    ),
+    told(
+        "A",
+        "an object that says length",
+        stream(*texts(*WORDS[:12], finish={"type": "length", "length": 12})),
+        says=("limit",),
+        text=HALF,
+    ),
+    *(
+        whole("A", f"a call that its server cannot read: {word}", stream(choice({"content": ""}, word)), answer())
+        for word in ("function_call_filter: MALFORMED_FUNCTION_CALL", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")
+    ),
+    told(
+        "A",
+        "a call that its server can never read",
+        stream(choice({"content": ""}, "function_call_filter: MALFORMED_FUNCTION_CALL")),
+        says=("tool calls", "another model"),
+        never=("filter refused", "damages"),
+        requests=4,
+    ),
 )
 
+_NO_ERRORS: list[Any] = [None, {}, False, "", []]
+_ODD_USAGE: list[Any] = [None, {}, [], "x", {"prompt_tokens": "3"}]
 B = (
     whole(
         "B",
@@ -257,7 +321,12 @@ B = (
     ),
     *(
         told(
-            "B", f"{name} answers", Reply(HEAD, *parts), says=("no valid answer",), never=("chat template",), requests=4
+            "B",
+            f"{name} answers",
+            Reply(HEAD, *parts),
+            says=("no valid answer", "OpenAI-compatible"),
+            never=("chat template", "damages"),
+            requests=4,
         )
         for name, parts in (
             ("Gemini's interface", [event({"candidates": [{"content": {"parts": [{"text": w}]}}]}) for w in WORDS]),
@@ -276,6 +345,7 @@ B = (
             ),
             ("Ollama's older interface", [json.dumps({"response": w, "done": False}).encode() + b"\n" for w in WORDS]),
             ("the interface of responses", [event({"type": "response.output_text.delta", "delta": w}) for w in WORDS]),
+            ("Qianfan's first interface", [event({"result": w, "sentence_id": 1, "is_end": False}) for w in WORDS]),
         )
     ),
     whole("B", "a completion inside of data", stream(*({"code": 0, "data": one} for one in texts(*WORDS)))),
@@ -290,6 +360,84 @@ B = (
         ),
     ),
     whole("B", "no mark of the end", stream(*texts(*WORDS), done=False)),
+    whole(
+        "B",
+        "the words so far as a message beside each delta",
+        stream(
+            *(
+                choice({"content": w}, "stop" if n == 23 else None, message={"content": "".join(WORDS[: n + 1])})
+                for n, w in enumerate(WORDS)
+            )
+        ),
+    ),
+    whole(
+        "B",
+        "the last event is a whole completion",
+        stream(*texts(*WORDS, finish=None), chunk({"message": {"content": FULL}, "finish_reason": "stop"})),
+    ),
+    whole(
+        "B",
+        "the only event is a whole completion",
+        stream(chunk({"index": 0, "message": {"content": FULL, "tool_calls": []}, "finish_reason": "stop"})),
+    ),
+    whole(
+        "B",
+        "thoughts that each hold all so far, and fields of its own",
+        stream(
+            *(
+                choice({"role": "", "name": "m", "audio_content": "", "reasoning_details": [{"text": "hm so"[:n]}]})
+                for n in range(1, 6)
+            ),
+            *texts(*WORDS),
+            chunk(input_sensitive=False, base_resp={"status_code": 0, "status_msg": ""}, usage={"total_tokens": 0}),
+        ),
+    ),
+    whole(
+        "B",
+        "errors that are none",
+        stream(*({**one, "error": error} for one, error in zip(texts(*WORDS), _NO_ERRORS * 5, strict=True))),
+    ),
+    whole(
+        "B",
+        "usage of odd kinds",
+        stream(*({**one, "usage": u} for one, u in zip(texts(*WORDS), _ODD_USAGE * 5, strict=True))),
+    ),
+    whole(
+        "B",
+        "ids and times of odd kinds",
+        stream(*({**one, "id": None, "created": "now", "model": None} for one in texts(*WORDS))),
+    ),
+    whole(
+        "B",
+        "empty events at the end",
+        Reply(HEAD, *map(event, texts(*WORDS)), b'data: {"done":true}\n\ndata: {}\n\ndata: ""\n\ndata:\n\n', DONE),
+    ),
+    whole(
+        "B",
+        "line separators that are letters",
+        stream(*texts("a\u2028b", "\x85c", "\u2029d")),
+        text="a\u2028b\x85c\u2029d",
+    ),
+    whole(
+        "B",
+        "events with a name, an id and a time",
+        Reply(
+            HEAD, *(b"id: 1\nevent: chat.completion.chunk\nretry: 3000\n" + event(one) for one in texts(*WORDS)), DONE
+        ),
+    ),
+    whole(
+        "B",
+        "JSON over several lines",
+        Reply(
+            HEAD,
+            *(b"data: " + json.dumps(one, indent=1).encode() + b"\n\n" for one in texts(*WORDS[:12], finish=None)),
+            *(
+                b"data: " + json.dumps(one, indent=1).replace("\n", "\ndata: ").encode() + b"\n\n"
+                for one in texts(*WORDS[12:])
+            ),
+            DONE,
+        ),
+    ),
     whole(
         "B",
         "the finish reason in the delta",
@@ -442,6 +590,77 @@ C = (
         ),
     ),
     tool("C", "calls and finish reason stop", calls(_NAMED, finish="stop")),
+    tool("C", "calls after the finish reason", stream(choice({}, "tool_calls"), choice({"tool_calls": [_NAMED]}))),
+    tool(
+        "C",
+        "the end of the arguments with the finish reason",
+        stream(
+            choice({"tool_calls": [call("list_nodes", '{"category": "latent"', index=0, id="a")]}),
+            choice({"tool_calls": [call(arguments="}", index=0)]}, "tool_calls", stop_reason=154829),
+        ),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "an object instead of a list, and null names",
+        stream(
+            choice({"tool_calls": call("list_nodes", "", index=0, id="")}),
+            *(choice({"tool_calls": call(None, piece, index=0, id="")}) for piece in ('{"cate', 'gory": "latent"}')),
+            choice({}, "stop"),
+        ),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "a null function first, then nulls around",
+        calls(
+            {"index": 0, "id": "a", "type": "function", "function": None},
+            {"index": 0, "id": None, "type": None, "function": {"name": "list_nodes", "arguments": None}},
+            {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": CATEGORY}},
+        ),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "the index moves on within a call",
+        calls(
+            call("list_nodes", "", index=0, id="a"),
+            call(arguments='{"category": ', index=1),
+            call(arguments='"latent"}', index=1),
+        ),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "all of the call once more in a message",
+        stream(
+            choice({"tool_calls": [_NAMED]}),
+            choice({}, "tool_calls", message={"content": None, "tool_calls": [_NAMED]}),
+        ),
+    ),
+    *(
+        told(
+            "C",
+            f"cut in mid-call by {finish}",
+            calls(call("list_nodes", '{"categ', index=0, id="a"), finish=finish),
+            says=(says,),
+        )
+        for finish, says in (("length", "limit"), ("content_filter", "filter"))
+    ),
+    Row(
+        "C",
+        "a failure in mid-call",
+        (
+            stream(
+                choice({"tool_calls": [call("list_nodes", '{"cat', index=0, id="a")]}),
+                chunk({"delta": {}, "finish_reason": "error"}, error={"code": 502, "message": "Provider disconnected"}),
+            ),
+            calls(_NAMED),
+            answer(),
+        ),
+        requests=3,
+        tools=("list_nodes",),
+    ),
     tool(
         "C",
         "interleaved pieces without index",
@@ -791,6 +1010,71 @@ F = (
         "a status of success beside the answer",
         stream(*({**one, "base_resp": {"status_code": 0, "status_msg": ""}} for one in texts(*WORDS))),
     ),
+    told(
+        "F",
+        "a field of error",
+        Reply(
+            HEAD,
+            b'error: {"code":400,"message":"the request exceeds the available context size. try increasing it"}\n\n',
+        ),
+        says=("longer than",),
+    ),
+    told(
+        "F",
+        "a status inside a stream",
+        stream(chunk(error={"code": 400, "message": "prompt is too long: 1284668 tokens > 1000000 maximum"})),
+        says=("longer than",),
+    ),
+    told(
+        "F",
+        "a number of the filter's",
+        stream(
+            {
+                "choices": None,
+                "input_sensitive": True,
+                "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"},
+            }
+        ),
+        says=("filter",),
+    ),
+    told(
+        "F",
+        "an error in the provider's own object",
+        stream(*texts(*WORDS[:12], finish=None), {**choice({}), "x_groq": {"id": "r", "error": "over capacity"}}),
+        says=("overloaded",),
+        text=HALF,
+        requests=4,
+    ),
+    told(
+        "F",
+        "an error in another interface's event",
+        stream(
+            {"type": "response.failed", "response": {"error": {"code": "server_error", "message": "It had an error"}}}
+        ),
+        says=("It had an error",),
+        requests=4,
+    ),
+    told(
+        "F",
+        "a line of JSON without its field",
+        Reply(
+            HEAD,
+            *map(event, texts(*WORDS[:12], finish=None)),
+            b'{"error":{"message":"Insufficient credits","code":402}}\n',
+        ),
+        says=("credit",),
+        text=HALF,
+    ),
+    whole(
+        "F",
+        "a web page in mid-answer, once",
+        Reply(
+            HEAD,
+            *map(event, texts(*WORDS[:12], finish=None)),
+            b"<html><head><title>502 Bad Gateway</title></head></html>\n",
+        ),
+        answer(),
+    ),
     Row("F", "plain words instead of JSON, once", (Reply(HEAD, event("Internal Server Error")), answer()), requests=2),
 )
 
@@ -893,6 +1177,33 @@ LIMITS = (
         (refusal(429, "Rate limit reached", headers={"x-ratelimit-reset-requests": "6s"}), answer()),
         requests=2,
     ),
+    Row(
+        "I",
+        "the minute is used up, and the day is not",
+        (
+            refusal(
+                429,
+                "Tokens per minute limit exceeded - too many tokens processed.",
+                code="token_quota_exceeded",
+                headers={
+                    "x-ratelimit-limit-requests-day": "14400",
+                    "x-ratelimit-remaining-requests-day": "14391",
+                    "x-ratelimit-reset-requests-day": "33011.38",
+                    "x-ratelimit-limit-tokens-minute": "60000",
+                    "x-ratelimit-remaining-tokens-minute": "120",
+                    "x-ratelimit-reset-tokens-minute": "11.38",
+                },
+            ),
+            answer(),
+        ),
+        requests=2,
+    ),
+    told(
+        "I",
+        "a wait of hours in seconds",
+        refusal(429, "Rate limit of 50 per 86400s exceeded. Please wait 42345 seconds"),
+        says=("12 h",),
+    ),
 )
 J = (
     told(
@@ -919,6 +1230,8 @@ J = (
         says=("data policy",),
     ),
 )
+# The frame of a content network's page is the same whatever has happened.
+GATEWAY = "<!DOCTYPE html><head><title>api.example.com | {}</title></head><body><div id='cf-error-details'></div></body></html>"
 _CRASHED = refusal(400, "The model has crashed without additional information. (Exit code: 18446744072635812000)")
 K = (
     Row("K", "a crash, once", (_CRASHED, answer()), requests=2),
@@ -952,6 +1265,119 @@ L = (
         ),
         says=("protection",),
     ),
+    told(
+        "L",
+        "a gateway's page for ever",
+        status(502, GATEWAY.format("502: Bad gateway")),
+        says=("failed",),
+        never=("robot",),
+        requests=4,
+    ),
+    Row("L", "a gateway's page, once", (status(520, GATEWAY.format("520: Unknown error")), answer()), requests=2),
+    Row(
+        "L",
+        "424 once",
+        (status(424, {"error": "Request failed during generation", "error_type": "generation"}), answer()),
+        requests=2,
+    ),
+    Row("L", "499 once", (refusal(499, "context canceled"), answer()), requests=2),
+    Row(
+        "L",
+        "a call that its server cannot read, once",
+        (refusal(500, "error parsing tool call: raw='{]'"), answer()),
+        requests=2,
+    ),
+    told(
+        "L",
+        "a server that wants no second try",
+        refusal(500, "Broken", headers={"x-should-retry": "false"}),
+        says=("Broken",),
+    ),
+    told("L", "a proxy that wants a login", status(407, ""), says=("proxy", "login"), never=("may lack",)),
+)
+
+BODY = b"".join(map(event, texts(*WORDS))) + DONE
+
+
+def head(*lines: str, status_line: str = "HTTP/1.1 200 OK", kind: str = "text/event-stream") -> bytes:
+    """The head of an answer with these lines beside its type."""
+    return "\r\n".join((status_line, f"Content-Type: {kind}", *lines, "Connection: close", "", "")).encode()
+
+
+_DEFLATE = zlib.compressobj(wbits=-15)
+HTTP = (
+    whole("O", "gzip", Reply(head("Content-Encoding: gzip") + gzip.compress(BODY))),
+    whole("O", "raw deflate", Reply(head("Content-Encoding: deflate") + _DEFLATE.compress(BODY) + _DEFLATE.flush())),
+    whole("O", "an encoding that is none", Reply(head("Content-Encoding: utf-8") + BODY)),
+    *(
+        told(
+            "O",
+            f"{name} that nobody can unpack",
+            Reply(head(f"Content-Encoding: {name}") + body),
+            says=("no valid answer",),
+            never=("chat template",),
+            requests=4,
+        )
+        for name, body in (("br", bytes(range(128, 256)) * 4), ("gzip", BODY))
+    ),
+    *(
+        whole("O", f"the type {kind}", Reply(head(kind=kind) + BODY))
+        for kind in (
+            "text/plain",
+            "application/octet-stream",
+            "text/html",
+            "application/json",
+            "Text/Event-Stream;charset=GBK",
+        )
+    ),
+    whole("O", "a head before the head", Reply(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + head() + BODY)),
+    whole("O", "lines of the head without CR", Reply(head().replace(b"\r", b"") + BODY)),
+    whole("O", "no reason phrase", Reply(head(status_line="HTTP/1.1 200") + BODY)),
+    whole("O", "another good status", Reply(head(status_line="HTTP/1.1 246 Checked") + BODY)),
+    whole(
+        "O",
+        "a long and a strange header",
+        Reply(head("Set-Cookie: a=" + "x" * 20_000, "X_Under:", "X-Name: caf\xe9") + BODY),
+    ),
+    whole("O", "a length that is too long", Reply(head(f"Content-Length: {len(BODY) + 50}") + BODY)),
+    told(
+        "O",
+        "a length that is too short",
+        Reply(head("Content-Length: 50") + BODY),
+        says=("rules of HTTP",),
+        never=("(HTTP 400)",),
+    ),
+    whole(
+        "O",
+        "chunks with words of their own",
+        Reply(head("Transfer-Encoding: Chunked") + b"%x;a=b\r\n%s\r\n0\r\nX-T: 1\r\n\r\n" % (len(BODY), BODY)),
+    ),
+    whole(
+        "O", "chunks without an end", Reply(head("Transfer-Encoding: chunked") + b"%x\r\n%s\r\n" % (len(BODY), BODY))
+    ),
+    whole(
+        "O",
+        "a chunk that is cut, once",
+        Reply(head("Transfer-Encoding: chunked") + b"%x\r\n%s" % (len(BODY), BODY[:600])),
+        answer(),
+    ),
+    told(
+        "O",
+        "204",
+        Reply(b"HTTP/1.1 204 No Content\r\n\r\n"),
+        says=("no valid answer", "base URL"),
+        never=("chat template",),
+        requests=4,
+    ),
+    whole(
+        "O",
+        "events after the mark of the end",
+        Reply(HEAD, BODY, *map(event, texts("more")), event({"error": {"code": 500}}), b"garbage"),
+    ),
+    *(
+        whole("O", f"{name} the field of data", Reply(HEAD, *(BODY.replace(b"data: ", instead),)))
+        for name, instead in (("a tab after", b"data:\t"), ("capitals for", b"DATA: "), ("a blank before", b" data: "))
+    ),
 )
 M = (
     told(
@@ -964,4 +1390,4 @@ M = (
     ),
 )
 
-ROWS: tuple[Row, ...] = (*A, *B, *C, *D, *E, *F, *G, *H, *LIMITS, *J, *K, *L, *M)
+ROWS: tuple[Row, ...] = (*A, *B, *C, *D, *E, *F, *G, *H, *LIMITS, *J, *K, *L, *M, *HTTP)

@@ -11,7 +11,7 @@ import copy
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator
 from typing import Any
 
-from .shapes.normalise import Normaliser, ToldFailure
+from .shapes.normalise import Normaliser, OtherInterface, ToldFailure
 from .shapes.sse import EventReader, ServerEvent
 from .tokens import Asking
 from .tool_history import Replay
@@ -57,6 +57,8 @@ class WatchedStream:
             last = self._normaliser.close(done=watch.done_seen)
         except ToldFailure as failure:
             raise watch.stream_error(failure.body) from None
+        except OtherInterface:
+            raise watch.other_interface() from None
         for chunk in last:
             yield chunk
 

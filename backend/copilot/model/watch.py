@@ -30,6 +30,8 @@ HEAD: Final = 4096
 TOLD_AFTER: Final = 10.0
 # A timer that comes later than this, in seconds, tells of a blocked loop and not of a silent model.
 LATE: Final = 0.05
+# Good statuses that say that there is no body.
+NO_BODY: Final = (204, 205)
 
 
 class SilenceListener(Protocol):
@@ -269,7 +271,7 @@ class StreamWatch:
         """What the server tells of its failure by the finish reason; None if the answer has not ended so."""
         if self.finish not in BROKEN:
             return None
-        words = {"message": f"finish reason {self.finish_reason[:40]}"}
+        words = {"message": f"finish reason {self.finish_reason[:60]}"}
         return self.stream_error(words | ({"code": "overloaded"} if self.finish is Finish.OVERLOADED else {}))
 
     def stream_error(self, body: dict[str, Any]) -> errors.PulseError:
@@ -278,6 +280,11 @@ class StreamWatch:
         url = str(response.url) if response is not None else ""
         headers = dict(response.headers) if response is not None else {}
         return errors.StreamError(host_of(url) or "the server", url, body, headers=headers)
+
+    def other_interface(self) -> errors.PulseError:
+        """What came are events of another interface."""
+        url = str(self._response.url) if self._response is not None else ""
+        return errors.UnexpectedBody(host_of(url) or "the server", url, content_type="events of another interface")
 
     def verdict(self, error: Exception | None) -> errors.PulseError | None:
         """What the attempt really died of, where the library's `error` (or its silence) does not tell."""
@@ -291,7 +298,7 @@ class StreamWatch:
         None if chunks came, or nothing at all. The client reads such a body as an empty stream.
         """
         response = self._response
-        if self.chunks or response is None or not self._head:
+        if self.chunks or response is None or not (self._head or response.status_code in NO_BODY):
             return None
         url = str(response.url)
         return wrong_body(

@@ -53,6 +53,8 @@ def test_stream_is_left_alone(content_type: str | None, body: bytes) -> None:
         ("application/json", b'{"cut": "of', URL, 200, "malformed"),
         ("application/json", b"", URL, 200, "malformed"),
         ("text/plain", b"invalid api key", URL, 200, "auth"),
+        ("text/event-stream", b"upstream connect error: no healthy upstream", URL, 200, "overloaded"),
+        ("text/event-stream", b"\x1f\x8b\x08\x00rate limit", URL, 200, "malformed"),
         ("text/plain", b"\xff\xfe\x00", URL, 200, "malformed"),
     ],
 )  # fmt: skip

@@ -33,6 +33,7 @@ _NOT_YET: Final = frozenset({"", "null", "none", "unspecified", "finish_reason_u
 _MEANINGS: Final[Sequence[tuple[re.Pattern[str], Finish]]] = tuple(
     (re.compile(pattern), finish)
     for pattern, finish in (
+        (r"malformed|(?:function|tool)_call_filter|unexpected_(?:function|tool)", Finish.CUT_OFF),
         (
             r"filter|safety|recitation|spii|prohibit|sensitive|moderat|policy|violat|block|guard|harm|censor|unsafe"
             r"|refus|declin|reject|copyright|inappropriate|banned|forbid|illegal|risk|\blanguage\b|denied|intervened",

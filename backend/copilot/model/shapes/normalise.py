@@ -45,11 +45,15 @@ class ToldFailure(Exception):
         super().__init__(str(body.get("message")))
 
 
+class OtherInterface(Exception):
+    """All that came are events of another interface than the one that was asked, such as Anthropic's."""
+
+
 class Normaliser:
     """The stream of one attempt: `feed()` each event, `close()` once at the end.
 
     `known` are the names of the tools, for calls whose name is noisy or which stand in the text. Raises ToldFailure,
-    and JSONDecodeError for an event that is no object.
+    OtherInterface, and JSONDecodeError for an event that is no object.
     """
 
     def __init__(self, tools: ToolCalls, known: frozenset[str], watch: TellsProgress) -> None:
@@ -114,10 +118,8 @@ class Normaliser:
 
     def _object(self, data: dict[str, Any]) -> list[Any]:
         choices = data.get("choices")
-        if not choices:
-            for part in map(data.get, WRAPPERS):
-                if isinstance(part, dict) and part.get("choices"):
-                    return self._object(part)
+        if not choices and (inner := _wrapped(data)) is not None:
+            return self._object(inner)
         if "error" in data or "base_resp" in data or not choices:
             answers = bool(choices) or isinstance(data.get("message"), dict)
             if body := failure_in(data, alone=not answers and not data.get("usage")):
@@ -125,8 +127,8 @@ class Normaliser:
         choice = _choice_of(data, choices)
         self._foreign = not choice and not self._began and (self._foreign or "choices" not in data)
         usage = data.get("usage") or choice.get("usage")
-        if usage is None and isinstance(groq := data.get("x_groq"), dict):
-            usage = groq.get("usage")
+        if "x_groq" in data:
+            usage = usage or _usage_of_groq(data["x_groq"])
         if isinstance(usage, dict):
             # Some tell what was asked in the first event, and what was written in the last one.
             self._usage |= {name: value for name, value in usage.items() if value is not None}
@@ -156,6 +158,8 @@ class Normaliser:
         tools = self._tool_calls(delta)
         word = _finish_word(choice, delta, data)
         meaning = finish_of(word) if word else None
+        if meaning is Finish.DONE and (own := choice.get("native_finish_reason")):
+            word, meaning = _worse(word, own)
         if meaning is not None:
             self._meaning = settled(self._meaning, meaning)
         shown = ""
@@ -221,7 +225,7 @@ class Normaliser:
         `done` tells that the server has marked the end. Raises ToldFailure if the answer was a failure's words.
         """
         if self._foreign:
-            raise json.JSONDecodeError("events of another interface", "", 0)
+            raise OtherInterface
         meaning = self._meaning
         last = self._repeats.rest()
         self.written.add(last)
@@ -257,6 +261,16 @@ class Normaliser:
         if said and len(said) < _SHORT and (said[:1] == "{" or sounds_like_failure(said)):
             told = {"code": "overloaded"} if self._meaning is Finish.OVERLOADED else {}
             raise ToldFailure(told | failure_of_words(said))
+
+
+def _wrapped(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The completion that stands inside of an event. Raises ToldFailure if a failure stands there."""
+    for part in map(data.get, WRAPPERS):
+        if isinstance(part, dict) and part.get("choices"):
+            return part
+        if isinstance(part, dict) and part.get("error") and (body := failure_in(part, alone=False)):
+            raise ToldFailure(body)
+    return None
 
 
 def _choice_of(data: Mapping[str, Any], choices: Any) -> Mapping[str, Any]:
@@ -308,6 +322,23 @@ def _finish_word(choice: Mapping[str, Any], delta: Mapping[str, Any], data: Mapp
             if isinstance(word, str) and word:
                 return word
     return "stop" if data.get("done") is True else None
+
+
+def _worse(word: Any, own: Any) -> tuple[Any, Finish]:
+    """A router's "stop", or the word of the provider behind it where that tells of a failure, a filter or a limit."""
+    told = finish_of(own)
+    if told in (*BROKEN, Finish.FILTERED, Finish.LENGTH) and told is not None:
+        return own, told
+    return word, Finish.DONE
+
+
+def _usage_of_groq(told: Any) -> Any:
+    """The usage in Groq's own object, which also tells why a stream was ended early. Raises ToldFailure."""
+    if not isinstance(told, dict):
+        return None
+    if told.get("error"):
+        raise ToldFailure(failure_in(told, alone=False) or failure_of_words(str(told["error"])))
+    return told.get("usage")
 
 
 def _text_of(content: Any) -> tuple[str, str | None]:

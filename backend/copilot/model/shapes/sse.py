@@ -18,7 +18,7 @@ LIMIT: Final = 32 * 1024 * 1024
 DONE: Final = "[DONE]"
 # Where some gateways put the completion.
 WRAPPERS: Final = ("data", "result", "output", "response", "body")
-_FIELDS: Final = frozenset({b"data", b"event", b"id", b"retry"})
+_FIELDS: Final = frozenset({b"data", b"event", b"id", b"retry", b"error"})
 _NOTHING: Final = object()
 _BETWEEN: Final = re.compile(r"\s*(?:data:)?\s*")
 # An event of more lines, whose first one is no JSON, waits for the blank line that ends it.
@@ -116,8 +116,11 @@ class EventReader:
                 yield from self._saw_data(value.removeprefix(b" "))
             elif field == b"event":
                 self._name = value.decode("utf-8", "replace").strip()
+            elif field == b"error":  # a field of llama.cpp's own
+                self._name = "error"
+                yield from self._saw_data(value.removeprefix(b" "))
         elif self.streams:
-            if line.lstrip()[:1] == b"{":  # a line of JSON, without its field
+            if self._lines or line.lstrip()[:1] == b"{":  # JSON that goes on, or a line of it, without its field
                 yield from self._saw_data(line)
         elif self._size < LIMIT:
             self._size += len(line)

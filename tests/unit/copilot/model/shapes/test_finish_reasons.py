@@ -27,7 +27,7 @@ WORDS: dict[Finish | None, tuple[Any, ...]] = {
     Finish.CUT_OFF: (
         "error", "abort", "aborted", "cancelled", "canceled", "interrupted", "incomplete", "timeout", "network_error",
         "error_finish", "engine_error", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "internal_error", "failed",
-        "server_error", "timed_out", "connection_reset",
+        "server_error", "timed_out", "connection_reset", "function_call_filter: MALFORMED_FUNCTION_CALL",
     ),
     Finish.OVERLOADED: ("insufficient_system_resource", "overloaded", "unavailable", "rate_limit", "capacity_exceeded"),
     Finish.OTHER: ("OTHER", "repetition", "strange", 7),

@@ -46,6 +46,8 @@ def through(*pieces: bytes) -> list[Any]:
         (b"data: [DONE]", [("", "DONE")]),
         (b"event: error\ndata: too\ndata: many\n\n", [("error", "too\nmany")]),
         (b"event: error\n\ndata: %s\n\n" % JA, BOTH[:1]),
+        (b'error: {"code":500}\n\ndata: %s\n\n' % JA, [("error", {"code": 500}), BOTH[0]]),
+        (b"data: %s\n\ndata: %s\n\n" % (json.dumps(A, indent=2).encode(), JB), BOTH),
         (b"data:\n\ndata: \n\nevent: ping\ndata: \n\n", []),
         (b"data: {no\n\ndata: %s\n\n" % JA, [("", "{no"), BOTH[0]]),
         (b"data: {no\ndata: %s\n" % JA, [("", "{no"), BOTH[0]]),
