@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .event_bus import Event, EventBus, get_event_bus
 from .events import without_text
-from .fleet_redis.layout import FleetEvent, Keys, new_boot
+from .fleet_redis.layout import FleetEvent, Keys, new_boot, shown
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -188,7 +188,8 @@ class Fleet:
         rows = [
             {
                 "instance": event.instance, "key": event.key, "type": event.type, "time": round(event.wall, 3),
-                "source": event.source, "session": event.session, "data": without_text(event.type, event.data),
+                "source": event.source, "session": shown(event.session),
+                "data": shown(without_text(event.type, event.data)),
             }
             for number, event in self._recent if number > seq
         ]  # fmt: skip

@@ -23,6 +23,10 @@ FORM: Final = 1
 """The version of an entry's form. Others are counted and skipped."""
 MAX_ENTRY: Final = 4_000_000
 MAX_NAME: Final = 200
+MAX_WALL: Final = 10**15
+"""Milliseconds since the epoch; whatever is beyond is no time."""
+MOST_SHOWN: Final = 1_000
+MOST_PARTS: Final = 50
 OURS: Final = "fleet."
 """What the fleet itself tells, each instance to its own; such an event never travels."""
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -239,11 +243,23 @@ def checked(row: Any, low: int, high: int) -> bool:
         and 0 < len(type_) <= MAX_NAME
         and not type_.startswith(OURS)
         and wall.__class__ in (float, int)
+        and -MAX_WALL < wall < MAX_WALL
         and source.__class__ is str
         and len(source) <= MAX_NAME
         and (session is None or session.__class__ is str)
         and data.__class__ is dict
     )
+
+
+def shown(value: Any, depth: int = 4) -> Any:
+    """A value of an event cut to what somebody may want to read of it: it may be a megabyte from anywhere."""
+    if isinstance(value, str):
+        return value[:MOST_SHOWN]
+    if isinstance(value, (dict, list)) and not depth:
+        return "…"
+    if isinstance(value, dict):
+        return {name[:MAX_NAME]: shown(one, depth - 1) for name, one in list(value.items())[:MOST_PARTS]}
+    return [shown(one, depth - 1) for one in value[:MOST_PARTS]] if isinstance(value, list) else value
 
 
 def dumps(value: Any) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from ..aio import wait_set
-from .layout import Keys
+from .layout import Keys, weigh
 from .redis_link import Command, LinkError
 from .writer import Writer
 
@@ -24,11 +24,13 @@ PACE: Final = 0.1
 REFRESH: Final = 5.0
 MOST_BYTES: Final = 2_000_000
 """An answer larger than that, written anew as one text, can be read where it is written only."""
+TOO_LARGE: Final = b"x"
+"""The field of the one entry that is left of such an answer."""
 LEASE: Final = 25.0
 """Seconds for which a reader at another instance counts as one here."""
 ENTRY_BYTES: Final = 256_000
 TURN_BYTES: Final = 512_000
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+_dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 class Reader(Protocol):
@@ -66,6 +68,10 @@ def name_of(stream_id: str, session: str) -> str:
     return base64.urlsafe_b64encode(digest)[:22].decode()
 
 
+def _encode(frames: list[Mapping[str, Any]]) -> bytes:
+    return _dumps(frames).encode("utf-8", "surrogatepass")
+
+
 class Mirrored:
     """One answer on its way to Redis."""
 
@@ -78,6 +84,7 @@ class Mirrored:
         self.waiting: tuple[str, bytes] | None = None  # an entry that Redis has not acknowledged
         self.anew = True
         self.size = 0
+        self.least: int | None = None  # its size when all that there was had been written anew
         self.refreshed = now
         self.oldest: float | None = None  # since when something waits
         self.leases: dict[bytes, float] = {}
@@ -85,20 +92,35 @@ class Mirrored:
     def restart(self) -> None:
         """Write all of it again, as one text: Redis may have lost it, or it has become too many pieces."""
         self.reader = self.stream.relay.observe()
-        self.claimed, self.waiting, self.anew, self.size = False, None, True, 0
+        self.claimed, self.waiting, self.anew, self.size, self.least = False, None, True, 0, None
 
-    def entry(self) -> tuple[str, bytes] | None:
-        """The entry that waits, or a new one with the frames that are new; None before it is claimed."""
+    async def fill(self) -> int:
+        """Put the frames that are new into an entry, unless one waits or it is not claimed; returns its bytes."""
         if self.claimed and self.waiting is None:
             frames: list[Mapping[str, Any]] = []
             size = 0
             while size < ENTRY_BYTES and (frame := self.reader.next_nowait()) is not None:
                 frames.append(frame)
-                size += len(frame.get("text", "")) + 200
+                size += weigh(frame, 6)
+            if size < ENTRY_BYTES and self.least is None:
+                self.least = self.size + size
             if frames:
-                payload = _encode(frames)
-                self.waiting = f"{self.reader.seq}-{len(frames)}", payload.encode("utf-8", "surrogatepass")
-        return self.waiting
+                id_ = f"{self.reader.seq}-{len(frames)}"
+                if size > ENTRY_BYTES:  # beside the loop, which would stand still meanwhile
+                    await self._fill_beside(id_, frames)
+                else:
+                    self.waiting = id_, _encode(frames)
+        return len(self.waiting[1]) if self.waiting is not None else 0
+
+    async def _fill_beside(self, id_: str, frames: list[Mapping[str, Any]]) -> None:
+        reader = self.reader
+        try:
+            payload = await asyncio.to_thread(_encode, frames)
+        except BaseException:
+            self.restart()  # what was taken from the reader is in no entry
+            raise
+        if self.reader is reader:  # else all of it is written again
+            self.waiting = id_, payload
 
 
 class Mirror:
@@ -124,6 +146,7 @@ class Mirror:
         self._clock = clock
         self._over: list[Command] = []
         self._news = asyncio.Event()
+        self._writing = asyncio.Lock()
         writer.on_connected.append(self.renew)
 
     def begin(self, stream: Stream) -> None:
@@ -184,27 +207,37 @@ class Mirror:
 
     async def write(self) -> None:
         """Write all that is new. Raises LinkError if Redis is away: what was written has to be written again then."""
-        while True:
-            chosen, commands, size = [], list(self._over), 0
-            over = len(commands)
-            for one in self.answers.values():
-                entry = one.entry()
-                if entry is not None and one.oldest is None:
-                    one.oldest = self._clock()
-                due = one.anew or one.reader.done or self._clock() - one.refreshed > REFRESH
-                if entry is not None or due:
-                    some = self._commands(one, entry, due)
-                    chosen.append((one, entry, due, slice(len(commands), len(commands) + len(some))))
-                    commands += some
-                    size += len(entry[1]) if entry is not None else 0
-                if size > TURN_BYTES:
-                    break
-            if not commands:
-                return
-            replies = await self._writer.errand(*commands)
-            del self._over[:over]  # not what came meanwhile
-            for one, entry, due, part in chosen:
-                self._settle(one, entry, due, replies[part])
+        async with self._writing:  # at the end of this process it is called beside `run()`
+            while await self._write_some():
+                pass
+
+    async def _write_some(self) -> bool:
+        """One round; returns whether there was anything to write."""
+        size = 0
+        for one in list(self.answers.values()):
+            size += await one.fill()
+            if size > TURN_BYTES:
+                break
+        chosen, commands = [], list(self._over)
+        over = len(commands)
+        for one in self.answers.values():
+            entry = one.waiting
+            if entry is not None and one.oldest is None:
+                one.oldest = self._clock()
+            due = one.anew or one.reader.done or self._clock() - one.refreshed > REFRESH
+            if entry is not None or due:
+                some = self._commands(one, entry, due)
+                chosen.append((one, entry, due, slice(len(commands), len(commands) + len(some))))
+                commands += some
+        if not commands:
+            return False
+        replies = await self._writer.errand(*commands)
+        del self._over[:over]  # not what came meanwhile
+        refused = [self._settle(one, entry, due, replies[part]) for one, entry, due, part in chosen]
+        for error in refused:
+            if error is not None:
+                raise error
+        return True
 
     def _commands(self, one: Mirrored, entry: tuple[str, bytes] | None, due: bool) -> list[Command]:
         key, owner = self._keys.answer(one.name), self._keys.owner(one.name)
@@ -217,23 +250,34 @@ class Mirror:
             commands.append(("XADD", key, entry[0], "f", entry[1]))
         return [*commands, ("PEXPIRE", key, life), ("PEXPIRE", owner, life)] if due else commands
 
-    def _settle(self, one: Mirrored, entry: tuple[str, bytes] | None, due: bool, replies: list[Any]) -> None:
-        refused = [reply for reply in replies if isinstance(reply, LinkError) and not reply.is_old_id]
-        if refused:
+    def _settle(
+        self, one: Mirrored, entry: tuple[str, bytes] | None, due: bool, replies: list[Any]
+    ) -> LinkError | None:
+        """Take in what Redis said of one answer; returns why it could not be written, if that may pass."""
+        refused = next((reply for reply in replies if isinstance(reply, LinkError) and not reply.is_old_id), None)
+        if refused is not None and refused.permanent:  # somebody else's key, or a right: the link tells
+            self.answers.pop(one.name, None)
+            return None
+        if refused is not None:
             one.restart()
-            raise refused[0]
+            return refused
         if not one.claimed:
-            one.claimed = replies[1] == self._boot.encode()
-            if self.answers.get(one.name) is not one:
-                return
+            self._settle_claim(one, replies[1])
+        elif due and replies[-1] == 0:  # the claim is gone, and the copy with it
+            one.restart()
+        else:
+            self._settle_entry(one, entry, due)
+        return None
+
+    def _settle_claim(self, one: Mirrored, owner: Any) -> None:
+        one.claimed = owner == self._boot.encode()
+        if self.answers.get(one.name) is one:
             if not one.claimed:  # its request came to two instances at once: the first of them is read everywhere
                 del self.answers[one.name]
             elif one.discarded:
                 self.discard(one.stream)
-            return
-        if due and replies[-1] == 0:  # the claim is gone, and the copy with it
-            one.restart()
-            return
+
+    def _settle_entry(self, one: Mirrored, entry: tuple[str, bytes] | None, due: bool) -> None:
         if due:
             one.anew, one.refreshed = False, self._clock()
         if entry is None:
@@ -241,12 +285,22 @@ class Mirror:
         one.waiting, one.oldest = None, None
         one.size += len(entry[1])
         if one.size > MOST_BYTES:
-            fresh = one.size == len(entry[1])
-            if fresh:
-                self.discard(one.stream)
-            one.restart()
+            if one.least is not None and one.least < 0.9 * MOST_BYTES:
+                one.restart()  # as one text it is small enough
+            else:
+                self._give_up(one)
         elif one.reader.done:
             self.answers.pop(one.name, None)
+
+    def _give_up(self, one: Mirrored) -> None:
+        """It is too large: who reads it elsewhere has to know, and its name stays taken."""
+        self.answers.pop(one.name, None)
+        key, owner = self._keys.answer(one.name), self._keys.owner(one.name)
+        life = int(1000 * max(3 * REFRESH, self._keep() + self._grace()))
+        self._over += [
+            ("DEL", key), ("XADD", key, f"{one.reader.seq + 1}-0", TOO_LARGE, 1), ("PEXPIRE", key, life),
+            ("PEXPIRE", owner, life),
+        ]  # fmt: skip
 
     def figures(self) -> dict[str, Any]:
         """For metrics."""

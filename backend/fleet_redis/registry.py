@@ -219,7 +219,9 @@ class Registry:
         if isinstance(members, LinkError):
             raise members
         names = {bytes(raw).decode("ascii", "replace") for raw in members}
-        boots = sorted(name for name in names if is_boot(name) and name != self.boot)[:MOST_MEMBERS]
+        # Of a host that starts again and again there are very many: those that live come first, then those unknown.
+        boots = [name for name in names if is_boot(name) and name != self.boot]
+        boots = sorted(boots, key=lambda boot: (not self.alive(boot), boot in self.instances, boot))[:MOST_MEMBERS]
         beats: Any = []
         if boots:
             (beats,) = await self._writer.errand(("MGET", *(self._keys.beat(boot) for boot in boots)))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from .layout import Keys, is_boot, parse_fields
-from .mirror import name_of
+from .mirror import TOO_LARGE, name_of
 from .reader import Reader
 from .redis_link import Command, LinkError
 from .registry import Registry
 from .writer import Writer
+
+log = logging.getLogger("copilot_pulse.fleet")
 
 FIND: Final = 0.5
 AGAIN: Final = 0.3
@@ -23,6 +26,7 @@ LOOK: Final = 1.0
 SILENT: Final = 10.0
 """An answer whose instance shows no sign of life is given up when nothing has come for so many seconds."""
 MAX_ENTRY: Final = 4_000_000
+LARGE: Final = "This answer is too large to be read at another machine than the one that writes it."
 _KINDS: Final = ("head", "item", "delta", "raw", "body", "gap", "end")
 
 
@@ -44,12 +48,16 @@ class Answer:
         self._replica = replica
         self._entries = entries
         self._relay: Relay | None = None
-        self.lost: Callable[[], None] = lambda: None
+        self.lost: Callable[..., None] = lambda *sentences: None
         self.heard = replica.clock()
         self.leased = float("-inf")
 
-    def follow(self, relay: Relay, lost: Callable[[], None]) -> None:
-        """Give `relay` all frames that there are and will be; `lost()` is called if its instance has died."""
+    def follow(self, relay: Relay, lost: Callable[..., None]) -> None:
+        """Give `relay` all frames that there are and will be.
+
+        `lost()` is called if its instance has died; `lost(sentence, early)` if there is another reason why no more
+        comes: `early` is for an answer without text so far.
+        """
         self._relay, self.lost = relay, lost
         cursor = "0-0"
         for id_, raw in self._entries:
@@ -67,14 +75,20 @@ class Answer:
         except (ValueError, RecursionError):
             frames = None
         relay = self._relay
+        if TOO_LARGE.decode() in fields:
+            self.lost(f"\n\n---\n{LARGE}", LARGE)
+            return
         if not isinstance(frames, list) or relay is None:
             self.bad += 1
             return
         for frame in frames:
-            if _is_frame(frame):
-                relay.apply(frame)
-            else:
-                self.bad += 1
+            try:
+                if _is_frame(frame):
+                    relay.apply(frame)
+                    continue
+            except (ValueError, RecursionError):
+                log.debug("fleet: a frame cannot be taken")
+            self.bad += 1
 
     def cancel(self) -> None:
         """Ask its instance to stop it, without waiting."""

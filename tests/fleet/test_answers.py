@@ -59,7 +59,8 @@ class Site:
     async def read(self, page: Page, *, until: str = "", session: str = SESSION) -> int:
         """Read over HTTP from where the page is, to the end or until it has this text; returns the status."""
         query = {"after": str(page.seq), "session": session}
-        async with ClientSession() as client, client.get(self.url, params=query) as answer:
+        # An answer of megabytes that comes at once is one line.
+        async with ClientSession(read_bufsize=2**23) as client, client.get(self.url, params=query) as answer:
             async for raw in answer.content if answer.status == 200 else _nothing():
                 frame = json.loads(raw)
                 if isinstance(frame, list) or frame["type"] not in ("state", "beat"):
@@ -266,6 +267,76 @@ async def test_without_redis_everything_is_as_before(redis: RedisServer) -> None
         other.registry.finish(stream, "completed")
         page = Page()
         assert (await other.read(page), page.text) == (200, "words")
+
+
+async def test_an_answer_of_nearly_two_megabytes_moves_whole(redis: RedisServer) -> None:
+    """Written in pieces or at once, with text that is two bytes a letter; the page has it byte for byte."""
+    async with sites(redis.url, "abc") as (one, other, third):
+        stream, page, late = one.begin(), Page(), Page()
+        text = "long 长 🎨 " * 20_000
+        reading = asyncio.ensure_future(other.read(page))
+        for part in range(1, 9):
+            stream.relay.line(line(text[: len(text) * part // 8]))
+            await asyncio.sleep(0.15)
+        text += "x" * 1_200_000
+        stream.relay.line(line(text))
+        one.registry.finish(stream, "completed")
+        await asyncio.wait_for(reading, 60)
+        assert await third.read(late) == 200
+
+        assert (len(page.text), page.outcome) == (len(text), "completed")
+        assert page.text == text == late.text
+
+
+@pytest.mark.parametrize("what", ["text", "items"])
+async def test_an_answer_that_is_too_large_ends_elsewhere_in_a_sentence(redis: RedisServer, what: str) -> None:
+    """Nobody waits for what never comes, its name stays taken, and it is not written again and again."""
+    async with sites(redis.url, "abc") as (one, other, third):
+        stream, page, late = one.begin(), Page(), Page()
+        stream.relay.line(line("The beginning."))
+        reading = asyncio.ensure_future(other.read(page))
+        assert await wait_for(lambda: page.text == "The beginning.", 30)
+        if what == "text":
+            stream.relay.line(line("The beginning." + "x" * 2_100_000))
+        else:
+            for number in range(12):
+                stream.relay.line(line("The beginning.", ext=[{"n": number, "pad": "x" * 200_000}]))
+        await asyncio.wait_for(reading, 30)
+        assert await third.read(late) == 200
+        answers = one.node.fleet.answers
+        assert answers is not None
+
+        for read in (page, late):
+            assert read.outcome == "failed"
+            assert "too large to be read at another machine" in read.text
+        assert answers.figures()["mirrored"] == 0
+        assert await other.registry.elsewhere[0].claimed(NAME, SESSION)
+        one.registry.finish(stream, "completed")
+        here = Page()
+        assert (await one.read(here), here.outcome) == (200, "completed")
+
+
+async def test_a_key_of_somebody_else_stops_no_other_answer(redis: RedisServer) -> None:
+    """One answer cannot be copied; those beside it are, each entry once, and the trouble is told."""
+    async with sites(redis.url) as (one, other):
+        key = f"{{copilot-pulse}}:a:{name_of('another-answer-of-22-chars', SESSION)}"
+        await redis.command("SET", key, "mine")
+        bad = one.registry.claim("another-answer-of-22-chars", SESSION, "chat")
+        bad.relay.head(200, {})
+        stream, page = one.begin(), Page()
+        reading = asyncio.ensure_future(other.read(page))
+        text = ""
+        for number in range(30):
+            text += f"word {number} "
+            bad.relay.line(line(text))
+            stream.relay.line(line(text))
+            await asyncio.sleep(0.02)
+        one.registry.finish(stream, "completed")
+        await asyncio.wait_for(reading, 30)
+
+        assert (page.text, page.outcome) == (text, "completed")
+        problem = (one.node.fleet.figures() or {})["links"]["writer"]["problem"]
+        assert (problem or {}).get("kind") == "keys" or await redis.command("TYPE", key) == b"stream"
 
 
 async def test_what_anybody_wrote_under_the_name_of_an_answer_harms_nobody(redis: RedisServer) -> None:

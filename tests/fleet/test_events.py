@@ -280,17 +280,49 @@ async def test_who_writes_rubbish_into_the_stream_harms_nobody(redis: RedisServe
         rubbish: list[Any] = [
             "no json", "{}", "[1]", deep, '[[4,"x"]]', '[[4,5,6,7,8,9]]', '[["4","t",1,"s",null,{}]]',
             '[[4,"fleet.gap",1,"s",null,{"instance":"a","lost":1000,"reason":"gone"}]]',
+            '[[4,"t",1%s,"s",null,{}]]' % ("0" * 400), '[[4,"t",NaN,"s",null,{}]]', '[[4,"t",-1e999,"s",null,{}]]',
             '[[99,"t",1,"s",null,{}]]', json.dumps([[4, "t" * 300, 1, "s", None, {}]]),
         ]  # fmt: skip
         for number, payload in enumerate(rubbish):
+            payload = payload.replace("[[4,", f"[[{4 + number},")
             await redis.command("XADD", stream, f"{4 + number}-1", "v", 1, "d", 0, "b", payload)
-        await redis.command("XADD", stream, "20-7", "v", 9, "b", "[]")
-        await redis.command("XADD", stream, "21-1", "nothing", "at all")
-        await redis.command("XADD", stream, "22-1", "v", "1", "b", json.dumps([[22, "chaos", 1, "s", None, {"i": 22}]]))
-        assert await wait_for(lambda: other.got["a"][-1] == 22, 20)
+        await redis.command("XADD", stream, "30-7", "v", 9, "b", "[]")
+        await redis.command("XADD", stream, "31-1", "nothing", "at all")
+        await redis.command("XADD", stream, "32-1", "v", "1", "b", json.dumps([[32, "chaos", 1, "s", None, {"i": 32}]]))
+        assert await wait_for(lambda: other.got["a"][-1] == 32, 20)
 
-        assert other.told["a"] == 22 - 4
+        assert other.told["a"] == 32 - 4
         assert (other.fleet.figures() or {})["bad_entries"] == len(rubbish) + 2
+
+
+async def test_an_event_of_any_size_and_shape_can_be_shown(redis: RedisServer) -> None:
+    """The panel asks for the last events of all: megabytes, nesting without end or half an emoji break none of it."""
+    async with nodes(redis.url) as (one, other):
+        deep: Any = "x"
+        for _ in range(500):
+            deep = [deep]
+        odd: dict[str, Any] = {
+            "large": "x" * 500_000, "many": list(range(10_000)), "deep": deep, "half": "\ud800", "none": float("nan"),
+        }  # fmt: skip
+        one.local.publish_nowait(Event("chaos.odd", odd, "test"))
+        one.local.publish_nowait(Event("chaos.last", {}, "test"))
+        assert await wait_for(lambda: any(e["type"] == "chaos.last" for e in other.fleet.events_since(0)[1]), 30)
+        _, events = other.fleet.events_since(0)
+        (shown,) = [event["data"] for event in events if event["type"] == "chaos.odd"]
+
+        assert set(shown) == set(odd)
+        assert len(json.dumps(events)) < 20_000
+
+
+async def test_a_host_that_starts_again_and_again_hides_nobody(redis: RedisServer) -> None:
+    """Each start is remembered for an hour; those that live are found among a thousand that do not."""
+    for number in range(1_000):
+        boot = "aaaaaaaa" + "".join("abcdefghijklmnopqrstuvwxyz234567"[number // 32**i % 32] for i in range(4))
+        await redis.command("SADD", "{copilot-pulse}:m", boot)
+        await redis.command("SET", f"{{copilot-pulse}}:h:{boot}", '{"left": true}', "PX", 600_000)
+    async with nodes(redis.url) as (one, other):
+        one.offer(3)
+        await settle(other, one)
 
 
 async def test_who_writes_rubbish_as_a_heartbeat_harms_nobody(redis: RedisServer) -> None:
