@@ -27,7 +27,7 @@ from .recovery.addresses import host_of
 from .recovery.advice import explain, language_of
 from .recovery.bodies import wrong_body
 from .recovery.breaker import BreakerChange, BreakerLimits, BreakerRegistry, BreakerSettings
-from .recovery.classify import Classification, Classifier, Predicate
+from .recovery.classify import Classification, Classifier, Predicate, one_line
 from .recovery.kinds import Severity
 from .recovery.lazy import compile_all
 from .recovery.prompts import hold_prompt
@@ -44,6 +44,7 @@ __all__ = [
     "hold_prompt",
     "host_of",
     "language_of",
+    "one_line",
     "secret_name",
     "wrong_body",
 ]

@@ -181,17 +181,24 @@ class Classifier:
             type=facts.name,
             message=self._words(facts.message),
             status=facts.status,
-            code=self._redact(facts.code) if facts.code else None,
+            code=self._redact(one_line(facts.code)) if facts.code else None,
             retry_after=told.seconds,
             url=facts.url,
             redirected_to=facts.redirected_to,
             spoken=facts.spoken,
-            until=told.until[:40],
+            until=one_line(told.until[:40]),
         )
 
     def _words(self, text: str) -> str:
-        text = without_prompt(self._redact(" ".join(text[:4_000].split())))
+        text = without_prompt(self._redact(one_line(text[:4_000])))
         return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    """`text` in one line, without what cannot be seen: what steers a terminal, turns the direction of writing around,
+    or takes no room, so that a key with it in between would not be known."""
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
 _UNKNOWN: Final = Rule("unknown", "An error that no rule knows", always=True)

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from ...error_handling import one_line
+
 if TYPE_CHECKING:
     from ...error_handling import Classification, RecoveryManager
 
@@ -29,7 +31,7 @@ def reason(error: BaseException, host: str) -> str:
             text = "it answered with a web page instead of an event stream"
     text = _AGENTS_NAME.sub(host, text)
     text = _URL.sub(host, text)
-    return " ".join(text.split())[:200]
+    return one_line(text)[:200]
 
 
 def judged(recovery: RecoveryManager, error: BaseException, host: str) -> Classification:

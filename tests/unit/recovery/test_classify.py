@@ -313,3 +313,29 @@ def test_back_ported_groups_are_known_by_name() -> None:
 
     assert "memory" == kind_of(fake)
     assert (MemoryError,) == tuple(type(e) for e in facts.children(fake))
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("\x1b[31mred\x1b[0m \x9b1mbold\x07", "[31mred[0m 1mbold"),
+        ("file \u202egnp.exe\u202c \u2066x\u2069 \u200fy", "file gnp.exe x y"),
+        ("one\r\ntwo\x85three\u2028four\x00five", "one two three fourfive"),
+        ("half \ud83d an emoji 🎉 \ufeff\U000e0041.", "half  an emoji 🎉 ."),
+    ],
+)
+def test_what_cannot_be_seen_is_not_in_what_is_told(said: str, read: str) -> None:
+    """Neither a terminal nor a reader takes a server's words for something else."""
+    error = UnexpectedBody("h", "http://h/v1", {"error": {"message": said, "code": f"a{said}b"}}, status=400)
+    found = Classifier().classify(error)
+
+    assert read == found.message
+    assert (found.code or "").isprintable()
+
+
+def test_a_key_with_signs_of_no_width_in_it_is_known() -> None:
+    """What a reader would see is a key."""
+    key = "\u200b".join("sk-proj-abcdefghijklmnop0123456789")
+    error = UnexpectedBody("h", "http://h/v1", {"error": {"message": f"bad key: {key}"}}, status=401)
+
+    assert "bad key: [redacted]" == Classifier().classify(error).message
