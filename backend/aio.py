@@ -16,7 +16,7 @@ import inspect
 import logging
 import sysconfig
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
@@ -190,6 +190,32 @@ def fail_open(missing: str, default: Any = None) -> Callable[[F], F]:
         return cast(F, spared)
 
     return decorate
+
+
+async def close_all(*closes: Callable[[], object]) -> None:
+    """Call each of these, and await it, in order: what breaks is counted (`missed`), and the others are closed all the
+    same. A cancel passes at once, and leaves the rest open.
+    """
+    for close in closes:
+        try:
+            closing = close()
+            if inspect.isawaitable(closing):
+                await closing
+        except Exception as error:
+            missed(error, "a clean stop")
+
+
+async def kept_up(run: Callable[[], Awaitable[None]], missing: str, pause: float) -> None:
+    """Await `run()`, the life of a task of ours; where it breaks it begins anew after `pause` seconds.
+
+    `missing` names what there is not meanwhile, for the log and health. A cancel passes, into `run()` too.
+    """
+    while True:
+        try:
+            return await run()
+        except Exception as error:
+            missed(error, missing)
+        await asyncio.sleep(pause)
 
 
 def in_front(ours: Callable[..., Any], plain: Callable[..., Any], missing: str) -> Callable[..., Any]:

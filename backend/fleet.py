@@ -19,10 +19,11 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from .aio import kept_up
 from .event_bus import Event, EventBus, get_event_bus
 from .events import without_text
 from .fleet_redis.layout import FleetEvent, Keys, new_boot, shown
@@ -42,7 +43,11 @@ __all__ = ["Answers", "Fleet", "FleetEvent", "get_fleet"]
 
 log = logging.getLogger("copilot_pulse.fleet")
 
+Loop = Callable[[], Awaitable[None]]
+
 DRAIN: Final = 1.0
+RESTART: Final = 5.0
+"""Seconds after which a task of ours that has broken begins anew."""
 KEPT_EVENTS: Final = 200
 LEFT_SHOWN: Final = 300.0
 
@@ -305,8 +310,8 @@ class _Parts:
             lambda: Link(target, "groups", settings.redis_timeout), self.writer, self.registry, keys,
             start=self._start, claim_idle=settings.redis_claim_idle, given_up=partial(self._tell, "fleet.dead"),
         )  # fmt: skip
-        loops: dict[str, Coroutine[Any, Any, None]] = {
-            "writer": self.writer.run(), "reader": self.reader.run(), "registry": self.registry.run(),
+        loops: dict[str, Loop] = {
+            "writer": self.writer.run, "reader": self.reader.run, "registry": self.registry.run,
         }  # fmt: skip
         self.answers: Answers | None = None
         if settings.redis_answers:
@@ -315,13 +320,14 @@ class _Parts:
         for name, run in loops.items():
             self._start(run, name)
 
-    def _start(self, run: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(run, name=f"copilot-pulse fleet {name}")
+    def _start(self, run: Loop, name: str) -> None:
+        task = asyncio.get_running_loop().create_task(
+            kept_up(run, "the fleet", RESTART), name=f"copilot-pulse fleet {name}"
+        )
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-        task.add_done_callback(_tell_broken)
 
-    def _share_answers(self, settings: Settings) -> dict[str, Coroutine[Any, Any, None]]:
+    def _share_answers(self, settings: Settings) -> dict[str, Loop]:
         from .fleet_redis.mirror import Mirror
         from .fleet_redis.replica import Replica
 
@@ -331,7 +337,7 @@ class _Parts:
         )  # fmt: skip
         replica = Replica(self.writer, self.reader, self.registry, self.keys)
         self.answers = Answers(self.mirror, replica)
-        return {"mirror": self.mirror.run(), "replica": replica.run()}
+        return {"mirror": self.mirror.run, "replica": replica.run}
 
     async def aclose(self) -> None:
         """Write what waits, say goodbye, end the tasks."""
@@ -427,12 +433,6 @@ class _Parts:
             "answers": self.answers.figures() if self.answers is not None else None,
             "gone": [one.name for one in registry.instances.values() if one.state == "gone"],
         }  # fmt: skip
-
-
-def _tell_broken(task: asyncio.Task[None]) -> None:
-    """A task of ours ends by a cancel alone; anything else is our mistake and must not be silent."""
-    if not task.cancelled() and task.exception() is not None:
-        log.error("%s broke; chats are not affected", task.get_name(), exc_info=task.exception())
 
 
 def _link_row(link: Link, now: float) -> dict[str, Any]:

@@ -7,7 +7,6 @@ ComfyUI from starting, so none may leave it.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
@@ -19,7 +18,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from .aio import fail_open
+from .aio import close_all, fail_open
 from .api.routes import RoutesReport, add_routes
 from .copilot.attach import Attachment
 from .copilot.mcp.dismissed import Dismissed
@@ -63,24 +62,36 @@ class Plugin:
         try:
             self.start(app)
         except Exception:
-            self.attachment.detach()
+            self.attachment.detach("Copilot Pulse could not start")
             log.exception("Copilot Pulse could not start; ComfyUI and Copilot work as without it")
-            return
+            raise
         self._say(time.perf_counter() - began)
 
     def start(self, app: web.Application) -> None:
-        """Attach the seams, add the routes and begin to watch. For the event loop's thread."""
-        pulse = self.pulse
+        """Attach the seams, add the routes and begin to watch. For the event loop's thread.
+
+        What is around the seams begins by itself: where a part fails, health says what is missing. The routes are
+        first, for whoever asks for health.
+        """
         self._load_user_settings()
-        folder = user_folder()
-        if folder is not None:
-            self.attachment.mcp.directory.dismissed = Dismissed(folder / "copilot-pulse" / "dismissed.json")
+        self._add_routes(app)
+        self._attach(app)
+        self._open_store()
+        self._watch()
+        self.attachment.read_ahead()
+
+    def _attach(self, app: web.Application) -> None:
+        pulse = self.pulse
+        self._remember_dismissed()
         self._switch(["enabled"])
         pulse.settings.on_change(self._switch)
         pulse.bus.subscribe("health.changed", self._tell_status)
         pulse.bus.subscribe("chat.finished", self._tell_failure)
         self.attachment.http.install(app)
-        self._open_store()
+
+    @fail_open("metrics, health and the panel")
+    def _add_routes(self, app: web.Application) -> None:
+        pulse = self.pulse
         routes = self._routes = add_routes(app.router, pulse, self.send)
         streams = self._streams = Streams(pulse.streams)
         streams.add_routes(app.router)
@@ -94,6 +105,10 @@ class Plugin:
             },
         )
         self._serve_web(app)
+
+    @fail_open("events and figures")
+    def _watch(self) -> None:
+        pulse = self.pulse
         pulse.start()
         states = pulse.seams.states.values()
         pulse.publish(
@@ -104,30 +119,26 @@ class Plugin:
                 "missing": [s.name for s in pulse.seams.missing],
             },
         )
-        self.attachment.read_ahead()
+
+    @fail_open("the notices that were dismissed")
+    def _remember_dismissed(self) -> None:
+        folder = user_folder()
+        if folder is not None:
+            self.attachment.mcp.directory.dismissed = Dismissed(folder / "copilot-pulse" / "dismissed.json")
 
     @fail_open("Copilot Pulse itself")
     async def _on_shutdown(self, app: web.Application) -> None:
         # Before the server waits for its requests: pages that read would hold it.
-        try:
-            if self._streams is not None:
-                await self._streams.aclose()
-            if self._routes is not None:
-                await self._routes.events.aclose()
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("Copilot Pulse did not end its streams cleanly")
+        streams = [self._streams.aclose] if self._streams is not None else []
+        routes = [self._routes.events.aclose] if self._routes is not None else []
+        await close_all(*streams, *routes)
 
     @fail_open("Copilot Pulse itself")
     async def _on_cleanup(self, app: web.Application) -> None:
         routes = [self._routes.aclose] if self._routes is not None else []
-        for close in (*routes, self.attachment.aclose, self.pulse.aclose):
-            try:
-                await close()
-            except Exception:
-                log.exception("Copilot Pulse did not stop cleanly")
+        await close_all(*routes, self.attachment.aclose, self.pulse.aclose)
 
+    @fail_open("the event store")
     def _open_store(self) -> None:
         """Keep events in ComfyUI's user folder, or where the setting says."""
         try:
@@ -212,6 +223,7 @@ class Plugin:
         if missing or problems:
             log.warning("Copilot Pulse: %s", "; ".join([*(f"not attached: {m}" for m in missing), *problems]))
 
+    @fail_open("the settings of the dialog")
     def _load_user_settings(self) -> None:
         """Take over what the user set in ComfyUI's settings dialog, which ComfyUI keeps in a file of its own."""
         folder = user_folder()

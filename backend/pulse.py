@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, NamedTuple
 
-from .aio import fail_open, faults, our_fault
+from .aio import cancel_all, close_all, fail_open, faults, our_fault
 from .chats import Chat, ChatRegistry
 from .error_handling import RecoveryManager, Redactor, Severity, secret_name
 from .event_bus import Event, EventBus, get_event_bus
@@ -210,6 +210,7 @@ class Pulse:
         self.store: EventStore | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], Any]] = []
+        self._add_sources()
 
     @classmethod
     def create(cls, environ: Mapping[str, str] = os.environ) -> Pulse:
@@ -259,6 +260,7 @@ class Pulse:
             opened = {"boot": self.monitor.boot, "version": VERSION}
             self.store = new_store(folder, settings, self.recovery.redactor, **opened)
 
+    @fail_open("the event store")
     def _start_store(self, store: EventStore) -> None:
         store.start()
         sub_id = self.bus.subscribe("*", store.on_event, name="event store")
@@ -309,6 +311,14 @@ class Pulse:
         for type_ in ("health.changed", "error"):
             sub_id = self.bus.subscribe(type_, self.webhook.on_event, name="webhook")
             self._undo.append(partial(self.bus.unsubscribe, type_, sub_id))
+        self._start_fleet()
+        # What was stored here is at hand at once; another machine has to be asked.
+        stored = self.store.answers if self.store is not None else None
+        self.streams.elsewhere = tuple(one for one in (stored, self.fleet.answers) if one is not None)
+        monitor.start()
+
+    def _add_sources(self) -> None:
+        monitor = self.monitor
         monitor.add_check("webhook:delivered", self._check_webhook)
         monitor.add_source(SourceNames.BUS, self.bus.statistics)
         monitor.add_source(SourceNames.LATENCY, self.bus.take_latency_samples)
@@ -317,11 +327,10 @@ class Pulse:
         monitor.add_source(SourceNames.SEAMS, self.seams.snapshot)
         monitor.add_source(SourceNames.FLEET, self.fleet.figures)
         monitor.add_source(SourceNames.FAULTS, faults)
+
+    @fail_open("the fleet")
+    def _start_fleet(self) -> None:
         self.fleet.start(self.settings.current, version=VERSION, status=self._fleet_status)
-        # What was stored here is at hand at once; another machine has to be asked.
-        stored = self.store.answers if self.store is not None else None
-        self.streams.elsewhere = tuple(one for one in (stored, self.fleet.answers) if one is not None)
-        monitor.start()
 
     def _fleet_status(self) -> dict[str, Any]:
         """What the other machines may know of this one: figures, running chats, problems; no text of a chat."""
@@ -362,18 +371,17 @@ class Pulse:
 
     async def aclose(self) -> None:
         """Stop chats, fleet, monitor and event store, and take the plugin's handlers off the bus, which stays open."""
-        if self.store is not None:
-            self.store.answers.close()  # before chats end only because of this
-        await self.chats.aclose()
-        self.streams.close()
-        self.streams.elsewhere = ()
-        await self.fleet.aclose()
-        await self.webhook.aclose()
-        await self.monitor.aclose()
-        if self._restoring is not None:
-            self._restoring.cancel()
-            await asyncio.wait({self._restoring})
-        if self.store is not None:
-            await self.store.aclose()
-        while self._undo:
-            self._undo.pop()()
+        store = [self.store] if self.store is not None else []
+        await close_all(
+            *(one.answers.close for one in store),  # before chats end only because of this
+            self.chats.aclose,
+            self.streams.close,
+            partial(setattr, self.streams, "elsewhere", ()),
+            self.fleet.aclose,
+            self.webhook.aclose,
+            self.monitor.aclose,
+            partial(cancel_all, [self._restoring]),
+            *(one.aclose for one in store),
+            *reversed(self._undo),
+        )
+        self._undo.clear()

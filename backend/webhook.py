@@ -120,6 +120,7 @@ class Webhook:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="copilot-pulse webhook")
 
+    @fail_open("the webhook")
     async def _run(self) -> None:
         tries = 0
         while self._news and not self._closed:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import importlib
 import os
-import shutil
 import signal
-import sys
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -21,6 +16,7 @@ from tests.support.clock import FakeClock
 from tests.support.host import Host
 from tests.support.llm_server import FaultServer
 from tests.support.mcp_server import McpServer, Tool
+from tests.support.spared import spare
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("plain", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -28,25 +24,10 @@ hypothesis.settings.load_profile("plain")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Spare the tests what costs the most time and is not theirs, in a folder that goes when they end.
-
-    The plugin and the stand-in are imported some 500 times: keep their bytecode, whatever the developer's
-    environment says of it. TLS contexts get one certificate to read instead of 140: a chat makes five of them.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script runs us in the background, and Ctrl-C is tested
+    """See `spare`; and Ctrl-C, which tests send, works even if a script runs us in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    folder = tempfile.mkdtemp(prefix="copilot-pulse-tests-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["XDG_STATE_HOME"] = f"{folder}/state"  # a program that a test starts keeps its events there
-    sys.pycache_prefix, sys.dont_write_bytecode = f"{folder}/bytecode", False
-    try:
-        import certifi
-    except ImportError:
-        return
-    end = "-----END CERTIFICATE-----\n"
-    one = Path(folder) / "one.pem"
-    one.write_text(certifi.contents().partition(end)[0] + end, "utf-8")
-    os.environ["SSL_CERT_FILE"] = str(one)
+    spare()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..aio import fail_open
+from ..aio import close_all, fail_open
 from ..chats import Chat
 from ..error_handling import hold_prompt
 from ..monitoring import Finding, SourceNames
@@ -144,8 +144,6 @@ class Attachment:
 
     async def aclose(self) -> None:
         """Detach, stop the chats and end every task of the seams. Waits for them."""
-        self.detach()
-        for seam in reversed(self.seams):
-            await seam.aclose()
+        await close_all(self.detach, *(seam.aclose for seam in reversed(self.seams)))
         if self._ahead is not None:
             self._ahead.join()  # some 10 ms at most, and only of a program that ends right after its start

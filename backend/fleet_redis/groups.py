@@ -14,7 +14,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from .layout import FORM, FleetEvent, Keys, checked, decode, dumps, parse_fields, parse_id
@@ -45,7 +45,7 @@ Share = tuple[str, Handler]
 class Groups:
     """The groups that this instance takes part in. For the loop's thread.
 
-    Each has a connection and a task of its own, which `start(coroutine, name)` begins, so that none waits for the
+    Each has a connection and a task of its own, which `start(run, name)` begins, so that none waits for the
     handler of another. `given_up(data)` is awaited with the data of `fleet.dead`.
     """
 
@@ -56,7 +56,7 @@ class Groups:
         registry: Registry,
         keys: Keys,
         *,
-        start: Callable[[Coroutine[Any, Any, None], str], object],
+        start: Callable[[Callable[[], Awaitable[None]], str], object],
         claim_idle: float,
         given_up: Callable[[dict[str, Any]], Awaitable[None]],
         sweep: float = SWEEP,
@@ -82,7 +82,7 @@ class Groups:
         group = self.groups.get(name)
         if group is None:
             group = self.groups[name] = Group(name, self._new_link(), self)
-            self._start(group.run(), f"group {name}")
+            self._start(group.run, f"group {name}")
         share = (pattern, handler)
         group.shares.append(share)
 
@@ -119,10 +119,8 @@ class Group:
 
     async def run(self) -> None:
         """Work until nobody shares any more, or a cancel; what is in hand then stays pending and another claims it."""
-        try:
-            await self.link.keep(self._serve)
-        finally:
-            self._groups.groups.pop(self.name, None)
+        await self.link.keep(self._serve)
+        self._groups.groups.pop(self.name, None)
 
     # -- the task --------------------------------------------------------------------------------------
 

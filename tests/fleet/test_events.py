@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from backend.aio import faults, forget_faults
 from backend.event_bus import Event
 from tests.bench import fleet_chaos
+from tests.injection.raising import raising
 from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.leaks import no_leaks
 from tests.support.proxy import FaultProxy
@@ -454,3 +456,18 @@ def test_without_a_redis_url_nothing_is_imported() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "['backend.fleet_redis', 'backend.fleet_redis.layout']"
+
+
+async def test_a_task_that_breaks_begins_anew(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of ours in a task of the fleet costs a pause, and is told; the events come again."""
+    monkeypatch.setattr("backend.fleet.RESTART", 0.01)
+    for function in ("reader.py:Reader._serve", "writer.py:Writer._serve", "registry.py:Registry._beat"):
+        forget_faults()
+        with raising(f"fleet_redis/{function}") as injection:
+            async with nodes(redis.url) as (one, other):
+                one.offer(20)
+                assert await wait_for(lambda: other.settled(one), 30)
+                assert other.account(one)["arrived"] == 20
+        assert injection.hit
+        assert [row["missing"] for row in faults()] == ["the fleet"]
+    forget_faults()

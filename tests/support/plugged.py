@@ -21,7 +21,7 @@ NODES = [PLUGIN, STANDIN]
 @contextlib.contextmanager
 def user_folder() -> Iterator[Path]:
     """A folder of ComfyUI's users, so that the plugin keeps its events as it does inside ComfyUI."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         module = sys.modules["folder_paths"] = ModuleType("folder_paths")
         module.get_user_directory = lambda: folder  # type: ignore[attr-defined]
         try:

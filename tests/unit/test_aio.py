@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from backend.aio import cancel_all, ends, wait_set
+from backend.aio import cancel_all, close_all, ends, faults, forget_faults, kept_up, wait_set
 
 
 async def test_a_cancel_in_the_turn_of_the_event_is_not_lost() -> None:
@@ -107,3 +107,55 @@ async def test_cancel_all_says_what_does_not_end_and_passes_a_cancel_on() -> Non
 
     assert await ends(task, 60)
     assert await ends(second, 60)
+
+
+async def test_a_life_that_breaks_begins_anew_and_ends_by_a_cancel() -> None:
+    """What broke is counted; a cancel reaches what runs."""
+    lives: list[str] = []
+
+    async def run() -> None:
+        lives.append("begun")
+        if len(lives) < 3:
+            raise KeyError("ours")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            lives.append("ended")
+
+    forget_faults()
+    task = asyncio.ensure_future(kept_up(run, "the fleet", 0.0))
+    while len(lives) < 3:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert lives == ["begun", "begun", "begun", "ended"]
+    assert [(row["missing"], row["count"]) for row in faults()] == [("the fleet", 2)]
+    forget_faults()
+
+
+async def test_what_cannot_be_closed_leaves_nothing_else_open() -> None:
+    """In order, whether they wait or not, whatever they return; a cancel passes."""
+    closed: list[str] = []
+
+    async def waits() -> None:
+        await asyncio.sleep(0)
+        closed.append("waits")
+
+    def breaks() -> None:
+        raise KeyError("ours")
+
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    forget_faults()
+    await close_all(breaks, waits, lambda: closed.append("at once"), lambda: True)
+    assert closed == ["waits", "at once"]
+    assert [row["missing"] for row in faults()] == ["a clean stop"]
+    closing = asyncio.ensure_future(close_all(for_ever, lambda: closed.append("too late")))
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert "too late" not in closed
+    forget_faults()

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from backend.aio import forget_faults
 from backend.chats import Chat
 from backend.event_bus import Event, EventBus
 from backend.monitoring import Monitor
 from backend.pulse import Pulse, read_install
 from backend.settings import LiveSettings, Settings
+from backend.store import Filter
 from tests.support.stores import event, running
 
 
@@ -196,3 +198,23 @@ async def test_what_was_done_since_the_installation_outlives_its_events(tmp_path
         } == install  # fmt: skip
         later = await store.ask(read_install, store, until + 1)
         assert (9, 4, install["by_model"]) == (later["chats"], later["saved"], later["by_model"])
+
+
+async def test_what_breaks_at_the_end_keeps_nothing_else_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last events are on disk, though another part of the plugin could not be closed."""
+    pulse = Pulse(LiveSettings(Settings()), EventBus())
+    pulse.open_store(tmp_path)
+    pulse.start()
+    pulse.bus.publish_nowait(Event("other.last", {"told": 1}, "test"))
+
+    async def broken() -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(pulse.fleet, "aclose", broken)
+    await pulse.aclose()
+    async with running(tmp_path) as store:
+        page = await store.ask(store.query, Filter(("other.last",)))
+    assert [row.data for row in page.events] == [{"told": 1}]
+    forget_faults()
