@@ -126,7 +126,7 @@ def _says_why(facts: Facts) -> bool:
     """The server answered, and not with a status that leaves no doubt: its words may be believed."""
     if facts.status is None:
         return facts.body
-    return facts.status < 400 or facts.status in (400, 403, 404, 405, 406, 409, 410, 413, 422, 424, 501)
+    return facts.status not in (401, 402, 407, 408, 429, 451) and (facts.status < 500 or facts.status == 501)
 
 
 def _tunnel_ends_nowhere(facts: Facts) -> bool:

@@ -58,7 +58,7 @@ _DURATION_PART: Final = LazyPattern(rf"({_NUMBER})\s?({_UNIT})(?![a-z])", re.IGN
 # Words of a time span: "try again in 1m20.5s", "please wait 20 seconds", "resets in 6h", "请在 20 秒后重试".
 _SPAN: Final = LazyPattern(
     rf"(?:again|retry(?:ing)?|retried|wait(?:ing)?|reset(?:s|ting)?|available|expires?|regain|"
-    rf"cool(?:s|ing)?[- ]?down|estimated[ _]time|retrydelay|backoff|come back|renews?)\b[^\d\n]{{0,40}}?({_PARTS})"
+    rf"cool(?:s|ing)?[- ]?down|eta|estimated[ _]time|retrydelay|backoff|come back|renews?)\b[^\d\n]{{0,40}}?({_PARTS})"
     rf"|({_PARTS})[^\d\n.]{{0,24}}(?:until|till|before)\b[^\n]{{0,30}}(?:reset|again|retry|available)"
     rf"|(?:\bafter|\bin)\s+({_PARTS})[^\d\n.]{{0,20}}(?:retry|again|reset)"
     rf"|({_PARTS})\s?(?:之?后|以后)|(?:等待|等)\s?({_PARTS})",

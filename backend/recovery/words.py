@@ -106,6 +106,7 @@ CONTEXT: Final = _any(
     r"\btoken[^\n]{0,60}supports? (?:only )?up to \d",
     r"exceed[^.\n]{0,20} (?:kv|key-value) cache",
     r"max(?:imum)? (?:allowed |permitted )?(?:prompt|input|context) tokens?",
+    r"max(?:imum)? tokens?\b[^\n]{0,16}\d{4,9}[^\n]{0,12}exceeded",
     r"supports? (?:only |at most |up to )?(?:a )?(?:max(?:imum)? )?(?:of )?\d{3,9} (?:input |context |prompt )?tokens",
     r"\bmax(?:imum)?[ _](?:model|seq|input|prompt|context)[ _-]?(?:len|length|tokens?|char\w*)\b",
     rf"(?:input|prompt|context|message|total)[ _]tokens?\b[^\n]{{0,30}}{_OVER}[^\n]{{0,16}}\d{{3,}}",
@@ -204,6 +205,9 @@ QUOTA: Final = _any(
     r"requires? more credits",
     r"(?:add|purchase|buy|top up|recharge)[^.\n]{0,20}(?:credits?|balance|funds?|your account)",
     r"\bpaid balance\b",
+    r"\b(?:requires?|needs?|add|without|no|missing|provide)\b[^.\n]{0,30}"
+    r"\b(?:credit card|payment method|card on file)\b",
+    r"\b(?:used|consumed|spent|exhausted|depleted)\b[^.\n]{0,24}\b(?:credits?|quota|balance|allowance|allotment)\b",
     r"service (?:has been |is )(?:paused|suspended)",
     r"(?:usage|spend(?:ing)?|budget|billing|cost|key|credit) limits?\b[^.\n]{0,30}(?:reached|exceeded|hit)",
     r"(?:reached|exceeded|hit)[^.\n]{0,40}(?:usage|spend(?:ing)?|budget|billing|cost|credit) limit",
@@ -278,7 +282,7 @@ NO_RIGHT: Final = _any(
 # An account that is not served at all, whatever its key.
 BARRED: Final = _any(
     r"\b(?:account|organi[sz]ation|project|workspace|user|team|resource|subscription)s?\b[^.\n]{0,40}\b(?:frozen|suspended|"
-    r"restricted|banned|blocked|locked|deactivated|terminated)\b",
+    r"restricted|banned|blocked|locked|deactivated|disabled|terminated)\b",
     r"(?:账[号户]|用户|组织)[^。\n]{0,8}(?:封禁|冻结|禁用|停用)",
 )
 # A local server's template is a program that the conversation can break, the same way each time.
@@ -293,7 +297,8 @@ CHAT_TEMPLATE: Final = _any(
 MODEL_CODES: Final = _codes(
     "model_not_found model_not_exist modelnotfound model_decommissioned model_not_available "
     "invalid_model deploymentnotfound "
-    "invalidendpointormodel.notfound model_not_found_error unknown_model no_model_loaded model_not_supported"
+    "invalidendpointormodel.notfound model_not_found_error unknown_model no_model_loaded model_not_supported "
+    "endpoint_not_found"
 )
 # A server that holds no model at the moment: naming another one would not help.
 NONE_LOADED: Final = _any(
@@ -307,6 +312,7 @@ _SURE_MODEL: Final = (
     r"无可用渠道",
     r"no available channel",
     r"no models? (?:is |are )?(?:currently )?loaded",
+    r"(?:could not|cannot|can't|unable to) find (?:\w{1,12} ){0,3}model",
     r"pulling it first",
     r"模型[^。\n]{0,60}不存在",
 )
@@ -320,7 +326,7 @@ MODEL: Final = _any(
     r"\bmodels?\b[^\n]{0,60}(?<!temporarily )(?<!currently )\bunavailable",
     r"not found the model",
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
-    r"(?:could not|cannot|can't|unable to) find (?:\w{1,12} ){0,3}model",
+    r"models?\b[^\n]{0,80}\bnot (?:yet )?(?:support|served|hosted|deployed|registered|installed|downloaded)\b",
     r"\bmodel\b[^\n]{0,60}(?:end of (?:its )?life|end-of-life|sunset|been removed|discontinued|shut ?down)",
     r"(?:no such|unknown|invalid|unsupported|unrecognized) model(?! architecture)",
     r"no endpoints found",
@@ -440,7 +446,7 @@ NOT_ACTIVATED: Final = _any(
     r"only available (?:to|for|on|with|in) (?:[\w-]{1,12} ){0,3}(?:tiers?|plans?|accounts?|users?|"
     r"customers?|subscri\w+)",
     r"请先[^。\n]{0,12}开通|开通[^。\n]{0,6}(?:模型|服务)",
-    r"must be verified to use",
+    r"\bmust be verified\b|\bcomplete\b[^.\n]{0,24}\b(?:verification|authentication)\b",
     r"access to (?:this |the )?model\b[^.\n]{0,40}(?:requires|denied|not |restricted|approval)",
     r"not (?:allowed|authori[sz]ed|permitted|eligible|entitled) to (?:use|access|call) (?:this |"
     r"the )?(?:\w{1,12} )?model\b",
@@ -471,7 +477,7 @@ NO_IMAGES: Final = _any(
     r"(?:not support|n't support|unsupported|cannot (?:process|read|handle|accept|see)|no support|"
     r"not accept)[^.\n]{0,40}"
     r"(?:image|vision|multi-?modal|picture)",
-    r"not a (?:multi-?modal|vision)",
+    r"\bnot (?:a )?(?:multi-?modal|vision)",
     r"unknown variant [`'\"]?image",
     r"missing data required for image",
     r"\bmmproj\b",
@@ -495,6 +501,7 @@ SERVER_MEMORY: Final = _any(
     r"too large for (?:the |this )?(?:system|machine|gpu|host|memory|v?ram)\b",
     r"memory layout cannot|requires?[^.\n]{0,40}\d ?(?:gb|gib|mib)\b[^.\n]{0,60}(?:available|free)",
     r"memory (?:is )?(?:insufficient|exhausted)",
+    r"\balloc(?:ation)?[ _]fail|_alloc_failed|failed to alloc",
     r"(?:内存|显存)(?:不足|不够|溢出)",
 )
 CRASHED: Final = _any(
@@ -509,7 +516,8 @@ CRASHED: Final = _any(
     r"rpc error: code = unavailable|error reading from server: eof",
     r"exit (?:code|status):? ?\d",
     r"segmentation fault|core dumped|signal: \w+|unexpected eof|post predict",
-    r"\bcuda error\b|illegal memory access|device-side assert",
+    r"\b(?:cuda|hip|nccl|rocm|cublas|metal|vulkan)\b[^\n]{0,40}(?:error|fail|lost|hang)|cublas_status|gpu hang",
+    r"illegal memory access|device-side assert",
     r"模型[^。\n]{0,8}崩溃",
 )
 # A model that is there, and did not come up.
@@ -572,7 +580,7 @@ PROTECTED: Final = _any(
     r"安全验证|人机验证|访问被(?:拦截|阻断)",
 )
 PROTECTED_PAGE: Final = _any(
-    r"[_-]cf[_-]chl|\bcf-chl|challenge-platform/h/|_incapsula_|\baws-?waf\b|/\.well-known/vercel/security",
+    r"[_-]cf[_-]chl|\bcf-chl|challenge-platform/h/|_incapsula_|\baws-?waf\b|mod_?security|/\.well-known/vercel/security",
     r"enable javascript and cookies to continue",
     r"(?:you|request|access) (?:has|have) been (?:blocked|denied)",
     r"verify(?:ing)? you are (?:a )?human",
