@@ -153,7 +153,7 @@ def test_estimates_are_marked(fake: FakePulse, open_page: OpenPage) -> None:
     expect(page.locator(".cpulse-chat").first).to_contain_text("≈ 900 tokens")
     page.get_by_role("button", name="All figures").click()
     cells = page.locator(".cpulse-models-body .cpulse-cell-value").all_inner_texts()
-    assert cells[7:] == ["–", "≈ 900", "free"]
+    assert cells[7:] == ["–", "≈\u00a0900", "free"]
 
 
 def test_a_stop_is_no_failure(fake: FakePulse, open_page: OpenPage) -> None:
@@ -212,8 +212,8 @@ def test_what_was_estimated_since_the_installation_is_marked(fake: FakePulse, op
     page = true_panel(fake, open_page, tokens=0, tokens_estimated=0, cost=None, since_install=install)
     notes = page.locator(".cpulse-sum-note")
 
-    expect(notes.nth(1)).to_contain_text(re.compile(r"^≈ 1,234 since"))
-    expect(notes.nth(2)).to_contain_text(re.compile(r"^≈ €0\.50 since"))
+    expect(notes.nth(1)).to_contain_text(re.compile(r"^≈\s1,234 since"))
+    expect(notes.nth(2)).to_contain_text(re.compile(r"^≈\s€0\.50 since"))
 
 
 def saved_file(page: Page, name: str) -> str:

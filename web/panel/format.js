@@ -4,6 +4,8 @@
 /** @typedef {import("../types").Format} Format */
 
 export const NONE = "–";
+/** Stands before what was estimated, and on the same line as it. */
+export const ABOUT = "≈\u00a0";
 
 /** Units of each kind of value, the smallest first: from which size on it is used, and what it is called. */
 const UNITS = /** @type {const} */ ({

@@ -1,6 +1,7 @@
 // @ts-check
 /** A chat's story as the lines of a waterfall. Pure. */
 
+import { ABOUT } from "./format.js";
 import { kindText } from "./verdict.js";
 
 /** @typedef {import("../types").Story} Story */
@@ -158,7 +159,7 @@ function noteOf(span, error, story, t, format) {
       parts.push(t("story.firstToken", { time: format.seconds(Math.max(0, first - span.start)) }));
     }
     const guessed = span.tokens_estimated;
-    parts.push(guessed ? `≈ ${tokensText({ output_tokens: guessed }, t, format)}` : tokensText(span, t, format));
+    parts.push(guessed ? ABOUT + tokensText({ output_tokens: guessed }, t, format) : tokensText(span, t, format));
     if (span.finish && span.finish !== "stop" && span.finish !== "tool_calls") parts.push(span.finish);
   } else if (span.kind === "wait") {
     if (span.cut) parts.push(t("story.cut", { n: span.cut, count: format.compact(span.cut) }));

@@ -1,6 +1,7 @@
 // @ts-check
 /** One chat of the list: what it does or how it ended, its bar with a mark at each break, and its story on demand. */
 
+import { ABOUT } from "./format.js";
 import { button, h, icon, setAttr, setText, show } from "./dom.js";
 import { ENDED } from "./service.js";
 import { kindText } from "./verdict.js";
@@ -216,12 +217,12 @@ function createPace() {
 function figuresText(row, speed, { t, format, service }) {
   const known = row.seconds !== null && row.seconds !== undefined;
   const parts = known || !ENDED.has(row.state) ? [format.seconds(row.seconds ?? null)] : [];
-  const about = row.tokens_estimated ? "≈ " : "";
+  const about = row.tokens_estimated ? ABOUT : "";
   if (row.tokens) {
     parts.push(about + t("chats.tokens", { n: row.tokens, count: format.compact(row.tokens) }));
     if (speed !== null) parts.push(t("chats.speed", { rate: format.number(speed) }));
   }
-  if (row.cost) parts.push((row.cost_estimated ? "≈ " : "") + format.money(row.cost, service.sign));
+  if (row.cost) parts.push((row.cost_estimated ? ABOUT : "") + format.money(row.cost, service.sign));
   // Not `attempts`: a chat that called a tool was two calls of the model, and nothing went wrong.
   if (ENDED.has(row.state) && row.retries) parts.push(t("chats.attempts", { n: row.retries + 1 }));
   return parts.join(" · ");

@@ -2,7 +2,7 @@
 /** Models and money: a table of the models, what Pulse has saved, and the sums by day. */
 
 import { button, h, icon, keyedList, setAttr, setText, show } from "./dom.js";
-import { NONE } from "./format.js";
+import { ABOUT, NONE } from "./format.js";
 import { kindText } from "./verdict.js";
 
 /** @typedef {import("../types").ViewContext} ViewContext */
@@ -48,7 +48,7 @@ const COLUMNS = [
 
 /** @param {boolean} estimated @param {number | null} [value] */
 function about(estimated, value = 1) {
-  return estimated && value !== null ? "≈ " : "";
+  return estimated && value !== null ? ABOUT : "";
 }
 
 /**

@@ -4,7 +4,7 @@
 import { button, h, keyedList, setAttr, setText, show } from "./dom.js";
 import { ENDED } from "./service.js";
 import { storyLines, storyOfRow, tokensText } from "./story.js";
-import { NONE } from "./format.js";
+import { ABOUT, NONE } from "./format.js";
 
 /** @typedef {import("../types").ViewContext} ViewContext */
 /** @typedef {import("../types").ChatRow} ChatRow */
@@ -162,7 +162,7 @@ function createFact([name]) {
  * @returns {[string, string][]}
  */
 function factsOf(story, row, { t, format, service }) {
-  const about = (story.tokens_estimated ?? row.tokens_estimated) ? "≈ " : "";
+  const about = (story.tokens_estimated ?? row.tokens_estimated) ? ABOUT : "";
   const pick = (/** @type {"input_tokens" | "output_tokens" | "cached_tokens" | "reasoning_tokens"} */ name) =>
     story[name] ?? story.usage?.[name] ?? row[name] ?? null;
   const output = pick("output_tokens") ?? story.tokens ?? row.tokens ?? null;
@@ -172,7 +172,7 @@ function factsOf(story, row, { t, format, service }) {
     pick("reasoning_tokens") ? t("story.reasoning", { count: format.compact(pick("reasoning_tokens")) }) : "",
   ].filter(Boolean);
   const cost = story.cost ?? row.cost ?? null;
-  const costAbout = (story.cost_estimated ?? row.cost_estimated) ? "≈ " : "";
+  const costAbout = (story.cost_estimated ?? row.cost_estimated) ? ABOUT : "";
   const { length, bytes_sent: sent, bytes_saved: saved } = story;
   const end = story.outcome ? t(`story.ends.${story.outcome}`) : t(`story.ends.running`);
   /** @type {[string, string | null | false | undefined | 0][]} */

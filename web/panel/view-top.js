@@ -1,6 +1,7 @@
 // @ts-check
 /** The panel's head: the verdict, the tiles, and its foot with version, diagnostics and settings. */
 
+import { ABOUT } from "./format.js";
 import { button, h, icon, keyedList, setAttr, setText, show } from "./dom.js";
 import { chartRows, download } from "./export.js";
 import { shortName, verdict } from "./verdict.js";
@@ -117,11 +118,11 @@ export function createTiles({ t, format, service }) {
   function setTokens(chat) {
     const { input_tokens: input = null, cost = null } = chat;
     const output = chat.tokens ?? chat.output_tokens ?? null;
-    const about = chat.tokens_estimated ? "≈ " : "";
+    const about = chat.tokens_estimated ? ABOUT : "";
     const both = { input: format.compact(input), output: format.compact(output) };
     const counts = input && output !== null ? t("story.tokens", both) : "";
     if (cost) {
-      const value = (chat.cost_estimated ? "≈ " : "") + format.money(cost, service.sign);
+      const value = (chat.cost_estimated ? ABOUT : "") + format.money(cost, service.sign);
       tiles.tokens.set(value, about + counts, "start", t("tiles.tokens.cost"));
     } else {
       const known = input !== null || output !== null;

@@ -53,7 +53,7 @@ function settingLine(row, { t, text, post }) {
   const isSwitch = row.type === "boolean";
   const { step = 1 } = PLACES[row.name] ?? {};
   const said = h("span", { class: "set-said", role: "status" });
-  const hint = h("span", { class: "set-hint", id: `${id}-hint` }, tooltip, h("code", { text: row.env ?? "" }));
+  const hint = h("span", { class: "set-hint", id: `${id}-hint` }, `${tooltip} `, h("code", { text: row.env ?? "" }));
   const input = isSwitch
     ? h("input", { type: "checkbox", id, "aria-describedby": hint.id })
     : row.type === "text"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from backend import event_bus
+from backend.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 READMES = ("README.md", "README.zh.md")
@@ -64,3 +65,24 @@ def test_the_snippet_for_plugin_authors_works(monkeypatch: pytest.MonkeyPatch) -
 def _code(block: str) -> list[str]:
     """A block without its comments, which are in the README's language."""
     return [line.partition("  #")[0].rstrip() for line in block.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("name", "stall", "first"),
+    [
+        ("README.md", "after {stall} minutes ({first} before the first word)", None),
+        ("README.zh.md", "{stall}分钟后（第一个字之前为{first}分钟）", None),
+        ("backend/standalone/answers/en.md", "({stall} minutes in ComfyUI", "In ComfyUI it is {first} minutes"),
+        ("backend/standalone/answers/zh.md", "在 ComfyUI 里是{stall}分钟", "在 ComfyUI 里是{first}分钟"),
+    ],
+)
+def test_waits_that_are_told_are_those_of_the_settings(name: str, stall: str, first: str | None) -> None:
+    """How long a silent model is waited for, as a reader is told."""
+    words = {180.0: ("three", "三"), 300.0: ("five", "五")}
+    settings = Settings()
+    known = {"stall": words[settings.stall_timeout], "first": words[settings.first_token_timeout]}
+    language = int("zh" in name)
+    text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
+
+    for sentence in filter(None, (stall, first)):
+        assert sentence.format(**{wait: both[language] for wait, both in known.items()}) in text
