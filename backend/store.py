@@ -40,7 +40,7 @@ from .journal.replay import Projection, Upcaster, Upcasters, replay
 from .journal.retention import Limits
 from .journal.rows import Stored, dumps
 from .journal.segments import list_segments
-from .journal.slots import free_slots
+from .journal.slots import SlotLock, free_slots
 from .journal.stories import INTERRUPTED, STEPS, TOTALS, ChatStory, Totals
 from .journal.waiting import MAX_WAITING, Loss
 from .journal.writer import CHUNK, Batch, Command, Config, Stop, Writer
@@ -472,7 +472,11 @@ class EventStore:
         events = sorted((event for event in events if event.slot == events[0].slot), key=lambda event: event.id)
         story = ChatStory(chat_id)
         replay(events, story)
-        return story.result()
+        told = story.result()
+        if told is not None and told["outcome"] is None and self._is_over(events[0].slot):
+            story.interrupt()
+            told = story.result()
+        return told
 
     def chats(
         self,
@@ -498,7 +502,7 @@ class EventStore:
         restarted: dict[int, float] = {}
         for start in later:
             restarted.setdefault(start.slot, start.time)
-        chats = Chats(wanted, limit, among, told=self._told, restarted=restarted)
+        chats = Chats(wanted, limit, among, told=self._told, restarted=restarted, over=self._is_over)
         events = self._reader.scan(Filter(CHAT_EVENTS, since, until), newest_first=True, page=4 * limit)
 
         def until_full() -> Iterator[Stored]:
@@ -509,6 +513,19 @@ class EventStore:
 
         replay(until_full(), chats)
         return chats.rows if until is None else [row for row in chats.rows if not self._went_on(row, until)]
+
+    def _is_over(self, slot: int) -> bool:
+        """Whether the program that writes this slot has ended, and none has taken it up since."""
+        if slot == self._writer.figures.slot:
+            return False
+        try:
+            lock = SlotLock.take(self.folder, slot)
+        except OSError:  # a folder that may be read only: nobody knows
+            return False
+        if lock is None:
+            return False
+        lock.release()
+        return True
 
     def _told(self, chat_id: str, since: float, until: float | None) -> Iterator[Stored]:
         return self._reader.scan(Filter(UNDER_WAY, since, until, chat=chat_id))

@@ -78,7 +78,7 @@ class RequestInfo:
     def __init__(self, request: web.Request, kind: Literal["chat", "debug"]) -> None:
         self.kind: Literal["chat", "debug"] = kind
         self.language = language_of(request.headers.get("Accept-Language"))
-        self.page = request.headers.get(PAGE, "")
+        self.page = request.headers.get(PAGE, "")[:128]
         self.session: str | None = None
         self.tap: StreamTap | None = None
 

@@ -6,6 +6,7 @@ Made from the events in reverse: who wants the newest hundred need not go throug
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from .rows import Stored
@@ -49,8 +50,8 @@ class Chats:
     """Takes the events of chats, the newest first, until it is full. `among`: no other chats, None for all.
 
     `told(chat, since, until)` gives the events `UNDER_WAY` of one chat, the oldest first: asked for those that have no
-    end. `restarted`: when the program started next after these events, by slot. A row has `at`, its place in the list:
-    the time of the chat's last event, or of its start if it has no end.
+    end. `restarted`: when the program started next after these events, by slot; `over(slot)`: whether it runs no more.
+    A row has `at`, its place in the list: the time of the chat's last event, or of its start if it has no end.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Chats:
         *,
         told: Callable[[str, float, float | None], Iterable[Stored]] = lambda chat, since, until: (),
         restarted: Mapping[int, float] | None = None,
+        over: Callable[[int], bool] = lambda slot: False,
     ) -> None:
         self._search = search
         self._limit = limit
@@ -68,6 +70,7 @@ class Chats:
         self._told = told
         self._ended: set[str] = set()
         self._restarted = dict(restarted or {})
+        self._over = cache(over)
         self.rows: list[dict[str, Any]] = []
 
     @property
@@ -96,9 +99,10 @@ class Chats:
         """A chat that runs, or that the end of the program interrupted: what is known by what it did. How long it ran
         is not: nobody was there to see its end."""
         until = self._restarted.get(event.slot)
+        runs = until is None and not self._over(event.slot)
         row: dict[str, Any] = {
             "chat_id": chat_id, "session": event.session, "kind": event.data.get("kind"),
-            "outcome": None if until is None else INTERRUPTED, "started": event.time, "seconds": None, "at": event.time,
+            "outcome": None if runs else INTERRUPTED, "started": event.time, "seconds": None, "at": event.time,
             "retries": 0,
         }  # fmt: skip
         for one in self._told(chat_id, event.time, until):

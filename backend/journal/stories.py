@@ -175,8 +175,13 @@ class ChatStory:
         self._end(("wait", "tool", "agent"), at)
 
     def _restarted(self, event: Stored) -> None:
+        if event.slot == self._slot:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """The program has ended: so has the chat, if it had not."""
         story = self._story
-        if self._events and story["outcome"] is None and event.slot == self._slot:
+        if self._events and story["outcome"] is None:
             story["outcome"], story["seconds"] = INTERRUPTED, self._last
             self._end(("attempt",), self._last, INTERRUPTED)
             self._end(("wait", "tool", "agent", "reader"), self._last)

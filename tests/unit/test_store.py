@@ -405,6 +405,26 @@ async def test_chats_without_an_end_are_found_by_what_they_did(tmp_path: Path) -
     assert later == [cut]
 
 
+async def test_a_chat_of_a_program_that_is_gone_does_not_run(tmp_path: Path) -> None:
+    """Who reads after a crash, before anything is started again, or beside another program, is told of no running
+    chat where nothing runs."""
+    async with running(tmp_path) as one:
+        async with running(tmp_path) as two:
+            for store, chat in ((one, "first"), (two, "second")):
+                store.on_event(event("chat.started", "s", chat_id=chat, kind="chat"))
+                store.on_event(event("chat.model", "s", chat_id=chat, model="m", host="h"))
+                await store.flush()
+            both = {row["chat_id"]: row["outcome"] for row in new_store(tmp_path).chats()}
+        left = {row["chat_id"]: row["outcome"] for row in one.chats()}
+        stories = [(one.story(chat) or {})["outcome"] for chat in ("first", "second")]
+    none = [row["outcome"] for row in new_store(tmp_path).chats()]
+
+    assert both == {"first": None, "second": None}
+    assert left == {"first": None, "second": "interrupted"}
+    assert stories == [None, "interrupted"]
+    assert none == ["interrupted", "interrupted"]
+
+
 async def test_csv_is_no_formula_and_keeps_its_cells(tmp_path: Path) -> None:
     """A model's name is somebody else's text, and spreadsheets run what begins with =."""
     import csv
