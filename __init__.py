@@ -32,6 +32,8 @@ class _PublicName(_abc.MetaPathFinder, _abc.Loader):
     on which nothing ever happens.
     """
 
+    public_name = "copilot_pulse"
+
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> _machinery.ModuleSpec | None:
         """Only for what is below `copilot_pulse`, as long as that is us."""
         ours = fullname.startswith("copilot_pulse.") and _sys.modules.get("copilot_pulse") is _sys.modules.get(__name__)
@@ -58,9 +60,11 @@ class _PublicName(_abc.MetaPathFinder, _abc.Loader):
 _first = _sys.modules.get("copilot_pulse")
 if _first is None or _sys.modules.get(_first.__name__) is not _first:
     for _name in [_name for _name in _sys.modules if _name.startswith("copilot_pulse.")]:
-        del _sys.modules[_name]  # of a copy that could not be loaded to its end
+        del _sys.modules[_name]  # of a copy that could not be loaded to its end, or is no more
     _sys.modules["copilot_pulse"] = _sys.modules[__name__]
-    _sys.meta_path.insert(0, _PublicName())
+    # A finder of such a copy would keep all that the copy was.
+    _others = [_one for _one in _sys.meta_path if getattr(_one, "public_name", "") != _PublicName.public_name]
+    _sys.meta_path[:] = [_PublicName(), *_others]
 
 # The folders of the copies that were loaded after us and do nothing; they write here.
 _copies: list[str] = []

@@ -144,6 +144,7 @@ async def test_another_program_in_the_same_folder_was_not_down(folder: Path) -> 
     """It starts later, with a slot of its own: that is no hole in our history."""
     async with hosted(folder) as (host, _):
         assert host.pulse.store is not None
+        await host.pulse.store.flush()  # it has its own slot by then
         async with running(host.pulse.store.folder), running(host.pulse.store.folder):
             pass
         async with running(host.pulse.store.folder) as other:

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-from aiohttp import web
+from aiohttp import web, web_app
 
 from .llm_server import FaultServer
 from .net import refused_url
@@ -231,6 +231,10 @@ class Host:
                 own = getattr(sys.modules[name], "__name__", name)
                 if own in roots or own.startswith(tuple(f"{root}." for root in roots)):
                     del sys.modules[name]
+            # aiohttp keeps the last 1,024 handlers with their middlewares, and each all of a plugin's modules: after
+            # some hundred hosts a garbage collection would take seconds.
+            if (cached := getattr(web_app, "_cached_build_middleware", None)) is not None:
+                cached.cache_clear()
             sys.modules.pop("server", None)
             if replaced is not None:
                 sys.modules["server"] = replaced

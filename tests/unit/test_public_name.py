@@ -80,3 +80,18 @@ print(second.EventBus is first)
 """
 
     assert ["True True", "False"] == run(code, tmp_path).splitlines()
+
+
+def test_a_copy_that_is_unloaded_leaves_nothing(tmp_path: Path) -> None:
+    """A tool that reloads custom nodes loads us again and again: all that a copy was goes with it."""
+    code = """
+import gc, weakref
+ended = weakref.ref(root)
+for name in [name for name, module in sys.modules.items() if module.__name__.startswith(root.__name__)]:
+    del sys.modules[name]
+root = load("another_copy")
+gc.collect()
+print(ended() is None, sum(type(finder).__name__ == "_PublicName" for finder in sys.meta_path))
+"""
+
+    assert "True 1" == run(code, tmp_path)
