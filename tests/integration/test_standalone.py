@@ -16,12 +16,13 @@ from backend.standalone.host import Host
 from backend.standalone.options import Endpoint, Options
 from backend.streams.wire import STREAM
 from tests.support.llm_server import FaultServer
+from tests.support.net import until
 
 # A busy machine is silent by itself at times; only the tests of silence have a short limit.
 QUICK = {
     "COPILOT_PULSE_RETRY_BASE": "0.01",
-    "COPILOT_PULSE_STALL_TIMEOUT": "20",
-    "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "20",
+    "COPILOT_PULSE_STALL_TIMEOUT": "30",
+    "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "30",
     "COPILOT_PULSE_PANEL_REFRESH": "0.2",
     "COPILOT_PULSE_BREAKER_MIN_CALLS": "1000",
 }
@@ -74,11 +75,6 @@ def whole(text: str) -> str:
 
 def visible(text: str) -> str:
     return text.replace("\u2063", "")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # the suite's time limit ends a wait in vain
-        await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(

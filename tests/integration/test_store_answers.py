@@ -13,7 +13,8 @@ import pytest
 
 from backend.journal.answers import NOT_KEPT, RESTARTED
 from backend.store import Filter
-from tests.support.stores import new_store, raw_bytes, until_true
+from tests.support.net import until
+from tests.support.stores import new_store, raw_bytes
 from tests.support.stream_client import StreamClient
 
 pytestmark = pytest.mark.slow
@@ -49,7 +50,7 @@ async def killed_in_mid_answer(folder: Path, text: str, client: StreamClient) ->
         client.url = url
         asking = asyncio.create_task(client.ask_http("/slow"))
         rows = 6 if text == "on" else 1
-        await until_true(lambda: len(client.page.text) > 20 and stored_frames(folder) >= rows, 60)
+        await until(lambda: len(client.page.text) > 20 and stored_frames(folder) >= rows, 60)
         process.kill()
         await process.wait()
         await asking

@@ -17,10 +17,11 @@ from backend.pulse import Pulse
 from backend.standalone.host import Host
 from backend.standalone.options import Options
 from backend.store import Filter
-from tests.support.stores import everything, new_store, raw_bytes, running, until_true
+from tests.support.net import until
+from tests.support.stores import everything, new_store, raw_bytes, running
 
 PATH = "/copilot-pulse/events"
-QUICK = {"COPILOT_PULSE_STALL_TIMEOUT": "20", "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "20"}
+QUICK = {"COPILOT_PULSE_STALL_TIMEOUT": "30", "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "30"}
 Open = Callable[..., Any]
 
 
@@ -87,7 +88,7 @@ async def test_panel_after_a_restart_shows_what_was_before(folder: Path) -> None
             host.pulse.publish("metrics.minute", {"end": now - ago, "values": values})
     async with hosted(folder) as (host, client):
         monitor = host.pulse.monitor
-        await until_true(lambda: monitor.past is not None)
+        await until(lambda: monitor.past is not None)
         snapshot = monitor.snapshot()
         _, log = monitor.events_since(0)
         day, hour = monitor.read_history("24h"), monitor.read_history("1h")
@@ -124,7 +125,7 @@ async def test_the_minute_that_a_restart_cut_short_is_in_the_charts(folder: Path
     for _ in range(2):
         async with hosted(folder) as (host, client):
             pulse = host.pulse
-            await until_true(partial(known_past, pulse))
+            await until(partial(known_past, pulse))
             monitor, store = pulse.monitor, pulse.store
             assert store is not None
             await store.flush()
@@ -152,7 +153,7 @@ async def test_another_program_in_the_same_folder_was_not_down(folder: Path) -> 
             assert other.statistics()["slot"] == 1
     async with hosted(folder) as (host, _):
         monitor = host.pulse.monitor
-        await until_true(lambda: monitor.past is not None)
+        await until(lambda: monitor.past is not None)
 
     assert monitor.past is not None
     assert len(monitor.past["down"]) == 1
@@ -184,13 +185,14 @@ async def test_folder_that_cannot_be_used_warns_and_chats_go_on(folder: Path) ->
     folder.write_text("")
     async with hosted(folder) as (host, client):
         assert await chat(client, "hello")
-        for _ in range(200):
+
+        def problems() -> list[dict[str, Any]]:
             host.pulse.monitor.tick()
-            verdict = host.pulse.monitor.board.verdict()
-            if any(problem["check"] == "store:writable" for problem in verdict["problems"]):
-                break
-            await asyncio.sleep(0.05)
-        problem = next(one for one in verdict["problems"] if one["check"] == "store:writable")
+            told = host.pulse.monitor.board.verdict()["problems"]
+            return [problem for problem in told if problem["check"] == "store:writable"]
+
+        await until(problems)
+        problem = problems()[0]
 
     assert problem["code"] == "store_not_writable"
     assert problem["impact"] == "none"

@@ -19,7 +19,7 @@ from tests.support.plugged import NODES, metrics_of, pulse_of
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.stream_client import StreamClient, until_text
 
-ENV = {**ENVIRONMENT, "COPILOT_PULSE_STALL_TIMEOUT": "20", "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "20"}
+ENV = {**ENVIRONMENT, "COPILOT_PULSE_STALL_TIMEOUT": "30", "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "30"}
 
 
 @pytest.fixture

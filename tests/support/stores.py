@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sqlite3
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +63,6 @@ def everything(store: EventStore, *types: str) -> list[Stored]:
 def raw_bytes(folder: Path) -> bytes:
     """The bytes of all files of a folder, side files included."""
     return b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())
-
-
-async def until_true(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    """Wait until `condition()` holds; fails after `seconds`."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        await asyncio.sleep(0.01)
 
 
 def read_row(row: Row) -> Stored:

@@ -25,8 +25,8 @@ from backend.journal.rows import Shape
 from backend.journal.segments import ActiveFile, list_segments
 from backend.store import Cursor, EventStore, Filter, NotStored, Page, Redaction, Stored
 from tests.support.clock import FakeClock
-from tests.support.net import PATIENCE
-from tests.support.stores import event, everything, new_store, put, raw_bytes, redaction, running, until_true
+from tests.support.net import PATIENCE, until
+from tests.support.stores import event, everything, new_store, put, raw_bytes, redaction, running
 
 KEY = "sk-proj-A1b2C3d4E5f6G7h8I9j0"
 
@@ -75,17 +75,17 @@ async def test_errors_and_ends_are_committed_at_once(tmp_path: Path, type_: str)
         put(store, 3)
         put(store, 1, type_)
 
-        await until_true(lambda: store.statistics()["stored"] == 4)
+        await until(lambda: store.statistics()["stored"] == 4)
 
 
 async def test_list_goes_to_the_thread_when_it_is_long_or_old(tmp_path: Path) -> None:
     """256 events, or the time of the setting."""
     async with running(tmp_path, flush_seconds=3600.0) as store:
         put(store, 256)
-        await until_true(lambda: store.statistics()["stored"] == 256)
+        await until(lambda: store.statistics()["stored"] == 256)
     async with running(tmp_path, flush_seconds=0.01) as store:
         put(store, 1)
-        await until_true(lambda: store.statistics()["stored"] == 1)
+        await until(lambda: store.statistics()["stored"] == 1)
 
 
 async def test_sqlite_is_never_called_on_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -514,7 +514,7 @@ async def test_cancelled_follower_leaves_nothing(tmp_path: Path) -> None:
     """At its wait for news."""
     async with running(tmp_path) as store:
         task = asyncio.create_task(collect(store, [], None, 1))
-        await until_true(lambda: store._followers)
+        await until(lambda: store._followers)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -527,7 +527,7 @@ async def test_followers_end_with_the_store(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     store.start()
     task = asyncio.create_task(collect(store, [], None, 1))
-    await until_true(lambda: store._followers)
+    await until(lambda: store._followers)
     await store.aclose()
 
     await asyncio.wait_for(task, PATIENCE)
@@ -562,7 +562,7 @@ async def test_follower_survives_a_file_that_is_locked_for_a_while(
 
         monkeypatch.setattr(store, "catch_up", catch_up)
         task = asyncio.create_task(collect(store, seen, Cursor(), 4))
-        await until_true(lambda: refused)
+        await until(lambda: refused)
         backup.execute("ROLLBACK")
         backup.close()
         await task
@@ -597,7 +597,7 @@ async def test_cancelled_flush_and_close_leave_the_thread_to_its_work(
         with pytest.raises(asyncio.CancelledError):
             await task
     go_on.set()
-    await until_true(lambda: not thread.is_alive())
+    await until(lambda: not thread.is_alive())
 
     assert numbers(store) == [0, 1, 2]
 
@@ -614,7 +614,7 @@ async def test_starting_and_closing_twice_is_fine_and_no_thread_stays(tmp_path: 
         await store.aclose()
 
     assert numbers(store) == [0, 1, 0, 1]
-    await until_true(lambda: not [one for one in threading.enumerate() if "copilot-pulse" in one.name])
+    await until(lambda: not [one for one in threading.enumerate() if "copilot-pulse" in one.name])
 
 
 async def test_store_that_was_not_started_only_reads(tmp_path: Path) -> None:

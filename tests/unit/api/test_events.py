@@ -18,8 +18,8 @@ from backend.api import events as module
 from backend.api.events import EventRoutes
 from backend.monitoring import Monitor
 from backend.store import EventStore
-from tests.support.net import PATIENCE
-from tests.support.stores import event, put, running, until_true
+from tests.support.net import PATIENCE, until
+from tests.support.stores import event, put, running
 
 Client = TestClient[web.Request, web.Application]
 NewClient = Callable[[web.Application], Awaitable[Client]]
@@ -214,11 +214,11 @@ async def test_follower_that_leaves_or_is_ended_leaves_nothing(world: World, mon
     store = world.store
     assert store is not None
     response = await world.client.get(f"{PATH}/follow")
-    await until_true(lambda: store._followers)
+    await until(lambda: store._followers)
     response.close()
-    await until_true(lambda: not store._followers)
+    await until(lambda: not store._followers)
     response = await world.client.get(f"{PATH}/follow")
-    await until_true(lambda: store._followers)
+    await until(lambda: store._followers)
     await world.routes.aclose()
     await asyncio.wait_for(response.read(), PATIENCE)
 

@@ -15,7 +15,7 @@ import pytest
 from backend.copilot.memory import MemorySeam, strip_assistant, workflow_texts
 from backend.copilot.seam import CopilotModules, SeamMissing, SeamUnneeded
 from backend.settings import LiveSettings, Settings
-from tests.support.net import until
+from tests.support.net import PATIENCE, until
 
 ROOT = "custom_nodes_x_memory_test"
 COPILOT = CopilotModules(ROOT)
@@ -69,8 +69,9 @@ class World:
 
 
 @pytest.fixture
-def make_world() -> Iterator[Callable[..., World]]:
-    """Makes attached worlds, and lets their threads go afterwards."""
+def make_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., World]]:
+    """Makes attached worlds, and lets their threads go afterwards. What is stored is waited for on any machine."""
+    monkeypatch.setattr("backend.copilot.memory._STORED_LIMIT", PATIENCE)
     worlds: list[World] = []
 
     def make(**settings: Any) -> World:
@@ -197,6 +198,7 @@ async def test_a_summary_that_hangs_does_not_hold_the_chat(make_world: Callable[
     second = world.ask()
 
     assert STRIPPED == first == second
+    await until(lambda: world.calls, what="the thread of the first")
     assert 1 == len(world.calls)
     assert [("memory", "ignored")] * 2 == [(r["where"], r["outcome"]) for r in world.records]
     world.gate.set()

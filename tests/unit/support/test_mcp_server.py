@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 from agents.mcp import MCPServerSse
 
+from tests.support.loop_time import LoopTime
 from tests.support.mcp_server import McpServer, Tool
 from tests.support.net import Gate, until
 
+LIMIT = 60.0
+
 
 @asynccontextmanager
-async def client(server: McpServer, timeout: float = 5.0) -> AsyncIterator[MCPServerSse]:
+async def client(server: McpServer) -> AsyncIterator[MCPServerSse]:
     """A connected client, entered and left in one task."""
-    params: Any = {"url": server.url, "timeout": timeout, "sse_read_timeout": timeout}
-    made = MCPServerSse(params=params, client_session_timeout_seconds=timeout)
+    params: Any = {"url": server.url, "timeout": LIMIT, "sse_read_timeout": LIMIT}
+    made = MCPServerSse(params=params, client_session_timeout_seconds=LIMIT)
     try:  # not `async with`: old versions leave the stream open if a cancel hits their __aenter__
         await made.connect()  # type: ignore[no-untyped-call]
         yield made
@@ -84,12 +87,17 @@ async def test_refused_and_back(mcp: McpServer) -> None:
     assert ["search_node"] == await listed(mcp)
 
 
-async def test_dies_in_a_call(mcp: McpServer) -> None:
+async def test_dies_in_a_call(mcp: McpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call that kills the server is counted, and its client gets no answer."""
-    async with client(mcp, timeout=0.5) as made:
+    time = LoopTime()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", time)
+    async with client(mcp) as made:
         mcp.fault = "die_in_call"
+        call = asyncio.ensure_future(made.call_tool("search_node", {"query": "x"}))
+        await until(lambda: mcp.calls_of("search_node") == 1, what="the call")
+        time.skip(LIMIT + 1)
         with pytest.raises(Exception):  # noqa: B017
-            await made.call_tool("search_node", {"query": "x"})
+            await call
 
     assert 1 == mcp.calls_of("search_node")
 

@@ -85,7 +85,7 @@ async def make_world() -> AsyncIterator[Callable[..., World]]:
     worlds: list[World] = []
 
     def make(**settings: Any) -> World:
-        world = World(**{"mcp_timeout": 5.0, "mcp_retry": 0.1, **settings})
+        world = World(**{"mcp_timeout": 30.0, "mcp_retry": 0.1, **settings})
         worlds.append(world)
         sys.modules[MODULE] = world.module
         world.seam.attach(CopilotModules(ROOT))
