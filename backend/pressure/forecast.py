@@ -16,10 +16,13 @@ reckons what the fixed zones would have done. `distrust` names the reason while 
 What a hold costs is known beforehand: of `crowd` producers that press, each waits `crowd * gain / pace` seconds for its
 turn. A few before a fast consumer cost next to nothing, and are held hard; of many before a slow one each item less in
 the queue is dear. So below the threshold `gain` is small; above it, where the next burst has no room, as large as
-`Tuning.price` allows, which is the more the fuller the queue is. And the target is the higher the dearer it is.
+`Tuning.price` allows, which is the more the fuller the queue is. And the target is the higher the dearer it is. Nobody
+is held longer than `USUAL_HOLD`, or, the fuller the queue, up to `LONGEST_HOLD`: so long as it takes that a crowd whose
+turns come later than that does not fill the queue up.
 
-What was tried and is not here, for it changed nothing that could be measured: forecasts of the
-level, a classifier of rising levels, a margin for producers that press at once.
+What was tried and is not here, for it changed nothing that could be measured: forecasts of the level, a classifier of
+rising levels, a margin for producers that press at once, room for bursts that have never been seen, a target that falls
+the longer a hold lasts.
 """
 
 from __future__ import annotations
@@ -29,38 +32,40 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 SAMPLE_SECONDS: Final = 0.02
-SMALLEST: Final = 250
+SMALLEST: Final = 8
 ENOUGH: Final = 10
-LONGEST_HOLD: Final = 0.75
+LONGEST_HOLD: Final = 2.0
+USUAL_HOLD: Final = 0.5
 QUIET_SECONDS: Final = 0.03
 CLOCK_JUMP: Final = 5.0
 GUARD_SECONDS: Final = 60.0
 MOST_DEBT: Final = 10.0
 DEAR: Final = 0.1
+LOWEST: Final = 0.3
 
 
 class Tuning(NamedTuple):
     """How a throttle that looks ahead behaves. Levels are shares of the capacity.
 
-    hold_at: where HOLD begins at the latest. drain_to: the target, at most; drain_dear: the same where a turn costs
-    `DEAR` seconds or more. gain, probation (seconds): see the module. rush: the gain above the threshold, at most.
+    hold_at: where HOLD begins at the latest. drain_to: the target where a turn costs nothing; drain_dear: where it
+    costs much (half way at `DEAR` seconds). gain: see the module. probation (seconds) too; it is no longer than a tenth
+    of the queue takes, or a small queue would be full before its end. rush: the gain above the threshold, at most.
     price: how many seconds longer than one for one does a gain may make a producer wait for its turn, at a full queue;
     at the threshold an eighth of that. learn: whether anything depends on what is learned; then the target is low
-    enough for the next burst to end below `cool`. doubt: how large a burst must be expected of a queue of which nothing
-    is known. stand: whether the level is held at the target, rather than everybody let go there. guarded: whether the
-    zones act while there is a reason for distrust.
+    enough for the next burst to end below `cool`, but not below `LOWEST`, for a buffer is there to be used. stand:
+    whether the level is held at the target, rather than everybody let go there. guarded: whether the zones act while
+    there is a reason for distrust.
     """
 
     hold_at: float = 0.65
     drain_to: float = 0.50
-    drain_dear: float = 0.59
+    drain_dear: float = 0.60
     gain: float = 1.25
     probation: float = 0.3
     rush: float = 8.0
-    price: float = 0.27
+    price: float = 0.20
     learn: bool = True
     cool: float = 0.75
-    doubt: float = 0.33
     stand: bool = True
     guarded: bool = True
 
@@ -95,29 +100,20 @@ class Room:
     """How many places publishers that cannot wait may still need.
 
     They alone, before the same consumer, would make a queue of `alone` items. The longest that this was, fading by
-    half in `HALF_LIFE` seconds, may come again: so `MARGIN` times that, less what is there already. `doubt` is what may
-    come although it has not been seen yet; of that, half is gone after `DOUBT_HALF_LIFE` seconds of a consumer at work.
+    half in `HALF_LIFE` seconds, may come again: so `MARGIN` times that, less what is there already.
     """
 
     HALF_LIFE: Final = 120.0
     MARGIN: Final = 1.15
-    DOUBT_HALF_LIFE: Final = 30.0
     FADE: Final = -math.log(2) / HALF_LIFE
-    DOUBT_FADE: Final = -math.log(2) / DOUBT_HALF_LIFE
-    __slots__ = ("alone", "doubt", "peak")
+    __slots__ = ("alone", "peak")
 
-    def __init__(self, doubt: float = 0.0) -> None:
+    def __init__(self) -> None:
         self.alone = 0.0
         self.peak = 0.0
-        self.doubt = doubt
 
-    def add(self, nowait: int, takes: int, seconds: float, *, at_work: bool = True) -> None:
-        """In so many seconds so many came that could not wait, and so many were taken, of whatever kind.
-
-        at_work: whether the consumer had something to do all the time.
-        """
-        if at_work and self.doubt > 1:
-            self.doubt *= math.exp(seconds * self.DOUBT_FADE)
+    def add(self, nowait: int, takes: int, seconds: float) -> None:
+        """In so many seconds so many came that could not wait, and so many were taken, of whatever kind."""
         alone = self.alone + nowait - takes
         self.alone = alone if alone > 0 else 0.0
         if self.peak:
@@ -187,9 +183,9 @@ class Forecast:
     """
 
     __slots__ = (
-        "_at", "_busy", "_capacity", "_distrusted_until", "_nowait", "_pressed", "_put", "_since", "_taken", "_took",
-        "_tuning", "crowd", "distrust", "gain", "holding", "holds", "lowest", "pace", "room", "shadow", "target",
-        "threshold", "why",
+        "_at", "_busy", "_capacity", "_distrusted_until", "_nowait", "_pressed", "_probation", "_put", "_since",
+        "_taken", "_took", "_tuning", "crowd", "distrust", "gain", "holding", "holds", "lowest", "pace", "room",
+        "shadow", "target", "threshold", "why",
     )  # fmt: skip
 
     def __init__(self, capacity: int, tuning: Tuning) -> None:
@@ -203,12 +199,12 @@ class Forecast:
         """Know nothing (any more)."""
         self.distrust: str | None = distrust if self._tuning.guarded else None
         self.pace = Pace()
-        self.room = Room(self._tuning.doubt * self._capacity)
+        self.room = Room()
         self.shadow.level = 0.0
         self.shadow.forgive()
         self.crowd = 0.0
-        self._decide()
         self.holding = False
+        self._decide()
         self.gain = 1.0
         self.why = "start"
         self._at: float | None = None
@@ -235,7 +231,7 @@ class Forecast:
             self._let_go("drained")
         elif level <= target:
             self.gain = 1.0 if level > 0.95 * target else 0.5
-        elif now - self._since > self._tuning.probation and (self.gain > 1 or level > target + self._capacity // 20):
+        elif self.gain > 1 or (level > target + self._capacity // 20 and now - self._since > self._probation):
             self.gain = self._gain(level)
 
     def _gain(self, level: int) -> float:
@@ -258,11 +254,12 @@ class Forecast:
         self.holding, self.why, self.gain = False, why, 1.0
 
     def longest(self, now: float, level: int, pressing: int, zone_delay: float) -> float:
-        """Seconds that a put is held at most; `zone_delay` is what the zones would ask of it."""
-        pace = self.pace.value
-        if not pace or (level > 0.62 * self._capacity and now - self._took > max(0.05, 10 / pace)):
-            return LONGEST_HOLD  # the consumer stands still
-        return max(zone_delay, min(LONGEST_HOLD, 2 * self.gain / pace * max(1, pressing)))
+        """Seconds that a put is held at most: the longer the fuller; `zone_delay` is what the zones would ask of it."""
+        pace, fill = self.pace.value, level / self._capacity
+        longest = USUAL_HOLD + (LONGEST_HOLD - USUAL_HOLD) * min(1.0, max(0.0, (fill - 0.6) / 0.3))
+        if not pace or (fill > 0.62 and now - self._took > max(0.05, 10 / pace)):
+            return longest  # the consumer stands still
+        return max(zone_delay, min(longest, 2 * self.gain / pace * max(1, pressing)))
 
     # -- once in a while -----------------------------------------------------------------------------------
 
@@ -295,12 +292,11 @@ class Forecast:
         self._decide()
 
     def _learn(self, seconds: float, takes: int, nowait: int) -> None:
-        at_work = self.lowest > 1
-        if at_work:  # a consumer that has waited for items tells nothing of its pace
+        if self.lowest > 1:  # a consumer that has waited for items tells nothing of its pace
             self.pace.add(takes, seconds)
             if self._busy < ENOUGH:
                 self._busy += 1
-        self.room.add(nowait, takes, seconds, at_work=at_work)
+        self.room.add(nowait, takes, seconds)
 
     def _judge(
         self, now: float, seconds: float, level: int, puts: int, takes: int, nowait: int, pressing: int,
@@ -331,15 +327,17 @@ class Forecast:
             self.distrust = None
 
     def _decide(self) -> None:
-        tuning, capacity = self._tuning, self._capacity
+        tuning, capacity, pace = self._tuning, self._capacity, self.pace.value
         threshold, target = tuning.hold_at * capacity, tuning.drain_to * capacity
+        self._probation = min(tuning.probation, 0.1 * capacity / pace) if pace else tuning.probation
         if tuning.learn:
-            needed, pace = self.room.needed, self.pace.value
+            needed = self.room.needed
             if self.crowd and pace:
-                target += (tuning.drain_dear - tuning.drain_to) * capacity * min(1.0, self.crowd / pace / DEAR)
+                turn = self.crowd / pace
+                target += (tuning.drain_dear - tuning.drain_to) * capacity * turn / (turn + DEAR)
             if needed > 0.3 * capacity:  # below that it can make no difference
-                threshold = min(threshold, max(0.97 * capacity - needed, 0.2 * capacity, 0.1 * pace))
-            target = min(target, max(tuning.cool * capacity - max(needed, self.room.doubt), 0.2 * capacity))
+                threshold = min(threshold, max(0.97 * capacity - needed, LOWEST * capacity))
+            target = min(target, max(tuning.cool * capacity - needed, LOWEST * capacity))
         self.threshold = int(threshold)
         self.target = int(min(target, 0.97 * threshold if tuning.stand else threshold - 1))
 

@@ -166,8 +166,8 @@ class Throttle:
     """
 
     __slots__ = (
-        "_counts", "_credit", "_crossed", "_failed", "_meter", "_mode", "_reported", "_reported_at", "_sampled",
-        "acting", "ceiling", "clock", "count", "delaying", "floor", "forecast", "level", "looking", "news",
+        "_at_once", "_counts", "_credit", "_crossed", "_failed", "_meter", "_mode", "_reported", "_reported_at",
+        "_sampled", "acting", "ceiling", "clock", "count", "delaying", "floor", "forecast", "level", "looking", "news",
         "paused", "reaction", "seconds", "timer", "zone",
     )  # fmt: skip
 
@@ -181,6 +181,7 @@ class Throttle:
         counts: Callable[[], tuple[int, int, int]] | None = None,
     ) -> None:
         self._meter = ZoneMeter(capacity, plan)
+        self._at_once = min(AT_ONCE, max(1, capacity // 8))
         self.clock = clock
         self.timer = timer
         self.paused: OrderedDict[Waiter, None] = OrderedDict()  # who is taken out need not wait any more
@@ -366,10 +367,11 @@ class Throttle:
     def _release_some(self) -> None:
         """Nobody has to wait any more: let a few go, and in the next turn of the loop, if that is still so, more.
 
-        All at once would be a stampede: the first few may well publish so much that the rest had to pause again.
+        All at once would be a stampede: the first few may well publish so much that the rest had to pause again. For a
+        small queue a few are an eighth of it.
         """
         if not self.delaying:
-            for _ in range(min(AT_ONCE, len(self.paused))):
+            for _ in range(min(self._at_once, len(self.paused))):
                 self.paused.popitem(last=False)[0].wake()
             if self.paused:
                 asyncio.get_running_loop().call_soon(self._release_some)

@@ -1,8 +1,9 @@
 """Throttling by zones, by rules and by a model, on the same traffic: JSON out, and tables in docs/benchmarks.md.
 
-`python -m tests.bench.bench_throttle` plays 23 shapes that have a name, 12 of an examiner, and 60 random ones, through
-the real event bus on a virtual clock: a minute of traffic in a second, the same on every machine. `--unseen FIRST`
-plays 30 random shapes that nobody has looked at, once, and keeps the outcome; from then on they are looked at.
+`python -m tests.bench.bench_throttle` plays 23 shapes that have a name, 12 of an examiner, 60 random ones, and 30 more
+before small queues, through the real event bus on a virtual clock: a minute of traffic in a second, the same on every
+machine. `--unseen FIRST` plays 30 random shapes that nobody has looked at, once, and keeps the outcome; from then on
+they are looked at.
 `--check` writes nothing, and ends with 1 if a target is missed. Else it ends with 1 if the model has not beaten every
 rule without one.
 """
@@ -25,11 +26,12 @@ from backend.pressure.forecast import Tuning
 from tests.bench.page import write_section
 from tests.bench.throttle_play import Outcome, play
 from tests.bench.throttle_report import missed, report, verdict
-from tests.bench.throttle_shapes import Shape, exam, named, random_shape
+from tests.bench.throttle_shapes import SMALL, Shape, exam, named, random_shape
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 LOOKED_AT = range(1000, 1060)
+SMALL_ONES = [f"small {seed}" for seed in range(3000, 3030)]
 
 WITHOUT = Tuning(learn=False, guarded=False, drain_to=0.30, gain=2.0)
 POLICIES = {
@@ -45,10 +47,12 @@ Job = tuple["str | int", str]
 
 
 def shape_of(key: str | int) -> Shape:
-    """By its name, or by its seed."""
-    return (
-        random_shape(key) if isinstance(key, int) else next(shape for shape in (*named(), *exam()) if shape.name == key)
-    )
+    """By its name, or by its seed; "small 7" is that of the seed 7 with a small queue."""
+    if isinstance(key, int):
+        return random_shape(key)
+    if key.startswith("small "):
+        return random_shape(int(key.removeprefix("small ")), SMALL)
+    return next(shape for shape in (*named(), *exam()) if shape.name == key)
 
 
 def played(job: Job) -> tuple[Job, Outcome]:
@@ -101,6 +105,7 @@ def main() -> int:
         "named": measure([shape.name for shape in named()], arguments.processes),
         "exam": measure([shape.name for shape in exam()], arguments.processes),
         "random": measure(LOOKED_AT, arguments.processes),
+        "small": measure(SMALL_ONES, arguments.processes),
         "unseen": None,
     }
     if arguments.unseen is not None:

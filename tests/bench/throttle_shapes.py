@@ -230,10 +230,14 @@ def exam() -> list[Shape]:
     ]  # fmt: skip
 
 
-def random_shape(seed: int) -> Shape:
+USUAL: Final = (250, 500, 1000, 1000, 1000, 2000)
+SMALL: Final = (8, 16, 32, 64, 100, 200)
+
+
+def random_shape(seed: int, capacities: Sequence[int] = USUAL) -> Shape:
     """A mixture of one to three sources before a random handler. The same for the same seed."""
     rng = Random(f"shape {seed}")
-    capacity = rng.choice((250, 500, 1000, 1000, 1000, 2000))
+    capacity = rng.choice(capacities)
     mean = math.exp(rng.uniform(math.log(60), math.log(800)))
     seconds = 30.0
     rate = rng.choice((

@@ -10,7 +10,7 @@ import pytest
 from backend.event_bus import Event, EventBus
 from tests.bench.throttle_play import play
 from tests.bench.throttle_report import per_event
-from tests.bench.throttle_shapes import Shape, named, random_shape
+from tests.bench.throttle_shapes import SMALL, Shape, exam, named, random_shape
 from tests.support.virtual_loop import run_virtually
 
 pytestmark = pytest.mark.slow
@@ -39,6 +39,30 @@ def test_a_greedy_publisher_pushes_nobody_out(size: int) -> None:
     assert fixed.lost > 1000
     assert learned.lost <= 0.1 * fixed.lost
     assert learned.over90 <= 0.2 * fixed.over90
+
+
+@pytest.mark.parametrize("capacity", [16, 100])
+def test_a_small_queue_has_a_model_too(capacity: int) -> None:
+    """One publisher before a queue of 16, or bursts of 30 to 60 before one of 100: the zones leave both full."""
+    shape = next(shape for shape in exam() if shape.name == f"capacity of {capacity}")
+    fixed, learned = (play(replace(shape, seconds=20.0), mode) for mode in ("fixed", "learned"))
+
+    assert fixed.over90 > 0.5
+    assert learned.lost <= 0.1 * fixed.lost
+    assert learned.over90 <= 0.2 * fixed.over90
+    assert learned.delivered >= 0.98 * fixed.delivered
+
+
+@pytest.mark.parametrize("seed", [3005, 3024, 3037])
+def test_small_queues_lose_less_and_are_less_full(seed: int) -> None:
+    """Queues of 16 to 64 before random traffic."""
+    shape = replace(random_shape(seed, SMALL), seconds=10.0)
+    fixed, learned = play(shape, "fixed"), play(shape, "learned")
+
+    assert fixed.over90 > 0.1
+    assert learned.lost <= 0.2 * fixed.lost
+    assert learned.over90 <= 0.25 * fixed.over90
+    assert learned.delivered >= 0.98 * fixed.delivered
 
 
 def test_the_same_traffic_ends_the_same() -> None:

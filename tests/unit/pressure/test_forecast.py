@@ -143,7 +143,7 @@ def test_a_hold_begins_at_the_threshold_only(steps: list[tuple[int, int, int]]) 
 
 def test_who_still_presses_after_the_probation_goes_more_slowly_than_the_items() -> None:
     """Down to the target; there it is one for one again, for as long as anybody presses."""
-    drill = Drill(tuning=Tuning(doubt=0.0)).trained()
+    drill = Drill(tuning=Tuning()).trained()
     drill.to(650, pressing=5)
     assert 1.0 == drill.model.gain
     for _ in range(14):
@@ -158,7 +158,7 @@ def test_who_still_presses_after_the_probation_goes_more_slowly_than_the_items()
 
 def held(level: int, pressing: int, *, pace: int = 10) -> Forecast:
     """A model that has held so many producers for a second, at a level."""
-    drill = Drill(tuning=Tuning(doubt=0.0)).trained(pace)
+    drill = Drill(tuning=Tuning()).trained(pace)
     drill.to(level, pace, pressing=pressing)
     for _ in range(40):
         drill.step(pace, pace, pressing=pressing)
@@ -167,9 +167,9 @@ def held(level: int, pressing: int, *, pace: int = 10) -> Forecast:
 
 @pytest.mark.parametrize(("pressing", "pace"), [(1, 10), (5, 10), (60, 10), (60, 2), (200, 10)])
 def test_a_turn_costs_no_more_than_its_price(pressing: int, pace: int) -> None:
-    """Longer than one for one: 0.3 s at a full queue, an eighth of that at the threshold. The gain is 8 at most."""
+    """Longer than one for one: 0.2 s at a full queue, an eighth of that at the threshold. The gain is 8 at most."""
     full, low = held(1000, pressing, pace=pace), held(690, pressing, pace=pace)
-    for model, price in ((full, 0.3), (low, 0.3 * (0.12 + 0.88 * 40 / 350))):
+    for model, price in ((full, 0.2), (low, 0.2 * (0.12 + 0.88 * 40 / 350))):
         assert 1 < model.gain <= 8
         assert (model.gain - 1) * model.crowd / model.pace.value <= price * 1.001
     assert low.gain < full.gain or full.gain == 8
@@ -229,14 +229,29 @@ def test_it_is_not_trusted_before_it_has_seen_enough() -> None:
     assert pytest.approx(200) == drill.model.pace.value
 
 
-def test_a_small_queue_has_the_zones() -> None:
+def test_a_tiny_queue_has_the_zones() -> None:
     """There one producer more or less is a large share."""
-    drill = Drill(249)
-    drill.step(60)
+    drill = Drill(7)
     for _ in range(100):
-        drill.step(10, 10)
+        drill.step(10, 5)
 
     assert "small" == drill.distrust()
+
+
+@pytest.mark.parametrize("capacity", [8, 16, 100])
+def test_a_small_queue_is_drained_before_it_can_fill_up(capacity: int) -> None:
+    """Its probation is a tenth of what the consumer takes for it, and not three times the queue."""
+    drill = Drill(capacity)
+    for _ in range(60):
+        drill.step(capacity // 4, capacity // 4, seconds=0.02)
+        drill.level = max(drill.level, 3)
+    assert drill.distrust() is None
+    drill.level = capacity
+    drill.show(pressing=1)
+    assert (True, 1.0) == (drill.model.holding, drill.model.gain)
+    drill.step(1, 1, seconds=0.02, pressing=1)
+
+    assert drill.model.gain > 1
 
 
 @pytest.mark.parametrize(
@@ -434,14 +449,24 @@ async def test_a_cancelled_put_leaves_nothing_behind() -> None:
     assert 650 == len(queue)
 
 
-async def test_nobody_is_held_longer_than_half_a_second() -> None:
-    """Not even where the consumer stands still."""
+def test_nobody_is_held_longer_than_the_fill_allows() -> None:
+    """Half a second up to 60 %, two seconds from 90 % on, however late a turn would come."""
+    model = Drill().trained().model
+    for level, seconds in ((300, 0.5), (600, 0.5), (750, 1.25), (900, 2.0), (1000, 2.0)):
+        assert pytest.approx(seconds) == model.longest(1e9, level, 5000, 0.0)
+
+
+async def test_a_put_goes_on_though_the_consumer_stands_still() -> None:
+    """It is held, but not for ever."""
     traffic = Traffic()
     await traffic.learn()
     for _ in range(650 - len(traffic.queue)):
         await traffic.queue.put(0)
+    await traffic.time.advance(0.1)
     put = asyncio.ensure_future(traffic.queue.put(1))
-    await traffic.time.advance(0.51)
+    await traffic.time.advance(0.7)
+    assert not put.done()
+    await traffic.time.advance(0.06)
 
     assert put.done()
 

@@ -228,6 +228,23 @@ async def test_producers_are_let_go_a_few_at_a_time(empty_at_once: bool) -> None
     await asyncio.gather(*tasks)
 
 
+async def test_a_small_queue_lets_an_eighth_of_it_go_at_a_time() -> None:
+    """Sixteen would fill a queue of 16 at once."""
+    time = ManualTime()
+    throttle = Throttle(16, ThrottlePlan(), clock=time, timer=make_timer(time.sleep))
+    throttle.note(16)
+    tasks = [asyncio.create_task(throttle.pause()) for _ in range(20)]
+    await turns()
+    throttle.note(15)
+    waiting = throttle.waiting
+    throttle.level = 0  # as if it had been emptied without items taken one by one
+    throttle.note(0)
+
+    assert (19, 17) == (waiting, throttle.waiting)
+    throttle.release(go=True)
+    await asyncio.gather(*tasks)
+
+
 async def test_producers_that_look_again_wait_on() -> None:
     """In the turn in which a lower zone makes them look again, one item lets one go, not all of them."""
     time = ManualTime()
