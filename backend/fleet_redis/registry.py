@@ -31,6 +31,8 @@ HURRY: Final = 0.2
 """Seconds at least between two looks, however many come at once."""
 READ_ON: Final = 60.0
 """Seconds for which the stream of an instance that has gone is still read."""
+WIPED: Final = 2 * BEAT
+"""Seconds for which nobody is missed after Redis has lost its data: their next heartbeat is still to come."""
 REMEMBERED: Final = 3600.0
 MOST_MEMBERS: Final = 500
 MAX_BEAT: Final = 64_000
@@ -123,6 +125,8 @@ class Registry:
         self._wall = wall
         self._hurry = asyncio.Event()
         self._looked = False
+        self._beaten = False
+        self._wiped = float("-inf")  # when Redis had lost what we had written
         self._greeted = False
         self._succeeded = False
         self._place = this_place()
@@ -189,7 +193,7 @@ class Registry:
         stream = self._keys.events(self.boot)
         began = self._clock()
         life = int(STREAM_LIFE * 1000)
-        _, told, kept, _, _, moment = await self._writer.errand(
+        added, told, kept, _, _, moment = await self._writer.errand(
             ("SADD", self._keys.members, self.boot),
             ("SET", self._keys.beat(self.boot), dumps(beat), "PX", int(ALIVE * 1000)),
             ("PEXPIRE", stream, life),
@@ -201,6 +205,9 @@ class Registry:
             self._writer.link.complain(told)
             return
         self._writer.link.proved()
+        if added == 1 and self._beaten:
+            self._wiped = self._clock()
+        self._beaten = True
         if kept == 0 and self._writer.acked:
             self._writer.heal()
         self._set_clock(moment, self._clock() - began)
@@ -251,7 +258,8 @@ class Registry:
             boot: beat for boot, raw in zip(boots, beats, strict=True) if isinstance(beat := loads(raw, MAX_BEAT), dict)
         }
         left = {boot for boot, beat in found.items() if beat.get("left") is True}
-        for boot in [boot for boot in self.instances if boot not in found or boot in left]:
+        all_may_be_missing = self._clock() - self._wiped < WIPED
+        for boot in [boot for boot in self.instances if boot in left or not (boot in found or all_may_be_missing)]:
             await self._is_missing(boot, left=boot in left)
         for boot, beat in found.items():  # after those that have gone, whose names are free
             if boot not in left:

@@ -162,6 +162,33 @@ async def test_a_wipe_while_nothing_happens_is_healed(redis: RedisServer) -> Non
         assert await wait_for(lambda: (figures() or {})["healed_events"] == 50, 30)
 
 
+@pytest.mark.parametrize("how", ["wiped", "restarted"])
+async def test_nobody_is_missed_because_redis_has_lost_its_data(redis: RedisServer, how: str) -> None:
+    """All heartbeats are gone at once; those that live have not vanished, and their answers are not given up."""
+    async with nodes(redis.url, "abc") as made:
+        told: list[Any] = []
+        for node in made:
+            node.fleet.bus.subscribe("fleet.instance", lambda event: told.append(event.data))
+        registries = [node.fleet._parts.registry for node in made if node.fleet._parts is not None]
+        for _ in range(3):
+            if how == "wiped":
+                await redis.command("FLUSHALL")
+            else:
+                redis.kill()
+                await redis.start()
+            for registry in registries:
+                registry.look_soon()
+                await asyncio.sleep(0.3)
+            assert await wait_for(lambda: all(node.knows() for node in made), 30)
+        for node in made:
+            node.offer(1)
+        for node in made:
+            for other in made:
+                assert node is other or await wait_for(lambda node=node, other=other: node.settled(other), 40)
+
+        assert told == []
+
+
 async def test_a_full_outbox_tells_how_much_it_dropped(redis: RedisServer) -> None:
     """While Redis is away the oldest that are not essential go first; the reader learns their number."""
     async with nodes(redis.url, redis_outbox=100) as (one, other):
