@@ -27,11 +27,11 @@ from .recovery.addresses import host_of
 from .recovery.advice import explain, language_of
 from .recovery.bodies import wrong_body
 from .recovery.breaker import BreakerChange, BreakerLimits, BreakerRegistry, BreakerSettings
-from .recovery.classify import Classification, Classifier, Predicate, one_line
+from .recovery.classify import Classification, Classifier, Predicate
 from .recovery.kinds import Severity
 from .recovery.lazy import compile_all
 from .recovery.prompts import hold_prompt
-from .recovery.redact import Redactor, secret_name
+from .recovery.redact import Redactor, one_line, secret_name
 from .recovery.retry import RetryPolicy, RetrySettings
 
 __all__ = [

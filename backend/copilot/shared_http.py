@@ -164,7 +164,7 @@ def _transport(library: Any, context: Any, limits: Any, proxy: Any = None) -> An
             if self._session is None:
                 self._session = _session(context, limits)
             with _httpx_errors(library):
-                answer = await self._session.request(**_arguments(request, proxy))
+                answer = await self._session.request(**_arguments(library, request, proxy))
             return library.Response(
                 answer.status,
                 headers=answer.raw_headers,
@@ -208,9 +208,13 @@ def _session(context: Any, limits: Any) -> aiohttp.ClientSession:
     )
 
 
-def _arguments(request: Any, proxy: Any) -> dict[str, Any]:
+def _arguments(library: Any, request: Any, proxy: Any) -> dict[str, Any]:
     """An httpx request in aiohttp's words."""
     url = request.url.copy_with(userinfo=b"") if request.url.userinfo else request.url  # httpx has made a header of it
+    try:
+        target = URL(str(url), encoded=True)
+    except ValueError as error:  # one takes for an address what the other does not
+        raise library.UnsupportedProtocol(str(error)) from error
     timeout = request.extensions.get("timeout", {})
     try:
         data = request.content or None
@@ -221,7 +225,7 @@ def _arguments(request: Any, proxy: Any) -> dict[str, Any]:
         headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]  # aiohttp adds it
     arguments: dict[str, Any] = {
         "method": request.method,
-        "url": URL(str(url), encoded=True),
+        "url": target,
         "headers": headers,
         "data": data,
         "allow_redirects": False,

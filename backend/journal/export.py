@@ -12,6 +12,8 @@ from .rows import Stored, dumps
 
 COLUMNS: Final = ("id", "time", "type", "source", "session", "chat_id", "model", "outcome", "data")
 FORMATS: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
+# What some take for the end of a line, and JSON lets stand.
+_LINE_ENDS: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 Clean = Callable[[dict[str, Any]], dict[str, Any]]
@@ -28,7 +30,7 @@ def iso(time: float) -> str:
 def lines(events: Iterable[Stored], fmt: str, clean: Clean) -> Iterator[str]:
     """The export, a line at a time with its end. `clean` takes secrets out once more. ValueError for a format."""
     if fmt == "ndjson":
-        return (dumps(clean(event.as_dict())) + "\n" for event in events)
+        return (dumps(clean(event.as_dict())).translate(_LINE_ENDS) + "\n" for event in events)
     if fmt == "csv":
         return _csv(events, clean)
     raise ValueError(f"the format has to be one of {', '.join(FORMATS)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import addresses, advice_en, advice_zh
 from .lazy import LazyPattern
-from .redact import redact
+from .redact import one_line, redact
 from .words import NONE_LOADED, OPTION, TOOL_CALL, TOOL_CALL_CODES
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def explain(
     if name and name not in "".join(parts):
         parts.append(p["asked"].format(name=name))
     parts.append(spaced(" ", _fill(do, fields)))
-    text = harmless(" ".join(("" if zh else " ").join(part.strip() for part in parts if part.strip()).split()))
+    text = harmless(one_line(("" if zh else " ").join(part.strip() for part in parts if part.strip())))
     return redact(_SPACE_AT_WIDE.sub("", text) if zh else text)
 
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from .facts import Facts, beneath, children, gather, retry_after
 from .kinds import KINDS, Severity
 from .prompts import without_prompt
-from .redact import redact
+from .redact import one_line, redact
 from .rules import FALLBACK, RULES, Rule
 from .times import NOTHING
 
@@ -192,13 +192,6 @@ class Classifier:
     def _words(self, text: str) -> str:
         text = without_prompt(self._redact(one_line(text[:4_000])))
         return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"
-
-
-def one_line(text: str) -> str:
-    """`text` in one line, without what cannot be seen: what steers a terminal, turns the direction of writing around,
-    or takes no room, so that a key with it in between would not be known."""
-    text = " ".join(text.split())
-    return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
 _UNKNOWN: Final = Rule("unknown", "An error that no rule knows", always=True)

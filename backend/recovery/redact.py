@@ -141,6 +141,13 @@ def secret_name(name: str) -> bool:
     return _SECRET_NAME.search(_CAMEL.sub("_", name[:200])) is not None
 
 
+def one_line(text: str) -> str:
+    """`text` in one line, without what cannot be seen: what steers a terminal, turns the direction of writing around,
+    or takes no room, so that a key with it in between would not be known."""
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
+
+
 class Redactor:
     """`redact()` that also knows concrete secrets, by value and by any prefix of eight characters or more.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import shutil
 import sys
@@ -26,7 +27,7 @@ from tests.support.host import PLUGIN, STANDIN, Host
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import Eof, Plan, ToolCall, answer, reset_at, status, words
 from tests.support.net import until
-from tests.support.plugged import NODES, module_of, plugin_of, pulse_of, warm
+from tests.support.plugged import NODES, metrics_of, module_of, plugin_of, pulse_of, warm
 
 
 @pytest.fixture
@@ -53,6 +54,17 @@ async def test_without_the_run_seam_no_text_comes_twice(host: Host, llm: FaultSe
     assert words(20).strip() == strip(chat.text)
     assert "incomplete" in chat.text
     assert 1 == len(llm.chats)
+
+
+async def test_half_an_emoji_does_not_keep_a_question_from_the_model(host: Host, llm: FaultServer) -> None:
+    """A page may cut a text inside of one, and UTF-8 has no bytes for a half: a sign stands in its place."""
+    llm.plan(answer(2))
+
+    chat = await host.chat("draw \ud83d a cat \ud83d\ude00", session="a", model="fake\u202e-model\ud83d")
+
+    assert words(2) == chat.text
+    assert "draw \ufffd a cat \U0001f600" in json.dumps(llm.chats[-1].body, ensure_ascii=False)
+    assert not {"\u202e", "\ud83d"} & set(json.dumps(await metrics_of(host), ensure_ascii=False))
 
 
 async def test_a_run_inside_a_tool_leaves_the_chat_alone(host: Host, llm: FaultServer) -> None:

@@ -441,6 +441,16 @@ async def test_csv_is_no_formula_and_keeps_its_cells(tmp_path: Path) -> None:
     assert json.loads(row[header.index("data")])["note"] == 'a "quoted", line\nand another'
 
 
+async def test_each_event_is_one_line(tmp_path: Path) -> None:
+    """Also for programs that end a line at more signs than JSON escapes."""
+    async with running(tmp_path) as store:
+        store.on_event(event("x", note="a\x85b\u2028c\u2029d"))
+        await store.flush()
+        exported = "".join(store.export("ndjson", Filter(("x",))))
+
+    assert ["a\x85b\u2028c\u2029d"] == [json.loads(line)["data"]["note"] for line in exported.splitlines()]
+
+
 # Following
 
 

@@ -124,10 +124,24 @@ class _Completions:
         return stream
 
     async def _ask(self, *args: Any, **kwargs: Any) -> Any:
-        return await self._asking.ask(self._completions.create, args, kwargs)
+        try:
+            return await self._asking.ask(self._completions.create, args, kwargs)
+        except UnicodeEncodeError as error:
+            if error.encoding != "utf-8":  # a header's, and nothing in the text
+                raise
+        return await self._asking.ask(self._completions.create, args, encodable(kwargs))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._completions, name)
+
+
+def encodable(value: Any) -> Any:
+    """Plain data with a sign for each half of an emoji, which a text may be cut to: there are no bytes for it."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    return [encodable(item) for item in value] if isinstance(value, list) else value
 
 
 class _Chat:

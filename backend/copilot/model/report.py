@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ...aio import fail_open
 from ...chats import Chat
-from ...error_handling import Classification, ErrorContext, RecoveryManager
+from ...error_handling import Classification, ErrorContext, RecoveryManager, one_line
 from ...event_bus import Event, EventBus
 from ...events import ErrorOutcome, Outcome
 from .answers import text_event
@@ -52,7 +52,7 @@ class CallReport:
         self._chat = chat
         self._endpoint = endpoint
         self.host = clean(endpoint.host)
-        self.model = clean(model)[:200]
+        self.model = clean(one_line(model[:1_000]))[:200]
         self._error_id: str | None = None
         self._number = 1
         self._asked_at: float | None = None  # on the chat's clock, while an attempt is under way

@@ -18,6 +18,7 @@ from aiohttp import web
 from backend.copilot.client import NO_KEY, sharing_client
 from backend.copilot.seam import SeamMissing, is_wrapper
 from backend.copilot.shared_http import Kind, SharedHttp
+from backend.recovery.classify import Classifier
 from tests.support.leaks import no_leaks, open_sockets
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import answer, cut_at, redirect, reset_at, reset_before_headers, stall_at, words
@@ -177,6 +178,16 @@ async def test_a_refused_connection_and_a_limit(client_of: Callable[..., Any]) -
             await read(client)
         await client.close()
     assert "Timeout" in type(late.value).__name__ + type(late.value.__cause__).__name__
+
+
+async def test_an_address_that_is_one_for_httpx_only(client_of: Callable[..., Any]) -> None:
+    """What aiohttp does not take for an address is told as such, and as no fault of a program."""
+    client = client_of("http://a\\b.example/v1")
+    with pytest.raises(openai.APIConnectionError) as caught:
+        await read(client)
+    await client.close()
+
+    assert Classifier().classify(caught.value).kind in ("bad_url", "dns")
 
 
 async def test_redirects_are_followed(client_of: Callable[..., Any]) -> None:
