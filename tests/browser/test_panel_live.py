@@ -153,6 +153,17 @@ def test_server_that_hangs_is_told_though_its_connection_stands(fake: FakePulse,
     expect(page.locator(TITLE)).to_have_text("Copilot is well, with 4 chats running.")
 
 
+def test_another_program_on_the_port_is_no_copilot_pulse(panel: Page, fake: FakePulse) -> None:
+    """It may answer every path with some JSON: the panel says what is missing, and nothing in the page breaks."""
+    fake.change = lambda snapshot: snapshot.clear()
+    fake.drop_sockets()
+    expect(panel.locator(TITLE)).to_have_text("Copilot Pulse is not running on the server.")
+    fake.change = lambda snapshot: None
+    fake.drop_sockets()
+
+    expect(panel.locator(TITLE)).to_have_text("Copilot is well, with 4 chats running.", timeout=20_000)
+
+
 def test_restarted_server_is_believed(panel: Page, fake: FakePulse) -> None:
     """A restarted server counts its events from 1 again: they are new ones, and the old ones are gone."""
     event = {"id": "1", "type": "chat.started", "time": fake.clock() - 50, "data": {"messages": 7}}

@@ -351,6 +351,8 @@ export class PulseService extends EventTarget {
         this._changed("snapshot");
         return this._retryLater("private");
       }
+      // Another program may have the port now, and answer everything with some JSON.
+      if (!Array.isArray(snapshot.chat?.current)) return this._retryLater("absent");
       this._adopt(snapshot);
       this._seedLog(snapshot);
       this._changed("snapshot");
