@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Literal, Protocol
 
-from .aio import ends, fail_open, wait_set
+from .aio import ends, fail_open, missed, wait_set
 
 log = logging.getLogger("copilot_pulse.chats")
 
@@ -530,7 +530,10 @@ class Chat:
     async def _stop(self) -> None:
         self.end("cancelled")
         for stop in list(self.stoppers):
-            await stop()
+            try:
+                await stop()
+            except Exception as error:  # the others, and the pump, are ended all the same
+                missed(error, "the orderly end of a run")
         task = self.pump_task
         if task is not None and not task.done():
             # A run that was cancelled ends the pump by itself; a chat that is still

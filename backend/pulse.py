@@ -281,14 +281,24 @@ class Pulse:
             past = await store.ask(read_past, store, self.monitor.started_wall)
             self.monitor.restore(past)
             install = past.install
-            while install is not None:
-                self.publish(_TOTALS, install)
-                await asyncio.sleep(_DAY)  # well before retention takes what it was made of
-                until = time.time()
-                await store.flush()
-                install = await store.ask(read_install, store, until)
         except Exception as error:
             log.warning("what was before the start cannot be shown: %s", type(error).__name__)
+            install = None
+        while True:
+            if install is not None:
+                self.publish(_TOTALS, install)
+            await asyncio.sleep(_DAY)  # well before retention takes what it was made of
+            install = await self._sum_up(store)
+
+    async def _sum_up(self, store: EventStore) -> dict[str, Any] | None:
+        """What was done since the installation; None on a day on which the events cannot be written or read."""
+        try:
+            until = time.time()
+            await store.flush()
+            return await store.ask(read_install, store, until)
+        except Exception as error:
+            log.warning("what was done since the installation is summed up tomorrow: %s", type(error).__name__)
+            return None
 
     def start(self) -> None:
         """Begin to watch, on the running loop: subscribe the monitor and start its tick. Twice is fine."""

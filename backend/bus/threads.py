@@ -54,7 +54,8 @@ class Inbox:
         self._capacity = capacity
         self._slice = slice_seconds
         self._clock = clock
-        self._lock = threading.Lock()
+        # One that its own thread may take again: the garbage collector runs anywhere, and a `__del__` may publish.
+        self._lock = threading.RLock()
         self._events: deque[Event] = deque()
         self._woken: asyncio.AbstractEventLoop | None = None
         self.received = 0

@@ -249,6 +249,7 @@ class StreamRegistry:
     def discard(self, stream: Stream) -> None:
         """Forget a stream for which nothing was done, as if it had never been."""
         if self._running.pop(stream.id, None) is not None:
+            self._leases.pop(stream.id, None)
             self._disarm(stream)
             stream.stop = stream.hold = None
             if not stream.relay.finished:

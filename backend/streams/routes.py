@@ -17,7 +17,7 @@ from aiohttp import WSCloseCode, web
 
 from ..origin import Refused, check_reader, check_socket, read_json, refusal, serve
 from .registry import MAX_RUNNING, StreamRefused, StreamRegistry
-from .socket import MAX_FRAME, SMALL_FRAME, Socket
+from .socket import CODES, MAX_FRAME, SMALL_FRAME, Socket
 from .wire import BEAT, PROTOCOL, STATE, Shortener, line, notice_silence, write_in_time
 
 log = logging.getLogger("copilot_pulse.streams")
@@ -37,8 +37,8 @@ class Streams:
         self._streams = streams
         self._clock = clock
         self.sockets: set[Socket] = set()
-        # How many sockets were closed with each code.
-        self.closed: Counter[int] = Counter()
+        # How many sockets were closed with each code that is known; a page may make others up, which are one.
+        self.closed: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -52,7 +52,7 @@ class Streams:
         return {
             **self._streams.snapshot(),
             "sockets": len(self.sockets),
-            "sockets_closed": {str(code): count for code, count in sorted(self.closed.items())},
+            "sockets_closed": dict(sorted(self.closed.items())),
             "limits": {"running": MAX_RUNNING, "sockets": MAX_SOCKETS},
         }
 
@@ -125,7 +125,8 @@ class Streams:
         socket = Socket(self._streams, ws, request, session, self._clock)
         self.sockets.add(socket)
         try:
-            self.closed[await socket.run()] += 1
+            code = await socket.run()
+            self.closed[str(code) if code in CODES else "other"] += 1
         finally:
             self.sockets.discard(socket)
             # Its request may be on its way to our own handler, and the page may come back for the answer.

@@ -43,6 +43,10 @@ TOO_LONG: Final = 4408
 OUT_OF_ORDER: Final = 4409
 WRONG_VERSION: Final = 4426
 TOO_MUCH: Final = 4429
+# With which a socket can be closed: those of the standard, and ours.
+CODES: Final = frozenset(
+    (*range(1000, 1016), MALFORMED, WRONG_SESSION, TOO_LONG, OUT_OF_ORDER, WRONG_VERSION, TOO_MUCH)
+)
 _ENDS: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 # Looked for where a frame begins, before anything large is parsed.
 _INVOKE: Final = re.compile(r'"type"\s*:\s*"invoke"')

@@ -233,3 +233,23 @@ def test_a_repair_lasts_until_what_was_lost_is_there_again() -> None:
     assert chat.repair == "connection"
     chat.end("failed")
     assert chat.repair == ""
+
+
+async def test_a_stopper_that_breaks_leaves_nothing_running() -> None:
+    """The runs after it and the pump are ended all the same."""
+    chat = Chat(session="s")
+    stopped: list[str] = []
+
+    async def broken() -> None:
+        raise RuntimeError("the library has changed")
+
+    async def fine() -> None:
+        stopped.append("run")
+
+    chat.pump_task = asyncio.create_task(asyncio.Event().wait())  # type: ignore[arg-type]
+    chat.stoppers += [broken, fine]
+
+    await chat.stop()
+
+    assert ["run"] == stopped
+    assert chat.pump_task.cancelled()

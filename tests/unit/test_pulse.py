@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from backend import pulse as pulse_module
 from backend.aio import forget_faults
 from backend.chats import Chat
 from backend.event_bus import Event, EventBus
 from backend.monitoring import Monitor
 from backend.pulse import Pulse, read_install
 from backend.settings import LiveSettings, Settings
-from backend.store import Filter
+from backend.store import Filter, NotStored
 from tests.support.stores import event, running
 
 
@@ -218,3 +219,31 @@ async def test_what_breaks_at_the_end_keeps_nothing_else_from_its_end(
         page = await store.ask(store.query, Filter(("other.last",)))
     assert [row.data for row in page.events] == [{"told": 1}]
     forget_faults()
+
+
+async def test_a_day_on_which_the_disk_is_full_does_not_end_the_sums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a server that runs for months: the next day what was done is summed up again, before retention takes it."""
+    monkeypatch.setattr(pulse_module, "_DAY", 0.0)
+    pulse = Pulse(LiveSettings(Settings(store=True)), EventBus())
+    pulse.open_store(tmp_path)
+    store, sums = pulse.store, asyncio.Semaphore(0)
+    assert store is not None
+    flushed, flush = 0, store.flush
+
+    async def fail_now_and_then() -> None:
+        nonlocal flushed
+        flushed += 1
+        if flushed % 2:
+            raise NotStored("the disk is full")
+        await flush()
+
+    monkeypatch.setattr(store, "flush", fail_now_and_then)
+    pulse.bus.subscribe("metrics.totals", lambda event: sums.release())
+    pulse.start()
+    try:
+        for _ in range(3):
+            await sums.acquire()
+    finally:
+        await pulse.aclose()

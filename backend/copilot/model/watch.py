@@ -130,14 +130,21 @@ class StreamWatch:
         self._timer = None
         now = self._loop.time()
         late = now - self._due
-        if late > LATE and self._excused != self._alive:
-            # The loop itself stood still; what has arrived meanwhile is read before we judge. Once for
-            # each sign of life, since a loop may be late for ever.
-            self._excused = self._alive
-            self._due = now + min(late, 1.0)
-            self._timer = self._loop.call_at(self._due, self._check)
-            return
+        excused = self._excused == self._alive
+        if late > LATE:
+            # The loop itself stood still, perhaps with the whole computer: that is no time in which the model was
+            # silent. Not all of it was our waiting, so this ends also with a loop that is late for ever.
+            self._alive += late
+            self._progress += late
+            if self._told_at:
+                self._told_at += late
         if self._silent(now):
+            if late > LATE and not excused:
+                # What has arrived meanwhile is read before we judge; once for each sign of life.
+                self._excused = self._alive
+                self._due = now + min(late, 1.0)
+                self._timer = self._loop.call_at(self._due, self._check)
+                return
             if self._waiting and self._task is not None:
                 self._fired = True
                 self._task.cancel()

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 
 def families(prefix: str, figures: Mapping[str, Any]) -> Iterator[Metric]:
-    """Prometheus' view of it; the codes of a close are a fixed few."""
+    """Prometheus' view of it; the codes of a close are a fixed few, and "other"."""
     streams = GaugeMetricFamily(prefix + "streams", "Answers that can be read, by state.", labels=["state"])
     for state in ("running", "kept"):
         streams.add_metric([state], figures[state])

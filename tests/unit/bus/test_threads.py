@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
 from backend.bus.threads import Inbox
 from backend.event_bus import Event, EventBus, LoopGoneError
-from tests.support.net import PATIENCE
+from tests.support.net import PATIENCE, until
 
 
 def event(number: int = 0, type_: str = "x") -> Event:
@@ -288,3 +289,42 @@ def test_ids_are_unique_among_threads() -> None:
 
     assert [seen[0]] * 4 == seen
     assert 300 == len(set(seen[0]))
+
+
+async def test_an_object_that_dies_while_another_event_comes_in_may_publish() -> None:
+    """Python calls `__del__` in the middle of anything; a lock that its own thread cannot take again would stop all."""
+    got: list[str] = []
+    bus = EventBus()
+    bus.subscribe("*", lambda event: got.append(event.type))
+    bus.bind()
+
+    class Dying:
+        def __del__(self) -> None:
+            bus.publish_threadsafe(Event(type="last.words", data={}, source="test"))
+
+    class Loop:
+        """Where the events are to go: while it is woken, the last reference to something goes."""
+
+        def __init__(self) -> None:
+            self.loop = asyncio.get_running_loop()
+            self.held: list[Dying] = [Dying()]
+
+        def is_closed(self) -> bool:
+            return False
+
+        def is_running(self) -> bool:
+            return True
+
+        def call_soon_threadsafe(self, *arguments: Any) -> None:
+            self.held.clear()
+            self.loop.call_soon_threadsafe(*arguments)
+
+    loop: Any = Loop()
+    thread = threading.Thread(
+        target=bus._inbox.put, args=(Event(type="first", data={}, source="test"), loop), daemon=True
+    )
+    thread.start()
+    await until(lambda: len(got) == 2, what="both events")
+
+    assert {"first", "last.words"} == set(got)
+    await bus.aclose()

@@ -252,3 +252,15 @@ def test_close_stops_all(world: World) -> None:
     world.streams.close()
 
     assert "cancelled" == stream.relay.outcome
+
+
+def test_nothing_is_kept_of_a_lease_on_a_discarded_stream(world: World) -> None:
+    """Neither of one that has ended."""
+    streams = [world.stream(number) for number in range(2)]
+    for stream in streams:
+        stream.lease(60.0)
+
+    world.streams.discard(streams[0])
+    world.streams.finish(streams[1], "completed")
+
+    assert {} == world.streams._leases

@@ -109,7 +109,7 @@ async def test_a_socket_that_reads_nothing_is_closed(
             message = await ws.receive(10)
 
     assert (aiohttp.WSMsgType.CLOSE, 4408) == (message.type, message.data)
-    await until(lambda: world.streams.closed == {4408: 1})
+    await until(lambda: world.streams.closed == {"4408": 1})
 
 
 async def test_a_socket_that_reads_is_not_idle(
@@ -148,7 +148,7 @@ async def test_a_pause_is_limited_also_while_the_model_is_silent(
         await asyncio.wait_for(handler.ended.wait(), PATIENCE)
 
     assert (4408, True) == (code, "paused" in reason)
-    await until(lambda: world.streams.closed == {4408: 1})
+    await until(lambda: world.streams.closed == {"4408": 1})
 
 
 async def test_a_pause_that_ends_in_time_is_forgotten(
@@ -279,3 +279,14 @@ async def test_a_body_goes_on_as_it_came(world: World, http: aiohttp.ClientSessi
         assert body == await handler.asked[0].text()
         handler.go.set()
         await asyncio.wait_for(handler.ended.wait(), PATIENCE)
+
+
+async def test_codes_that_a_page_makes_up_are_counted_as_one(world: World, http: aiohttp.ClientSession) -> None:
+    """Each would stay for good otherwise, here and as a series of its own in Prometheus."""
+    for code in (1000, 4400, 3000, 3001, 4999):
+        async with socket_of(world, http) as ws:
+            await ws.receive(10)
+            await ws.close(code=code)
+    await until(lambda: sum(world.streams.closed.values()) == 5, what="the ends of all sockets")
+
+    assert {"1000": 1, "4400": 1, "other": 3} == world.streams.snapshot()["sockets_closed"]

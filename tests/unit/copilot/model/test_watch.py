@@ -15,6 +15,7 @@ from backend.copilot.model.shapes.finish_reasons import Finish
 from backend.copilot.model.shapes.normalise import Normaliser
 from backend.copilot.model.shapes.tool_calls import ToolCalls
 from backend.copilot.model.watch import StreamWatch
+from backend.error_handling import errors
 from tests.integration.wire_rows import choice, event
 
 
@@ -169,3 +170,57 @@ async def test_a_consumer_that_works_is_no_silence(monkeypatch: pytest.MonkeyPat
     watch.stop()
 
     assert [] == listener.told
+
+
+class Jumps:
+    """A clock that jumps by an hour, as it does on some systems while a computer sleeps, or a program is stopped."""
+
+    def __init__(self, watch: StreamWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ahead = 0.0
+        self._checks = 0
+        self._check = watch._check
+        loop = asyncio.get_running_loop()
+        time = loop.time
+        monkeypatch.setattr(loop, "time", lambda: time() + self._ahead)
+        monkeypatch.setattr(watch, "_check", self._counted)
+        watch._arm_again()
+
+    def _counted(self) -> None:
+        self._checks += 1
+        self._check()
+
+    async def jump(self) -> None:
+        """An hour goes by at once, and the watch has looked."""
+        before = self._checks
+        self._ahead += 3600.0
+        while self._checks == before:
+            await asyncio.sleep(0)
+
+
+async def test_time_in_which_everything_stood_still_is_no_silence_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A computer that wakes up, or a program that is let go on, does not lose the chats that run."""
+    watch = StreamWatch(base_url="x", first_limit=60, stall_limit=60, listener=Listener())
+    clock = Jumps(watch, monkeypatch)
+
+    async def source() -> AsyncIterator[str]:
+        for _ in range(3):
+            await clock.jump()
+        yield "word"
+
+    assert "word" == await watch.next(source())
+    watch.stop()
+
+
+async def test_a_loop_that_is_late_for_ever_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has waited itself adds up."""
+    watch = StreamWatch(base_url="x", first_limit=60, stall_limit=60, listener=Listener())
+    clock = Jumps(watch, monkeypatch)
+
+    async def source() -> AsyncIterator[str]:
+        while True:
+            await clock.jump()
+        yield ""
+
+    with pytest.raises(errors.StreamStalled):
+        await watch.next(source())
+    watch.stop()
