@@ -178,7 +178,8 @@ class EventStore:
         self._death = ""
         self._batch: list[Event] = []
         self._armed = True  # until start(): nothing to arm
-        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._soon = False  # whether that is for the next turn; its class does not tell, for uvloop has one of its own
         self._handed = 0
         self._refused: Counter[str] = Counter()  # by type, since the last batch that got through
         self._refused_since = 0.0
@@ -234,11 +235,11 @@ class EventStore:
                 self._refuse(self._batch.pop().type)
             return
         if self._timer is not None:
-            if not isinstance(self._timer, asyncio.TimerHandle):
+            if self._soon:
                 return  # it goes in this turn anyway
             self._timer.cancel()
-        self._armed = True
-        self._timer = loop.call_later(seconds, self._hand_over) if seconds else loop.call_soon(self._hand_over)
+        self._armed, self._soon = True, not seconds
+        self._timer = loop.call_soon(self._hand_over) if self._soon else loop.call_later(seconds, self._hand_over)
 
     def _hand_over(self) -> None:
         if self._timer is not None:

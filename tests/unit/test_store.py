@@ -78,6 +78,23 @@ async def test_errors_and_ends_are_committed_at_once(tmp_path: Path, type_: str)
         await until(lambda: store.statistics()["stored"] == 4)
 
 
+async def test_what_is_urgent_goes_at_once_on_every_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on one whose timers are of a class of its own, as uvloop's are."""
+    loop = asyncio.get_running_loop()
+    plain = loop.call_later
+
+    class Timer:
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            self.cancel = plain(*arguments, **more).cancel
+
+    monkeypatch.setattr(loop, "call_later", Timer)
+    async with running(tmp_path, flush_seconds=3600.0) as store:
+        put(store, 3)
+        put(store, 1, "error")
+
+        await until(lambda: store.statistics()["stored"] == 4)
+
+
 async def test_list_goes_to_the_thread_when_it_is_long_or_old(tmp_path: Path) -> None:
     """256 events, or the time of the setting."""
     async with running(tmp_path, flush_seconds=3600.0) as store:
