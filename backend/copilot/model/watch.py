@@ -195,18 +195,18 @@ class StreamWatch:
         self._waiting = True
         try:
             event = await source.__anext__()
-            # A fast model's tokens lie ready in the buffers: reading them never waits, and nobody else
-            # in ComfyUI would get a turn until the answer is through.
-            if self._loop.time() - self._turn > TURN:
-                await asyncio.sleep(0)
-                self._turn = self._loop.time()
-            return event
         except asyncio.CancelledError:
             if not self.caught():
                 raise
             raise errors.StreamStalled(round(self._loop.time() - self._alive), first=not self.answered) from None
         finally:
             self._waiting = False
+        # A fast model's tokens lie ready in the buffers: reading them never waits, and nobody else
+        # in ComfyUI would get a turn until the answer is through.
+        if self._loop.time() - self._turn > TURN:
+            await asyncio.sleep(0)
+            self._turn = self._loop.time()
+        return event
 
     # -- what passes -----------------------------------------------------------------------------
 

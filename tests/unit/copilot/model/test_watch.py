@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -217,10 +218,26 @@ async def test_a_loop_that_is_late_for_ever_does_not_wait_for_ever(monkeypatch: 
     clock = Jumps(watch, monkeypatch)
 
     async def source() -> AsyncIterator[str]:
-        while True:
+        for _ in itertools.repeat(None):
             await clock.jump()
         yield ""
 
     with pytest.raises(errors.StreamStalled):
         await watch.next(source())
+    watch.stop()
+
+
+async def test_an_event_that_has_come_is_not_lost_while_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at the silence in that very turn finds nobody who waits for the model."""
+    monkeypatch.setattr(stream_watch, "TURN", -1.0)
+    loop = asyncio.get_running_loop()
+    watch = StreamWatch(base_url="x", first_limit=60, stall_limit=60)
+
+    async def source() -> AsyncIterator[str]:
+        watch._alive = watch._progress = loop.time() - 100.0
+        watch._due = loop.time()
+        loop.call_soon(watch._check)
+        yield "word"
+
+    assert "word" == await watch.next(source())
     watch.stop()
