@@ -56,9 +56,21 @@ class _PublicName(_abc.MetaPathFinder, _abc.Loader):
         module.__spec__ = module.__spec__.loader_state
 
 
-# Of two copies the first one attaches, so the name stays with it.
+def _put_back(module: _ModuleType) -> None:
+    """Put a package and its modules where `import` finds them, from which a reload has taken them."""
+    _sys.modules[module.__name__] = module
+    for part in list(vars(module).values()):
+        if isinstance(part, _ModuleType) and part.__name__.startswith(f"{module.__name__}."):
+            _put_back(part)
+
+
 _first = _sys.modules.get("copilot_pulse")
-if _first is None or _sys.modules.get(_first.__name__) is not _first:
+_plugin: object | None = vars(_first).get("_plugin") if _first is not None and _first.__name__ == __name__ else None
+if _plugin is not None and _first is not None:
+    # Something reloads custom nodes. What runs cannot be replaced before a restart, and its bus is the one to be found.
+    _put_back(_first)
+# Of two copies the first one attaches, so the name stays with it.
+elif _first is None or _sys.modules.get(_first.__name__) is not _first:
     for _name in [_name for _name in _sys.modules if _name.startswith("copilot_pulse.")]:
         del _sys.modules[_name]  # of a copy that could not be loaded to its end, or is no more
     _sys.modules["copilot_pulse"] = _sys.modules[__name__]
@@ -105,7 +117,8 @@ def _install() -> object | None:
     return plugin
 
 
-_plugin = _install()
+if _plugin is None:
+    _plugin = _install()
 if _plugin is not None:
     WEB_DIRECTORY = "./web"
     __all__ += ["WEB_DIRECTORY"]

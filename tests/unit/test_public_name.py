@@ -95,3 +95,40 @@ print(ended() is None, sum(type(finder).__name__ == "_PublicName" for finder in 
 """
 
     assert "True 1" == run(code, tmp_path)
+
+
+@pytest.mark.parametrize("how", ["anew", "in place"])
+def test_a_reload_leaves_what_runs_as_it_is(tmp_path: Path, how: str) -> None:
+    """Some nodes reload others when a file changes. The plugin that runs goes on, and others find its bus."""
+    code = f"""
+import importlib.machinery, types
+from aiohttp import web
+
+def forget():
+    for name in [name for name in sys.modules if name.startswith(root.__name__)]:
+        del sys.modules[name]
+
+server = types.ModuleType("server")
+server.PromptServer = type("PromptServer", (), {{}})
+server.PromptServer.instance = types.SimpleNamespace(app=web.Application(), send_sync=print)
+sys.modules["server"] = server
+forget()
+root = load("/comfy/custom_nodes/copilot-pulse_x_1")
+from copilot_pulse.backend import event_bus as before
+server.PromptServer.instance.app.freeze()
+plugin = root._plugin
+if {how == "in place"}:
+    root.__spec__.loader.exec_module(root)
+    again = root
+else:
+    forget()
+    again = load(root.__name__)
+import copilot_pulse
+from copilot_pulse.backend import event_bus
+import copilot_pulse.backend.monitoring
+print(plugin is not None, again._plugin is plugin, again.WEB_DIRECTORY)
+print(copilot_pulse is root, event_bus is before, event_bus.get_event_bus() is plugin.pulse.bus)
+print(sys.modules["copilot_pulse.backend.monitoring"].Monitor is type(plugin.pulse.monitor))
+"""
+
+    assert ["True True ./web", "True True True", "True"] == run(code, tmp_path).splitlines()
