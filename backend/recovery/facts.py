@@ -55,6 +55,9 @@ _MESSAGES: Final = (
     "detail",
     "details",
 ) + ("error_description", "errmsg", "description", "reason", "title")
+# Where a list of what is wrong names the field, and what it says of it.
+_FIELDS: Final = ("field", "param", "parameter", "path", "property")
+_ISSUES: Final = ("issue", "message", "msg", "description", "reason", "error")
 _STATUS: Final = re.compile("[45][0-9]{2}")
 _IDENTIFIER: Final = LazyPattern(r"\b[a-z]{2,20}(?:_[a-z]{2,20}){1,6}\b")
 _PACKAGES: Final = {"httpx2": "httpx", "httpcore2": "httpcore", "builtins": "", "exceptiongroup": ""}
@@ -86,6 +89,8 @@ class Facts(NamedTuple):
     """The web page that came, in lower case; "" if none did."""
     provider: str = ""
     """Whose numbers the codes are; "" if nobody knows."""
+    param: str = ""
+    """The field of the request that the server refuses, in lower case."""
     told: times.Told = times.NOTHING
     """When to come back, by the words and the body; the headers are read by `retry_after()`."""
 
@@ -178,6 +183,7 @@ def gather(error: BaseException, wall: Callable[[], float] = time.time) -> Facts
         body=bool(body),
         spoken=bool(said) and bool(message),
         provider=provider,
+        param=told_of.param.lower(),
         told=told if told.any else times.in_words(text, clock, zone),
     )
 
@@ -308,6 +314,7 @@ class _Said(NamedTuple):
     code: str | None = None
     kind: str | None = None
     codes: frozenset[str] = frozenset()
+    param: str = ""
 
 
 def _body_facts(body: Any, depth: int = 0) -> _Said:
@@ -328,14 +335,15 @@ def _body_facts(body: Any, depth: int = 0) -> _Said:
         if isinstance(inner, Mapping):
             found = _body_facts(inner, depth + 1)
             if found.words or found.code:
-                return _Said(found.words or _words_of(body), found.code or code, found.kind or kind, found.codes | here)
+                words = found.words or _words_of(body)
+                return _Said(words, found.code or code, found.kind or kind, found.codes | here, found.param)
     said = _words_of(body)
     metadata = body.get("metadata")
     if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):  # a router quotes its provider
         raw = _body_facts(_parsed(metadata["raw"]), depth + 1)
         said = f"{said}: {(raw.words or metadata['raw'])[:300]}"
         here |= raw.codes
-    return _Said(said.strip(": "), code, kind, here)
+    return _Said(said.strip(": "), code, kind, here, _word(body.get("param")) or "")
 
 
 def _words_of(body: Mapping[Any, Any]) -> str:
@@ -354,7 +362,28 @@ def _words_of(body: Mapping[Any, Any]) -> str:
             if told:
                 said.append("; ".join(told[:5]))
                 break
-    return ": ".join(dict.fromkeys(said))
+    return ": ".join(dict.fromkeys((*said, *_fields_at_fault(body))))
+
+
+def _fields_at_fault(body: Mapping[Any, Any]) -> list[str]:
+    """What is said of single fields of the request: by their names, or in a list of such."""
+    errors, details = body.get("errors"), body.get("details")
+    found: list[str] = []
+    if isinstance(errors, Mapping):
+        found += [f"{name}: {_text_of(said)}" for name, said in errors.items() if _text_of(said)]
+    for one in details if isinstance(details, list) else ():
+        more = one.get("fieldViolations") if isinstance(one, Mapping) else None
+        for detail in more if isinstance(more, list) else (one,):
+            name = _first(detail, _FIELDS) if isinstance(detail, Mapping) else None
+            said = _text_of(next((detail[key] for key in _ISSUES if detail.get(key)), "")) if name else ""
+            if said:
+                found.append(f"{name}: {said}")
+    return [one[:200] for one in found[:5]]
+
+
+def _text_of(said: Any) -> str:
+    said = said[0] if isinstance(said, (list, tuple)) and said else said
+    return said if isinstance(said, str) else ""
 
 
 def _detail(detail: Mapping[Any, Any]) -> str:

@@ -97,6 +97,10 @@ def _limits_by_page(facts: Facts) -> bool:
     return facts.html and w.LIMITED_PAGE.search(facts.page) is not None
 
 
+def _region_by_page(facts: Facts) -> bool:
+    return facts.html and w.REGION.search(facts.page) is not None
+
+
 def _paid_for_soon(facts: Facts) -> bool:
     """A budget for what is under way, which comes back by itself: no credit is needed, but a moment."""
     wait = retry_after(facts, limited=False).seconds
@@ -111,6 +115,10 @@ def _by_the_server(facts: Facts) -> bool:
 def _led_elsewhere(facts: Facts) -> bool:
     here, there = host_of(facts.url), host_of(facts.redirected_to)
     return bool(here and there) and here != there
+
+
+def _names_the_model(facts: Facts) -> bool:
+    return facts.param == "model"
 
 
 def _bars_the_account(facts: Facts) -> bool:
@@ -322,6 +330,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("connection", "A tunnel whose other end is away", when=_tunnel_ends_nowhere),
     Rule("rate_limited", "429 with a page of the network in between", status=(429,), when=_limits_by_page),
     Rule("protected", "A page that keeps robots out", when=_keeps_robots_out),
+    Rule("region", "403 with a page about a country or region", status=(403,), when=_region_by_page),
     Rule("protected", "403 with a web page", status=(403,), when=lambda f: f.html),
     Rule("html_body", "A web page with a good status", types=(errors.HtmlBody,), when=_address_may_be_wrong),
     Rule("html_body", "A web page with 404 or the like", when=lambda f: f.html and _address_may_be_wrong(f)),
@@ -367,7 +376,6 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("server_memory", "Too little memory for the model", spoken=True, words=w.SERVER_MEMORY, when=_of_the_model),
     Rule("crashed", "The model crashed", spoken=True, words=w.CRASHED, when=_of_the_model),
     Rule("region", "A country or region that is not served", spoken=True, codes=w.REGION_CODES, words=w.REGION),
-    Rule("region", "451", status=(451,)),
     Rule("malformed", "The model failed to write a tool call", spoken=True, codes=w.TOOL_CALL_CODES),
     Rule(
         "malformed",
@@ -379,7 +387,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("no_tools", "Tools not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS),
     Rule("no_images", "Images not supported", spoken=True, words=w.NO_IMAGES),
     Rule("content_filter", "Content refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
-    Rule("loading", "The model is still being loaded", spoken=True, words=w.LOADING),
+    Rule("loading", "The model is still being loaded", spoken=True, codes=w.LOADING_CODES, words=w.LOADING),
     Rule("no_provider", "A router without a fitting provider", spoken=True, words=w.NO_PROVIDER),
     Rule("not_activated", "Model not activated", spoken=True, codes=w.NOT_ACTIVATED_CODES, words=w.NOT_ACTIVATED),
     Rule("bad_request", "A chat template that cannot write the conversation", spoken=True, words=w.CHAT_TEMPLATE),
@@ -403,14 +411,17 @@ RULES: Final[tuple[Rule, ...]] = (
         Rule(kind, "A provider's own number, by its host", spoken=True, when=_numbered(kind))
         for kind in w.NUMBERED_KINDS
     ),
-    Rule("rate_limited", "429", status=(429,)),
+    Rule("rate_limited", "420, 429", status=(420, 429)),
     Rule("auth", "403 that speaks of a bad token", status=(403,), words=w.TOKEN),
     Rule("network_login", "407, 511", status=(407, 511)),
+    Rule("region", "451", status=(451,)),
     Rule("forbidden", "403", status=(403,)),
     Rule("forbidden", "Permission denied", codes=w.FORBIDDEN_CODES, spoken=True, when=_says_why),
+    Rule("timeout", "A time-out that is told as 5xx", status=(range(500, 600),), words=w.TIMED_OUT),
     Rule("timeout", "408, 504, 522, 524, 598, 599", status=(408, 504, 522, 524, 598, 599)),
     Rule("context_too_long", "413", status=(413,)),
     Rule("content_filter", "446", status=(446,)),
+    Rule("model_not_found", "A refusal of what stands under `model`", status=(400, 404, 422), when=_names_the_model),
     Rule("bad_request", "404 with words of something else than the address", status=(404,), when=_talks_of_else),
     Rule("not_found", "404, 405, 410", status=(404, 405, 410)),
     Rule("overloaded", "498, 503, 529", status=(498, 503, 529)),

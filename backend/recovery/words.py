@@ -51,13 +51,17 @@ _TOOL = (
     r"(?:(?<!parallel )(?<!role ['\"`])\b(?:tools?\b(?! (?:message|result|output|name|type))"
     r"|tool[_ -](?:use|calls?|calling)|function[_ -]?call(?:s|ing)?)|工具调用|函数调用)"
 )
-_NOT = r"(?:not support|n't support|unsupported|not enabled|not available|no support|不支持|未开启)"
+_NOT = (
+    r"(?:not support|n't support|unsupported|not (?:been )?enabled|not available|not implemented|no support|"
+    r"不支持|未开启)"
+)
 NO_TOOLS_CODES: Final = _codes("tools_not_supported")
 NO_TOOLS: Final = _any(
     rf"{_NOT}[^.\n]{{0,40}}{_TOOL}",
     rf"{_TOOL}[^.\n]{{0,60}}{_NOT}",
     r"support tool use",
     r"(?:unrecognized|unknown|unexpected|extra)[^.\n]{0,40}\b(?:tools|functions)\b",
+    r"\b(?:tools|functions)\b['\"`]? (?:is |are )?(?:an? )?(?:unrecogni[sz]ed|unknown|unexpected|not permitted)",
     r"requires? --(?:enable-auto-tool-choice|jinja|tool-call-parser)",
 )
 
@@ -110,7 +114,10 @@ CONTEXT: Final = _any(
     r"supports? (?:only |at most |up to )?(?:a )?(?:max(?:imum)? )?(?:of )?\d{3,9} (?:input |context |prompt )?tokens",
     r"\bmax(?:imum)?[ _](?:model|seq|input|prompt|context)[ _-]?(?:len|length|tokens?|char\w*)\b",
     rf"(?:input|prompt|context|message|total)[ _]tokens?\b[^\n]{{0,30}}{_OVER}[^\n]{{0,16}}\d{{3,}}",
-    r"(?:prompts?|inputs?|messages?|conversation|body)\b[^.\n]{0,40}exceed[^.\n]{0,30}(?:limit|max|size|length)",
+    r"(?:prompts?|inputs?|messages?|conversation|history|body)\b[^.\n]{0,40}exceed[^.\n]{0,30}"
+    r"(?:limit|max|size|length|memory|capacity)",
+    r"\btokens?\b[^\n]{0,20}(?:more|greater|larger|over|above|exceed\w*)[^\n]{0,16}\d{4,7}",
+    r"too much (?:context|text|input)\b|max(?:imum)?[_ ]position[_ ]embeddings",
     r"(?:not|n't|cannot) fit[^.\n]{0,40}(?:context|window|model)",
     r"max(?:imum)? (?:\w{1,12} ){0,2}context",
     r"maximum (?:prompt|input|sequence) length",
@@ -195,7 +202,7 @@ QUOTA: Final = _any(
     rf"any)[_ -](?:\w{{1,14}}[_ -]){{0,3}}{_CREDIT}\b"
     r"(?! (?:was|were|will be|has been|have been) (?:charged|used|spent))",
     rf"{_CREDIT}\b[^.\n]{{0,30}}(?:too low|insufficient|exhausted|depleted|used up|is not enough|run out|"
-    rf"ran out|is negative|"
+    rf"ran out|negative|below zero|overdrawn|"
     rf"expired|has been reached|is over|is 0)",
     r"(?:run|ran) out of (?:\w{1,12} )?(?:credits?|funds?|balance|quota)",
     r"exceeded (?:your|the) (?:current |monthly |daily |included |total |\w{1,12} )*(?:quota|credits?|"
@@ -204,7 +211,10 @@ QUOTA: Final = _any(
     r"(?:can|could) only afford",
     r"requires? more credits",
     r"(?:add|purchase|buy|top up|recharge)[^.\n]{0,20}(?:credits?|balance|funds?|your account)",
-    r"\bpaid balance\b",
+    r"\bpaid balance\b|\bnegative balance\b",
+    r"\bused (?:up )?all\b[^.\n]{0,24}\b(?:messages|requests|tokens|calls|generations|prompts)\b",
+    r"\b(?:spend\w*|usage|budget|cost) caps?\b[^.\n]{0,30}(?:reached|exceeded|hit)",
+    r"(?:reached|exceeded|hit)[^.\n]{0,30}\b(?:spend\w*|usage|budget|cost) cap\b",
     r"\b(?:requires?|needs?|add|without|no|missing|provide)\b[^.\n]{0,30}"
     r"\b(?:credit card|payment method|card on file)\b",
     r"\b(?:used|consumed|spent|exhausted|depleted)\b[^.\n]{0,24}\b(?:credits?|quota|balance|allowance|allotment)\b",
@@ -235,7 +245,8 @@ FILTER_CODES: Final = _codes(
     "moderation_blocked sensitivecontentdetected prompt_blocked content_filter_error content_filtered "
     "inputtextsensitivecontentdetected outputtextsensitivecontentdetected responsibleaipolicyviolation "
     "content_safety invalid_prompt blocklist prohibited_content hooks_failed guardrail_intervened guardrail_violation "
-    "inputtextriskdetection inputimageriskdetection outputtextriskdetection outputimageriskdetection"
+    "content_moderation moderation_failed inputtextriskdetection inputimageriskdetection outputtextriskdetection "
+    "outputimageriskdetection"
 )
 FILTER: Final = _any(
     r"content management policy",
@@ -251,7 +262,8 @@ FILTER: Final = _any(
     r"\b(?:request|prompt|input|content|response|output|message)s?\b[^.\n]{0,40}\b(?:blocked|denied|rejected|stopped) "
     r"by[^.\n]{0,30}(?:guardrail|polic|filter|shield|safety)",
     r"sensitive (?:content|information|words?|topics?)|new_sensitive",
-    r"violation information",
+    r"violation information|violat\w{1,4}[^.\n]{0,30}\b(?:polic\w{1,3}|terms of|guidelines|rules)\b",
+    r"rejected by (?:the |our )?(?:safety|content)",
     r"敏感(?:内容|信息|词)",
     r"不安全",
     r"违规",
@@ -281,8 +293,8 @@ NO_RIGHT: Final = _any(
 )
 # An account that is not served at all, whatever its key.
 BARRED: Final = _any(
-    r"\b(?:account|organi[sz]ation|project|workspace|user|team|resource|subscription)s?\b[^.\n]{0,40}\b(?:frozen|suspended|"
-    r"restricted|banned|blocked|locked|deactivated|disabled|terminated)\b",
+    r"\b(?:account|organi[sz]ation|project|workspace|user|team|resource|subscription)s?\b[^.\n]{0,40}"
+    r"\b(?:frozen|suspended|restricted|banned|blocked|locked|deactivated|disabled|terminated)\b",
     r"(?:账[号户]|用户|组织)[^。\n]{0,8}(?:封禁|冻结|禁用|停用)",
 )
 # A local server's template is a program that the conversation can break, the same way each time.
@@ -327,7 +339,9 @@ MODEL: Final = _any(
     r"not found the model",
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
     r"models?\b[^\n]{0,80}\bnot (?:yet )?(?:support|served|hosted|deployed|registered|installed|downloaded)\b",
-    r"\bmodel\b[^\n]{0,60}(?:end of (?:its )?life|end-of-life|sunset|been removed|discontinued|shut ?down)",
+    r"\bmodel\b[^\n]{0,60}(?:end of (?:its )?life|end-of-life|sunset|discontinued|shut ?down|unrecogni[sz]ed|"
+    r"(?:been|was|is) (?:removed|retired|deleted|withdrawn))",
+    r"\bis not a model\b",
     r"(?:no such|unknown|invalid|unsupported|unrecognized) model(?! architecture)",
     r"no endpoints found",
     r"not a chat model",
@@ -342,7 +356,11 @@ OVERLOAD_CODES: Final = _codes(
     "serveroverloaded model_overloaded service_unavailable_error serviceunavailable modelbusy"
 )
 # Told before a model answers at all: it is waited for.
+LOADING_CODES: Final = _codes(
+    "loading model_loading model_is_loading model_cold model_warming warming_up starting not_ready"
+)
 LOADING: Final = _any(
+    r"(?<!error )(?<!failed )(?<!while )\b(?:pulling|downloading|fetching|loading)[^.\n]{0,20}\bweights\b",
     r"(?<!error )(?<!failed )(?<!while )(?<!fail )\bloading (?:the )?model\b",
     r"\bmodel\b[^\n]{0,60}(?:loading now|not loaded yet|being downloaded|downloading)",
     r"\bmodel\b[^\n]{0,100}\b(?:is|are) (?:\w{1,12} )?(?:loading|being loaded|starting|warming up|initiali[sz]ing)",
@@ -369,6 +387,8 @@ OVERLOAD: Final = _any(
     r"no (?:healthy|available|ready) (?:upstreams?|backends?|instances?|workers?|servers?|slots?|"
     r"replicas?|nodes?|endpoint)",
     r"(?:queue|slots?) (?:is |are )?(?:full|unavailable|exhausted)",
+    r"\bno (?:\w{1,12} )?(?:gpus?|slots?|workers?|instances?|replicas?|nodes?)\b[^.\n]{0,20}"
+    r"\b(?:free|available|ready|left)\b",
     r"(?:系统|服务器?|模型|当前|节点)[^。\n]{0,6}(?:繁忙|过载|不可用|拥挤|爆满)",
     r"负载(?:已)?(?:过高|饱和)",
     r"(?:访问|请求)量(?:过大|过高)",
@@ -406,7 +426,7 @@ _KEY = r"(?:api[ _-]?key|access token|credentials?|authentication|authorization)
 AUTH: Final = _any(
     rf"(?:invalid|incorrect|wrong|missing|expired|\bno\b|provide|bad|disabled|revoked)[^.\n]{{0,24}} {_KEY}",
     rf"{_KEY}[^.\n]{{0,40}}(?:not valid|invalid|incorrect|missing|expired|required|not "
-    rf"found|disabled|revoked)",
+    rf"found|disabled|revoked|exist|unknown|rejected|recogni[sz]ed)",
     r"authentication (?:fails|failed|error)",
     r"unauthori[sz]ed",
     r"not authenticated",
@@ -418,6 +438,12 @@ AUTH: Final = _any(
     r"(?:身份验证|鉴权|认证)(?:失败|错误)",
 )
 TOKEN: Final = _any(r"\b(?:invalid|expired|missing|wrong|bad) (?:\w{1,12} )?token\b")
+# Told as a failure of the server's own.
+TIMED_OUT: Final = _any(
+    r"\b(?:request|connection|upstream|gateway|server|response|read|model|provider)\b[^.\n]{0,24}\btimed?[ -]?out\b",
+    r"\btimeout (?:error|exceeded|reached)|deadline exceeded",
+    r"超时",
+)
 FORBIDDEN_CODES: Final = _codes(
     "permission_error permission_denied forbidden access_denied permission_denied_error accessdenied"
 )
@@ -483,7 +509,7 @@ NO_IMAGES: Final = _any(
     r"\bmmproj\b",
     r"\btext[- ]only\b",
     r"\bmodel\b[^.\n]{0,30}(?:not able to|unable to|cannot|can't)[^.\n]{0,20}(?:images?|pictures?|vision)",
-    r"multi-?modal[^.\n]{0,30}disabled",
+    r"multi-?modal[^.\n]{0,30}disabled|\bvision\b[^.\n]{0,30}\b(?:missing|lacking|absent)\b",
     r"only text (?:\w{1,12} )?(?:is |are )?(?:supported|accepted|allowed)",
     r"(?:at most|up to|maximum of) 0 images?",
     r"(?:only (?:accepts?|supports?)|is an?) text(?:-only| input| only)",
@@ -497,7 +523,7 @@ SERVER_MEMORY: Final = _any(
     r"outofmemory|\boom\b",
     r"(?:insufficient|not enough|lack of|low on) (?:\w{1,12} )?(?:memory|v?ram)\b",
     r"(?:unable|failed|cannot|could not) (?:to )?allocate",
-    r"insufficient system resources",
+    r"insufficient system resources|bad_?alloc",
     r"too large for (?:the |this )?(?:system|machine|gpu|host|memory|v?ram)\b",
     r"memory layout cannot|requires?[^.\n]{0,40}\d ?(?:gb|gib|mib)\b[^.\n]{0,60}(?:available|free)",
     r"memory (?:is )?(?:insufficient|exhausted)",
@@ -513,7 +539,8 @@ CRASHED: Final = _any(
     r"\bmodel (?:was |has been |is )?unloaded\b",
     r"channel error",
     r"background loop|has errored",
-    r"rpc error: code = unavailable|error reading from server: eof",
+    r"rpc error: code = unavailable|error reading from server: eof|llama_decode\b[^\n]{0,20}fail",
+    r"\b(?:runner|process|worker|backend)\b[^.\n]{0,24}\bkilled\b",
     r"exit (?:code|status):? ?\d",
     r"segmentation fault|core dumped|signal: \w+|unexpected eof|post predict",
     r"\b(?:cuda|hip|nccl|rocm|cublas|metal|vulkan)\b[^\n]{0,40}(?:error|fail|lost|hang)|cublas_status|gpu hang",

@@ -618,7 +618,7 @@ def test_what_servers_say(kind: str, status: int, body: Any, base: str) -> None:
     [
         ("quota", False, {"code": 402, "message": "Insufficient credits", "metadata": {"provider_name": "p"}}),
         ("quota", False, {"choices": [{"delta": {}, "error": {"code": 402, "message": "Provider returned error"}, "finish_reason": "error"}]}),
-        ("server_error", True, {"choices": [{"error": {"code": 502, "message": "Upstream idle timeout exceeded"}}]}),
+        ("timeout", True, {"choices": [{"error": {"code": 502, "message": "Upstream idle timeout exceeded"}}]}),
         ("rate_limited", True, "Too many requests, please slow down"),
         ("rate_limited", True, '{"message": "Too many tokens, please wait before trying again."}'),
         ("context_too_long", False, {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096", "error_type": "validation"}),
