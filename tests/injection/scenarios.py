@@ -524,6 +524,29 @@ async def _kept(world: World) -> str:
     return text
 
 
+async def _restarted(world: World) -> str:
+    """ComfyUI is stopped in mid-answer and started again; the page comes back for what there was, and chats on."""
+    environment = {**world.environment, **FULL_STORE, "COPILOT_PULSE_STORE_TEXT": "on"}
+    world.llm.plan(Plan(Words(20), Wait(Gate())))
+    async with StreamClient("", world.llm.base_url, session="injected") as client:
+        async with Host(NODES, llm=world.llm, mcp=world.mcp, env=environment) as host:
+            client.url = host.url
+            asking = asyncio.ensure_future(client.ask_http())
+            await until(lambda: asking.done() or client.page.text, HUNG)
+            time.sleep(0.12)  # somebody blocks the loop
+            await asyncio.sleep(BRIEFLY / 4)
+        await asyncio.wait({asking}, timeout=BRIEFLY)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        world.llm.plan(answer())
+        async with Host(NODES, llm=world.llm, mcp=world.mcp, env=environment) as host:
+            client.url, had = host.url, client.page.text
+            await _read_on(client)
+            if had and not client.page.text.startswith(had):
+                return f"{LOST}what the page had: {client.page.text}"
+            return read(await host.chat(session="injected", timeout=HUNG))
+
+
 async def _standalone(world: World) -> str:
     """The program without ComfyUI starts, shows its page, and answers."""
     with tempfile.TemporaryDirectory() as folder:
@@ -592,6 +615,7 @@ SCENARIOS: dict[str, Scenario] = {
     "neighbour": Scenario(_neighbour, redis=True, neighbour=True),
     "start": Scenario(_start, host=False, redis=True),
     "kept": Scenario(_kept, host=False),
+    "restarted": Scenario(_restarted, host=False),
     "standalone": Scenario(_standalone, host=False),
 }
 
@@ -625,7 +649,7 @@ async def world(scenario: str = "post") -> AsyncIterator[World]:
         folder = stack.enter_context(user_folder())
         environment |= {
             "COPILOT_PULSE_STORE_DIR": str(folder / "events"),
-            "COPILOT_PULSE_LOOP_STALL": "0.05" if scenario == "stalled" else "60",
+            "COPILOT_PULSE_LOOP_STALL": "0.05" if scenario in ("stalled", "restarted") else "60",
             "COPILOT_STANDIN_LOG": str(folder / "copilot.log"),
         }
         llm = await stack.enter_async_context(FaultServer())
