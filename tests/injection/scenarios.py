@@ -370,7 +370,9 @@ async def _operated(world: World) -> None:
     """Settings are changed, buttons pressed; another chat fails, and the webhook tells of it; a third is stopped."""
     await world.post(f"{OURS}/settings", {"panel_refresh": 0.5, "prices": "fake-* = $1 / $2"})
     await world.post(f"{OURS}/webhook/test", {})
-    await world.get("/api/model_config", "/verify_openai_key", **world.host.page.headers())
+    # Copilot's own handlers wait on the loop, where the model server of this world lives, too.
+    headers = world.host.page.headers(llm=refused_url("/v1"))
+    await world.get("/api/model_config", "/verify_openai_key", **headers)
     world.llm.plan_for("refused", status(401))
     sent = len(world.hook.messages)
     await world.host.chat("refused", session="another", model="refused", timeout=HUNG / 3)
