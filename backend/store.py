@@ -296,6 +296,8 @@ class EventStore:
             return
 
     def _thread_ended(self, ended: asyncio.Event, error: BaseException | None) -> None:
+        if ended.is_set():
+            return
         ended.set()
         if error is not None:
             self._deaths += 1
@@ -306,8 +308,12 @@ class EventStore:
 
     def _revive(self) -> None:
         """Start a thread that died anew, once a minute, twice at most."""
-        ended = self._ended
-        if ended is None or not ended.is_set() or self._stopping or self._stopped or self._thread is None:
+        ended, thread = self._ended, self._thread
+        if ended is None or thread is None or self._stopping or self._stopped:
+            return
+        if not thread.is_alive():
+            self._thread_ended(ended, RuntimeError("it told nobody"))
+        if not ended.is_set():
             return
         if self._clock() >= self._revive_at:
             log.warning("the event store's thread is started again")

@@ -71,6 +71,8 @@ def raising(name: str) -> Iterator[Injection]:
     """The function called `name` (see `name_of`) raises when it is first entered, in whatever thread."""
     injection = Injection(name)
     path, _, qualname = name.partition(":")
+    if _NAME == "co_name":
+        qualname = qualname.rpartition(".")[2]
     file = BACKEND + path
 
     def trace(frame: FrameType, event: str, _argument: Any) -> None:

@@ -493,16 +493,15 @@ async def _read_on(client: StreamClient) -> None:
 
 async def _start(world: World) -> str:
     """ComfyUI starts, answers a request of its own and a first chat, forgets it, and stops; the servers go on."""
-    host = Host(NODES, llm=world.llm, mcp=world.mcp, env=world.environment)
+    world.host = host = Host(NODES, llm=world.llm, mcp=world.mcp, env=world.environment)
     world.llm.plan(answer())
     async with host:
         async with host.page.session.get(host.url + "/system_stats") as response:
             if response.status != 200:
                 return f"{LOST}a request of ComfyUI's own was answered {response.status}"
         text = read(await host.chat(session="injected", timeout=HUNG))
-        async with host.page.session.get(f"{host.url}{OURS}/metrics?format=prometheus") as response:
-            await response.read()
-        await host.page.session.post(f"{host.url}{OURS}/events/forget", json={"session": "injected"})
+        await world.get(f"{OURS}/metrics?format=prometheus")
+        await world.post(f"{OURS}/events/forget", {"session": "injected"})
     return text
 
 

@@ -24,6 +24,7 @@ from backend.journal.faults import Fault
 from backend.journal.rows import Shape
 from backend.journal.segments import ActiveFile, list_segments
 from backend.store import Cursor, EventStore, Filter, NotStored, Page, Redaction, Stored
+from tests.injection.raising import raising
 from tests.support.clock import FakeClock
 from tests.support.net import PATIENCE, until
 from tests.support.stores import event, everything, new_store, put, raw_bytes, redaction, running
@@ -656,6 +657,25 @@ async def test_store_that_was_not_started_only_reads(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
     with pytest.raises(NotStored, match="does not run"):
         await store.flush()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_thread_that_dies_before_it_can_tell_is_noticed_and_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks the store meanwhile is told at once, and waits for nothing."""
+    monkeypatch.setattr(store_module, "REVIVE_AFTER", 0.0)
+    with raising("store.py:EventStore._body") as injection:
+        store = new_store(tmp_path)
+        store.start()
+        thread = store._thread
+        assert thread is not None
+        await until(lambda: not thread.is_alive())
+    assert injection.hit
+    put(store, 3)
+    await asyncio.wait_for(store.flush(), PATIENCE)
+    assert numbers(store) == [0, 1, 2]
+    await store.aclose()
 
 
 async def test_thread_that_dies_is_started_again_and_at_the_third_time_it_is_off(
