@@ -118,15 +118,16 @@ class _Ring:
     def restore(self, first: int, now: float, values: Mapping[str, float | None], *, untold: bool) -> bool:
         """Put in the minute that began at second `first`, a long step whole, short ones with its levels.
 
-        What lies in the step that is being filled now is left out, for a row of its own tells of it; if it is `untold`
-        it is folded into that step: True if all of it was.
+        Of the minute that is being filled now nothing is put in, for a row of its own tells of it; if it is `untold`
+        it is folded into that one: True if all of it was. A short step that is being filled takes the sums: it has no
+        row.
         """
         if self._open is None:
             self._open = math.floor(now) // self.spec.step
         size, step = self.spec.size, self.spec.step
         begin = (first + step // 2) // step
         last = begin + _MINUTE // step - 1
-        if untold:
+        if untold or step < _MINUTE:
             last = min(last, self._open)
         for number in range(max(begin, self._open - size + 1), last + 1):
             known = {
@@ -139,6 +140,8 @@ class _Ring:
                     self._rows[name][number % size] = known[name]
             elif untold:
                 self._take(known)
+            elif step < _MINUTE:
+                self._take({name: value for name, value in known.items() if self._folds.get(name) == "sum"})
         return untold and begin >= self._open
 
     def row(self, name: str) -> list[float | None]:

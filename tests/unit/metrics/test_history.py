@@ -182,3 +182,13 @@ def test_a_minute_that_a_row_tells_of_is_not_told_by_the_next_one_too() -> None:
     history.add(60_060.0, {"errors": 0})
 
     assert history.folded_minute(1000)["errors"] == 0
+
+
+@pytest.mark.parametrize("ago", [0.0, 1.0, 5.0])
+def test_a_minute_that_ended_just_now_is_in_the_hour(ago: float) -> None:
+    """A program that starts again at once has the failures of its last minute in the step that is being filled."""
+    history = History()
+    history.add(60_054.0, {"errors": 0})
+    history.restore(5000.0 - ago, {"errors": 2}, now=60_054.0, wall=5000.0)
+
+    assert sum(filter(None, series(history, "1h", "errors", 60_054.0))) == 2
