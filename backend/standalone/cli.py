@@ -118,7 +118,7 @@ async def _run_fleet(options: Options, environ: Mapping[str, str], arguments: Se
         say(f"Copilot Pulse is at {fleet.url}, {options.fleet} hosts behind it (Ctrl-C ends them)")
         for member in fleet.members:
             say(member.line)
-        say(f"{fleet.told} Chat, then end a host as shown: the page reads on at another.")
+        say(fleet.told)
         if options.open_page:
             open_page(fleet.url)
         await stop.wait()

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,11 @@ START: Final = 60.0
 STOP: Final = 5.0
 AGAIN: Final = 5.0
 """Seconds after which a host that has ended is started again."""
+TRY: Final = """\
+Try it: ask /slow (or a model of your own for something long). A line here names the host through which the answer
+comes, and how to end it: the page reads on at another. If it is the host that writes the answer, the page keeps what
+there is and says so; reload the page while it answers, and it mostly reads through another one."""
+ALONE: Final = "They do not know one another, and an answer ends with its host: {missing}."
 LARGEST: Final = 16 * 2**20
 _SPREAD: Final = ("/api/chat/", "/ws/chat/", "/api/ws/chat/", "/copilot-pulse/streams/", "/api/copilot-pulse/streams/")
 _HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "content-length"})
@@ -132,11 +138,15 @@ class LocalFleet:
 
     def _start_redis(self) -> None:
         if self._environ.get("COPILOT_PULSE_REDIS_URL"):
-            self.told = "They share the Redis of COPILOT_PULSE_REDIS_URL."
+            self.told = f"They share the Redis of COPILOT_PULSE_REDIS_URL.\n{TRY}"
             return
         program = shutil.which("redis-server") or shutil.which("valkey-server")
         if program is None:
-            self.told = "They do not know one another: redis-server is not installed (apt-get install redis-server)."
+            missing = "redis-server is not installed (apt-get install redis-server, or brew install redis)"
+            self.told = ALONE.format(missing=missing)
+            return
+        if find_spec("redis") is None:
+            self.told = ALONE.format(missing='the Python package redis is not installed (pip install "redis>=5.0.1")')
             return
         port, password = free_port(), secrets.token_hex(16)
         self._folder = tempfile.mkdtemp(prefix="copilot-pulse-fleet-")
@@ -150,7 +160,7 @@ class LocalFleet:
             [program, str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         self._environ["COPILOT_PULSE_REDIS_URL"] = f"redis://:{password}@127.0.0.1:{port}/0"
-        self.told = f"They share a private {Path(program).name}, which ends with them."
+        self.told = f"They share a private {Path(program).name}, which ends with them.\n{TRY}"
 
     async def _start_member(self, name: str) -> None:
         port = free_port()
@@ -249,12 +259,20 @@ class LocalFleet:
                 continue
         return web.json_response({"error": "no host of the fleet is running"}, status=502)
 
+    def _tell(self, request: web.Request, member: Member) -> None:
+        """Say through which host an answer comes: that is the one to end."""
+        asks = request.method == "POST" and "/chat/" in request.path
+        if request.path.startswith(_SPREAD) and (asks or request.method == "GET"):
+            self._say(f"An answer comes through {member.name}: kill -9 {member.process.pid}")
+
     async def _pass_on(self, request: web.Request, member: Member, body: bytes) -> web.StreamResponse:
         assert self._client is not None
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         async with self._client.request(
             request.method, member.url + request.raw_path, headers=headers, data=body or None, allow_redirects=False
         ) as answer:
+            if answer.status == 200:
+                self._tell(request, member)
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
             response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=kept)
             response.headers["X-Fleet-Host"] = member.name
@@ -281,6 +299,7 @@ class LocalFleet:
             )
         except aiohttp.WSServerHandshakeError as refused:
             return web.json_response({"error": refused.message}, status=refused.status)
+        self._tell(request, member)
         here = web.WebSocketResponse(protocols=[there.protocol] if there.protocol else [], max_msg_size=0)
         await here.prepare(request)
         pumps = [asyncio.ensure_future(_pump(here, there)), asyncio.ensure_future(_pump(there, here))]

@@ -31,7 +31,7 @@ def fleet() -> Iterator[tuple[str, dict[str, int]]]:
     )
     assert process.stdout is not None
     said = ""
-    while "Chat, then" not in said:
+    while "Try it" not in said:
         line = process.stdout.readline()
         assert line, said
         said += line

@@ -35,7 +35,7 @@ async def fleet() -> AsyncIterator[tuple[str, dict[str, int]]]:
     assert process.stdout is not None
     said = ""
     try:
-        while "Chat, then" not in said:
+        while "Try it" not in said:
             line = await asyncio.wait_for(process.stdout.readline(), 120)
             assert line, said
             said += line.decode()
@@ -45,6 +45,29 @@ async def fleet() -> AsyncIterator[tuple[str, dict[str, int]]]:
     finally:
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), 60) == 0
+
+
+async def test_without_a_redis_nothing_is_promised(tmp_path: Path) -> None:
+    """A newcomer without a redis-server learns what to install, and that an answer ends with its host."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "backend", "--fleet", "2", "--port", "0",
+        cwd=ROOT, stdout=subprocess.PIPE, env={**os.environ, "PATH": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = ""
+    try:
+        while "redis-server" not in said:
+            line = await asyncio.wait_for(process.stdout.readline(), 120)
+            assert line, said
+            said += line.decode()
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest = await asyncio.wait_for(process.stdout.read(), 60)
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+
+    assert "apt-get install redis-server" in said
+    assert "an answer ends with its host" in said
+    assert "Try it" not in said + rest.decode()
 
 
 async def read(answer: aiohttp.ClientResponse, page: Page, enough: int = 10**9) -> None:
