@@ -523,7 +523,8 @@ class EventStore:
 
     def _is_over(self, slot: int) -> bool:
         """Whether the program that writes this slot has ended, and none has taken it up since."""
-        if slot == self._writer.figures.slot:
+        own = self._writer.figures.slot
+        if slot == own or (own is None and self._thread is not None):  # it is looking for its own just now
             return False
         try:
             lock = SlotLock.take(self.folder, slot)
