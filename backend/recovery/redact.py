@@ -26,6 +26,12 @@ PREFIX_LENGTH: Final = 8
 MAX_HELD: Final = 1_024
 _MIN_SECRET: Final = 6
 _ECHO_LENGTH: Final = 16
+# So many characters of a secret are known in other forms: all of a key, and of what is longer the beginning, on which
+# the rest hangs. A stranger may send 8 KB in each header, and each form of it costs twelve times as much.
+_MOST_AS_IT_IS: Final = 1_000
+_MOST_ENCODED: Final = 200
+# Of so many secrets a piece that they share tells; each has others.
+_MOST_ALIKE: Final = 8
 _PIECE: Final = 8
 _LONG_PART: Final = 20
 _MAX_DEPTH: Final = 24
@@ -33,7 +39,9 @@ _HOST_PORT: Final = LazyPattern(
     r"(?:localhost|[A-Za-z0-9-]{1,60}(?:\.[A-Za-z0-9-]{1,60}){1,8}):\d{1,5}(?:/|$)", re.IGNORECASE
 )
 _LONG_RUN: Final = LazyPattern(r"\S{16}")
-_RUN: Final = LazyPattern(r"[A-Za-z0-9_*+/=~-]*")
+_RUN: Final = LazyPattern(
+    r"(?:[A-Za-z0-9_*+/=~-]|%(?:25){0,4}[0-9A-F]{2}|\\{1,4}u[0-9A-F]{4}|&#x?[0-9A-F]{1,6};)*", re.IGNORECASE
+)
 
 # What people type where a local server wants no key: no secrets, and words that our advice needs.
 _PLACEHOLDERS: Final = frozenset(
@@ -256,7 +264,9 @@ class Redactor:
                     self._echoes.pop(piece, None)
         for secret in new:
             for piece, form, at, least in pieces(secret):
-                self._echoes[piece] = (*self._echoes.get(piece, ()), (secret, form, at, least))
+                rows = self._echoes.get(piece, ())
+                if len(rows) < _MOST_ALIKE:
+                    self._echoes[piece] = (*rows, (secret, form, at, least))
 
     def redact(self, text: str) -> str:
         """`text` without the known secrets and without what looks like one."""
@@ -284,9 +294,9 @@ def echoes(secret: str) -> dict[str, int]:
     hex, escapes. With each, how many characters of it count: what is cut off or damaged gives a piece of it away."""
     if len(secret) < _ECHO_LENGTH:
         return {}
-    forms: dict[str, int] = {}
+    forms: dict[str, int] = {secret[:_MOST_AS_IT_IS].lower(): _ECHO_LENGTH}
+    secret = secret[:_MOST_ENCODED]
     whole: tuple[Callable[[str], str], ...] = (
-        str,
         lambda text: text.encode("utf-8", "replace").hex(),
         lambda text: quote(quote(text, safe=""), safe=""),
         html.escape,
