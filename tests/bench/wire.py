@@ -82,7 +82,7 @@ def table(results: dict[str, str], before: dict[str, str] | None) -> str:
         for row in (one for one in ROWS if one.group == group):
             cells = [row.name.replace("|", "\\|")]
             if before is not None:
-                cells.append("right" if before.get(row.id) == "" else "wrong")
+                cells.append({None: "", "": "right"}.get(before.get(row.id), "wrong"))
             cells.append("right" if not results[row.id] else "wrong")
             lines.append(f"| {' | '.join(cells)} |\n")
     return "".join(lines)

@@ -590,6 +590,34 @@ C = (
         ),
     ),
     tool("C", "calls and finish reason stop", calls(_NAMED, finish="stop")),
+    tool("C", "a whole call, the mark of the end and no finish reason", stream(choice({"tool_calls": [_NAMED]}))),
+    tool(
+        "C",
+        "the name at the top of the call",
+        calls({"index": 0, "id": "a", "name": "list_nodes", "arguments": {"category": "latent"}}),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "the arguments first, and the name later",
+        calls(call(arguments=CATEGORY, index=0, id="a"), call("list_nodes", "", index=0)),
+        outputs=("latent",),
+    ),
+    tool(
+        "C",
+        "thoughts between the pieces of a call",
+        stream(
+            choice({"tool_calls": [call("list_nodes", "", index=0, id="a")]}),
+            choice({"reasoning_content": "hm"}),
+            choice({"tool_calls": [call(arguments=CATEGORY, index=0)]}),
+            choice({}, "tool_calls"),
+        ),
+        outputs=("latent",),
+    ),
+    *(
+        tool("C", f"the call's {key} is {value!r}"[:60], calls({**_NAMED, key: value}))
+        for key, value in (("index", "0"), ("index", 1), ("index", -1), ("id", 12345), ("id", "x" * 300), ("type", ""))
+    ),
     tool("C", "calls after the finish reason", stream(choice({}, "tool_calls"), choice({"tool_calls": [_NAMED]}))),
     tool(
         "C",
@@ -692,6 +720,13 @@ C = (
             "sections": (
                 "<|tool_calls_section_begin|><|tool_call_begin|>functions.list_nodes:0<|tool_call_argument_begin|>",
                 '{"category": "latent"}<|tool_call_end|><|tool_calls_section_end|>',
+            ),
+            "a provider's own tag": (
+                '<minimax:tool_call>\n<invoke name="list_nodes">\n<parameter name="category">latent</parameter>\n'
+                "</invoke>\n</minimax:tool_call>",
+            ),
+            "full-width marks and the bare arguments": (
+                '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>list_nodes<｜tool▁sep｜>{"category": "latent"}<｜tool▁call▁end｜>',
             ),
             "full-width marks": (
                 '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>list_nodes\n```json\n{"category": "latent"}\n```<｜tool▁call▁end｜>',
@@ -1075,6 +1110,19 @@ F = (
         ),
         answer(),
     ),
+    told(
+        "F",
+        "a text of JSON in an event of error",
+        Reply(HEAD, event('"Insufficient balance"', "error")),
+        says=("balance",),
+    ),
+    told(
+        "F",
+        "plain words with a good status",
+        Reply(HEAD.replace(b"text/event-stream", b"text/plain") + b"Rate limit exceeded, retry in 2 seconds"),
+        says=("rate limit",),
+        requests=4,
+    ),
     Row("F", "plain words instead of JSON, once", (Reply(HEAD, event("Internal Server Error")), answer()), requests=2),
 )
 
@@ -1388,6 +1436,15 @@ M = (
         requests=1,
         other=refusal(401, "Missing API key"),
     ),
+    told(
+        "M",
+        "a redirect on the same host that changes the method",
+        status(301, "", Location="/api/v1/chat/completions"),
+        status(405, {"detail": "Method Not Allowed"}),
+        says=("led on", "/api/v1"),
+        requests=2,
+    ),
+    whole("M", "a redirect that keeps the method", status(308, "", Location="/v1/chat/completions/"), answer()),
 )
 
 ROWS: tuple[Row, ...] = (*A, *B, *C, *D, *E, *F, *G, *H, *LIMITS, *J, *K, *L, *M, *HTTP)

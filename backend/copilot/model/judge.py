@@ -12,6 +12,7 @@ from typing import Any, Final
 from ...error_handling import errors
 from .answers import answer_text, function_calls
 from .shapes.finish_reasons import Finish
+from .shapes.tool_calls import is_object
 from .watch import StreamWatch
 
 
@@ -63,6 +64,8 @@ def truncation(
         raise errors.EmptyAnswer()
     if response is None:
         raise errors.StreamTruncated(length)
+    if watch.done_seen and _calls_came_whole(response):
+        return None
     known = watch.done_seen and hosts.never_finishes(watch.base_url)
     best = bool(function_calls(response)) or length >= longest
     if not _calls_are_whole(response, watch.done_seen) or not best or not (known or asked_again):
@@ -106,6 +109,12 @@ def _ended_early(watch: StreamWatch, length: int) -> errors.PulseError | None:
     if watch.finish is Finish.FILTERED:
         return errors.ContentFiltered(watch.finish_reason)
     return errors.StoppedEarly(watch.finish_reason, length) if watch.finish is Finish.OTHER else None
+
+
+def _calls_came_whole(response: Any) -> bool:
+    """Whether there are calls, each with all of its arguments: nothing of them can be missing, whatever else is."""
+    calls = function_calls(response)
+    return bool(calls) and all(is_object(call.arguments) and call.arguments.strip("{ }") for call in calls)
 
 
 def _calls_are_whole(response: Any, done_seen: bool) -> bool:
