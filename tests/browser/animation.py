@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from .chromium import launch
-from .test_standalone_page import ANSWER_MS, ROOT, Program
+from .program import ANSWER_MS, ROOT, Program
 
 TARGET: Final = ROOT / "docs" / "screenshots" / "repair.webp"
 MOST_BYTES: Final = 2_000_000

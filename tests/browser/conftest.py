@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from .chromium import launch
 from .fake_pulse import FakePulse
+from .program import Program
 
 HERE = Path(__file__).parent
 # The browser itself logs requests that fail; tests that break the server cause them on purpose.
@@ -35,6 +36,14 @@ def browser() -> Iterator[Browser]:
         chromium = launch(playwright)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Program]:
+    """The standalone host as a user starts it."""
+    program = Program()
+    yield program
+    program.end()
 
 
 @pytest.fixture

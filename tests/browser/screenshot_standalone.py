@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
 
 from .chromium import launch
-from .test_standalone_page import ANSWER_MS, ROOT, Program
+from .program import ANSWER_MS, ROOT, Program
 
 TARGET = ROOT / "docs" / "screenshots"
 LOCALES = {"standalone-dark": "en-US", "standalone-dark-zh": "zh-CN"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,8 @@ from playwright.sync_api import Page, expect
 from . import scenarios
 from .conftest import HERE, OpenPage, settled
 from .fake_pulse import FakePulse
-from .test_standalone_page import ANSWER_MS, Program, send
+from .program import ANSWER_MS, Program
+from .test_standalone_page import send
 
 AXE = HERE / "node_modules" / "axe-core" / "axe.min.js"
 MOST_TAB_STOPS = 25
@@ -64,14 +64,6 @@ def open_everything(page: Page) -> None:
             summary.evaluate("(element) => { element.parentElement.open = true; }")
     heads = page.locator(".cpulse-open[aria-expanded=false]")
     heads.evaluate_all("(all) => all.slice(0, 3).forEach((head) => head.click())")
-
-
-@pytest.fixture(scope="module")
-def program() -> Iterator[Program]:
-    """The standalone host as a user starts it."""
-    program = Program()
-    yield program
-    program.end()
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import OpenPage
-from .test_standalone_page import Program
+from .program import ANSWER_MS, Program
 from .waiting import wait_for
-
-ANSWER_MS = 20_000
-
-
-@pytest.fixture(scope="module")
-def program() -> Iterator[Program]:
-    """The standalone host as a user starts it."""
-    program = Program()
-    yield program
-    program.end()
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from playwright.sync_api import Page, expect
 from tests.support.proxy import FaultProxy
 
 from .conftest import OpenPage
-from .test_standalone_page import ANSWER_MS, Program, finished, send
+from .program import ANSWER_MS, Program
+from .test_standalone_page import finished, send
 from .waiting import wait_for
 
 # Some of them start the program twice, and read an answer that is slow on purpose.

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from .conftest import OpenPage
-from .test_standalone_page import ANSWER_MS, Program, send
-
-
-@pytest.fixture(scope="module")
-def program() -> Iterator[Program]:
-    """The standalone host as a user starts it."""
-    program = Program()
-    yield program
-    program.end()
+from .program import ANSWER_MS, Program
+from .test_standalone_page import send
 
 
 @pytest.fixture

@@ -65,6 +65,11 @@ def raw_bytes(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())
 
 
+def numbers(store: EventStore, *types: str) -> list[Any]:
+    """The `n` of all events of these types, or of all, the oldest first."""
+    return [one.data.get("n") for one in everything(store, *types)]
+
+
 def read_row(row: Row) -> Stored:
     """The event that is read where a row was written."""
     connection = sqlite3.connect(":memory:", isolation_level=None)

@@ -1,0 +1,42 @@
+"""The standalone host as a user starts it, for the browser's tests and pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+QUICK = {"COPILOT_PULSE_RETRY_BASE": "0.05", "COPILOT_PULSE_PANEL_REFRESH": "0.2"}
+ANSWER_MS = 20_000
+
+
+class Program:
+    """`python -m backend`, on a free port unless one is given."""
+
+    def __init__(self, port: int = 0, **environ: str) -> None:
+        # Chats of another program are none of its past.
+        self.folder = tempfile.TemporaryDirectory(prefix="standalone-")
+        own = {**QUICK, "COPILOT_PULSE_STORE_DIR": self.folder.name, **environ}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "backend", "--port", str(port)],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **own},
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.url = next(word for word in self.process.stdout.readline().split() if word.startswith("http://"))
+
+    def metrics(self) -> Any:
+        with urllib.request.urlopen(f"{self.url}/api/metrics", timeout=10) as response:
+            return json.load(response)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.folder.cleanup()
