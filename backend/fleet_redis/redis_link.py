@@ -187,7 +187,7 @@ class Target:
         try:
             context.get()
         except ssl.SSLError:
-            raise LinkError("tls", str(self), "a file named in the URL is no certificate or key") from None
+            raise LinkError("tls", str(self), "a file named in the URL is no certificate or not its key") from None
         except OSError:
             raise LinkError("tls", str(self), "a file named in the URL is missing or cannot be read") from None
 
@@ -431,7 +431,7 @@ def explain(error: BaseException, target: Target, *, connecting: bool = False) -
     for one in chain:
         if isinstance(one, ssl.SSLError):
             reason = getattr(one, "verify_message", "") or getattr(one, "reason", "") or "handshake failed"
-            return LinkError("tls", name, str(reason).lower().replace("_", " "))
+            return LinkError("tls", name, str(reason).lower().replace("_", " ").rstrip("."))
     kind, text = type(error).__name__, str(error)
     if type(error).__module__ == "redis.exceptions":
         for part, known, detail in _TEXTS:
@@ -490,7 +490,11 @@ def _explain_refusal(chain: list[BaseException], name: str, target: Target) -> L
         return LinkError("address", name, "what answers there is no Redis")
     # The library says that the server hung up: at the first bytes, that is TLS on one side only, as a rule.
     if target.tls:
-        return LinkError("tls", name, "the server hung up, as one without TLS does")
+        return LinkError(
+            "tls",
+            name,
+            "the server hung up, as one without TLS does, or one that asks for a certificate (ssl_certfile)",
+        )
     return LinkError(
         "address",
         name,

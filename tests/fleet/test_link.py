@@ -428,10 +428,27 @@ async def test_tls_works_with_its_ca_and_is_refused_without(tls: RedisServer, ce
         eager = await problem_of(server.url.replace("redis:", "rediss:"))
 
     assert {one["kind"] for one in (unknown, missing, no_file, no_key)} == {"tls"}
-    assert "no certificate or key" in no_key["text"]
+    assert "no certificate or not its key" in no_key["text"]
     assert "without TLS" in eager["text"]
     assert "self" in unknown["text"]
     assert "rediss://" in plain["text"]
+
+
+async def test_a_server_that_asks_for_a_certificate_is_told(certificate: Path) -> None:
+    """With the client's certificate it works; without, the options that name one are told."""
+    mine = str(certificate / "cert.pem"), str(certificate / "key.pem")
+    options = (
+        "--tls-cert-file", mine[0], "--tls-key-file", mine[1], "--tls-ca-cert-file", mine[0],
+        "--tls-auth-clients", "yes",
+    )  # fmt: skip
+    async with RedisServer(*options, tls=True) as server:
+        url = f"{server.url}?ssl_ca_certs={mine[0]}"
+        async with nodes(f"{url}&ssl_certfile={mine[0]}&ssl_keyfile={mine[1]}") as (one, other):
+            one.offer(1)
+            assert await wait_for(lambda: other.settled(one), 20)
+        problem = await problem_of(url)
+
+    assert (problem["kind"], "ssl_certfile" in problem["text"]) == ("tls", True), problem
 
 
 async def test_no_secret_is_shown_anywhere(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
