@@ -50,6 +50,7 @@ class Summary:
         self.worst70 = self._worst(list(self.rows), lambda row: 100 * float(row["over70"]))
         self.calm_delay = self._delay(self.calm)
         self.hot_delay = self._delay(self.hot)
+        self.hot_seconds = self._seconds(self.hot)
         self.calm_worst = self._worst(self.calm, per_event)
         self.hot_worst = self._worst(self.hot, per_event)
         self.throughput = min(
@@ -68,6 +69,10 @@ class Summary:
     def _delay(self, names: Sequence[str]) -> float:
         total = sum(per_event(self.rows[name][1]) for name in names)
         return sum(per_event(self.rows[name][0]) for name in names) / total if total else 0.0
+
+    def _seconds(self, names: Sequence[str]) -> float:
+        total = sum(self.rows[name][1]["delay"] for name in names)
+        return float(sum(self.rows[name][0]["delay"] for name in names) / total) if total else 0.0
 
     def _worst(self, names: Sequence[str], of: Callable[[Row], float]) -> tuple[float, str]:
         return max(((of(self.rows[name][0]) - of(self.rows[name][1]), name) for name in names), default=(0.0, "-"))
@@ -143,11 +148,12 @@ def overview(rows: Rows) -> str:
         s = Summary(rows, policy)
         lines.append((
             words, f"{s.avoidable:,}", f"{s.avoidable_ratio:.3f}", f"{s.over70:.2f}", f"{s.over90:.2f}",
-            f"{s.calm_delay:.2f}", f"{s.hot_delay:.2f}", f"{s.median:.2f}", f"{s.p99:.2f}", f"{s.throughput[0]:.3f}",
+            f"{s.calm_delay:.2f}", f"{s.hot_delay:.2f}", f"{s.hot_seconds:.2f}", f"{s.median:.2f}",
+            f"{s.lasting_median:.2f}", f"{s.p99:.2f}", f"{s.throughput[0]:.3f}",
         ))  # fmt: skip
     head = (
-        "", "lost, avoidable", "×", "> 70 %, ×", "> 90 %, ×", "waits, calm, ×", "waits, hot, ×",
-        "median sojourn, hot, ×", "p99 sojourn, ×", "least throughput, ×",
+        "", "lost, avoidable", "×", "> 70 %, ×", "> 90 %, ×", "waits, calm, ×", "waits, hot, ×", "all seconds, hot, ×",
+        "median sojourn, hot, ×", "lasting overload, ×", "p99 sojourn, ×", "least throughput, ×",
     )  # fmt: skip
     return table(head, lines)
 
@@ -224,7 +230,8 @@ def report(results: Mapping[str, Any]) -> str:
         "each through a real `EventBus` and one mailbox on a virtual clock. Ratios are to the fixed zones. *Avoidable* "
         "are the losses beyond those of the same shape with nobody but publishers that cannot wait. A shape is *calm* "
         "if the fixed zones never let it above 70 % and lose nothing, else *hot*; *lasting overload* is a hot one that "
-        "they leave above 70 % for half of the time or longer. A publisher *waits* in `await publish`.\n",
+        "they leave above 70 % for half of the time or longer. A publisher *waits* in `await publish`: what counts is "
+        "the mean of an event, summed over the shapes; *all seconds* are those of all events together.\n",
         "### Targets\n",
         targets(results) + "\n",
         *once,
