@@ -116,7 +116,8 @@ CONTEXT: Final = _any(
     rf"(?:input|prompt|context|message|total)[ _]tokens?\b[^\n]{{0,30}}{_OVER}[^\n]{{0,16}}\d{{3,}}",
     r"(?:prompts?|inputs?|messages?|conversation|history|body)\b[^.\n]{0,40}exceed[^.\n]{0,30}"
     r"(?:limit|max|size|length|memory|capacity)",
-    r"\btokens?\b[^\n]{0,20}(?:more|greater|larger|over|above|exceed\w*)[^\n]{0,16}\d{4,7}",
+    r"(?<!output )(?<!completion )(?<!generated )(?<!max )(?<!new )\btokens?\b[^\n]{0,20}"
+    r"(?:more|greater|larger|over|above|exceed\w*)[^\n]{0,16}\d{4,7}",
     r"too much (?:context|text|input)\b|max(?:imum)?[_ ]position[_ ]embeddings",
     r"(?:not|n't|cannot) fit[^.\n]{0,40}(?:context|window|model)",
     r"max(?:imum)? (?:\w{1,12} ){0,2}context",
@@ -264,6 +265,7 @@ FILTER: Final = _any(
     r"sensitive (?:content|information|words?|topics?)|new_sensitive",
     r"violation information|violat\w{1,4}[^.\n]{0,30}\b(?:polic\w{1,3}|terms of|guidelines|rules)\b",
     r"rejected by (?:the |our )?(?:safety|content)",
+    r"\b(?:prompt|content|input|message|response|output)s? (?:was |were |is |has been |have been )blocked\b",
     r"敏感(?:内容|信息|词)",
     r"不安全",
     r"违规",
@@ -338,7 +340,8 @@ MODEL: Final = _any(
     r"\bmodels?\b[^\n]{0,60}(?<!temporarily )(?<!currently )\bunavailable",
     r"not found the model",
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
-    r"models?\b[^\n]{0,80}\bnot (?:yet )?(?:support|served|hosted|deployed|registered|installed|downloaded)\b",
+    r"models?\b[^\n]{0,80}\bnot (?:yet )?(?:served|hosted|deployed|registered|installed|downloaded)\b",
+    r"\bmodel not support(?:ed)?\b",
     r"\bmodel\b[^\n]{0,60}(?:end of (?:its )?life|end-of-life|sunset|discontinued|shut ?down|unrecogni[sz]ed|"
     r"(?:been|was|is) (?:removed|retired|deleted|withdrawn))",
     r"\bis not a model\b",
@@ -478,8 +481,8 @@ NOT_ACTIVATED: Final = _any(
     r"the )?(?:\w{1,12} )?model\b",
     r"\bmodel access\b[^.\n]{0,24}(?:denied|not granted|required)",
     r"(?:requires?|accept(?:ing)?)[^.\n]{0,30}(?:terms|license|eula|agreement)",
-    r"non-?serverless model",
-    r"\b(?:model|endpoint|deployment)s?\b(?: \S{1,80})? (?:is |has been |was )?(?:currently |temporarily )*"
+    r"non-?serverless model|\blimit (?:of|is) 0\b",
+    r"\b(?:model|endpoint|deployment)s?\b(?: \S{1,80})? (?:is |has been |was )?(?:currently )?"
     r"(?:disabled|paused|closed|suspended)\b",
     r"not found for account",
     r"(?:model|模型)[^。\n]{0,40}(?:未开通|没有开通|未激活|尚未开通|未订阅|未购买)",
