@@ -47,6 +47,8 @@ Kind = Literal["chat", "debug", "blocking", "timed"]
 
 POLL_SECONDS: Final = 0.1
 CLIENT_GONE: Final = 499
+MAX_SESSION: Final = 500
+"""Characters of a session's name, which stands in every event and every message to the panel; Copilot's page has 36."""
 _ROUTES: Final[dict[tuple[str, str], Kind]] = {
     ("POST", "/api/chat/invoke"): "chat",
     ("POST", "/api/debug-agent"): "debug",
@@ -422,6 +424,8 @@ async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegis
     session = body.get("session_id")
     if session is not None and not isinstance(session, str):
         return 'The field "session_id" must be text.'
+    if session is not None and len(session) > MAX_SESSION:
+        return f'The field "session_id" may have {MAX_SESSION} characters.'
     info.session = session
     if info.kind == "debug":
         workflow = body.get("workflow_data")

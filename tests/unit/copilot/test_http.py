@@ -398,6 +398,8 @@ async def test_other_routes_pass_untouched(world: World) -> None:
         (CHAT, [], "object"),
         (CHAT, {"session_id": 1.5, "ext": []}, "session_id"),
         ("/api/debug-agent", {"session_id": ["s"]}, "session_id"),
+        ("/api/debug-agent", {"session_id": "s" * 501}, "500 characters"),
+        (CHAT, {"session_id": "s" * 500_000, "ext": []}, "500 characters"),
         (CHAT, {"session_id": "s"}, "ext"),
         (CHAT, {"ext": None}, "ext"),
         (CHAT, {"ext": {"type": "x"}}, "ext"),
