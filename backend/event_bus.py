@@ -215,8 +215,8 @@ class EventBus:
     def publish_threadsafe(self, event: Event) -> None:
         """`publish_nowait()` on the loop, from any thread. Doesn't wait.
 
-        Order is kept per thread. Raises LoopGoneError if the bus has not met its loop yet (it does at the
-        first subscribe, publish or `bind()` there) or the loop has ended.
+        Order is kept per thread. Raises TypeError for a type that is no text, and LoopGoneError if the bus has not met
+        its loop yet (it does at the first subscribe, publish or `bind()` there) or the loop has ended.
         """
         self._inbox.put(event, self._loop)
 

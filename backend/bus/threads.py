@@ -65,7 +65,11 @@ class Inbox:
         return len(self._events)
 
     def put(self, event: Event, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Hand an event to `loop`. From any thread; doesn't wait. Raises LoopGoneError."""
+        """Hand an event to `loop`. From any thread; does not wait. Raises LoopGoneError, or TypeError for a wrong type.
+
+        On the loop that would be nobody's error, and the events behind it would wait.
+        """
+        hash(event.type)
         if loop is None:
             raise LoopGoneError("the bus has not met its event loop yet; call bus.bind() there first")
         if loop.is_closed():

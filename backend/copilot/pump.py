@@ -86,6 +86,7 @@ class ChatPump:
 
     async def _run(self) -> None:
         chat = self._chat
+        chat.pump_task = asyncio.current_task()  # known here first if the loop starts tasks eagerly
         try:
             if await self._prepared():
                 source = self._source()

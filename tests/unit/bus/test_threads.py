@@ -328,3 +328,18 @@ async def test_an_object_that_dies_while_another_event_comes_in_may_publish() ->
 
     assert {"first", "last.words"} == set(got)
     await bus.aclose()
+
+
+async def test_a_type_that_is_none_is_the_publishers_error() -> None:
+    """And not the loop's, where the events behind it would wait for the next one."""
+    got: list[str] = []
+    bus = EventBus()
+    bus.subscribe("*", lambda one: got.append(one.type))
+    bus.bind()
+    wrong: Any = []
+
+    with pytest.raises(TypeError):
+        bus.publish_threadsafe(event(type_=wrong))
+    bus.publish_threadsafe(event())
+    await until(lambda: got, what="the event behind it")
+    await bus.aclose()
