@@ -54,9 +54,9 @@ class Errors:
         else:
             sub.unlogged += 1
         for hook in self._settings.on_error:
-            self.guard("on_error", hook, sub.name, event, error)
+            self.call_hook("on_error", hook, sub.name, event, error)
 
-    def guard(self, name: str, hook: Callable[..., Any], *arguments: object) -> Any:
+    def call_hook(self, name: str, hook: Callable[..., Any], *arguments: object) -> Any:
         """What a hook of the bus returns; None if it raises."""
         try:
             return hook(*arguments)

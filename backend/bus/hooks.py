@@ -25,12 +25,12 @@ class Hooks:
 
     def is_essential(self, event: Event) -> bool:
         """Whether no mailbox may drop the event: one owner is enough to say so."""
-        return any(self._errors.guard("essential", hook, event) for hook in self._settings.essential)
+        return any(self._errors.call_hook("essential", hook, event) for hook in self._settings.essential)
 
     def key(self, event: Event) -> Hashable | None:
         """The key under which a newer event may replace this one: of the first owner that has one."""
         for hook in self._settings.conflate:
-            key: Hashable | None = self._errors.guard("conflate", _checked_key, hook, event)
+            key: Hashable | None = self._errors.call_hook("conflate", _checked_key, hook, event)
             if key is not None:
                 # Two owners may well use the same key for different things.
                 return key if len(self._settings.conflate) == 1 else (id(hook), key)
@@ -39,12 +39,12 @@ class Hooks:
     def zone_changed(self, name: str, zone: Zone, was: Zone, fill: float) -> None:
         """A mailbox changed its zone."""
         for hook in self._settings.on_zone:
-            self._errors.guard("on_zone", hook, name, zone, was, fill)
+            self._errors.call_hook("on_zone", hook, name, zone, was, fill)
 
     def throttle_changed(self, name: str, change: dict[str, Any]) -> None:
         """The model of a mailbox's throttle has come to another decision."""
         for hook in self._settings.on_throttle:
-            self._errors.guard("on_throttle", hook, name, change)
+            self._errors.call_hook("on_throttle", hook, name, change)
 
 
 def _checked_key(hook: Conflate, event: Event) -> Hashable | None:
