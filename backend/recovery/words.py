@@ -344,7 +344,7 @@ MODEL: Final = _any(
     r"\bmodel not support(?:ed)?\b",
     r"\bmodel\b[^\n]{0,60}(?:end of (?:its )?life|end-of-life|sunset|discontinued|shut ?down|unrecogni[sz]ed|"
     r"(?:been|was|is) (?:removed|retired|deleted|withdrawn))",
-    r"\bis not a model\b",
+    r"\bis not a model\b|\bmodel name format\b|\ballowed now, your model\b",
     r"(?:no such|unknown|invalid|unsupported|unrecognized) model(?! architecture)",
     r"no endpoints found",
     r"not a chat model",
@@ -406,7 +406,8 @@ RATE_CODES: Final = _codes(
 RATE: Final = _any(
     r"\brate[_ -]?limit",
     r"\b(?:request|token|usage|message|concurren(?:t|cy)|qps|[rt]p[mds])s?[ _-](?:\w{1,12} )?(?:limit|quota)s?\b",
-    r"\b(?:accounts?|keys?|credentials|channels?|deployments?)\b[^.\n]{0,24}\b(?:limited|cool(?:ing)?[- ]?down)\b",
+    r"\b(?:accounts?|keys?|credentials|channels?|deployments?)"
+    r"\b[^.\n]{0,24}\b(?:limited|cool(?:ing)?[- ]?down)\b(?! to)",
     r"\blimit(?:s|ed)?\b[^.\n]{0,24}\b(?:reached|exceeded|hit)\b",
     r"(?:reached|exceeded|hit)\b[^.\n]{0,40}\blimits?\b",
     r"too many (?:\w{1,12} )?(?:requests|concurrent|messages|calls|connections|attempts)",
@@ -481,6 +482,7 @@ NOT_ACTIVATED: Final = _any(
     r"the )?(?:\w{1,12} )?model\b",
     r"\bmodel access\b[^.\n]{0,24}(?:denied|not granted|required)",
     r"(?:requires?|accept(?:ing)?)[^.\n]{0,30}(?:terms|license|eula|agreement)",
+    r"\blimited to (?:use|using)\b|限制使用",
     r"non-?serverless model|\blimit (?:of|is) 0\b",
     r"\b(?:model|endpoint|deployment)s?\b(?: \S{1,80})? (?:is |has been |was )?(?:currently )?"
     r"(?:disabled|paused|closed|suspended)\b",
@@ -495,7 +497,7 @@ NO_PROVIDER: Final = _any(
     r"no (?:\w{1,12} )?endpoints? (?:found|available) (?:that|which|matching|with)\b",
     r"all providers have been ignored",
     r"\bany (?:of )?(?:your |the )?(?:\w{1,12} )?providers?\b",
-    r"\bno (?:\w{1,12} ){0,3}providers?\b",
+    r"\bno (?:(?!for\b)\w{1,12} ){0,3}providers?\b",
     r"(?:data policy|guardrails?|privacy settings)[^.\n]{0,60}(?:restrict|prevent|exclude|block|"
     r"no (?:endpoint|provider))",
 )
