@@ -215,7 +215,17 @@ async def kept_up(run: Callable[[], Awaitable[None]], missing: str, pause: float
             return await run()
         except Exception as error:
             missed(error, missing)
+            if _in_a_cancel(error):
+                raise asyncio.CancelledError from error
         await asyncio.sleep(pause)
+
+
+def _in_a_cancel(error: BaseException) -> bool:
+    """Whether it was raised while a cancel passed, by what cleans up."""
+    context = error.__context__
+    while context is not None and not isinstance(context, asyncio.CancelledError):
+        context = context.__context__
+    return context is not None
 
 
 def in_front(ours: Callable[..., Any], plain: Callable[..., Any], missing: str) -> Callable[..., Any]:

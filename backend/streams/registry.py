@@ -321,14 +321,15 @@ class StreamRegistry:
                 answer.leave()
 
         stream.relay.on_readers = readers_changed
-        self._followed[stream_id] = stream
-        later = self._call_later or asyncio.get_running_loop().call_later
-        later(UNREAD, readers_changed)
 
         def lost(sentence: str = MACHINE_GONE, early: str = MACHINE_GONE_EARLY, /) -> None:
             stream.relay.abandon(sentence if stream.relay.text else early, {**_LINE, "session_id": session})
 
         answer.follow(stream.relay, lost)
+        # Not before: whoever comes again would wait for a stream that nobody feeds, if that broke.
+        self._followed[stream_id] = stream
+        later = self._call_later or asyncio.get_running_loop().call_later
+        later(UNREAD, readers_changed)
         return stream
 
     def _lease(self, stream: Stream, seconds: float) -> None:

@@ -110,7 +110,7 @@ async def test_cancel_all_says_what_does_not_end_and_passes_a_cancel_on() -> Non
 
 
 async def test_a_life_that_breaks_begins_anew_and_ends_by_a_cancel() -> None:
-    """What broke is counted; a cancel reaches what runs."""
+    """What broke is counted; a cancel reaches what runs, and is not lost where the clean-up breaks."""
     lives: list[str] = []
 
     async def run() -> None:
@@ -121,6 +121,7 @@ async def test_a_life_that_breaks_begins_anew_and_ends_by_a_cancel() -> None:
             await asyncio.Event().wait()
         finally:
             lives.append("ended")
+            raise ValueError("in the clean-up")
 
     forget_faults()
     task = asyncio.ensure_future(kept_up(run, "the fleet", 0.0))
@@ -130,7 +131,7 @@ async def test_a_life_that_breaks_begins_anew_and_ends_by_a_cancel() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert lives == ["begun", "begun", "begun", "ended"]
-    assert [(row["missing"], row["count"]) for row in faults()] == [("the fleet", 2)]
+    assert [(row["missing"], row["count"]) for row in faults()] == [("the fleet", 2), ("the fleet", 1)]
     forget_faults()
 
 

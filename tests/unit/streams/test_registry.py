@@ -264,3 +264,32 @@ def test_nothing_is_kept_of_a_lease_on_a_discarded_stream(world: World) -> None:
     world.streams.finish(streams[1], "completed")
 
     assert {} == world.streams._leases
+
+
+class Other:
+    """Another process with one answer, whose first reader meets a mistake of ours."""
+
+    def __init__(self) -> None:
+        self.follows = 0
+
+    async def find(self, stream_id: str, session: str) -> Any:
+        return self
+
+    def follow(self, relay: Any, lost: Any) -> None:
+        self.follows += 1
+        if self.follows == 1:
+            raise KeyError("ours")
+        lost()
+
+    def leave(self) -> None:
+        pass
+
+    cancel = leave
+
+
+async def test_whoever_comes_again_is_fed_though_following_broke_the_first_time(world: World) -> None:
+    """Otherwise the page would wait for a stream that nobody writes to."""
+    world.streams.elsewhere = (Other(),)  # type: ignore[assignment]
+    with pytest.raises(KeyError):
+        await world.streams.find_anywhere(ID, "s")
+    assert (await world.streams.find_anywhere(ID, "s")).relay.finished
