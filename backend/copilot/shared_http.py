@@ -163,8 +163,8 @@ def _transport(library: Any, context: Any, limits: Any, proxy: Any = None) -> An
                 raise library.UnsupportedProtocol("Request URL is missing an 'http://' or 'https://' protocol.")
             if self._session is None:
                 self._session = _session(context, limits)
-            with _httpx_errors(library):
-                answer = await self._session.request(**_arguments(library, request, proxy))
+            with _httpx_errors(library), _no_address(library):
+                answer = await self._session.request(**_arguments(request, proxy))
             return library.Response(
                 answer.status,
                 headers=answer.raw_headers,
@@ -208,13 +208,9 @@ def _session(context: Any, limits: Any) -> aiohttp.ClientSession:
     )
 
 
-def _arguments(library: Any, request: Any, proxy: Any) -> dict[str, Any]:
+def _arguments(request: Any, proxy: Any) -> dict[str, Any]:
     """An httpx request in aiohttp's words."""
     url = request.url.copy_with(userinfo=b"") if request.url.userinfo else request.url  # httpx has made a header of it
-    try:
-        target = URL(str(url), encoded=True)
-    except ValueError as error:  # one takes for an address what the other does not
-        raise library.UnsupportedProtocol(str(error)) from error
     timeout = request.extensions.get("timeout", {})
     try:
         data = request.content or None
@@ -225,7 +221,7 @@ def _arguments(library: Any, request: Any, proxy: Any) -> dict[str, Any]:
         headers = [pair for pair in headers if pair[0].lower() != "transfer-encoding"]  # aiohttp adds it
     arguments: dict[str, Any] = {
         "method": request.method,
-        "url": target,
+        "url": URL(str(url), encoded=True),
         "headers": headers,
         "data": data,
         "allow_redirects": False,
@@ -266,6 +262,17 @@ _ERRORS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientPayloadError, "RemoteProtocolError"),
     (aiohttp.ClientError, "ReadError"),
 )
+
+
+@contextlib.contextmanager
+def _no_address(library: Any) -> Iterator[None]:
+    """What aiohttp, yarl or the look-up of a name cannot read as an address, httpx's URLs may hold: `http://a..b`."""
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error, aiohttp.ClientError) or "header" in str(error).lower():
+            raise
+        raise library.UnsupportedProtocol(str(error)) from error
 
 
 @contextlib.contextmanager
