@@ -144,7 +144,11 @@ def read(chat: Chat) -> str:
     """What the page shows, without notices."""
     if not chat.finished:
         return f"{LOST}not finished, {chat.error or chat.status} {chat.text}"
-    return chat.text.partition(MARK)[0].rstrip()
+    return _without_notice(chat.text)
+
+
+def _without_notice(text: str) -> str:
+    return text.partition(MARK)[0].rstrip("> \n")  # a notice is a quotation
 
 
 # -- the transports
@@ -196,7 +200,7 @@ async def _broken(world: World) -> str:
     world.llm.plan(reset_at(10), answer())
     async with StreamClient(world.host.url, world.llm.base_url, session="injected") as client:
         page = await client.chat_http()
-    texts.append(page.text.partition(MARK)[0].rstrip() if page.outcome else f"{LOST}no end: {page.text}")
+    texts.append(_without_notice(page.text) if page.outcome else f"{LOST}no end: {page.text}")
     return _joined(texts)
 
 
@@ -569,7 +573,7 @@ async def _standalone(world: World) -> str:
                     texts.append(last["text"] if last["finished"] else f"{LOST}not finished: {last['text']}")
                 with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
                     await socket.receive(BRIEFLY)
-            return _joined([text.partition(MARK)[0].rstrip() for text in texts])
+            return _joined([_without_notice(text) for text in texts])
         finally:
             await host.close()
 
@@ -608,7 +612,7 @@ SCENARIOS: dict[str, Scenario] = {
     "stalled": Scenario(_beside(_stalled)),
     "resumed": Scenario(_resumed),
     "steered": Scenario(_steered),
-    "no tools": Scenario(_no_tools),
+    "no tools": Scenario(_no_tools, may_tell=True),
     "broken": Scenario(_broken, may_tell=True),
     "strange": Scenario(_strange, may_tell=True),
     "given up": Scenario(_given_up, may_tell=True),

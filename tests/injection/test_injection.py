@@ -39,6 +39,7 @@ PROGRAMS = {f"standalone/{name}.py" for name in ("cli", "endpoint_check", "event
 PARTS = [
     (name, part, of)
     for name, plan in SCENARIOS.items()
+    if name != "standalone"  # its own start, page and agent are the program: there is nothing to go on with
     for of in (8 if plan.every else 1 if plan.host else 16,)
     for part in range(of)
 ]
