@@ -201,7 +201,7 @@ async def test_a_start_without_our_routes_costs_the_routes_only(llm: FaultServer
         async with host.page.session.get(f"{host.url}/api/metrics") as response:
             missing = response.status
 
-    assert words(40) == strip(chat.text).rstrip()
+    assert words(40).strip() == strip(chat.text)
     assert missing == 404
 
 
