@@ -150,6 +150,7 @@ class EventBus:
             route = self._routes[event.type]
         except KeyError:
             route = self._route(event.type)
+        countdown = route.countdown = route.countdown - 1
         if (single := route.single) is None:
             for call in route:
                 try:
@@ -163,9 +164,8 @@ class EventBus:
                 self._errors.call_failed(route, single, event, error)
         elif len(items) < single.limit:
             items.append(event)
-            route.counted += 1
             return DONE
-        for _ in route.countdown:
+        if countdown >= 0:
             return DONE
         return route.slow_path(route, event)  # type: ignore[no-any-return]
 
@@ -179,6 +179,7 @@ class EventBus:
             route = self._routes[event.type]
         except KeyError:
             route = self._route(event.type)
+        countdown = route.countdown = route.countdown - 1
         if (single := route.single) is None:
             for call in route:
                 try:
@@ -193,11 +194,9 @@ class EventBus:
         elif len(items) < single.limit:
             items.append(event)
             single.nowait += 1
-            route.counted += 1
             return
-        for _ in route.countdown:
-            return
-        route.slow_path_nowait(route, event)
+        if countdown < 0:
+            route.slow_path_nowait(route, event)
 
     async def publish_many(self, events: Iterable[Event]) -> int:
         """Publish events one after the other, as `publish()` does each; returns how many.
