@@ -72,6 +72,16 @@ class AnswerText:
         parts.append(text[position:])
         return "".join(parts)
 
+    def standing(self, raw: str) -> str:
+        """`raw` as a page shows it that takes nothing back: what is visible, but where an attempt has not yet written
+        as much as a broken one, that one's text still stands.
+        """
+        text = self.visible(raw)
+        for index, cut in enumerate(self.cuts):
+            if cut.end <= len(raw) and self._written_again(index) is None:
+                text = max(text, self.visible(raw[: cut.start]) + raw[cut.start : cut.end], key=len)
+        return text
+
     @property
     def length(self) -> int:
         """Characters of the answer that are shown; still known after `free()`."""

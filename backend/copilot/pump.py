@@ -370,21 +370,23 @@ class ChatPump:
         return self._plain.get_nowait()
 
     def _shown(self, raw: str, ext: Any) -> str:
-        text = without_marks(self._chat.text.visible(raw))
         if ext is not None and ext.get("finished"):
-            return with_notices(text, self._chat.notices)
-        return self._with_silence(text)
+            return with_notices(without_marks(self._chat.text.visible(raw)), self._chat.notices)
+        if self._chat.silence.notice or self._longest_shown:
+            return self._with_silence(without_marks(self._chat.text.standing(raw)))
+        return without_marks(self._chat.text.visible(raw))
 
     def _with_silence(self, text: str) -> str:
         """`text` with the notice on a silence that lasts.
 
-        Copilot's page shows no text that is not longer than the one before: once the silence is over, characters
-        without width fill up what the notice took.
+        Copilot's page shows no text that is not longer than the one before. So it keeps what a broken attempt has
+        written until the next one has come as far; with the notice the text is longer, and has to keep that itself.
+        Once the silence is over, characters without width fill up what the notice took.
         """
         if self._chat.silence.notice:
             text = with_notices(text, [self._chat.silence.notice])
             self._longest_shown = len(text)
-        elif self._longest_shown:
+        else:
             missing = self._longest_shown + 1 - len(text)
             self._longest_shown = len(text) + missing if missing > 0 else 0
             text += NO_WIDTH * missing

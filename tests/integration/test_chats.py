@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import json
 import logging
 import random
 import sys
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -357,22 +355,6 @@ async def test_another_plugin_reaches_the_bus_without_our_folders_name(host: Hos
     assert "chat.started" == seen[0]
     assert "chat.finished" == seen[-1]
     assert 40 == seen.count("chat.delta")
-
-
-async def test_a_host_that_has_ended_is_no_more(llm: FaultServer) -> None:
-    """Nothing of the process holds the plugin of before once the next is loaded: no hook, cache or thread."""
-    ended = []
-    for _ in range(2):
-        async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
-            await host.chat(session="a")
-            ended.append(weakref.ref(plugin_of(host)))
-        del host
-
-    def gone() -> bool:
-        gc.collect()
-        return ended[0]() is None
-
-    await until(gone)
 
 
 async def test_no_key_is_logged(llm: FaultServer, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class CancelAt:
 
 
 class CancelOne:
-    """A task factory: the first coroutine with this qualified name is cancelled at its `number`-th suspension."""
+    """A task factory: the first coroutine with this qualified name, or that keeps one up, is cancelled at its `number`-th suspension."""
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
@@ -53,10 +53,16 @@ class CancelOne:
         return self.driver is not None and self.driver.hit
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        if self.driver is None and getattr(coro, "__qualname__", "") == self.name:
+        if self.driver is None and self.name in _names(coro):
             self.driver = CancelAt(coro, self.number)
             return asyncio.Task(_await(self.driver), loop=loop, **options)
         return asyncio.Task(coro, loop=loop, **options)
+
+
+def _names(coro: Any) -> set[str]:
+    """The coroutine's own name, and of one that keeps another up the other's."""
+    kept = coro.cr_frame.f_locals.get("run") if getattr(coro, "__qualname__", "") == "kept_up" else None
+    return {getattr(one, "__qualname__", "") for one in (coro, kept)}
 
 
 async def _await(driver: CancelAt) -> Any:

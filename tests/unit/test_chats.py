@@ -194,6 +194,26 @@ def broken(*attempts: str, before: str = "") -> AnswerText:
 
 
 @pytest.mark.parametrize(
+    ("attempts", "standing"),
+    [
+        (("one two", ""), "one two"),
+        (("one two", "one"), "one two"),
+        (("one two", "one", ""), "one two"),
+        (("one two", "one two three"), "one two three"),
+        (("one two", "one more"), "one more"),
+        (("one",), "one"),
+    ],
+)
+def test_what_a_broken_attempt_wrote_stands_until_the_next_has_come_as_far(
+    attempts: tuple[str, ...], standing: str
+) -> None:
+    """A page that only grows is given nothing shorter."""
+    text = broken(*attempts, before="0123")
+
+    assert text.standing(text.raw) == "0123" + standing
+
+
+@pytest.mark.parametrize(
     ("attempts", "seams"),
     [
         (("one two", "one two three"), [11]),
