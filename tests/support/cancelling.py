@@ -40,7 +40,10 @@ class CancelAt:
 
 
 class CancelOne:
-    """A task factory: the first coroutine with this qualified name, or that keeps one up, is cancelled at its `number`-th suspension."""
+    """A task factory: the first coroutine with this qualified name is cancelled at its `number`-th suspension.
+
+    Or the one that keeps it up.
+    """
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
