@@ -71,7 +71,7 @@ if _plugin is not None and _first is not None:
     _put_back(_first)
 # Of two copies the first one attaches, so the name stays with it.
 elif _first is None or _sys.modules.get(_first.__name__) is not _first:
-    for _name in [_name for _name in _sys.modules if _name.startswith("copilot_pulse.")]:
+    for _name in [_name for _name in list(_sys.modules) if _name.startswith("copilot_pulse.")]:
         del _sys.modules[_name]  # of a copy that could not be loaded to its end, or is no more
     _sys.modules["copilot_pulse"] = _sys.modules[__name__]
     # A finder of such a copy would keep all that the copy was.

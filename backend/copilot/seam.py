@@ -43,7 +43,8 @@ class CopilotModules(NamedTuple):
 
 def find_copilots() -> Iterator[CopilotModules]:
     """Every Copilot that this process has imported, in import order. Looks at loaded modules only."""
-    for name, module in list(sys.modules.items()):
+    # A copy is made in one step; a list of pairs is not, and other threads import.
+    for name, module in sys.modules.copy().items():
         if name.endswith(ENTRY_SUFFIX) and callable(getattr(module, ENTRY_FUNCTION, None)):
             yield CopilotModules(name[: -len(ENTRY_SUFFIX)])
 
