@@ -374,7 +374,10 @@ class Throttle:
             for _ in range(min(self._at_once, len(self.paused))):
                 self.paused.popitem(last=False)[0].wake()
             if self.paused:
-                asyncio.get_running_loop().call_soon(self._release_some)
+                try:
+                    asyncio.get_running_loop().call_soon(self._release_some)
+                except RuntimeError:  # an item was taken outside of the loop, so that there is no next turn of it
+                    self.release(go=True)
 
     def release(self, *, go: bool = False) -> None:
         """Let every paused producer look again how long it has to wait, or, if `go`, wait no longer."""

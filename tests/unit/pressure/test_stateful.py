@@ -302,3 +302,14 @@ class QueueMachine(RuleBasedStateMachine):
 
 QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestQueueMachine = QueueMachine.TestCase
+
+
+def test_an_item_taken_outside_of_the_loop_lets_all_go() -> None:
+    """More producers pause than are let go at once, and no turn of the loop comes to let go the rest."""
+    state = QueueMachine()
+    state.start(capacity=1, throttled=True, always=False, patience=0)
+    state.offer(letter="a")
+    for _ in range(3):
+        state.put(letter="a")
+    state.grant_a_place_and_cancel()
+    state.teardown()
