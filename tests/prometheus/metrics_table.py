@@ -13,7 +13,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from backend.fleet_redis.layout import Seconds
-from backend.metrics.exposition.collector import PREFIX, PulseCollector
+from backend.metrics.exposition.collector import PulseCollector
+from backend.metrics.exposition.families import PREFIX
 from backend.monitoring import Monitor
 from backend.settings import Settings
 from backend.store import EventStore, Redaction

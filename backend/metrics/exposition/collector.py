@@ -7,14 +7,13 @@ conventions; label sets are bounded where the figures are counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import Iterator
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
@@ -25,11 +24,10 @@ from prometheus_client.registry import Collector
 from ..checks.builtin import Watched
 from ..counters import clean
 from ..health import HealthBoard
-from ..histogram import Buckets
 from ..layers.http import HttpLayer
 from . import fleet, store, streams
+from .families import PREFIX, counter, counters, gauge, gauges, histogram
 
-PREFIX: Final = "copilot_pulse_"
 _BREAKER_STATES: Final = ("closed", "open", "half_open")
 MAX_ROWS: Final = 50
 _TOKENS: Final = {  # "" is their sum, as the panel shows it
@@ -81,7 +79,7 @@ class PulseCollector(Collector):
         ):
             figures = self._monitor.value(source)
             if figures is not None:
-                yield from families(PREFIX, figures)
+                yield from families(figures)
 
     def _about(self) -> Iterator[Metric]:
         yield InfoMetricFamily(PREFIX + "build", "Copilot Pulse.", {"version": self._monitor.version})
@@ -89,7 +87,7 @@ class PulseCollector(Collector):
 
     def _events(self) -> Iterator[Metric]:
         events = self._monitor.events
-        yield counters("events_published", "Events published.", ["type"], events.counts())
+        yield counters("events_published", "Events published.", ["type"], events.counts().items())
         yield histogram(
             "event_delivery_seconds", "Time from publish to the start of a handler (sampled).", [],
             [((), events.latency_buckets)],
@@ -130,12 +128,9 @@ class PulseCollector(Collector):
 
     def _errors(self) -> Iterator[Metric]:
         errors = self._monitor.errors
-        family = CounterMetricFamily(
-            PREFIX + "errors", "Failures by class, kind and type.", labels=["severity", "kind", "type"]
+        yield counters(
+            "errors", "Failures by class, kind and type.", ["severity", "kind", "type"], errors.counts.items()
         )
-        for labels, n in errors.counts.items():
-            family.add_metric(labels, n)
-        yield family
         yield counter("error_retries", "Model calls made again.", errors.outcomes["retrying"].value)
         yield counter("errors_recovered", "Failures that were mended.", errors.outcomes["recovered"].value)
         yield counter("errors_gave_up", "Failures that stayed.", errors.outcomes["gave_up"].value)
@@ -190,16 +185,13 @@ class PulseCollector(Collector):
         yield counter("chat_retries", "Model calls of chats made again.", chat.retries)
         yield counter("chat_sent_bytes", "Bytes of answers sent to clients.", chat.bytes_sent)
         yield counter("chat_saved_bytes", "Bytes not sent thanks to conflation.", chat.bytes_saved)
-        yield counters("chat_tool_calls", "Tools called by the model.", ["tool"], chat.tools.by(0))
+        yield counters("chat_tool_calls", "Tools called by the model.", ["tool"], chat.tools.by(0).items())
 
     def _http(self) -> Iterator[Metric]:
         http = self._monitor.http
-        requests = CounterMetricFamily(
-            PREFIX + "http_requests", "Requests to Copilot's routes.", labels=["method", "route", "code"]
+        yield counters(
+            "http_requests", "Requests to Copilot's routes.", ["method", "route", "code"], http.counts.items()
         )
-        for labels, n in http.counts.items():
-            requests.add_metric(labels, n)
-        yield requests
         yield histogram(
             "http_request_duration_seconds", "Time that Copilot's routes took.", ["method", "route"],
             ((labels, figures.buckets) for labels, figures in http.routes.items()),
@@ -218,10 +210,7 @@ class PulseCollector(Collector):
         cpu = process.get("cpu_seconds")
         if cpu is not None:
             yield counter("process_cpu_seconds", "CPU time of the process.", cpu)
-        open_now = GaugeMetricFamily(PREFIX + "connections", "Open connections.", labels=["kind"])
-        for kind, n in self._monitor.connections().items():
-            open_now.add_metric([clean(kind)], n)
-        yield open_now
+        yield gauges("connections", "Open connections.", ["kind"], self._monitor.connections().items())
         yield histogram("loop_lag_seconds", "How late the loop ran timers.", [], [((), system.lag_buckets)])
         yield counter("loop_stalls", "Times the event loop stood still.", system.stalls)
         yield counter("loop_stalled_seconds", "Time the event loop stood still.", system.stalled_seconds)
@@ -279,30 +268,3 @@ class _Seen(Collector):
 
     def collect(self) -> Iterator[Metric]:
         return iter(self._families)
-
-
-def gauge(name: str, text: str, value: float) -> Metric:
-    """A gauge without labels."""
-    return GaugeMetricFamily(PREFIX + name, text, value=value)
-
-
-def counter(name: str, text: str, value: float) -> Metric:
-    """A counter without labels; `_total` is added to its name."""
-    return CounterMetricFamily(PREFIX + name, text, value=value)
-
-
-def counters(name: str, text: str, labels: list[str], values: dict[str, int]) -> Metric:
-    """A counter for each value of one label."""
-    family = CounterMetricFamily(PREFIX + name, text, labels=labels)
-    for label, value in values.items():
-        family.add_metric([clean(label)], value)
-    return family
-
-
-def histogram(name: str, text: str, labels: list[str], rows: Iterable[tuple[tuple[str, ...], Buckets]]) -> Metric:
-    """A histogram for each label tuple."""
-    family = HistogramMetricFamily(PREFIX + name, text, labels=labels)
-    for values, buckets in rows:
-        rows_: Any = buckets.cumulative()
-        family.add_metric(list(values), buckets=rows_, sum_value=buckets.sum)
-    return family

@@ -6,10 +6,12 @@ import re
 
 import pytest
 
-from backend.metrics.exposition.collector import PREFIX, PulseCollector, Reading
+from backend.fleet_redis.layout import Seconds
+from backend.metrics.exposition.collector import PulseCollector, Reading
+from backend.metrics.exposition.families import PREFIX
 from backend.monitoring import Monitor
 from tests.prometheus.metrics_table import MARKS, TARGET, Sample, text
-from tests.support.figures import bus_figures
+from tests.support.figures import bus_figures, fleet_figures
 
 UNITS = ("seconds", "bytes", "ratio", "characters", "info")
 
@@ -86,6 +88,20 @@ def test_servers_of_one_host_are_series_of_their_own(monitor: Monitor) -> None:
 
     assert 'copilot_pulse_mcp_server_up{server="h:1"} 1.0' in text
     assert 'copilot_pulse_mcp_server_up{server="h:1 (2)"} 1.0' in text
+
+
+def test_a_name_that_cannot_be_written_spoils_nothing(monitor: Monitor) -> None:
+    """Another custom node names a group of shared work with half an emoji, and one with a line's end."""
+    figures = fleet_figures(1, Seconds().snapshot())
+    row = next(iter(figures["groups"].values()))
+    names = ("half \ud83d", "two\nlines", "half ", "\x1b[31mred")
+    monitor.add_source("fleet", lambda: {**figures, "groups": {name: {**row, "pending": 2} for name in names}})
+    monitor.tick()
+
+    lines = [line for line in Reading(monitor).text().decode().splitlines() if "redis_group_pending{" in line]
+    series = [line.rpartition(" ")[0] for line in lines]
+    assert len(series) == len(set(series)) == 3
+    assert 'copilot_pulse_redis_group_pending{group="half"} 4.0' in lines
 
 
 def test_nothing_is_registered_process_wide(monitor: Monitor) -> None:
