@@ -305,14 +305,16 @@ def _recorded() -> list[str]:
         *_prose(
             """Keys are replaced by `[redacted]`: what looks like one, and those that are known from requests,
             settings and the environment, also from their first 8 characters on where they are cut off, and, if
-            they have 16 or more, in Base64, hex, URL, JSON and HTML escapes and in another case."""
+            they have 16 or more, in Base64, hex and in another case. Known keys are read behind the escapes of
+            URLs, JSON, HTML and programs' strings (`%2F`, `\\/`, `\\u002F`, `\\x2f`, `&#47;`), also where one is quoted in
+            another, up to three deep; and without what steers a terminal or cannot be seen."""
         ),
         "",
         *_prose(
             """What the user has written in this chat is replaced by `[prompt]`: every stretch of 14 letters and
             digits (5 of Chinese, Japanese or Korean) that also stands in a message of the user, whatever stands
             between them and in either case; a shorter message, of 6 letters and more, where all of it is quoted.
-            It is read in URL, JSON and HTML escapes, in Base64 and hex, and in one of them inside another. Where
+            It is read behind the same escapes, in Base64 and hex, and in one of them inside another. Where
             a server sends the request itself back, its message ends before that; of an answer that is no JSON the
             first 80 characters are kept."""
         ),

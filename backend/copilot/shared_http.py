@@ -152,6 +152,7 @@ def _over_aiohttp(base: Any, library: Any) -> Any:
 
 def _transport(library: Any, context: Any, limits: Any, proxy: Any = None) -> Any:
     """An httpx transport that sends its requests with aiohttp, through `proxy` if there is one."""
+    proxy_usable = proxy is None or _is_address(str(proxy.url))
 
     class AiohttpTransport(library.AsyncBaseTransport):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -161,6 +162,10 @@ def _transport(library: Any, context: Any, limits: Any, proxy: Any = None) -> An
         async def handle_async_request(self, request: Any) -> Any:
             if request.url.scheme not in ("http", "https"):
                 raise library.UnsupportedProtocol("Request URL is missing an 'http://' or 'https://' protocol.")
+            if not proxy_usable:
+                raise library.ProxyError(
+                    "The address of the proxy cannot be used: see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
+                )
             if self._session is None:
                 self._session = _session(context, limits)
             with _httpx_errors(library), _no_address(library):
@@ -262,6 +267,15 @@ _ERRORS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientPayloadError, "RemoteProtocolError"),
     (aiohttp.ClientError, "ReadError"),
 )
+
+
+def _is_address(url: str) -> bool:
+    """Whether yarl and the look-up of names can read this; of a host that is not there they can."""
+    try:
+        read = URL(url)
+        return bool((read.raw_host or "").encode("idna")) and (read.port or 0) <= 65_535
+    except ValueError:
+        return False
 
 
 @contextlib.contextmanager

@@ -8,12 +8,12 @@ stretch that also stands in those words. A chat that knows nothing of this has n
 from __future__ import annotations
 
 import contextvars
-import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Final
 
+from .escapes import Unescaped
 from .lazy import LazyPattern
 
 MARK: Final = "[prompt]"
@@ -26,11 +26,6 @@ _WIDE: Final = "\u2e80"
 _MAX_PROMPT: Final = 32_768
 _MAX_TEXT: Final = 600
 _BREAK: Final = "\0"
-# How a character is written in URLs, JSON and HTML, also when that has been quoted again.
-_ESCAPE: Final = LazyPattern(
-    r"(?P<url>(?:%(?:25)*[0-9A-Fa-f]{2})+)|\\+u(?P<json>[0-9A-Fa-f]{4})|\\+x(?P<byte>[0-9A-Fa-f]{2})|\\+[nrtbf]"
-    r"|&(?:amp;)*#(?:x(?P<hex>[0-9A-Fa-f]{1,6})|(?P<dec>[0-9]{1,7}));|&(?:amp;)*(?:amp|lt|gt|quot|apos|nbsp);"
-)
 # What may be Base64, of both alphabets, or hex: it is read as what it stands for, beside the letters that it is.
 _ENCODED: Final = LazyPattern(r"[A-Za-z0-9+/_-]{12,}")
 _HEX: Final = LazyPattern(r"[0-9A-Fa-f]{16,}")
@@ -82,17 +77,11 @@ class _Letters:
     def __init__(self, text: str, layers: int = 0) -> None:
         self.spans: list[tuple[int, int]] = []
         letters: list[str] = []
-        at = 0
-        for found in (*_ESCAPE.compiled.finditer(text), None):
-            start, end = found.span() if found is not None else (len(text), len(text))
-            pieces = [(text[here], here, here + 1) for here in range(at, start)]
-            if found is not None:
-                pieces += [(char, start, end) for char in _meant(found)]
-            for char, begin, close in pieces:
-                if char.isalnum():
-                    letters.append(char.lower()[:1])
-                    self.spans.append((begin, close))
-            at = end
+        read = Unescaped(text)
+        for at, char in enumerate(read.text):
+            if char.isalnum():
+                letters.append(char.lower()[:1])
+                self.spans.append(read.span(at, at + 1))
         for decoded, span in _decoded(text) if layers else ():
             inner = _BREAK + _Letters(decoded, layers - 1).text
             letters.append(inner)
@@ -123,18 +112,6 @@ def _readable(data: bytes, span: tuple[int, int]) -> Iterator[tuple[str, tuple[i
     text = data.decode("utf-8", "replace")
     if sum(char == "\ufffd" or not (char.isprintable() or char.isspace()) for char in text) <= 6:
         yield text, span
-
-
-def _meant(escape: re.Match[str]) -> str:
-    """What an escape stands for; nothing if that is no letter."""
-    if escape["url"]:
-        return bytes.fromhex(re.sub("%(?:25)*", "", escape["url"])).decode("utf-8", "ignore")
-    digits, base = next(
-        ((escape[name], base) for name, base in (("json", 16), ("byte", 16), ("hex", 16), ("dec", 10)) if escape[name]),
-        ("", 0),
-    )
-    number = int(digits, base) if digits else 0
-    return chr(number) if number <= 0x10FFFF else ""
 
 
 _prompt: contextvars.ContextVar[_Prompt | None] = contextvars.ContextVar("copilot_pulse_prompt", default=None)

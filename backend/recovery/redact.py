@@ -7,7 +7,6 @@ time grows with the length of the text only. Redacting twice changes nothing; no
 
 from __future__ import annotations
 
-import html
 import math
 import re
 import threading
@@ -16,8 +15,8 @@ from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote
 
+from .escapes import Unescaped
 from .lazy import LazyPattern
 
 MARK: Final = "[redacted]"
@@ -39,8 +38,16 @@ _HOST_PORT: Final = LazyPattern(
     r"(?:localhost|[A-Za-z0-9-]{1,60}(?:\.[A-Za-z0-9-]{1,60}){1,8}):\d{1,5}(?:/|$)", re.IGNORECASE
 )
 _LONG_RUN: Final = LazyPattern(r"\S{16}")
-_RUN: Final = LazyPattern(
-    r"(?:[A-Za-z0-9_*+/=~-]|%(?:25){0,4}[0-9A-F]{2}|\\{1,4}u[0-9A-F]{4}|&#x?[0-9A-F]{1,6};)*", re.IGNORECASE
+_RUN: Final = LazyPattern(r"[A-Za-z0-9_*+/=~-]*")
+# What steers a terminal: CSI, strings such as a window's title (OSC), and the choice of a character set.
+_TERMINAL: Final = LazyPattern(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98-\x9f]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[()][0-9A-Za-z]"
+)
+# What has no looks of its own although Python calls it printable: fillers, blanks, selectors of a variant.
+_UNSEEN: Final = LazyPattern(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U00016fe4\U000e0100-\U000e01ef]"
 )
 
 # What people type where a local server wants no key: no secrets, and words that our advice needs.
@@ -152,8 +159,10 @@ def secret_name(name: str) -> bool:
 def one_line(text: str) -> str:
     """`text` in one line, without what cannot be seen: what steers a terminal, turns the direction of writing around,
     or takes no room, so that a key with it in between would not be known."""
-    text = " ".join(text.split())
-    return text if text.isprintable() else "".join(filter(str.isprintable, text))
+    text = " ".join(_TERMINAL.sub("", text).split())
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSEEN.sub("", "".join(filter(str.isprintable, text)))
 
 
 class Redactor:
@@ -237,7 +246,7 @@ class Redactor:
             return
         now = self._clock()
         with self._lock:
-            for form in {secret, quote(secret, safe="")}:
+            for form in {secret, Unescaped(secret).text}:
                 where[form] = max(now + keep, where.get(form, 0.0))
                 where.move_to_end(form)
             while len(where) > most:
@@ -277,36 +286,39 @@ class Redactor:
         return _value(value, self.redact, 0)
 
     def _known_out(self, text: str) -> str:
+        if not self._known:
+            return text
+        read = Unescaped(text)
+        if read.changed:
+            text = _out(text, [read.span(*span) for span in self._found(read.text)])
+        return _out(text, self._found(text))  # as it stands: a secret may have in it what looks like an escape
+
+    def _found(self, text: str) -> list[tuple[int, int]]:
+        """Where secrets stand in a text, in order: from, to. What is found is not looked at again."""
         known = self._known
-        if self._echoes and _LONG_RUN.search(text):
-            text = _echoes_out(text, self._echoes)
+        spans = _echoes_in(text, self._echoes) if self._echoes and _LONG_RUN.search(text) else []
+        rest = _covered(text, spans)
         for secret in known:  # whole values first: what is left of them are prefixes
-            if secret in text:
-                text = _whole_out(text, secret)
+            if secret in rest:
+                found = _wholes_in(rest, secret)
+                rest = _covered(rest, found)
+                spans += found
         for head in {secret[:PREFIX_LENGTH] for secret in known if len(secret) >= PREFIX_LENGTH}:
-            if head in text:
-                text = _prefixes_out(text, head, [secret for secret in known if secret.startswith(head)])
-        return text
+            if head in rest:
+                found = _prefixes_in(rest, head, [secret for secret in known if secret.startswith(head)])
+                rest = _covered(rest, found)
+                spans += found
+        return sorted(spans)
 
 
 def echoes(secret: str) -> dict[str, int]:
     """Forms in which a server may give a secret of 16 characters and more back, in lower case: as it is, in Base64,
-    hex, escapes. With each, how many characters of it count: what is cut off or damaged gives a piece of it away."""
+    hex. With each, how many characters of it count: what is cut off or damaged gives a piece of it away."""
     if len(secret) < _ECHO_LENGTH:
         return {}
     forms: dict[str, int] = {secret[:_MOST_AS_IT_IS].lower(): _ECHO_LENGTH}
-    secret = secret[:_MOST_ENCODED]
-    whole: tuple[Callable[[str], str], ...] = (
-        lambda text: text.encode("utf-8", "replace").hex(),
-        lambda text: quote(quote(text, safe=""), safe=""),
-        html.escape,
-        lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
-        lambda text: "".join(f"&#{ord(char)};" for char in text),
-        lambda text: "".join(f"&#x{ord(char):x};" for char in text),
-    )
-    for form in whole:
-        forms[form(secret).lower()] = max(_ECHO_LENGTH, len(form(secret[:PREFIX_LENGTH])))
-    data = secret.encode("utf-8", "replace")
+    data = secret[:_MOST_ENCODED].encode("utf-8", "replace")
+    forms[data.hex()] = _ECHO_LENGTH
     for before in range(3):  # where it stands in what was encoded shifts its letters
         inner = b64encode(bytes(before) + data).decode()[(0, 2, 3)[before] :].rstrip("=")[:-1].lower()
         forms[inner] = forms[inner.replace("+", "-").replace("/", "_")] = _ECHO_LENGTH
@@ -325,12 +337,12 @@ def pieces(secret: str) -> list[tuple[str, str, int, int]]:
     ]
 
 
-def _echoes_out(text: str, echoes: Mapping[str, Sequence[tuple[str, str, int, int]]]) -> str:
-    """Take out other forms of secrets, whole or a long piece of one, and what hangs on to them."""
+def _echoes_in(text: str, echoes: Mapping[str, Sequence[tuple[str, str, int, int]]]) -> list[tuple[int, int]]:
+    """Find other forms of secrets, whole or a long piece of one, and what hangs on to them."""
     lower = text.lower()
     if len(lower) != len(text):  # of some letters the small one is two
         lower = "".join(char.lower()[:1] for char in text)
-    parts: list[str] = []
+    spans: list[tuple[int, int]] = []
     at = here = 0
     while here <= len(lower) - _PIECE:
         for _, form, inside, least in echoes.get(lower[here : here + _PIECE], ()):
@@ -340,38 +352,60 @@ def _echoes_out(text: str, echoes: Mapping[str, Sequence[tuple[str, str, int, in
             begin = here - before
             end = begin + _common(lower, begin, form[inside - before :], before + _PIECE)
             if end - begin >= least:
-                parts += (text[at:begin], MARK)
-                run = _RUN.match(text, end)
-                at = here = run.end() if run is not None else end
+                at = here = _run_end(text, end)
+                spans.append((begin, at))
                 break
         else:
             here += 1
-    return "".join((*parts, text[at:]))
+    return spans
 
 
-def _whole_out(text: str, secret: str) -> str:
-    if len(secret) >= PREFIX_LENGTH:
-        return text.replace(secret, MARK)
-    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", MARK, text)
+def _wholes_in(text: str, secret: str) -> list[tuple[int, int]]:
+    pattern = re.escape(secret)
+    if len(secret) < PREFIX_LENGTH:
+        pattern = rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
+    return [found.span() for found in re.finditer(pattern, text)]
 
 
-def _prefixes_out(text: str, head: str, secrets: list[str]) -> str:
-    """Take out every beginning of one of the secrets, and what hangs on to it without a gap.
+def _prefixes_in(text: str, head: str, secrets: list[str]) -> list[tuple[int, int]]:
+    """Find every beginning of one of the secrets, and what hangs on to it without a gap.
 
     Keys of one provider begin alike: without the rest of the run, the head of a known key would be cut off an
     unknown one, whose tail then looks like nothing.
     """
-    parts: list[str] = []
+    spans: list[tuple[int, int]] = []
     at = 0
     while (found := text.find(head, at)) >= 0:
-        end = found + PREFIX_LENGTH
         reach = max(_common(text, found, secret) for secret in secrets)
-        run = _RUN.match(text, max(end, found + reach))
-        parts.append(text[at:found])
-        parts.append(MARK)
-        at = run.end() if run is not None else end
-    parts.append(text[at:])
-    return "".join(parts)
+        at = _run_end(text, found + max(PREFIX_LENGTH, reach))
+        spans.append((found, at))
+    return spans
+
+
+def _run_end(text: str, at: int) -> int:
+    run = _RUN.match(text, at)
+    return run.end() if run is not None else at
+
+
+def _covered(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """`text` with each of `spans` made unreadable, at its length."""
+    parts: list[str] = []
+    at = 0
+    for start, end in spans:
+        parts += (text[at:start], "\0" * (end - start))
+        at = end
+    return "".join((*parts, text[at:])) if parts else text
+
+
+def _out(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """`text` with the mark in the place of each of `spans`, which are in order; of two that overlap there is one."""
+    parts: list[str] = []
+    at = 0
+    for start, end in spans:
+        if start >= at:
+            parts += (text[at:start], MARK)
+        at = max(at, end)
+    return "".join((*parts, text[at:])) if parts else text
 
 
 def _common(text: str, at: int, secret: str, length: int = PREFIX_LENGTH) -> int:

@@ -183,14 +183,35 @@ async def test_a_refused_connection_and_a_limit(client_of: Callable[..., Any]) -
 @pytest.mark.parametrize(
     "url", ["http://a\\b.example/v1", "http://h:99999999/v1", "http://a..b/v1", f"http://{'a' * 300}/v1"]
 )
-async def test_an_address_that_is_one_for_httpx_only(client_of: Callable[..., Any], url: str) -> None:
-    """What cannot be asked is told as such, and as no fault of a program."""
+async def test_an_address_that_is_one_for_httpx_only(client_of: Callable[..., Any], http: SharedHttp, url: str) -> None:
+    """What cannot be asked is told as such, and as no fault of a program; httpx's own carrier looks its name up."""
     client = client_of(url)
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(openai.APIConnectionError) as caught:
         await read(client)
     await client.close()
 
-    assert Classifier().classify(caught.value).kind in ("bad_url", "dns")
+    assert {"aiohttp": "bad_url", "httpx": "dns"}[http.kind] == Classifier().classify(caught.value).kind
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://a..b:8080", "a..b:80", "http://me:secret@h:70000", "http://a\\b:1", f"http://{'a' * 300}:80"]
+)
+async def test_a_proxy_without_an_address_is_the_proxys_fault(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """The base URL is right; nobody is sent to look for a mistake in it."""
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    shared = SharedHttp("aiohttp")
+    await shared.prepare()
+    client = sharing_client(openai.AsyncOpenAI, shared)(base_url="http://good.invalid/v1", api_key="k", max_retries=0)
+    with pytest.raises(openai.APIConnectionError) as caught:
+        await read(client)
+    await shared.aclose()
+
+    verdict = Classifier().classify(caught.value)
+    assert "ProxyError" == type(caught.value.__cause__).__name__
+    assert "connection" == verdict.kind
+    assert "HTTP_PROXY" in verdict.message
+    assert "secret" not in verdict.message
 
 
 async def test_redirects_are_followed(client_of: Callable[..., Any]) -> None:

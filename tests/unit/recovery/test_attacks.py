@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -45,6 +46,79 @@ def test_a_known_key_is_taken_out_in_the_forms_of_an_echo(echo: str) -> None:
     assert "[redacted]" in shown
     assert "no such key" in shown
     assert "here" in shown
+
+
+SLASHES = "qT9vX2mK7p/L4wZ8r+B3nY/6cD1fG5hJ0/sAE2uI9oP7kM4="
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda key: key.replace("/", "\\/"),
+        lambda key: key.replace("/", "\\\\\\/"),
+        lambda key: key.replace("/", "\\/").replace("+", "\\u002B"),
+        lambda key: key.replace("/", "&sol;").replace("+", "&plus;"),
+        lambda key: "".join(f"%{ord(c):02x}" for c in key),
+        lambda key: "".join(f"%25{ord(c):02X}" for c in key),
+        lambda key: "".join(f"\\x{ord(c):02x}" for c in key),
+        lambda key: "".join(f"\\{ord(c):03o}" for c in key),
+        lambda key: "".join(f"\\\\u{ord(c):04x}" for c in key),
+        lambda key: "".join(f"\\u{{{ord(c):x}}}" for c in key),
+        lambda key: "".join(f"&#{ord(c):04};" for c in key),
+        lambda key: "".join(f"&#x{ord(c):04X};" for c in key),
+        lambda key: "".join(f"&amp;#{ord(c)};" for c in key),
+        lambda key: "".join(f"%5Cu{ord(c):04x}" for c in key),
+        lambda key: key[:9] + "".join(f"%{ord(c):02x}" for c in key[9:]),
+    ],
+    ids=[
+        "slash",
+        "slash in JSON in JSON",
+        "slash and JSON",
+        "names of HTML",
+        "URL",
+        "URL twice",
+        "bytes",
+        "octal",
+        "JSON in JSON",
+        "braces",
+        "HTML",
+        "HTML hex",
+        "HTML twice",
+        "JSON in URL",
+        "its end in URL",
+    ],
+)
+@pytest.mark.parametrize("key", [KEY, SLASHES, "pass+w/1"], ids=["key", "slashes", "short"])
+def test_a_known_key_is_read_behind_any_escape(key: str, form: Callable[[str], str]) -> None:
+    """It is taken out whole, and no letter of what stands beside it."""
+    redactor = Redactor()
+    redactor.hold(key)
+    assert 'no \\"such\\" key: "[redacted]", R&amp;D%20' == redactor.redact(
+        f'no \\"such\\" key: "{form(key)}", R&amp;D%20'
+    )
+
+
+def test_base64_is_read_behind_escapes_too() -> None:
+    """Each form of a key is."""
+    redactor = Redactor()
+    redactor.hold(KEY)
+    echo = "".join(f"&#{ord(c):03};" for c in base64.b64encode(f"user:{KEY}".encode()).decode())
+
+    shown = redactor.redact(f"no such key {echo} here")
+    assert shown.endswith("[redacted] here")
+    assert len(shown) < 100
+
+
+@pytest.mark.parametrize("key", ["ab%41cd%2Fef\\nghijkl", "41cdefgh\\\\u0041\\/&lt;ij"])
+def test_a_key_that_looks_like_an_escape_is_known(key: str) -> None:
+    """As it is and escaped; also behind a sign that makes an escape of its first letters."""
+    redactor = Redactor()
+    redactor.hold(key)
+    for echo in (key, json.dumps(key), quote(key, safe=""), html.escape(key), f"100%{key}"):
+        shown = redactor.redact(f"no such key {echo} here")
+        assert "no such key" in shown
+        assert "cd" not in shown
+        assert shown.endswith(" here")
 
 
 @pytest.mark.parametrize("cut", [28, 36, 50])

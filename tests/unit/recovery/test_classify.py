@@ -318,7 +318,12 @@ def test_back_ported_groups_are_known_by_name() -> None:
 @pytest.mark.parametrize(
     ("said", "read"),
     [
-        ("\x1b[31mred\x1b[0m \x9b1mbold\x07", "[31mred[0m 1mbold"),
+        ("\x1b[31mred\x1b[0m \x9b1mbold\x07", "red bold"),
+        (
+            "\x1b]0;title\x07named \x1b]8;;http://h\x1b\\link\x1b]8;;\x1b\\ \x1b(B\x1b[mplain \x1b]open",
+            "named link plain ]open",
+        ),
+        ("빈\u3164칸 \u115f\u1160 ⚠\ufe0f a\u034fb\u2800c\U000e0101 \u180bd\uffa0", "빈칸  ⚠ abc d"),
         ("file \u202egnp.exe\u202c \u2066x\u2069 \u200fy", "file gnp.exe x y"),
         ("one\r\ntwo\x85three\u2028four\x00five", "one two three fourfive"),
         ("half \ud83d an emoji 🎉 \ufeff\U000e0041.", "half  an emoji 🎉 ."),
@@ -333,9 +338,15 @@ def test_what_cannot_be_seen_is_not_in_what_is_told(said: str, read: str) -> Non
     assert (found.code or "").isprintable()
 
 
-def test_a_key_with_signs_of_no_width_in_it_is_known() -> None:
+@pytest.mark.parametrize(
+    "between",
+    [*"\u200b\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u2800\u3164\uffa0\ufe00\ufe0f\U000e0100\U000e01ef"]
+    + ["\x1b[0m", "\x1b[38;5;1m", "\x9b1m", "\x1b]0;t\x07", "\x1b]8;;http://h\x1b\\", "\x9d0;t\x9c", "\x1b(B\x1b[m"],
+    ids=ascii,
+)
+def test_a_key_with_signs_of_no_width_in_it_is_known(between: str) -> None:
     """What a reader would see is a key."""
-    key = "\u200b".join("sk-proj-abcdefghijklmnop0123456789")
+    key = between.join("sk-proj-abcdefghijklmnop0123456789")
     error = UnexpectedBody("h", "http://h/v1", {"error": {"message": f"bad key: {key}"}}, status=401)
 
     assert "bad key: [redacted]" == Classifier().classify(error).message
