@@ -199,6 +199,16 @@ def _of_the_context(facts: Facts) -> bool:
     return not limited or w.CONTEXT_SURELY.search(facts.text) is not None
 
 
+def _of_the_tools(facts: Facts) -> bool:
+    """The tools themselves are refused, and not something else that is asked for together with them."""
+    return bool(facts.codes & w.NO_TOOLS_CODES) or bool(w.NO_TOOLS.search(w.WITH_TOOLS.sub(" ", facts.text)))
+
+
+def _of_a_model(facts: Facts) -> bool:
+    """The words are the server's own, and not those of a tool that looked for a model file."""
+    return bool(facts.codes & w.MODEL_CODES) or w.TOLD_BY_A_TOOL.search(facts.text) is None
+
+
 def _numbered(kind: str) -> Callable[[Facts], bool]:
     return lambda facts: w.number_kind(facts.provider, facts.codes) == kind
 
@@ -384,15 +394,28 @@ RULES: Final[tuple[Rule, ...]] = (
         words=w.TOOL_CALL,
         when=_by_the_server,
     ),
-    Rule("no_tools", "Tools not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS),
+    Rule("no_tools", "Tools not supported", spoken=True, codes=w.NO_TOOLS_CODES, words=w.NO_TOOLS, when=_of_the_tools),
     Rule("no_images", "Images not supported", spoken=True, words=w.NO_IMAGES),
     Rule("content_filter", "Content refused", spoken=True, codes=w.FILTER_CODES, words=w.FILTER),
     Rule("loading", "The model is still being loaded", spoken=True, codes=w.LOADING_CODES, words=w.LOADING),
     Rule("no_provider", "A router without a fitting provider", spoken=True, words=w.NO_PROVIDER),
     Rule("not_activated", "Model not activated", spoken=True, codes=w.NOT_ACTIVATED_CODES, words=w.NOT_ACTIVATED),
     Rule("bad_request", "A chat template that cannot write the conversation", spoken=True, words=w.CHAT_TEMPLATE),
-    Rule("model_not_found", "Model unknown", codes=w.MODEL_CODES, words=w.MODEL, spoken=True, when=_says_why),
-    Rule("model_not_found", "Model unknown, told as 5xx", status=(range(500, 600),), words=w.MODEL_SURELY),
+    Rule(
+        "model_not_found",
+        "Model unknown",
+        codes=w.MODEL_CODES,
+        words=w.MODEL,
+        spoken=True,
+        when=lambda f: _says_why(f) and _of_a_model(f),
+    ),
+    Rule(
+        "model_not_found",
+        "Model unknown, told as 5xx",
+        status=(range(500, 600),),
+        words=w.MODEL_SURELY,
+        when=_of_a_model,
+    ),
     Rule("crashed", "The model could not be loaded", spoken=True, words=w.LOAD_FAILED, when=_of_the_model),
     Rule("forbidden", "A key that is good, and not for this", status=(401, 403), words=w.NO_RIGHT),
     Rule("forbidden", "An account that is barred", spoken=True, words=w.BARRED, when=_bars_the_account),

@@ -49,7 +49,7 @@ NO_ROUTE: Final = _any(
 # Not the options that go with tools, nor the messages of a tool: a model may lack these and still call tools.
 _TOOL = (
     r"(?:(?<!parallel )(?<!role ['\"`])\b(?:tools?\b(?! (?:message|result|output|name|type))"
-    r"|tool[_ -](?:use|calls?|calling)|function[_ -]?call(?:s|ing)?)|工具调用|函数调用)"
+    r"|tool[_ -](?:use|calls?|calling)|function[_ -]?call(?:s|ing)?)|(?:工具|函数)调用(?!时|的时候|的情况))"
 )
 _NOT = (
     r"(?:not support|n't support|unsupported|not (?:been )?enabled|not available|not implemented|no support|"
@@ -63,6 +63,11 @@ NO_TOOLS: Final = _any(
     r"(?:unrecognized|unknown|unexpected|extra)[^.\n]{0,40}\b(?:tools|functions)\b",
     r"\b(?:tools|functions)\b['\"`]? (?:is |are )?(?:an? )?(?:unrecogni[sz]ed|unknown|unexpected|not permitted)",
     r"requires? --(?:enable-auto-tool-choice|jinja|tool-call-parser)",
+)
+# Under which circumstances something else is refused: what is asked for "with tools" is not the tools.
+WITH_TOOLS: Final = _any(
+    rf"(?<!requests )(?<!request )(?<!messages )(?<!chat )(?<!chats )"
+    rf"\b(?:with|when|whenever|while|if|once|during|alongside)\b[^.,;:\n]{{0,30}}?{_TOOL}"
 )
 
 IMAGE_TOO_LARGE: Final = _any(r"images?\b[^.\n]{0,20}(?:is |are )?too (?:large|big)")
@@ -118,6 +123,9 @@ CONTEXT: Final = _any(
     r"(?:limit|max|size|length|memory|capacity)",
     r"(?<!output )(?<!completion )(?<!generated )(?<!max )(?<!new )\btokens?\b[^\n]{0,20}"
     r"(?:more|greater|larger|over|above|exceed\w*)[^\n]{0,16}\d{4,7}",
+    r"\b\d{3,9} tokens?\b[^.\n]{0,30}\b(?:only|room for|space for) \d{3,9}\b(?: tokens?)?(?: fit| are | can |[.\s]*$)",
+    r"(?:prompts?|inputs?|messages|conversation|history)\b[^.\n]{0,40}\b\d{3,9} tokens?\b[^.\n]{0,30}"
+    r"\b(?:window|limit|max(?:imum)?)\b[^.\n]{0,12}\d{3}",
     r"too much (?:context|text|input)\b|max(?:imum)?[_ ]position[_ ]embeddings",
     r"(?:not|n't|cannot) fit[^.\n]{0,40}(?:context|window|model)",
     r"max(?:imum)? (?:\w{1,12} ){0,2}context",
@@ -140,13 +148,35 @@ CONTEXT: Final = _any(
     r"(?:输入|提示词?|prompt|文本|消息|对话|内容)[^。\n]{0,16}(?:过长|超长|太长|超限|超过)",
     r"token[^。\n]{0,10}(?:超|过多|过长)",
 )
-# The same words of a name, a picture or the answer's length are not about the conversation.
+_ABOUT_IT = (
+    r"(?:context|prompts?\b|inputs?\b|messages?\b|conversation|history|n_ctx|(?<!invalid )(?<!bad )"
+    r"\brequests?\b|(?<!stop )\bsequence|上下文|输入)"
+)
+_OF_IT = (
+    r"(?:context|ctx|prompt|input|message|conversation|history|content|token|seq|request|body|model|cache\b|text|position|"
+    r"len|chat|completion|llm|error|invalid|argument|exceed|too_|limit|param)"
+)
+_FIELD = (
+    r"(?:metadata|stop(?:[ _-]?(?:sequences?|tokens?|words?|strings?)|['\"`:])|(?:thinking|reasoning)[ _-]?"
+    r"(?:budget|tokens)|budget[ _]tokens|temperature|seed|suffix|grammar|schema|log_?probs|logit[ _-]bias|best[ _-]of|"
+    r"penalty)"
+)
+_BEYOND = (
+    r"(?:exceed|over the|above the|beyond the|too (?:many|long|large|big|high)|(?:greater|larger|longer|more|higher|"
+    r"less|fewer|smaller|shorter) than|at most|max(?:imum)?\b|limit)"
+)
+# The same words of a field, a name, a picture or the answer's length are not about the conversation.
 NOT_CONTEXT: Final = _any(
     r"(?:name|description|tool_call_id|\bid|title|user|metadata|\bkey)['\"`]?:?\s[^\n]{0,60}"
     r"(?:too long|max(?:imum)? length)",
     r"(?:function|tools?)\[?[\w.\[\]]{0,40}(?:name|description)",
     r"^(?![^\n]{0,300}(?:context|prompt|inputs?\b))[^\n]{0,60}\bmax_(?:completion_|output_|new_)?tokens\b[^\n]{0,40}"
     r"(?:too large|must be|less than|(?:greater|larger|more|higher) than|exceeds?\b|between)",
+    # A field of the request by its name, and others that are told in plain words.
+    rf"^(?![^\n]{{0,300}}{_ABOUT_IT})[^\n]{{0,30}}?"
+    rf"\b(?!\w*{_OF_IT})[a-z]{{1,20}}(?:_[a-z]{{1,20}}){{1,4}}\b[^\n]{{0,40}}{_BEYOND}",
+    rf"^(?![^\n]{{0,300}}{_ABOUT_IT})[^\n]{{0,30}}?\b{_FIELD}\b[^\n]{{0,40}}{_BEYOND}",
+    rf"^(?![^\n]{{0,300}}{_ABOUT_IT})[^\n]{{0,20}}{_BEYOND}[^\n]{{0,12}}\b{_FIELD}\b",
     r"^(?![^\n]{0,300}(?:token|context))[^\n]{0,60}(?:images?|audio|video|files?|attachments?|pdf)\b[^.\n]{0,60}"
     r"(?:too (?:large|big|long)|exceed|maximum|larger|size)",
     r"headers?\b[^.\n]{0,30}too (?:large|big|long)",
@@ -225,7 +255,8 @@ QUOTA: Final = _any(
     r"budget (?:has been |was |is )?(?:exceeded|exhausted|depleted|used up|spent)",
     r"(?:exceeded|exhausted)[^.\n]{0,20} budget",
     r"key limit exceeded",
-    r"free (?:tier|quota|trial|usage|plan)[^.\n]{0,40}(?:exhausted|exceeded|used up|expired|ended|over)",
+    r"\b(?:allowance|allotment)\b[^.\n]{0,24}\b(?:used(?: up)?|consumed|spent|exhausted|depleted|exceeded|gone)\b",
+    r"free (?:tier|quota|trial|usage|plan)[^.\n]{0,40}(?:exhausted|exceeded|used up|consumed|expired|ended|over)",
     r"(?:trial|subscription|plan|package)\b[^.\n]{0,30}(?:has )?(?:expired|ended|lapsed|inactive|not active)",
     r"payment (?:is )?(?:required|method|failed|overdue)",
     r"\bunpaid\b|past[ -]due|no active (?:subscription|plan|package)",
@@ -340,6 +371,8 @@ MODEL: Final = _any(
     r"\bmodels?\b[^\n]{0,60}(?<!temporarily )(?<!currently )\bunavailable",
     r"not found the model",
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
+    r"\bno (?:\w{1,12} )?models? (?:(?:is |are )?(?:called|named|known as)|(?:by|of|with) (?:that|this|the) "
+    r"(?:name|id))\b",
     r"models?\b[^\n]{0,80}\bnot (?:yet )?(?:served|hosted|deployed|registered|installed|downloaded)\b",
     r"\bmodel not support(?:ed)?\b",
     r"\bmodel\b[^\n]{0,60}(?:end of (?:its )?life|end-of-life|sunset|discontinued|shut ?down|unrecogni[sz]ed|"
@@ -352,7 +385,10 @@ MODEL: Final = _any(
     r"not a valid model",
     r"模型[^。\n]{0,60}(?:不存在|未找到|无效|不可用|未开通|已下线)",
     r"不存在[^。\n]{0,8}模型",
+    r"(?:没有|找不到|未找到|查无)(?:这个|这样的|此|该|对应的?|指定的|所?请求的|名为[^。\n]{1,60}的)?模型(?!的|访问|使用|调用|权限|服务)",
 )
+# What a tool has told, which the conversation holds: no word of this server's about its own model.
+TOLD_BY_A_TOOL: Final = _any(r"\btool\b[^\n]{0,80}\b(?:returned|responded|answered|reported|said|failed with)\b")
 OVERLOAD_CODES: Final = _codes(
     "overloaded_error overloaded engine_overloaded_error server_overloaded service_unavailable "
     "server_busy unavailable capacity_exceeded flex_unavailable no_capacity insufficient_system_resource "
@@ -438,7 +474,7 @@ AUTH: Final = _any(
     r"\bno connected db\b",  # LiteLLM without a database looks up a key that is not its own
     rf"{_KEY}[^.\n]{{0,30}}\bleaked",
     r"无效的(?:令牌|api|密钥|key)",
-    r"(?:令牌|密钥|api ?key)[^。\n]{0,10}(?:无效|错误|过期|不正确|不存在|失效)",
+    r"(?:令牌|密钥|api ?key)[^。\n]{0,10}(?:无效|错误|有误|不对|过期|不正确|不合法|不存在|失效)",
     r"(?:身份验证|鉴权|认证)(?:失败|错误)",
 )
 TOKEN: Final = _any(r"\b(?:invalid|expired|missing|wrong|bad) (?:\w{1,12} )?token\b")
@@ -481,7 +517,7 @@ NOT_ACTIVATED: Final = _any(
     r"not (?:allowed|authori[sz]ed|permitted|eligible|entitled) to (?:use|access|call) (?:this |"
     r"the )?(?:\w{1,12} )?model\b",
     r"\bmodel access\b[^.\n]{0,24}(?:denied|not granted|required)",
-    r"(?:requires?|accept(?:ing)?)[^.\n]{0,30}(?:terms|license|eula|agreement)",
+    r"(?:requires?|accept(?:ing)?)[^.\n]{0,30}(?:terms|licen[cs]e|eula|agreement)",
     r"\blimited to (?:use|using)\b|限制使用",
     r"non-?serverless model|\blimit (?:of|is) 0\b",
     r"\b(?:model|endpoint|deployment)s?\b(?: \S{1,80})? (?:is |has been |was )?(?:currently )?"

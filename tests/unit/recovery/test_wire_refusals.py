@@ -466,6 +466,23 @@ REFUSALS: Final[list[tuple[str, int, Any, str]]] = [
     ("region", 403, '<html><head><title>403 Forbidden</title></head><body>Sorry, this content is not available in your region.</body></html>', HOSTED),
     ("region", 403, {'detail': 'Access from your country (XX) is blocked due to sanctions'}, HOSTED),
     ("region", 400, [{'error': {'code': 400, 'message': 'User location is not supported for the API use without a billing account linked.', 'status': 'FAILED_PRECONDITION'}}], HOSTED),
+    ("context_too_long", 400, said("Your messages hold 40321 tokens, but only 32768 fit"), HOSTED),
+    ("context_too_long", 400, said("You have 9000 tokens, and there is room for 8192"), HOSTED),
+    ("context_too_long", 400, said("Prompt has 9000 tokens; the window is 8192"), HOSTED),
+    ("context_too_long", 400, said("Your input is 140000 tokens, our limit: 131072"), HOSTED),
+    ("context_too_long", 400, said("max_position_embeddings 4096 exceeded"), LOCAL),
+    ("context_too_long", 413, said("api.example.com: the request is too large, the limit of tokens is 8192"), HOSTED),
+    ("model_not_found", 404, said("There is no model called foo-9b"), HOSTED),
+    ("model_not_found", 400, said("No model by that name"), HOSTED),
+    ("model_not_found", 400, said("没有这个模型"), HOSTED),
+    ("model_not_found", 400, said("找不到名为 foo 的模型"), HOSTED),
+    ("forbidden", 403, said("没有模型权限"), HOSTED),
+    ("auth", 400, said("API密钥有误"), HOSTED),
+    ("not_activated", 403, said("You must accept the model's licence before use"), HOSTED),
+    ("quota", 429, said("Trial allowance consumed; upgrade to continue"), HOSTED),
+    ("quota", 429, said("Your allowance of tokens is used up"), HOSTED),
+    ("no_tools", 400, said("Requests with tools are not supported by this model"), HOSTED),
+    ("no_tools", 400, said("If you pass tools, choose another model: this one does not support function calling"), HOSTED),
     ("missing_v1", 404, {'error': 'Not Found', 'path': '/chat/completions'}, 'http://192.168.1.5:8000'),
     ("bad_url", 404, {'detail': 'Not Found'}, 'https://api.example.com/v1/chat/completions'),
 ]  # fmt: skip
@@ -480,6 +497,42 @@ def test_refusal(kind: str, status: int, body: Any, base: str) -> None:
 
     assert kind == verdict.kind
     assert explain(verdict, model="m", base_url=base) != explain(verdict, model="m", base_url=base, language="zh")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "json mode is not supported with function calling",
+        "response_format is not supported when tools are present",
+        "Streaming is not supported with tools for this model",
+        "Streaming with tools is not supported",
+        "When tools are passed, logprobs is not supported",
+        "logprobs is not supported with this model when tools are used",
+        "`seed` is not supported together with function calling",
+        "n > 1 is not available while using `tools`",
+        "Prefix caching is not supported if the 'tools' field is set",
+        "使用工具调用时不支持流式输出",
+        "Thinking budget exceeds max_tokens",
+        "Thinking budget 9000 exceeds max_tokens 4096",
+        "thinking.budget_tokens must be less than max_tokens",
+        "stop sequence exceeds maximum length of 32",
+        "stop_sequences: 5 exceeds the limit of 4",
+        "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 instead.",
+        "Too many stop tokens: maximum 4",
+        "best_of exceeds the limit of 20",
+        "metadata exceeds maximum size of 16 keys",
+        "Invalid request: metadata exceeds maximum size of 16 keys",
+        "logit_bias token 50300 is greater than 50257",
+        "top_logprobs exceeds limit of 20 tokens",
+        "safety_identifier exceeds maximum length of 64",
+        "JSON schema exceeds maximum size of 15000",
+        "The tool list_models returned: model not found",
+        "Tool 'find' failed with: model does not exist",
+    ],
+)
+def test_what_only_sounds_like_a_refusal_of_another_kind(message: str) -> None:
+    """Something else is refused: an option that does not go with tools, a field with a limit, what a tool has said."""
+    assert "bad_request" == told(400, said(message)).kind
 
 
 def page(code: int, title: str, inside: str = "") -> str:
