@@ -40,7 +40,7 @@ def test_each_escape_is_read(given_text: str, said: str) -> None:
 @given(plain, plain, plain, st.sampled_from([html.escape, json.dumps, lambda text: quote(text, safe="")]))
 def test_a_stretch_is_where_it_stands(before: str, within: str, after: str, form: Callable[[str], str]) -> None:
     """What is taken out is the escape as it was written, and no letter beside it."""
-    inner = form(within).strip('"')
+    inner = form(within)[1:-1] if form is json.dumps else form(within)
     for outer in (inner, inner.replace("\\", "\\\\").replace("%", "%25").replace("&", "&amp;")):
         read = Unescaped(f"{before}|{outer}|{after}")
         start = len(before) + 1
