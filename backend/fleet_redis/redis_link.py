@@ -54,15 +54,19 @@ WORDS: Final = {
     "loading": "Redis at {target} is not ready ({detail}).",
     "readonly": "Redis at {target} takes no writes: {detail}.",
     "busy": "Redis at {target} has no time for us: {detail}.",
+    "quota": "Redis at {target} does nothing more for us: {detail}. Another plan of its provider helps, or to wait.",
     "timeout": "Redis at {target} does not answer in time ({detail}).",
     "lost": "The connection to Redis at {target} was lost.",
     "refused": "Redis at {target} refuses a command ({detail}).",
 }
 """What is wrong, by kind. The text of Redis' own errors is not told, for it may quote what was sent."""
-PERMANENT: Final = frozenset({"url", "library", "password", "protected", "rights", "tls", "version", "cluster", "keys"})
+PERMANENT: Final = frozenset(
+    {"url", "library", "password", "protected", "rights", "tls", "version", "cluster", "keys", "quota"}
+)
 RECENT: Final = 60.0
 """Seconds for which a command that was refused is told, if nobody has tried it again."""
 MOST_REFUSALS: Final = 20
+MOST_CAUSES: Final = 16
 NEXT_ADDRESS: Final = 0.25
 """Seconds after which the next address of a host name is tried beside the one that is silent."""
 
@@ -85,15 +89,21 @@ _CODES: Final = {
     "AuthorizationError": "NOPERM", "AuthenticationError": "WRONGPASS",
     "AuthenticationWrongNumberOfArgsError": "WRONGPASS",
 }  # fmt: skip
-# Parts of the text of replies whose code is no more than ERR.
+# Parts of the text of replies whose code is no more than ERR. Providers, such as Upstash, have limits of their own.
 _TEXTS: Final = (
-    ("max number of clients reached", "busy", "it takes no more connections (maxclients)"),
+    ("max number of clients", "busy", "it takes no more connections (maxclients)"),
+    ("max concurrent connections exceeded", "busy", "it takes no more connections"),
+    ("max daily request limit exceeded", "quota", "the requests of its plan are used up for today"),
+    ("max requests limit exceeded", "quota", "the requests of its plan are used up for this month"),
+    ("max request size exceeded", "refused", "it is larger than its plan allows"),
+    ("capacity quota exceeded", "full", ""),
     ("without any password configured", "password", "none is set there"),
     ("no password is set", "password", "none is set there"),
     ("Authentication required", "password", "none was given"),
     ("DB index is out of range", "url", "there is no database of this number"),
     ("SELECT is not allowed in cluster mode", "cluster", "which has database 0 alone"),
 )
+UNKNOWN_NAME: Final = "the name is not known"
 _OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
 _VERIFY: Final = ("required", "optional", "none")
 
@@ -126,6 +136,7 @@ class Target:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
+            url.encode()  # an environment may hold bytes that are no text
         except ValueError as error:  # its text quotes the URL
             large = str(error).startswith("Port out of range")
             raise LinkError("url", detail="a port is a number below 65536" if large else encode) from None
@@ -368,7 +379,7 @@ class Link:
         except Exception as error:
             if type(error).__module__ == "redis.exceptions" and _is_reply(error):
                 told = explain(error, self.target)
-                if told.kind not in ("loading", "readonly", "busy", "password"):
+                if told.kind not in ("loading", "readonly", "busy", "password", "quota"):
                     return told
                 raise told from None
             raise
@@ -423,15 +434,12 @@ def _is_reply(error: BaseException) -> bool:
 def explain(error: BaseException, target: Target, *, connecting: bool = False) -> LinkError:
     """What an error of the library, of TLS or of the network means to a user."""
     name = str(target)
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and len(chain) < 8:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
+    chain = _chain(error)
     for one in chain:
         if isinstance(one, ssl.SSLError):
             reason = getattr(one, "verify_message", "") or getattr(one, "reason", "") or "handshake failed"
-            return LinkError("tls", name, str(reason).lower().replace("_", " ").rstrip("."))
+            words = str(reason).lower().replace("_", " ").rstrip(".")
+            return LinkError("tls", name, words + " (ssl_certfile)" * words.endswith("certificate required"))
     kind, text = type(error).__name__, str(error)
     if type(error).__module__ == "redis.exceptions":
         for part, known, detail in _TEXTS:
@@ -446,6 +454,18 @@ def explain(error: BaseException, target: Target, *, connecting: bool = False) -
     if connecting:
         return _explain_refusal(chain, name, target)
     return LinkError("lost", name)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error, what it came from, and the members of groups among them: the nearest first, no more than a few."""
+    chain: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting and len(chain) < MOST_CAUSES:
+        one = waiting.pop(0)
+        if one is not None and one not in chain:
+            chain.append(one)
+            waiting += [one.__cause__ or one.__context__, *getattr(one, "exceptions", ())]
+    return chain
 
 
 def _why_silent(target: Target) -> str:
@@ -482,10 +502,17 @@ def _explain_refusal(chain: list[BaseException], name: str, target: Target) -> L
         # A reset is a hang-up, too: what the server had not read when it closed.
         if isinstance(one, OSError) and one.errno and not isinstance(one, ConnectionResetError | BrokenPipeError):
             known = one.errno > 0 and not isinstance(one, socket.gaierror)
-            return LinkError("address", name, os.strerror(one.errno).lower() if known else "the name is not known")
-    if not any(
-        isinstance(one, OSError) or type(one).__name__ in ("ConnectionError", "IncompleteReadError")
-        for one in chain[:1]
+            return LinkError("address", name, os.strerror(one.errno).lower() if known else UNKNOWN_NAME)
+        if type(one) is OSError:  # asyncio's sum of what happened at the addresses of a name, or that it has none
+            numbers = dict.fromkeys(int(number) for number in re.findall(r"\[Errno (\d{1,5})\]", str(one)))
+            reasons = ", ".join(os.strerror(number).lower() for number in numbers)
+            none = UNKNOWN_NAME if "empty list" in str(one) else "none of its addresses can be reached"
+            return LinkError("address", name, reasons or none)
+        if isinstance(one, UnicodeEncodeError) or type(one) is UnicodeError:  # a label that is empty or too long
+            return LinkError("address", name, UNKNOWN_NAME)
+    if not isinstance(chain[-1], OSError) and type(chain[-1]).__name__ not in (
+        "ConnectionError",
+        "IncompleteReadError",
     ):
         return LinkError("address", name, "what answers there is no Redis")
     # The library says that the server hung up: at the first bytes, that is TLS on one side only, as a rule.

@@ -6,7 +6,7 @@
 A publisher and a subscriber, each a process of its own. The base is redis-py's own pipelined XADD, 256 events at a
 time, with the standard library's JSON. Peers that are not installed are left out. `--parts` names what is measured:
 events as fast as they go and at a rate, what copying an answer costs, chats beside a Redis that swallows everything,
-how long the loop is held, recovery, and what `publish_nowait` costs more.
+how long the loop is held, recovery, what fifty instances cost, and what `publish_nowait` costs more.
 """
 
 from __future__ import annotations
@@ -369,6 +369,7 @@ PARTS: dict[str, Callable[[int, int], Any]] = {
     "chats": lambda rounds, count: fleet_costs.chats(rounds),
     "holds": lambda rounds, count: fleet_costs.holds(),
     "recovery": lambda rounds, count: fleet_costs.recovery(),
+    "instances": lambda rounds, count: fleet_costs.instances(),
 }
 
 

@@ -165,6 +165,37 @@ async def recovery(rounds: int = 20) -> Figures:
     return {"p50_s": statistics.median(found), "p95_s": found[int(0.95 * (len(found) - 1) + 0.5)]}
 
 
+# -- many instances ----------------------------------------------------------------------------------------
+
+
+async def instances(number: int = 50, rate: float = 100.0, seconds: float = 20.0) -> Figures:
+    """What each of many instances takes of a core while all together publish `rate` events a second, and Redis' part.
+
+    They share this process, and each of them gets the events of all others.
+    """
+    names = [f"instance-{n}" for n in range(number)]
+    async with RedisServer() as redis, nodes(redis.url, names) as made:
+        turn, before = 0, await _of_redis(redis)
+        began, spent = time.monotonic(), time.process_time()
+        while turn < rate * seconds:
+            await asyncio.sleep(max(0.0, began + turn / rate - time.monotonic()))
+            made[turn % number].offer()
+            turn += 1
+        took, spent = time.monotonic() - began, time.process_time() - spent
+        after = await _of_redis(redis)
+        arrived = sum(len(got) for node in made for got in node.got.values())
+    return {
+        "each_percent": spent / took / number * 100, "redis_percent": (after[0] - before[0]) / took * 100,
+        "redis_mb": after[1] / 1e6, "events_per_second": turn / took, "arrived_per_second": arrived / took,
+    }  # fmt: skip
+
+
+async def _of_redis(redis: RedisServer) -> tuple[float, float]:
+    """(its processor seconds so far, the bytes that it uses)"""
+    cpu, memory = await redis.command("INFO", "CPU"), await redis.command("INFO", "MEMORY")
+    return cpu["used_cpu_user"] + cpu["used_cpu_sys"], memory["used_memory"]
+
+
 # -- chats beside a Redis that swallows everything ---------------------------------------------------------
 
 

@@ -276,8 +276,9 @@ async def test_an_answer_of_nearly_two_megabytes_moves_whole(redis: RedisServer)
         text = "long 长 🎨 " * 20_000
         reading = asyncio.ensure_future(other.read(page))
         for part in range(1, 9):
-            stream.relay.line(line(text[: len(text) * part // 8]))
-            await asyncio.sleep(0.15)
+            piece = text[: len(text) * part // 8]
+            stream.relay.line(line(piece))
+            assert await wait_for(lambda piece=piece: page.text == piece, 30)
         text += "x" * 1_200_000
         stream.relay.line(line(text))
         one.registry.finish(stream, "completed")

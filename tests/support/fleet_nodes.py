@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -78,7 +78,7 @@ class Node:
 
 
 @asynccontextmanager
-async def nodes(url: str, names: str = "ab", **settings: Any) -> AsyncIterator[list[Node]]:
+async def nodes(url: str, names: Iterable[str] = "ab", **settings: Any) -> AsyncIterator[list[Node]]:
     """Instances that know one another."""
     made = [Node(name, url, **settings) for name in names]
     try:

@@ -13,7 +13,9 @@ from ..health import Check, Finding
 NEWS: Final = 300.0
 DOWN_WARNS: Final = 5.0
 FILL_WARNS: Final = 0.7
-SERVER_KINDS: Final = frozenset({"full", "loading", "readonly", "busy", "refused", "keys", "cluster", "protected"})
+SERVER_KINDS: Final = frozenset(
+    {"full", "loading", "readonly", "busy", "refused", "keys", "cluster", "protected", "quota"}
+)
 
 Read = Callable[[], Mapping[str, Any] | None]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import ssl
+
 import pytest
 
-from backend.fleet_redis.redis_link import PERMANENT_WAIT, WORDS, Backoff, LinkError, Target, pack
+from backend.fleet_redis.redis_link import PERMANENT_WAIT, WORDS, Backoff, LinkError, Target, explain, pack
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,7 @@ def test_a_password_is_decoded() -> None:
         ("redis://user:77/hush@host", "percent-encoded"),
         ("redis://hush:77#hush@host/0", "percent-encoded"),
         ("redis://hush:77?hush@host/0", "percent-encoded"),
+        ("redis://:hush\udcff@host", "percent-encoded"),
         ("redis://:hush@host:99999", "below 65536"),
         ("rediss://:hush@host?ssl_cert_reqs=hush", "required, optional, none"),
         ("redis://:hush@host/zero", "number"),
@@ -83,6 +87,51 @@ def test_every_kind_has_its_words() -> None:
         text = str(LinkError(kind, "host:6379", "detail"))
         assert text.endswith(".")
         assert "{" not in text
+
+
+REFUSED, UNREACHABLE = (
+    "[Errno 111] Connect call failed ('::1', 1, 0, 0)",
+    "[Errno 101] Connect call failed ('1.2.3.4', 1)",
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(f"Multiple exceptions: {REFUSED}, {REFUSED}"), "1: connection refused."),
+        (OSError(f"Multiple exceptions: {UNREACHABLE}, {REFUSED}"), "1: network is unreachable, connection refused."),
+        (OSError("Multiple exceptions: [WinError 1225] Nobody, [WinError 1231] Nowhere"), "none of its addresses"),
+        (OSError("getaddrinfo() returned empty list"), "the name is not known"),
+        (UnicodeError("label empty or too long"), "the name is not known"),
+        (UnicodeEncodeError("idna", "a..b", 2, 2, "label empty"), "the name is not known"),
+        (ConnectionResetError("Connection lost"), "the server hung up"),
+        (ValueError("invalid literal for int()"), "no Redis"),
+    ],
+)
+def test_why_a_connection_did_not_come_about_is_told(error: Exception, said: str) -> None:
+    """Also of a name with several addresses, whose errors asyncio tells in one without a number."""
+    outer = pytest.importorskip("redis.exceptions").ConnectionError("The library wraps whatever happens.")
+    outer.__cause__ = error
+
+    assert said in str(explain(outer, Target("redis://name:1"), connecting=True))
+
+
+def test_the_members_of_a_group_of_errors_are_looked_at() -> None:
+    """As asyncio raises with `all_errors`, and other libraries do by habit."""
+
+    class Group(Exception):  # Python's own came with 3.11
+        exceptions = (OSError(errno.ECONNREFUSED, "Connect call failed"),)
+
+    assert "connection refused" in str(explain(Group(), Target("redis://name:1"), connecting=True))
+
+
+def test_a_server_that_asks_for_a_certificate_names_the_option() -> None:
+    """Where its alert is read before it hangs up, which is a matter of luck."""
+    error = ssl.SSLError(1, "an alert")
+    error.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    told = explain(error, Target("rediss://name:1"))
+
+    assert (told.kind, told.detail) == ("tls", "tlsv13 alert certificate required (ssl_certfile)")
 
 
 def test_commands_are_packed_as_the_library_packs_them() -> None:
