@@ -14,6 +14,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import sys
 import sysconfig
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -221,9 +222,17 @@ async def kept_up(run: Callable[[], Awaitable[None]], missing: str, pause: float
 
 
 def _in_a_cancel(error: BaseException) -> bool:
-    """Whether it was raised while a cancel passed, by what cleans up."""
-    context = error.__context__
+    """Whether it was raised while a cancel of this task passed, by what cleans up.
+
+    A time limit that has run out is a cancel, too, but one that is over.
+    """
+    if sys.version_info >= (3, 11):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    context: BaseException | None = error
     while context is not None and not isinstance(context, asyncio.CancelledError):
+        if isinstance(context, (TimeoutError, asyncio.TimeoutError)):
+            return False
         context = context.__context__
     return context is not None
 

@@ -13,6 +13,7 @@ import itertools
 import logging
 import secrets
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Literal, Protocol
@@ -54,6 +55,7 @@ class AnswerText:
     def __init__(self) -> None:
         self.raw = ""
         self.cuts: list[Span] = []
+        self.settled = 0  # how many of the cuts are of calls that were given up: nothing takes their place
         self._length: int | None = None
         self._seams: list[int] | None = None
 
@@ -73,12 +75,12 @@ class AnswerText:
         return "".join(parts)
 
     def standing(self, raw: str) -> str:
-        """`raw` as a page shows it that takes nothing back: what is visible, but where an attempt has not yet written
-        as much as a broken one, that one's text still stands.
+        """`raw` as a page shows it that takes nothing back: what is visible, but where the newest attempt has only
+        begun to say what a broken one said, that one's text still stands.
         """
         text = self.visible(raw)
-        for index, cut in enumerate(self.cuts):
-            if cut.end <= len(raw) and self._written_again(index) is None:
+        for index, cut in enumerate(self.cuts[self.settled :], self.settled):
+            if cut.start < len(raw) and self._written_again(index, raw) is None:
                 text = max(text, self.visible(raw[: cut.start]) + raw[cut.start : cut.end], key=len)
         return text
 
@@ -102,7 +104,7 @@ class AnswerText:
         removed = 0
         for index, cut in enumerate(self.cuts):
             if cut.same is None:
-                cut.same = self._written_again(index)
+                cut.same = self._written_again(index, self.raw)
             if cut.same is not None and cut.start - removed + cut.same:
                 found.append(cut.start - removed + cut.same)
             removed += len(cut)
@@ -111,19 +113,21 @@ class AnswerText:
     @property
     def mending(self) -> bool:
         """Whether the newest attempt has not yet written as much as the broken one that it takes the place of."""
-        return bool(self.cuts) and self._seams is None and self._written_again(len(self.cuts) - 1) is None
+        return bool(self.cuts) and self._seams is None and self._written_again(len(self.cuts) - 1, self.raw) is None
 
-    def _written_again(self, index: int) -> int | None:
+    def _written_again(self, index: int, raw: str) -> int | None:
         cut, after = self.cuts[index], self.cuts[index].end
         for later in self.cuts[index + 1 :]:
             if later.start == after:
                 after = later.end
-        old, new = self.raw[cut.start : cut.end], self.raw[after : after + len(cut)]
+        old, new = raw[cut.start : cut.end], raw[after : after + len(cut)]
         if new == old:
             return len(old)
         if old.startswith(new):
             return None
-        return next(place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other)
+        # The first difference, by halves: this is asked with each update, and a text may have megabytes.
+        sizes = range(1, min(len(old), len(new)) + 1)
+        return bisect_left(sizes, True, key=lambda size: old[:size] != new[:size])
 
     def free(self) -> None:
         """Let go of the text of an answer that is over. The cuts stay: its last item may not have been read yet."""

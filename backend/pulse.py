@@ -38,7 +38,6 @@ _TOTALS: Final = "metrics.totals"
 _MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ not in ("chat.delta", "metrics.minute", _TOTALS))
 _DAY: Final = 86_400.0
 _WEEK: Final = 7 * _DAY
-# Variables of the environment that hold a key.
 
 
 def _is_essential(event: Event) -> bool:

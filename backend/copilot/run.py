@@ -143,6 +143,7 @@ class RunReader:
         for span in spans:
             if span is not best:
                 text.cut(span)
+        text.settled = len(text.cuts)
 
     def _failed(self, error: Exception) -> None:
         """The run itself failed, outside any model call: too many turns, a tool's error, a bad answer."""

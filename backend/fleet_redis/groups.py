@@ -38,8 +38,16 @@ AGAIN: Final = 0.5
 MOST_HALF_DONE: Final = 1_000
 
 Handler = Callable[[FleetEvent], Any]
-Share = tuple[str, Handler]
-"""A pattern, and who handles its events."""
+
+
+class Share:
+    """A pattern, and who handles its events. One is not another, even with the same handler."""
+
+    __slots__ = ("handler", "pattern")
+
+    def __init__(self, pattern: str, handler: Handler) -> None:
+        self.pattern = pattern
+        self.handler = handler
 
 
 class Groups:
@@ -83,7 +91,7 @@ class Groups:
         if group is None:
             group = self.groups[name] = Group(name, self._new_link(), self)
             self._start(group.run, f"group {name}")
-        share = (pattern, handler)
+        share = Share(pattern, handler)
         group.shares.append(share)
 
         def end() -> None:
@@ -107,7 +115,7 @@ class Group:
         self._next_sweep = 0.0
         self._read_at = 0.0  # when the entries in hand were given to us
         # Of entries that come again because of one event: what was done of them here, so that it is not done again.
-        self._done: OrderedDict[tuple[str, bytes], set[tuple[str, int]]] = OrderedDict()
+        self._done: OrderedDict[tuple[str, bytes], set[tuple[str, Share]]] = OrderedDict()
         self._told: set[str] = set()
 
     def figures(self) -> dict[str, int]:
@@ -227,11 +235,11 @@ class Group:
         done = self._done.setdefault((stream, id_), set())
         for event in self._events(stream, id_, fields):
             errors = []
-            for pattern, handler in list(self.shares):
-                step = event.key, id(handler)
-                if step in done or not matches(pattern, event.type):
+            for share in list(self.shares):
+                step = event.key, share
+                if step in done or not matches(share.pattern, event.type):
                     continue
-                error = await _call(handler, event)
+                error = await _call(share.handler, event)
                 if error is None:
                     self.handled += 1
                     done.add(step)

@@ -135,6 +135,30 @@ async def test_a_life_that_breaks_begins_anew_and_ends_by_a_cancel() -> None:
     forget_faults()
 
 
+async def test_a_life_that_breaks_over_a_time_limit_begins_anew() -> None:
+    """A limit that has run out is a cancel inside, of which the life is not to end."""
+    lives: list[str] = []
+    going_on = asyncio.Event()
+
+    async def run() -> None:
+        lives.append("begun")
+        if len(lives) > 1:
+            going_on.set()
+            await asyncio.Event().wait()
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+        except asyncio.TimeoutError:
+            raise KeyError("ours") from None
+
+    forget_faults()
+    task = asyncio.ensure_future(kept_up(run, "the fleet", 0.0))
+    await asyncio.wait_for(going_on.wait(), 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    forget_faults()
+
+
 async def test_what_cannot_be_closed_leaves_nothing_else_open() -> None:
     """In order, whether they wait or not, whatever they return; a cancel passes."""
     closed: list[str] = []

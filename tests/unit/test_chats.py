@@ -213,6 +213,25 @@ def test_what_a_broken_attempt_wrote_stands_until_the_next_has_come_as_far(
     assert text.standing(text.raw) == "0123" + standing
 
 
+def test_an_item_of_before_shows_what_stood_then() -> None:
+    """One with data waits in the queue while a later attempt has said something else already."""
+    text = broken("one two", "else", before="0123")
+
+    assert text.standing("0123one t") == "0123one t"
+    assert text.standing("0123one two") == "0123one two"
+    assert text.standing(text.raw) == "0123else"
+
+
+def test_what_a_call_that_was_given_up_leaves_out_stands_no_more() -> None:
+    """Of two attempts the longer is kept; the other, though nothing took its place, is not shown behind it."""
+    text = AnswerText()
+    text.raw = "one two three" + "one two"
+    text.cut(Span(13, 20))
+    text.settled = 1
+
+    assert text.standing(text.raw) == "one two three"
+
+
 @pytest.mark.parametrize(
     ("attempts", "seams"),
     [
