@@ -201,7 +201,9 @@ def _of_the_context(facts: Facts) -> bool:
 
 def _of_the_tools(facts: Facts) -> bool:
     """The tools themselves are refused, and not something else that is asked for together with them."""
-    return bool(facts.codes & w.NO_TOOLS_CODES) or bool(w.NO_TOOLS.search(w.WITH_TOOLS.sub(" ", facts.text)))
+    if facts.codes & w.NO_TOOLS_CODES or w.MODEL_WITHOUT_TOOLS.search(facts.text):
+        return True
+    return w.NO_TOOLS.search(w.WITH_TOOLS.sub(" ", facts.text)) is not None
 
 
 def _of_a_model(facts: Facts) -> bool:

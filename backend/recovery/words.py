@@ -55,8 +55,16 @@ _NOT = (
     r"(?:not support|n't support|unsupported|not (?:been )?enabled|not available|not implemented|no support|"
     r"不支持|未开启)"
 )
+# Here it is the model that goes without them.
+_MODEL_WITHOUT = (
+    r"\bmodel\b(?: ['\"`]?[\w./:-]{1,80}['\"`]?)?(?: is| are| was| does| can| could)?"
+    rf" ?(?:{_NOT}|not be used|not work|unavailable)[^.,;:\n]{{0,20}}"
+    rf"\b(?:with|when|while|for)\b[^.,;:\n]{{0,20}}{_TOOL}"
+)
+MODEL_WITHOUT_TOOLS: Final = _any(_MODEL_WITHOUT)
 NO_TOOLS_CODES: Final = _codes("tools_not_supported")
 NO_TOOLS: Final = _any(
+    _MODEL_WITHOUT,
     rf"{_NOT}[^.\n]{{0,40}}{_TOOL}",
     rf"{_TOOL}[^.\n]{{0,60}}{_NOT}",
     r"support tool use",
