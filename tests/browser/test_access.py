@@ -12,6 +12,7 @@ from .conftest import HERE, OpenPage, settled
 from .fake_pulse import FakePulse
 from .program import ANSWER_MS, Program
 from .test_standalone_page import send
+from .waiting import wait_for_script
 
 AXE = HERE / "node_modules" / "axe-core" / "axe.min.js"
 MOST_TAB_STOPS = 25
@@ -40,8 +41,8 @@ SMALL = """(part) => [...document.querySelectorAll(`${part} :is(a[href], button,
 
 def findings(page: Page, part: str = "") -> list[str]:
     """What axe-core has to say of a page, or of a part of it, once nothing moves in it any more."""
-    page.wait_for_function("document.getAnimations().every(({ playState, effect }) => playState !== 'running' "
-                           "|| effect.getTiming().iterations === Infinity)")  # fmt: skip
+    wait_for_script(page, "document.getAnimations().every(({ playState, effect }) => playState !== 'running' "
+                          "|| effect.getTiming().iterations === Infinity)")  # fmt: skip
     assert AXE.exists(), "axe-core is missing: npm ci in tests/browser"
     page.evaluate(AXE.read_text("utf-8"))
     found: list[str] = page.evaluate(FINDINGS, part)

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from .conftest import OpenPage
 from .program import ANSWER_MS, Program
 from .test_standalone_page import send
+from .waiting import wait_for
 
 
 @pytest.fixture
@@ -49,10 +50,7 @@ def test_a_setting_is_taken_over_or_put_back(page: Page) -> None:
     page.get_by_label("Refresh (s)").fill("0.3")
     page.get_by_label("Refresh (s)").blur()
     expect(page.get_by_label("Refresh (s)")).to_be_visible()
-    page.wait_for_function(
-        "fetch('/copilot-pulse/settings').then((r) => r.json()).then(({ settings }) => "
-        "settings.find(({ name }) => name === 'panel_refresh').value === 0.3)"
-    )
+    wait_for(lambda: settings_of(page)["panel_refresh"] == 0.3, what="the new refresh")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -113,7 +111,7 @@ def test_a_failure_is_told_where_nobody_looks(program: Program, open_page: OpenP
     """On a narrow screen the chat hides the panel: its tab and the page's title tell, until it is looked at."""
     page = open_page(program.url, 390, 800, locale="en-US")
     page.wait_for_selector(".welcome")
-    page.wait_for_function("document.querySelector('.cpulse-tile-value')?.textContent")
+    expect(page.locator(".cpulse-tile-value").first).not_to_be_empty()
     assert page.title() == "Copilot Pulse"
     send(page, "/401")
     tab = page.get_by_role("button", name="Monitor: something needs a look")

@@ -1,10 +1,12 @@
-"""How the browser tests wait for what happens on a server's side."""
+"""How the browser tests wait for what no locator can wait for."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from typing import Any
+
+from playwright.sync_api import Page
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 30.0, what: str = "it") -> None:
@@ -13,3 +15,12 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0, what: str = "i
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen"
         time.sleep(0.02)
+
+
+def wait_for_script(page: Page, expression: str, what: str = "it") -> None:
+    """Wait until an expression is true in the page.
+
+    `page.wait_for_function` asks its first time from outside and then from a frame of the page, where the standalone
+    host's Content-Security-Policy forbids `eval`: it works there only if it need not wait. This asks from outside.
+    """
+    wait_for(lambda: page.evaluate(expression), what=what)
