@@ -151,20 +151,21 @@ class EventBus:
         except KeyError:
             route = self._route(event.type)
         countdown = route.countdown = route.countdown - 1
-        if (single := route.single) is None:
-            for call in route:
+        if (single := route.single) is not None:
+            if (items := route.items) is None:
                 try:
-                    call(event)
+                    single(event)
                 except CAUGHT as error:
-                    self._errors.call_failed(route, call, event, error)
-        elif (items := route.items) is None:
+                    self._errors.call_failed(route, single, event, error)
+            elif len(items) < single.limit:
+                items.append(event)
+                return DONE
+        else:
             try:
-                single(event)
+                for call in route:
+                    call(event)
             except CAUGHT as error:
-                self._errors.call_failed(route, single, event, error)
-        elif len(items) < single.limit:
-            items.append(event)
-            return DONE
+                self._errors.call_failed(route, call, event, error)
         if countdown >= 0:
             return DONE
         return route.slow_path(route, event)  # type: ignore[no-any-return]
@@ -180,21 +181,22 @@ class EventBus:
         except KeyError:
             route = self._route(event.type)
         countdown = route.countdown = route.countdown - 1
-        if (single := route.single) is None:
-            for call in route:
+        if (single := route.single) is not None:
+            if (items := route.items) is None:
                 try:
-                    call(event)
+                    single(event)
                 except CAUGHT as error:
-                    self._errors.call_failed(route, call, event, error)
-        elif (items := route.items) is None:
+                    self._errors.call_failed(route, single, event, error)
+            elif len(items) < single.limit:
+                items.append(event)
+                single.nowait += 1
+                return
+        else:
             try:
-                single(event)
+                for call in route:
+                    call(event)
             except CAUGHT as error:
-                self._errors.call_failed(route, single, event, error)
-        elif len(items) < single.limit:
-            items.append(event)
-            single.nowait += 1
-            return
+                self._errors.call_failed(route, call, event, error)
         if countdown < 0:
             route.slow_path_nowait(route, event)
 

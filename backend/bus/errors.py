@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .event import Event
-from .routes import Call, Route
+from .routes import CAUGHT, Call, Route
 from .settings import BusSettings
 from .subscribers import Subscription
 
@@ -32,7 +32,15 @@ class Errors:
         self.cancelled = 0
 
     def call_failed(self, route: Route, call: Call, event: Event, error: BaseException) -> None:
-        """A plain handler raised."""
+        """A plain handler raised. Those behind it get the event all the same, here."""
+        self._count(route, call, event, error)
+        for later in route.behind(call):
+            try:
+                later(event)
+            except CAUGHT as its_error:
+                self._count(route, later, event, its_error)
+
+    def _count(self, route: Route, call: Call, event: Event, error: BaseException) -> None:
         sub = route.owner_of(call)
         if isinstance(sub, Subscription):
             self.handler_failed(sub, event, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -100,6 +101,37 @@ async def test_a_handler_that_unsubscribes_itself_and_raises_is_counted(bus: Eve
     await bus.publish(event())
 
     assert 1 == bus.statistics()["handler_errors_total"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_those_behind_an_error_are_called_as_they_are_then(bus: EventBus, waits: bool) -> None:
+    """Several of many fail; one takes itself and a later one out before it does, and another is subscribed."""
+    got: list[str] = []
+    ids: dict[str, int] = {}
+
+    def handler(name: str) -> Callable[[Event], None]:
+        def handle(e: Event) -> None:
+            got.append(name)
+            if name == "c" and len(got) == 3:
+                bus.unsubscribe("*", ids["c"])
+                bus.unsubscribe("*", ids["e"])
+                bus.subscribe("*", handler("new"))
+            if name in "bcf":
+                raise ValueError
+
+        return handle
+
+    for name in "abcdefg":
+        ids[name] = bus.subscribe("*", handler(name), name=name)
+    for _ in range(2):
+        if waits:
+            await bus.publish(event())
+        else:
+            bus.publish_nowait(event())
+
+    assert got == [*"abcdfg", *"abdfg", "new"]
+    assert {row["name"]: row["errors"] for row in bus.statistics()["subscribers"] if row["errors"]} == {"b": 2, "f": 2}
+    assert bus.statistics()["handler_errors_total"] == 5
 
 
 async def test_each_subscription_of_one_function_has_its_own_errors(bus: EventBus) -> None:
