@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -49,6 +50,8 @@ POLL_SECONDS: Final = 0.1
 CLIENT_GONE: Final = 499
 MAX_SESSION: Final = 500
 """Characters of a session's name, which stands in every event and every message to the panel; Copilot's page has 36."""
+# Copilot sends it to the model's server and to the tool servers in a header.
+_SESSION: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _ROUTES: Final[dict[tuple[str, str], Kind]] = {
     ("POST", "/api/chat/invoke"): "chat",
     ("POST", "/api/debug-agent"): "debug",
@@ -395,7 +398,7 @@ class HangUpWatch:
 @fail_open("the sparing of a second look at a request's body")
 def _read_once(request: web.Request, body: Any) -> None:
     """The handler's own first `json()` gets what has been read: megabytes of it would hold the loop twice as long."""
-    if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+    if not _is_utf8(request):
         return
     plain = request.json
     left = [body]
@@ -406,6 +409,22 @@ def _read_once(request: web.Request, body: Any) -> None:
     vars(request)["json"] = read  # plainly set, aiohttp warns of an attribute of ours
 
 
+def _is_utf8(request: web.Request) -> bool:
+    return (request.charset or "utf-8").lower() in ("utf-8", "utf8")
+
+
+def _wrong_session(session: Any) -> str | None:
+    if session is None:
+        return None
+    if not isinstance(session, str):
+        return 'The field "session_id" must be text.'
+    if len(session) > MAX_SESSION:
+        return f'The field "session_id" may have {MAX_SESSION} characters.'
+    if session and not _SESSION.fullmatch(session):
+        return 'The field "session_id" must be plain ASCII without a blank at its ends: it is sent in a header.'
+    return None
+
+
 async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegistry) -> str | None:
     """What is wrong with the body of a chat request, in a sentence, or None. It can be read again."""
     try:
@@ -413,19 +432,17 @@ async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegis
         data = await request.read()
         stream_id = request.headers.get(STREAM)
         known = streams.asked(stream_id, data) if stream_id is not None else None
-        body = parse(data) if known is None else known
+        body = parse(data if _is_utf8(request) else data.decode(request.charset or "")) if known is None else known
     except ValueError:
         return "The body is not JSON. Send one JSON object."
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, LookupError):  # of an encoding that nobody knows, too
         return "The body cannot be read as its headers say."
     if not isinstance(body, dict):
         return "The body must be one JSON object."
     _read_once(request, body)
     session = body.get("session_id")
-    if session is not None and not isinstance(session, str):
-        return 'The field "session_id" must be text.'
-    if session is not None and len(session) > MAX_SESSION:
-        return f'The field "session_id" may have {MAX_SESSION} characters.'
+    if (wrong := _wrong_session(session)) is not None:
+        return wrong
     info.session = session
     if info.kind == "debug":
         workflow = body.get("workflow_data")

@@ -44,6 +44,8 @@ _SPACE_AT_WIDE: Final = LazyPattern(
 _WORD_AT_HAN: Final = LazyPattern(r"(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9\[])|(?<=[A-Za-z0-9\]/])(?=[\u4e00-\u9fff])")
 # A link's bracket with what follows it, and the begin of an element. A server's words may hold either.
 _MARKUP: Final = LazyPattern(r"(\])([(\[:])|(<)([A-Za-z/!?])")
+# What client libraries say of a key that no header can hold.
+_UNSENDABLE: Final = ("header value", "codec can't encode", "detected in headers")
 _DAY: Final = 86_400.0
 _LONGEST: Final = 30
 
@@ -290,7 +292,7 @@ def _special(c: Classification, p: Mapping[str, str]) -> str:
         return ""
     if c.type == "openai.OpenAIError":
         return p["no_key"]
-    return p["bad_key"] if "header value" in c.message or "codec can't encode" in c.message else ""
+    return p["bad_key"] if any(words in c.message for words in _UNSENDABLE) else ""
 
 
 def _seconds(seconds: float, p: Mapping[str, str], at_least: float = 0.0) -> str:

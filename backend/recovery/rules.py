@@ -470,6 +470,7 @@ RULES: Final[tuple[Rule, ...]] = (
         words=w.BAD_HEADER,
     ),
     Rule("auth", "The key holds characters that no header may hold", when=_ascii_only),
+    Rule("auth", "The same, in the words of aiohttp", types=("ValueError",), words=w.CONTROL_IN_HEADER),
     Rule("bad_url", "No usable address", types=_BAD_URLS),
     Rule("bad_url", "No usable port", types=("OverflowError",), words=w.BAD_PORT),
     Rule("timeout", "Any time-out", types=_TIMEOUTS),

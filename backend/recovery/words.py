@@ -721,6 +721,7 @@ def number_kind(provider: str, codes: frozenset[str]) -> str | None:
 NO_KEY: Final = _any(r"api_key client option", r"api key must be set", r"missing credentials")
 BAD_PORT: Final = _any(r"port must be")
 BAD_HEADER: Final = _any(r"header")
+CONTROL_IN_HEADER: Final = _any(r"(?:character|carriage return) detected in headers")
 TLS: Final = _any(
     r"wrong[_ ]version",
     r"certificate",

@@ -23,6 +23,8 @@ def reason(error: BaseException, host: str) -> str:
     status = status_of(error)
     if status is not None:
         text = f"it answered with HTTP status {status}"
+    elif _unsendable(error):
+        text = "the key cannot be sent: no header can hold it"
     else:
         text = str(leaf).strip() or type(leaf).__name__
         if type(leaf).__name__ in ("ConnectError", "ConnectionRefusedError", "ConnectTimeout"):
@@ -42,8 +44,17 @@ def judged(recovery: RecoveryManager, error: BaseException, host: str) -> Classi
 
 
 def refused_key(error: BaseException) -> bool:
-    """Whether the server refused the credentials, and not the service."""
-    return status_of(error) in (401, 403)
+    """Whether it is the fault of the credentials, and not of the service: refused, or such as cannot be sent."""
+    return status_of(error) in (401, 403) or _unsendable(error)
+
+
+def _unsendable(error: BaseException) -> bool:
+    """Whether a header could not be written: all that is a user's own in them is the key."""
+    return any(
+        isinstance(part, UnicodeEncodeError)
+        or (type(part).__name__ == "LocalProtocolError" and "header" in str(part).lower())
+        for part in _parts(error)
+    )
 
 
 def status_of(error: BaseException) -> int | None:

@@ -166,8 +166,9 @@ def _critical(monitor: Watched) -> Check:
     return check
 
 
-# Kinds of failures that are this program's own. For those of a server nobody restarts ComfyUI.
-_OURS: Final = frozenset(("fault", "internal", *_CRITICAL_ADVICE))
+# Kinds of failures that are this program's own. For those of a server nobody restarts ComfyUI, nor for what breaks
+# Copilot or its library, where three messages of a wrong shape are enough, whoever sends them.
+_OURS: Final = frozenset(("fault", *_CRITICAL_ADVICE))
 
 
 def _chat_failures(monitor: Watched) -> Check:

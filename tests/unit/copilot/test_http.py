@@ -400,6 +400,11 @@ async def test_other_routes_pass_untouched(world: World) -> None:
         ("/api/debug-agent", {"session_id": ["s"]}, "session_id"),
         ("/api/debug-agent", {"session_id": "s" * 501}, "500 characters"),
         (CHAT, {"session_id": "s" * 500_000, "ext": []}, "500 characters"),
+        (CHAT, {"session_id": "half an emoji \ud83d", "ext": []}, "session_id"),
+        (CHAT, {"session_id": "会话", "ext": []}, "session_id"),
+        (CHAT, {"session_id": "s\r\nX-Key: 1", "ext": []}, "session_id"),
+        ("/api/debug-agent", {"session_id": "s\x7f"}, "session_id"),
+        ("/api/debug-agent", {"session_id": "blank "}, "session_id"),
         (CHAT, {"session_id": "s"}, "ext"),
         (CHAT, {"ext": None}, "ext"),
         (CHAT, {"ext": {"type": "x"}}, "ext"),
@@ -426,9 +431,32 @@ async def test_a_bad_body_gets_a_sentence(world: World, path: str, body: Any, wo
 
 
 @pytest.mark.parametrize(
+    ("charset", "words"),
+    [("nope", "as its headers say"), ("base64", "as its headers say"), ("utf-16", "JSON"), ("utf-7", "session_id")],
+)
+async def test_a_body_is_read_as_its_charset_says(world: World, charset: str, words: str) -> None:
+    """The handler reads it so; what that cannot read, or reads as something else, is seen before."""
+    asked: list[web.Request] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request)
+        return web.json_response(await request.json())
+
+    await world.start(("POST", CHAT, handler))
+    body = b'{"session_id":"+AOk-","ext":[] }'
+    status, text = await world.post(CHAT, body, headers={"Content-Type": f"application/json; charset={charset}"})
+
+    assert 400 == status
+    assert words in json.loads(text)["error"]
+    assert not asked
+
+
+@pytest.mark.parametrize(
     ("path", "body"),
     [
         (CHAT, {"ext": []}),
+        (CHAT, {"session_id": "", "ext": []}),
+        (CHAT, {"session_id": "my session #1", "ext": []}),
         (CHAT, {"ext": [{"type": "model_select", "data": ["m"]}, {"type": "model_select"}, {"type": 3}]}),
         ("/api/debug-agent", {}),
         ("/api/debug-agent", {"workflow_data": {"1": {}}}),

@@ -223,9 +223,13 @@ def test_one_failed_chat_is_a_warning_and_tells_why(case: Case) -> None:
     assert "1 of the last 2 chats failed. Last: the key was refused." in case.output("chat:failures")
 
 
-@pytest.mark.parametrize(("kind", "status"), [("internal", "fail"), ("server_error", "warn"), ("auth", "warn")])
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [("fault", "fail"), ("system", "fail"), ("internal", "warn"), ("server_error", "warn"), ("auth", "warn")],
+)
 def test_when_no_chat_works_health_fails_if_the_fault_is_here(case: Case, kind: str, status: str) -> None:
-    """Three failures in a row and no success: nobody gets an answer. A remote server has no ComfyUI restarted."""
+    """Three failures in a row and no success: nobody gets an answer. Neither a remote server nor three messages that
+    Copilot's library cannot read ("internal") have ComfyUI restarted."""
     lost(case, 3, kind=kind)
 
     assert case.status("chat:failures") == status

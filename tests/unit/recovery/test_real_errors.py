@@ -374,6 +374,17 @@ async def test_key_that_cannot_be_sent(server: FaultServer, key: str) -> None:
     assert "cannot be sent" in explain(verdict)
 
 
+async def test_key_that_cannot_be_sent_by_the_shared_client(server: FaultServer) -> None:
+    """aiohttp, which carries the chats, has other words for it."""
+    async with aiohttp.ClientSession() as client:
+        with pytest.raises(ValueError, match="header") as refused:
+            await client.get(server.base_url, headers={"Authorization": f"Bearer {KEY}\n"})
+    verdict = Classifier().classify(refused.value)
+
+    assert ("auth", False) == (verdict.kind, verdict.retryable)
+    assert "cannot be sent" in explain(verdict)
+
+
 async def test_no_key_at_all() -> None:
     """openai refuses to be made without a key."""
     with pytest.raises(openai.OpenAIError) as caught:

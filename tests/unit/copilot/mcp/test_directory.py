@@ -219,6 +219,33 @@ async def test_a_refused_key_keeps_nobody_else_out(world: World) -> None:
     assert not world.directory.shut(server, "bad")
 
 
+class LocalProtocolError(Exception):
+    """As httpx names what it refuses to send."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnicodeEncodeError("ascii", "Bearer \xe9-key", 7, 8, "ordinal not in range(128)"),
+        LocalProtocolError("Illegal header value b'Bearer sk-secret '"),
+    ],
+    ids=["no ASCII", "blank at the end"],
+)
+async def test_a_key_that_cannot_be_sent_keeps_nobody_else_out(world: World, error: Exception) -> None:
+    """The server was never asked, so nothing is said of it, and no part of the key."""
+    server = world.directory.want(URL, world.make)
+    world.directory.connected(server, 2, "good")
+    world.clock.advance(1.0)
+    group = RuntimeError("unhandled errors in a TaskGroup")
+    group.__cause__ = error
+    world.directory.failed(server, group, key="bad", since=world.clock())
+
+    assert "up" == server.state
+    assert world.directory.shut(server, "bad")
+    assert not world.directory.shut(server, "good")
+    assert "the key cannot be sent: no header can hold it" == reason(group, "h")
+
+
 async def test_a_server_that_refuses_the_first_key_still_lets_others_try(world: World) -> None:
     """The first chat's key is refused: health says down and why; another key may try, and it is up."""
     server = world.down(Refused(403), key="bad")
