@@ -31,8 +31,9 @@ HURRY: Final = 0.2
 """Seconds at least between two looks, however many come at once."""
 READ_ON: Final = 60.0
 """Seconds for which the stream of an instance that has gone is still read."""
-WIPED: Final = 2 * BEAT
-"""Seconds for which nobody is missed after Redis has lost its data: their next heartbeat is still to come."""
+EXCUSED: Final = 2 * BEAT
+"""Seconds for which nobody is missed after Redis has lost its data or took no heartbeat of ours: the next ones of the
+others are still to come."""
 REMEMBERED: Final = 3600.0
 MOST_MEMBERS: Final = 500
 MAX_BEAT: Final = 64_000
@@ -125,8 +126,8 @@ class Registry:
         self._wall = wall
         self._hurry = asyncio.Event()
         self._looked = False
-        self._beaten = False
-        self._wiped = float("-inf")  # when Redis had lost what we had written
+        self._beaten: float | None = None  # when Redis last took our heartbeat
+        self._excused = float("-inf")  # when those of the others may have been missing through no fault of theirs
         self._greeted = False
         self._succeeded = False
         self._place = this_place()
@@ -201,13 +202,15 @@ class Registry:
             ("PEXPIRE", self._keys.members, life),
             ("TIME",),
         )
-        if isinstance(told, LinkError):
+        refused, before, now = isinstance(told, LinkError), self._beaten, self._clock()
+        # Redis was wiped, or has kept ours away for so long that those of the others may have run out as well.
+        if refused or (before is not None and (added == 1 or now - before > ALIVE - 2 * BEAT)):
+            self._excused = now
+        if refused:
             self._writer.link.complain(told)
             return
         self._writer.link.proved()
-        if added == 1 and self._beaten:
-            self._wiped = self._clock()
-        self._beaten = True
+        self._beaten = now
         if kept == 0 and self._writer.acked:
             self._writer.heal()
         self._set_clock(moment, self._clock() - began)
@@ -258,7 +261,7 @@ class Registry:
             boot: beat for boot, raw in zip(boots, beats, strict=True) if isinstance(beat := loads(raw, MAX_BEAT), dict)
         }
         left = {boot for boot, beat in found.items() if beat.get("left") is True}
-        all_may_be_missing = self._clock() - self._wiped < WIPED
+        all_may_be_missing = self._clock() - self._excused < EXCUSED
         for boot in [boot for boot in self.instances if boot in left or not (boot in found or all_may_be_missing)]:
             await self._is_missing(boot, left=boot in left)
         for boot, beat in found.items():  # after those that have gone, whose names are free

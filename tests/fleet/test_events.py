@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ async def settle(reader: Node, writer: Node) -> dict[str, Any]:
     row = reader.account(writer)
     assert (row["arrived"] + row["told"], row["twice"], row["in_order"]) == (row["offered"], 0, True), row
     return row
+
+
+def later(seconds: float) -> Callable[[], float]:
+    """A clock that is ahead."""
+    return lambda: time.monotonic() + seconds
 
 
 async def look(registry: Any) -> None:
@@ -178,22 +183,29 @@ async def test_a_wipe_while_nothing_happens_is_healed(redis: RedisServer) -> Non
         assert await wait_for(lambda: (figures() or {})["healed_events"] == 50, 30)
 
 
-@pytest.mark.parametrize("how", ["wiped", "restarted"])
-async def test_nobody_is_missed_because_redis_has_lost_its_data(redis: RedisServer, how: str) -> None:
+@pytest.mark.parametrize("how", ["wiped", "restarted", "full", "away"])
+async def test_nobody_is_missed_because_of_redis(redis: RedisServer, how: str) -> None:
     """All heartbeats are gone at once; those that live have not vanished, and their answers are not given up."""
     async with nodes(redis.url, "abc") as made:
         told: list[Any] = []
         for node in made:
             node.fleet.bus.subscribe("fleet.instance", lambda event: told.append(event.data))
         registries = [node.fleet._parts.registry for node in made if node.fleet._parts is not None]
-        for _ in range(3):
+        beats = [f"{{copilot-pulse}}:h:{node.fleet.boot}" for node in made]
+        for turn in range(1, 4):
             if how == "wiped":
                 await redis.command("FLUSHALL")
-            else:
+            elif how == "restarted":
                 redis.kill()
                 await redis.start()
-            for registry in registries:
-                await look(registry)
+            else:  # what it keeps it still has, but for the heartbeats, which have run out
+                await redis.command("CONFIG", "SET", "maxmemory", "1" if how == "full" else "0")
+                await redis.command("DEL", *beats)
+                for one in registries:
+                    one._clock = later(30.0 * turn)
+            for one in registries:
+                await look(one)
+            await redis.command("CONFIG", "SET", "maxmemory", "0")
             assert await wait_for(lambda: all(node.knows() for node in made), 30)
         for node in made:
             node.offer(1)
