@@ -127,7 +127,7 @@ class Group:
 
     async def run(self) -> None:
         """Work until nobody shares any more, or a cancel; what is in hand then stays pending and another claims it."""
-        await self.link.keep(self._serve)
+        await self.link.keep(self._serve, lambda error: bool(self.shares))
         self._groups.groups.pop(self.name, None)
 
     # -- the task --------------------------------------------------------------------------------------

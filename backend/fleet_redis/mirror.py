@@ -58,6 +58,8 @@ class Stream(Protocol):
     def session(self) -> str: ...
     @property
     def relay(self) -> Relay: ...
+    @property
+    def forgotten(self) -> bool: ...
     def cancel(self) -> None: ...
     def lease(self, seconds: float) -> None: ...
 
@@ -171,9 +173,12 @@ class Mirror:
         self._news.set()
 
     def renew(self) -> None:
-        """Redis was away, or has lost what it had."""
-        for one in self.answers.values():
-            one.restart()
+        """Redis was away, or has lost what it had. What can no longer be read here is not written any more."""
+        for one in list(self.answers.values()):
+            if one.stream.forgotten:
+                del self.answers[one.name]
+            else:
+                one.restart()
 
     def on_inbox(self, kind: bytes, fields: Mapping[str, bytes]) -> None:
         """Another instance's reader wants an answer of ours to stop, or to live on."""

@@ -293,8 +293,13 @@ class Link:
             del self._refusals[name]
         return next(((one.error, one.since) for one in self._refusals.values()), None)
 
-    async def keep(self, serve: Callable[[], Awaitable[object]]) -> None:
-        """Connect, run `serve()`; if it raises LinkError wait and do it again. A cancel leaves nothing."""
+    async def keep(
+        self, serve: Callable[[], Awaitable[object]], go_on: Callable[[LinkError], bool] = lambda error: True
+    ) -> None:
+        """Connect, run `serve()`; if either raises LinkError, wait and do it again as long as `go_on(error)`.
+
+        A cancel leaves nothing.
+        """
         while True:
             try:
                 await self._connect()
@@ -304,7 +309,10 @@ class Link:
                 error = caught
             finally:
                 self.drop()
-            await asyncio.sleep(self._failed(error))
+            wait = self._failed(error)
+            if not go_on(error):
+                return
+            await asyncio.sleep(wait)
 
     def proved(self) -> None:
         """Redis did what this role needs it for; connecting alone proves nothing."""

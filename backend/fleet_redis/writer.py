@@ -79,7 +79,7 @@ class Writer:
     async def run(self) -> None:
         """Write until cancelled. Events that wait then stay in the outbox."""
         try:
-            await self.link.keep(self._serve)
+            await self.link.keep(self._serve, self._fail_errands)
         finally:
             self._fail_errands(LinkError("lost", str(self.link.target)))
 
@@ -124,9 +124,6 @@ class Writer:
                     self._tell_connected()
                 if not await self._turn():
                     await self._sleep()
-        except LinkError as error:
-            self._fail_errands(error)
-            raise
         finally:
             self._serving = False
 
@@ -257,10 +254,12 @@ class Writer:
             self.link.proved()
             await self.link.call(self._let_die())
 
-    def _fail_errands(self, error: LinkError) -> None:
+    def _fail_errands(self, error: LinkError) -> bool:
+        """Whoever waits learns that Redis is away; the writer goes on trying."""
         for errand in (*self._running, *self._errands):
             if not errand.done.done():
                 errand.done.set_exception(error)
                 errand.done.exception()  # whoever was cancelled does not fetch it
         self._running = []
         self._errands.clear()
+        return True

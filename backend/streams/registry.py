@@ -119,6 +119,7 @@ class Stream:
         # Told whether the model should be held back.
         self.hold: Callable[[bool], None] | None = None
         self.cancelled = False
+        self.forgotten = False  # it has ended, and can no longer be read
         # What this process asks itself for it, as bytes and as what they say, so that these are not parsed again.
         self.asks: tuple[bytes, Any] | None = None
         self.timer: Timer | None = None
@@ -417,6 +418,7 @@ class StreamRegistry:
             if stream.ended >= oldest and self._kept_bytes <= settings.stream_keep_bytes:
                 break
             del self._kept[stream.id]
+            stream.forgotten = True
             self._kept_bytes -= stream.relay.size
             self._gone[stream.id] = stream.session
             if len(self._gone) > MAX_GONE:

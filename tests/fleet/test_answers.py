@@ -269,6 +269,28 @@ async def test_without_redis_everything_is_as_before(redis: RedisServer) -> None
         assert (await other.read(page), page.text) == (200, "words")
 
 
+async def test_while_redis_is_away_no_more_is_held_than_can_be_read_here(redis: RedisServer) -> None:
+    """However many answers come meanwhile; those that are still kept are copied when Redis is back."""
+    async with sites(redis.url) as (one, other):
+        one.settings = Settings(stream_keep_bytes=100_000)
+        redis.kill()
+        assert await wait_for(lambda: not (one.node.fleet.figures() or {})["links"]["writer"]["up"], 30)
+        for number in range(50):
+            stream = one.registry.claim(f"{NAME}-{number}", SESSION, "chat")
+            stream.relay.head(200, {})
+            stream.relay.line(line("x" * 20_000))
+            one.registry.finish(stream, "completed")
+        kept = one.registry.snapshot()["kept"]
+        held = one.node.fleet._parts.mirror.answers  # type: ignore[union-attr]
+        assert await wait_for(lambda: len(held) == kept, 30), (len(held), kept)
+        assert 0 < kept < 50
+        await redis.start()
+        assert await wait_for(lambda: not held, 30)
+
+        last = await other.registry.find_anywhere(f"{NAME}-49", SESSION)
+        assert last.relay.text == "x" * 20_000
+
+
 async def test_an_answer_of_nearly_two_megabytes_moves_whole(redis: RedisServer) -> None:
     """Written in pieces or at once, with text that is two bytes a letter; the page has it byte for byte."""
     async with sites(redis.url, "abc") as (one, other, third):

@@ -274,6 +274,19 @@ async def test_what_ends_is_called_no_more_and_may_begin_again(redis: RedisServe
         assert (len(before), sorted(after)) == (5, [6, 7, 8, 9, 10])
 
 
+async def test_what_ends_while_redis_is_away_ends_at_once(redis: RedisServer) -> None:
+    """Nothing of it tries on, or stands among the figures, until Redis is back."""
+    async with nodes(redis.url) as (one, _):
+        redis.kill()
+        assert await wait_for(lambda: not (one.fleet.figures() or {})["links"]["writer"]["up"], 30)
+        end = one.fleet.share("chaos", group="work", handler=lambda event: None)
+        assert await wait_for(lambda: (one.fleet.figures() or {})["links"]["groups"]["problem"], 30)
+        end()
+
+        assert await wait_for(lambda: not (one.fleet.figures() or {})["groups"], 30)
+        assert not any("group work" in task.get_name() for task in asyncio.all_tasks())
+
+
 async def test_redis_forgets_the_consumers_of_machines_that_are_gone(redis: RedisServer, monkeypatch: Any) -> None:
     """Redis keeps their names for ever; they are deleted when they have long been gone and owe nothing, not before."""
     monkeypatch.setattr(groups, "FORGOTTEN", 0.0)

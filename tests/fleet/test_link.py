@@ -516,3 +516,19 @@ async def test_a_black_hole_costs_the_publisher_nothing(redis: RedisServer) -> N
         assert len(node.fleet._parts.outbox) == 10_000  # type: ignore[union-attr]
         proxy.resume()
         await node.fleet.aclose()
+
+
+async def test_who_asks_before_the_first_connection_is_told_when_it_fails(redis: RedisServer) -> None:
+    """What waits for a Redis that is silent from the start may go on as without one."""
+    async with FaultProxy(redis.port) as proxy:
+        proxy.pause()
+        node = Node("a", f"redis://:{SECRET}@127.0.0.1:{proxy.port}/0")
+        node.start()
+        try:
+            asking = asyncio.ensure_future(node.fleet._parts.writer.errand(("TIME",)))  # type: ignore[union-attr]
+            await asyncio.wait({asking}, timeout=30)
+
+            assert isinstance(asking.exception(), redis_link.LinkError)
+        finally:
+            proxy.resume()
+            await node.fleet.aclose()
