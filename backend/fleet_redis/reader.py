@@ -110,12 +110,15 @@ class Reader:
             self._poke_soon()
         return source
 
-    async def remove(self, boot: str) -> None:
-        """Read an instance's events no longer; what its heartbeat promised and never came is told as lost."""
-        source = self.sources.pop(boot, None)
-        if source is not None:
-            self._names.pop(self._keys.events(boot).encode(), None)
-            await self._tell_missing(source, "gone")
+    async def remove(self, boot: str) -> tuple[int, int]:
+        """Read an instance's events no longer; what its heartbeat promised and never came is told as lost.
+
+        Returns what `add()` needs to read on from there: `last` and `unsent`.
+        """
+        source = self.sources.pop(boot)
+        self._names.pop(self._keys.events(boot).encode(), None)
+        await self._tell_missing(source, "gone")
+        return source.last, source.unsent
 
     def watch(self, stream: str, cursor: str, on_entry: OnEntry) -> None:
         """Read another stream too: `on_entry(id, fields)` for each entry after `cursor`."""

@@ -116,6 +116,7 @@ class Registry:
         self.started = wall()
         self.instances: dict[str, Instance] = {}  # the others
         self.last_gone: float | None = None
+        self._read: dict[str, tuple[int, int]] = {}  # how far those were read that are read no longer
         self._keys = keys
         self._writer = writer
         self._reader = reader
@@ -288,8 +289,10 @@ class Registry:
             known.state, known.since = "up", self._clock()
             self._replace(known)
         if boot not in self._reader.sources:
-            # What lies there from before we came is not news to us; who came later is read from its beginning.
-            self._reader.add(boot, known.name, last=begin[0], unsent=begin[1])
+            # What lies there from before we came is not news to us; who came later is read from its beginning, and
+            # who was away for long from where that was.
+            last, gone = self._read.pop(boot, begin)
+            self._reader.add(boot, known.name, last=last, unsent=gone)
         self._reader.promise(boot, number, unsent)
         if news:
             await self._changed(known.name, "up")
@@ -322,7 +325,9 @@ class Registry:
                 self.last_gone = now
             await self._changed(known.name, known.state)
         elif now - known.since > READ_ON and boot in self._reader.sources:
-            await self._reader.remove(boot)
+            self._read[boot] = await self._reader.remove(boot)
+            while len(self._read) > MOST_MEMBERS:
+                del self._read[next(iter(self._read))]
         if now - known.since > REMEMBERED:
             del self.instances[boot]
 

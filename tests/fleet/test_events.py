@@ -16,6 +16,7 @@ import pytest
 
 from backend.aio import faults, forget_faults
 from backend.event_bus import Event
+from backend.fleet_redis import registry
 from tests.bench import fleet_chaos
 from tests.injection.raising import raising
 from tests.support.fleet_nodes import Node, nodes, wait_for
@@ -214,6 +215,32 @@ async def test_nobody_is_missed_because_of_redis(redis: RedisServer, how: str) -
                 assert node is other or await wait_for(lambda node=node, other=other: node.settled(other), 40)
 
         assert told == []
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+async def test_who_comes_back_after_long_is_read_on(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, remembered: bool
+) -> None:
+    """A machine was cut off for minutes, or an hour, and writes what it has kept before it is seen again."""
+    monkeypatch.setattr(registry, "READ_ON", 0.0)
+    monkeypatch.setattr(registry, "REMEMBERED", 3600.0 if remembered else 0.0)
+    async with nodes(redis.url) as (one, other):
+        there, here = (node.fleet._parts.registry for node in (one, other))  # type: ignore[union-attr]
+        one.offer(20)
+        await settle(other, one)
+        with monkeypatch.context() as patch:
+            patch.setattr(there, "_beat", lambda: asyncio.sleep(0))
+            await look(there)  # one that was under way is over
+            await redis.command("DEL", f"{{copilot-pulse}}:h:{one.fleet.boot}")
+            while one.fleet.boot in (here._reader.sources if remembered else here.instances):
+                await look(here)
+            one.offer(30)
+            assert await wait_for(lambda: there._writer.empty, 30)
+        await look(there)
+        assert await wait_for(lambda: one.fleet.boot in here._reader.sources, 30)
+        row = await settle(other, one)
+
+        assert (row["arrived"], row["told"]) == (50, 0)
 
 
 async def test_a_full_outbox_tells_how_much_it_dropped(redis: RedisServer) -> None:
