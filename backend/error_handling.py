@@ -24,11 +24,11 @@ from typing import Any, Protocol
 
 from .recovery import errors
 from .recovery.addresses import host_of
-from .recovery.advice import explain, language_of
+from .recovery.advice import explain, language_of, own_words
 from .recovery.bodies import wrong_body
 from .recovery.breaker import BreakerChange, BreakerLimits, BreakerRegistry, BreakerSettings
 from .recovery.classify import Classification, Classifier, Predicate
-from .recovery.kinds import Severity
+from .recovery.kinds import KINDS, Severity
 from .recovery.lazy import compile_all
 from .recovery.prompts import hold_prompt
 from .recovery.redact import Redactor, one_line, secret_name
@@ -102,6 +102,7 @@ class RecoveryManager:
         # Ids of two runs of the program differ, and tell the order within one.
         self._run = f"{int(wall() * 1000) & 0xFFFFFF:06x}"
         self.redactor = Redactor(clock=clock)
+        self.redactor.spare(lambda: (*KINDS, *own_words()))
         self.classifier = Classifier(redact=self.redactor.redact, wall=wall)
         self.breakers = BreakerRegistry(
             lambda: BreakerLimits.of(settings()), clock=clock, on_change=self._breaker_changed

@@ -9,8 +9,8 @@ seconds, sizes are characters of text unless the key says bytes. A key that may 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple, TypedDict
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple, TypedDict, get_args, get_type_hints
 
 if sys.version_info >= (3, 11):
     from typing import NotRequired
@@ -381,6 +381,23 @@ EVENTS: Final[Mapping[str, EventSpec]] = {
     "fleet.gap": EventSpec(FleetGap, "Events of another machine were lost (on the fleet's bus)."),
     "fleet.dead": EventSpec(FleetDead, "Shared work was given up (on the fleet's bus)."),
 }
+
+
+def own_words() -> Iterator[str]:
+    """The names of the events, of what is in them, and the words that a value may be one of."""
+    for type_, spec in EVENTS.items():
+        yield type_
+        for name, hint in get_type_hints(spec.data).items():
+            yield name
+            yield from _words_of(hint)
+
+
+def _words_of(hint: Any) -> Iterator[str]:
+    for part in get_args(hint):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _words_of(part)
 
 
 _COUNTS: Final = {

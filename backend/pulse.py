@@ -22,7 +22,7 @@ from .aio import cancel_all, close_all, fail_open, faults, our_fault
 from .chats import Chat, ChatRegistry
 from .error_handling import RecoveryManager, Redactor, Severity, secret_name
 from .event_bus import Event, EventBus, get_event_bus
-from .events import EVENTS
+from .events import EVENTS, own_words
 from .fleet import Fleet, get_fleet
 from .monitoring import Finding, Monitor, Past, PastEvent, SourceNames
 from .settings import LiveSettings, Settings, from_environment
@@ -36,6 +36,9 @@ VERSION: Final = "0.1.0"
 # Deltas come by the thousand and the bus counts them itself; what the monitor says for the store is no news to it.
 _TOTALS: Final = "metrics.totals"
 _MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ not in ("chat.delta", "metrics.minute", _TOTALS))
+# What is no event's: the names in rows of the store and in what is made of them.
+_ROW_NAMES: Final = ("session", "source", "started", "by_type", "errors", "errors_by_kind", "recovered", "models")
+_SOURCES: Final = ("copilot", "copilot-pulse", "interrupted")
 _DAY: Final = 86_400.0
 _WEEK: Final = 7 * _DAY
 
@@ -193,6 +196,7 @@ class Pulse:
             version=VERSION,
         )
         self.recovery = RecoveryManager(self.publish, settings=lambda: settings.current)
+        self.recovery.redactor.spare(lambda: (*own_words(), *_ROW_NAMES, *_SOURCES))
         self.recovery.register_rule(our_fault, severity=Severity.HIGH, kind="fault")
         self.chats = ChatRegistry()
         self.streams = StreamRegistry(settings=lambda: settings.current, publish=self.publish, clock=time.monotonic)

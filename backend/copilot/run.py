@@ -170,13 +170,13 @@ class RunReader:
         )
 
     def _saw_item(self, item: Any) -> None:
-        chat = self._chat
+        chat, name = self._chat, self._pulse.recovery.redactor.name
         if item.type == "tool_call_item":
-            call_id, tool = _call_id(item), getattr(item.raw_item, "name", None) or "tool"
+            call_id, tool = _call_id(item), name(str(getattr(item.raw_item, "name", None) or "tool"))
             self._tools[call_id] = (tool, chat.clock())
             chat.tool = tool
             chat.set_state("tool", tool)
-            self._publish("chat.tool_called", {"chat_id": chat.id, "tool": tool, "call_id": call_id})
+            self._publish("chat.tool_called", {"chat_id": chat.id, "tool": tool, "call_id": name(call_id)})
         elif item.type == "tool_call_output_item":
             call_id = _call_id(item)
             now = chat.clock()
@@ -189,7 +189,7 @@ class RunReader:
                 {
                     "chat_id": chat.id,
                     "tool": tool,
-                    "call_id": call_id,
+                    "call_id": name(call_id),
                     "seconds": now - began,
                     "length": len(str(item.output)),
                 },

@@ -13,7 +13,7 @@ import threading
 import time
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from .escapes import Unescaped
@@ -34,10 +34,15 @@ _MOST_ALIKE: Final = 8
 _PIECE: Final = 8
 _LONG_PART: Final = 20
 _MAX_DEPTH: Final = 24
+_NAME_LENGTH: Final = 200
+_MOST_OF_A_NAME: Final = 1_000
 _HOST_PORT: Final = LazyPattern(
     r"(?:localhost|[A-Za-z0-9-]{1,60}(?:\.[A-Za-z0-9-]{1,60}){1,8}):\d{1,5}(?:/|$)", re.IGNORECASE
 )
 _LONG_RUN: Final = LazyPattern(r"\S{16}")
+_QUERY_NAMES: Final = frozenset(("key", "sig", "signature", "code", "auth", "sign"))
+_AROUND_A_WORD: Final = ".,:;!?()\"'"
+_LONGEST_WORD: Final = 40
 _RUN: Final = LazyPattern(r"[A-Za-z0-9_*+/=~-]*")
 # What steers a terminal: CSI, strings such as a window's title (OSC), and the choice of a character set.
 _TERMINAL: Final = LazyPattern(
@@ -182,6 +187,8 @@ class Redactor:
         self._keep = keep
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._held: OrderedDict[str, float] = OrderedDict()
+        self._own: list[Callable[[], Iterable[str]]] = []
+        self._own_words: frozenset[str] | None = None
         # Pieces of eight letters -> (secret, form, where in it they are, how much of it counts).
         self._echoes: dict[str, tuple[tuple[str, str, int, int], ...]] = {}
         self._lock = threading.Lock()
@@ -200,19 +207,8 @@ class Redactor:
 
         People paste what they have; a password may have signs in it at which a URL ends.
         """
-        if not isinstance(url, str):
-            return
-        _, scheme, rest = url.strip().rpartition("://") if "://" in url else ("", "", url.strip())
-        user, at, place = rest.rpartition("@")
-        if at:
-            self.add(user)
-            self.add(user.partition(":")[2])
-        for part in re.split(r"[/?#&=]", place):
-            if len(part) >= _LONG_PART and sum(map(str.isdigit, part)) > 1 and not set(part) & {".", " "}:
-                self.add(part)
-        word = rest.partition("/")[0]
-        if not scheme and not at and not set(rest) & {".", ":", " "} and len(word) >= 16 and _looks_random(word):
-            self.add(word)  # no address at all: the key in the wrong field
+        for part in _parts_of(url):
+            self.add(part)
 
     def hold(self, secret: Any, *, for_good: bool = False) -> None:
         """Remember a secret value that is in use: again with each use, or `for_good` as those of the environment."""
@@ -227,10 +223,22 @@ class Redactor:
                 self.add_url(value)
 
     def learn_environment(self, environ: Mapping[str, str]) -> None:
-        """Remember, for good, what the environment's variables by the name of a key hold."""
+        """Remember, for good, what the environment's variables by the name of a key hold, and the users and passwords
+        of addresses, such as a proxy's."""
         for name, value in environ.items():
             if _KEY_VARIABLE.search(name):
                 self.hold(value, for_good=True)
+            for part in _user_of(value) if "://" in value else ():
+                self.hold(part, for_good=True)
+
+    def spare(self, words: Callable[[], Iterable[str]]) -> None:
+        """Leave these words, each without a space, as they are: the program's own, which are nobody's secret.
+
+        Who sends one of them as a key, or a key that begins like it, would otherwise take it out of everybody's
+        answers and records. `words` is called when it is first needed.
+        """
+        self._own.append(words)
+        self._own_words = None
 
     def _remember(self, secret: Any, where: OrderedDict[str, float], most: int, keep: float) -> None:
         if not isinstance(secret, str):
@@ -281,6 +289,10 @@ class Redactor:
         """`text` without the known secrets and without what looks like one."""
         return redact(self._known_out(text))
 
+    def name(self, text: str) -> str:
+        """A name that a server, a page or a model gave, fit to be told: one line, 200 characters at most."""
+        return self.redact(one_line(text[:_MOST_OF_A_NAME]))[:_NAME_LENGTH]
+
     def redact_value(self, value: Any) -> Any:
         """As the function of this name, with the known secrets too."""
         return _value(value, self.redact, 0)
@@ -308,7 +320,44 @@ class Redactor:
                 found = _prefixes_in(rest, head, [secret for secret in known if secret.startswith(head)])
                 rest = _covered(rest, found)
                 spans += found
-        return sorted(spans)
+        return sorted(span for span in spans if not self._is_own(text, *span)) if self._own else sorted(spans)
+
+    def _is_own(self, text: str, start: int, end: int) -> bool:
+        """Whether all that stands there, each word up to its ends, are the program's own words."""
+        if self._own_words is None:
+            self._own_words = frozenset(word.lower() for words in self._own for word in words())
+        before, behind = text[max(0, start - _LONGEST_WORD) : start], text[end : end + _LONGEST_WORD]
+        if before and not before[-1].isspace():
+            start -= len(before.split()[-1])
+        if behind and not behind[0].isspace():
+            end += len(behind.split()[0])
+        words = (word.strip(_AROUND_A_WORD).lower() for word in text[start:end].split())
+        return all(word in self._own_words for word in words)
+
+
+def _user_of(url: str) -> tuple[str, ...]:
+    """The user of an address with its password, and the password; nothing if there is none."""
+    user, at, _ = url.rpartition("://")[2].rpartition("@")
+    return (user, user.partition(":")[2]) if at else ()
+
+
+def _parts_of(url: Any) -> Iterator[str]:
+    """What may be secret in a base URL; see `Redactor.add_url()`."""
+    if not isinstance(url, str):
+        return
+    _, scheme, rest = url.strip().rpartition("://") if "://" in url else ("", "", url.strip())
+    place = rest.rpartition("@")[2]
+    yield from (user := _user_of(url.strip()))
+    for part in re.split(r"[/?#&=]", place):
+        if len(part) >= _LONG_PART and sum(map(str.isdigit, part)) > 1 and not set(part) & {".", " "}:
+            yield part
+    for pair in re.split(r"[?&#]", place)[1:]:
+        name, _, value = pair.partition("=")
+        if name.lower() in _QUERY_NAMES or secret_name(name):
+            yield value
+    word = rest.partition("/")[0]
+    if not scheme and not user and not set(rest) & {".", ":", " "} and len(word) >= 16 and _looks_random(word):
+        yield word  # no address at all: the key in the wrong field
 
 
 def echoes(secret: str) -> dict[str, int]:

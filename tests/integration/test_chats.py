@@ -387,6 +387,27 @@ async def test_the_panel_is_served_under_any_folder_name(name: str) -> None:
     assert 200 not in statuses[-2:]
 
 
+async def test_a_tool_servers_names_are_told_short_and_without_a_key(llm: FaultServer) -> None:
+    """The names of its tools are a server's words, and so are the ids of a model's calls."""
+    key = "Zk9Qm2-local+word/key=77"
+    names = [f"find {key}", "\u202egnp\x1b[31m", "n" * 5_000]
+    told: list[Any] = []
+    async with (
+        McpServer(tools={name: Tool("found") for name in names}) as tools,
+        McpServer(tools={}) as search,
+        Host(NODES, llm=llm, env=ENVIRONMENT, mcp=(tools.root, search.url)) as host,
+    ):
+        for type_ in ("chat.tool_called", "chat.tool_output"):
+            pulse_of(host).bus.subscribe(type_, lambda event: told.append(dict(event.data)))
+        llm.plan(Plan(*(ToolCall(name, {}, id=f"{key}-{n}") for n, name in enumerate(names))), answer(2))
+        chat = await host.chat(headers={"Openai-Api-Key": key, "Workflow-LLM-Api-Key": key})
+        shown = json.dumps([told, await metrics_of(host)], ensure_ascii=False)
+
+    assert words(2) == chat.text
+    assert 6 == len(told)
+    assert not [piece for piece in (key, "\u202e", "\\u001b", "n" * 201) if piece in shown]
+
+
 async def test_the_data_of_a_tool_server_reaches_the_page(llm: FaultServer) -> None:
     """What an MCP tool returns (workflow cards) is in the last line, with either version of the agent library."""
     data = [{"id": 0, "name": "a workflow"}]

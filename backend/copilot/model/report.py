@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ...aio import fail_open
 from ...chats import Chat
-from ...error_handling import Classification, ErrorContext, RecoveryManager, one_line
+from ...error_handling import Classification, ErrorContext, RecoveryManager
 from ...event_bus import Event, EventBus
 from ...events import ErrorOutcome, Outcome
 from .answers import text_event
@@ -45,14 +45,13 @@ class CallReport:
         endpoint: Endpoint,
         model: str,
     ) -> None:
-        clean = recovery.redactor.redact
         self._recovery = recovery
         self._settings = settings
         self._bus = bus
         self._chat = chat
         self._endpoint = endpoint
-        self.host = clean(endpoint.host)
-        self.model = clean(one_line(model[:1_000]))[:200]
+        self.host = recovery.redactor.redact(endpoint.host)
+        self.model = recovery.redactor.name(model)
         self._error_id: str | None = None
         self._number = 1
         self._asked_at: float | None = None  # on the chat's clock, while an attempt is under way
@@ -162,7 +161,7 @@ class CallReport:
         data = {
             "chat_id": chat.id, "model": self.model, "host": self.host, "turn": chat.turn, "attempt": self._number,
             "outcome": outcome, "seconds": chat.clock() - began, "first_token": first,
-            "finish": self._recovery.redactor.redact(finish)[:60],
+            "finish": self._recovery.redactor.name(finish)[:60],
         }  # fmt: skip
         told = {f"{name}_tokens": count for name, count in counts._asdict().items() if count} if counts else {}
         if (counts is None or counts.output is None) and written is not None and written.tokens:

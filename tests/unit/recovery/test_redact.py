@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import string
 from base64 import b64encode
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
 
+from backend.error_handling import RecoveryManager
 from backend.recovery import advice_en, advice_zh
 from backend.recovery.advice import explain
 from backend.recovery.classify import Classifier
@@ -319,10 +320,41 @@ def test_keys_of_headers_and_of_the_environment_are_learnt() -> None:
     redactor.learn_headers(
         {"Openai-Api-Key": "my-first-key", "Openai-Base-Url": "http://me:my-word@host/v1", "Accept": "text/html"}
     )
-    redactor.learn_environment({"OPENAI_API_KEY": "my-second-key", "KEYBOARD": "qwerty-layout"})
+    redactor.learn_environment(
+        {
+            "OPENAI_API_KEY": "my-second-key",
+            "KEYBOARD": "qwerty-layout",
+            "HTTPS_PROXY": "http://alice:proxy%2Bword@proxy.example:3128",
+        }
+    )
 
-    said = redactor.redact("my-first-key, my-word, text/html, my-second-key, qwerty-layout")
-    assert f"{MARK}, {MARK}, text/html, {MARK}, qwerty-layout" == said
+    said = redactor.redact("my-first-key, my-word, text/html, my-second-key, qwerty-layout, proxy+word, proxy.example")
+    assert f"{MARK}, {MARK}, text/html, {MARK}, qwerty-layout, {MARK}, proxy.example" == said
+
+
+def test_a_strangers_key_takes_no_word_of_our_own_from_others() -> None:
+    """Any header may say anything: what the program itself says, and the names in its records, stay as they are."""
+    redactor = RecoveryManager(lambda *_: None, settings=cast(Any, None)).redactor
+    redactor.spare(lambda: ("chat.finished", "completed"))
+    keys = ("completed", "complete-1a2b3c4d", "chat.finABC123456", "Check the key", "refused", "my-own-key1")
+    for key in keys:
+        redactor.learn_headers({"Openai-Api-Key": key})
+    said = 'chat.finished: "completed". It refused; Check the key in Copilot'
+
+    assert said == redactor.redact(said)
+    assert {"outcome": "completed"} == redactor.redact_value({"outcome": "completed"})
+    assert f"{MARK}, {MARK} and {MARK}" == redactor.redact("complete-1a2b3c4d, chat.finABC123456 and my-own-key1")
+    assert "completed" not in redactor.redact("not-completed!")
+
+
+def test_names_are_short_lines_without_keys() -> None:
+    """A tool server's names of tools, a page's name of a model: cut behind the redaction, so that no half key stays."""
+    redactor = Redactor()
+    redactor.add("my-own-key1")
+
+    assert f"a {MARK} b" == redactor.name("a\u202e my-\u200bown-key1\n\x1b[31m b")
+    assert f"{'x' * 190} {MARK[:9]}" == redactor.name("x" * 190 + " my-own-key1")
+    assert 200 == len(redactor.name("n" * 1_000_000))
 
 
 def test_an_address_in_the_keys_field_is_no_secret() -> None:
@@ -389,5 +421,7 @@ def test_a_key_in_the_place_of_a_base_url_is_hidden() -> None:
     """People paste what they have."""
     redactor = Redactor()
     redactor.add_url("fireworkskey-plain-0042/v1")
+    redactor.add_url("https://host/v1?api-version=preview&api_key=word-in-query")
 
     assert "plain-0042" not in redactor.redact("asked fireworkskey-plain-0042 for it")
+    assert f"preview {MARK}" == redactor.redact("preview word-in-query")
