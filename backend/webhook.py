@@ -27,7 +27,7 @@ MOST: Final = 20
 """What is told in one message; the rest is a number."""
 TRIES: Final = 3
 _LENGTH: Final = 300
-_NO_MARKUP: Final = str.maketrans(dict.fromkeys("<>&@`[]\r\n", " "))
+_NO_MARKUP: Final = str.maketrans(dict.fromkeys("<>&@`[]*~|\\\r\n", " "))
 _SERVERS_WORDS: Final = " Last: "
 
 Post = Callable[[str, Mapping[str, Any]], Awaitable[int]]
@@ -197,7 +197,9 @@ class Webhook:
 
 def _plain(text: Any) -> str:
     """A line without anything that Slack or Discord would read as markup, a link or a mention, or that nobody sees."""
-    seen = "".join(char for char in str(text).translate(_NO_MARKUP) if char.isprintable() or char.isspace())
+    seen = "".join(
+        char for char in str(text).replace("://", " ").translate(_NO_MARKUP) if char.isprintable() or char.isspace()
+    )
     return " ".join(seen.split())[:_LENGTH]
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import urlsplit
+
+from ..copilot.model.endpoint import Endpoint as Names
 
 PORT = 8188  # ComfyUI's own, so that what is written for one works with the other
 NO_KEY = "not-needed"  # local servers want some key, and do not look at it
@@ -69,12 +72,21 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
         help="start N hosts (2 to 9) behind one address, with a private redis-server if it is installed",
     )  # fmt: skip
     parser.add_argument("--open", action="store_true", help="open the page in your browser")
-    given = parser.parse_args(arguments)
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise UsageError(_unknown(unknown))
     endpoint = _endpoint(given.llm, given.model, given.api_key_env, environ)
     fixed = given.port is not None
     return Options(
         given.host, given.port if fixed else PORT, endpoint, fixed_port=fixed, fleet=given.fleet, open_page=given.open
     )
+
+
+def _unknown(arguments: Sequence[str]) -> str:
+    """Names the options and no value: people give the key itself."""
+    names = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+    key = "; a key is read from the environment: --api-key-env VAR" if "key" in " ".join(names) else ""
+    return f"there is no option {', '.join(names)}{key}" if names else "there is an argument without an option"
 
 
 def _hosts(text: str) -> int:
@@ -102,7 +114,9 @@ def _endpoint(url: str | None, model: str | None, variable: str | None, environ:
     if variable is not None:
         key = environ.get(variable, "").strip()
         if not key:
-            raise UsageError(f"the environment variable {variable} (--api-key-env) is not set or empty")
+            # What was given may be the key.
+            shown = f" {variable}" if re.fullmatch(r"[A-Z][A-Z0-9_]*", variable) else ""
+            raise UsageError(f"the environment variable{shown} that --api-key-env names is not set or empty")
         if not key.isascii() or not key.isprintable():
             raise UsageError(f"the value of {variable} (--api-key-env) has characters that no key has")
     return Endpoint(url.rstrip("/"), model.strip(), key)
@@ -119,7 +133,7 @@ def _check_url(url: str) -> None:
         usable = False
     if not usable:
         # What was pasted may be the key.
-        shown = f" {url!r}" if "://" in url or (len(url) < 20 and not url.startswith("sk-")) else ""
+        shown = f" {url!r}" if Names.of(url).shown == url else ""
         raise UsageError(f"--llm{shown} is no URL of a web server, {example}")
     if parts.query or parts.fragment:
         raise UsageError("--llm must end with the path: a base URL has no question mark and no # in it")

@@ -83,14 +83,15 @@ async def world() -> Any:
 
 async def test_one_message_fits_slack_discord_and_ntfy(world: World) -> None:
     """`text`, `content`, `title` and `message`; nobody is mentioned, and no word of a server is in it."""
-    world.hook.on_event(gave_up(model="<!channel> @everyone `x`\u202e [a](http://b)"))
+    world.hook.on_event(gave_up(model="<!channel> @everyone `x`\u202e **[a](http://b)** https://b.org"))
     await until(lambda: world.sent)
     (body,) = world.sent
 
     assert body["text"] == body["content"] == f"{body['title']}: {body['message']}"
     assert "Copilot Pulse on studio" == body["title"]
     assert (
-        "auth (AuthenticationError), model !channel everyone x a (http://b), host api.example.com." in body["message"]
+        "auth (AuthenticationError), model !channel everyone x a (http b) https b.org, host api.example.com."
+        in body["message"]
     )
     assert {"parse": []} == body["allowed_mentions"]
     assert [("gave_up", "auth")] == [(one["type"], one["kind"]) for one in body["news"]]

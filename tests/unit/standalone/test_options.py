@@ -79,6 +79,28 @@ def test_a_password_in_the_url_is_refused_and_not_repeated(capsys: pytest.Captur
         assert "hunter2" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--llm", "pr1vateKeyWord99", "--model", "m"], "is no URL"),
+        (["--llm", "http://host:pr1vateKeyWord99/v1", "--model", "m"], "is no URL"),
+        (["--llm", URL, "--model", "m", "--api-key-env", "pr1vateKeyWord99"], "not set"),
+        (["--llm", URL, "--model", "m", "--api-key", "pr1vateKeyWord99"], "--api-key-env VAR"),
+        (["--llm", URL, "--model", "m", "--api-key=pr1vateKeyWord99"], "--api-key-env VAR"),
+        (["pr1vateKeyWord99"], "without an option"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_not_repeated(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a terminal shows goes into logs of services."""
+    assert main(arguments, {}) == 2
+
+    said = capsys.readouterr().err
+    assert says in said
+    assert "pr1vate" not in said
+
+
 @given(st.text())
 def test_any_url_is_taken_or_refused(url: str) -> None:
     """No text in place of the URL ends in a traceback."""
