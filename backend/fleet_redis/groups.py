@@ -30,7 +30,7 @@ COUNT: Final = 4
 SWEEP: Final = 15.0
 SWEPT: Final = 64
 DELIVERIES: Final = 5
-"""After so many the events that still fail are given up."""
+"""After so many the events that still fail are given up, and those that nobody has lived to tell of."""
 DEAD_LETTERS: Final = 1_000
 DEAD_LIFE: Final = 30 * 86_400.0
 FORGOTTEN: Final = 600.0
@@ -220,8 +220,11 @@ class Group:
             if failed and last:
                 await self._bury(failed)
             if not failed or last:
-                self._done.pop((stream, id_), None)
-                await self._writer.errand(("XACK", stream, self.name, id_))
+                await self._finish(stream, id_)
+
+    async def _finish(self, stream: str, id_: bytes) -> None:
+        await self._writer.errand(("XACK", stream, self.name, id_))
+        self._done.pop((stream, id_), None)  # not before: if Redis has not heard of it, it comes again
 
     async def _is_ours(self, stream: str, id_: bytes) -> bool:
         """Whether nobody has taken over an entry that had to wait for those before it."""
@@ -273,6 +276,9 @@ class Group:
             for number, type_, wall, source, session, data in (row for row in rows if checked(row, 0, last))
         ]
 
+    def _wants(self, event: FleetEvent) -> bool:
+        return any(matches(share.pattern, event.type) for share in self.shares)
+
     async def _renew(self, stream: str, id_: bytes) -> None:
         """While a handler works, nobody else takes its entry."""
         began, told = self._groups.clock(), False
@@ -309,7 +315,12 @@ class Group:
         if entries and entries[0] is not None:
             self._read_at = self._groups.clock()
             self.redelivered += parse_id(id_)[1]
-            await self._handle_all(stream, entries, last=deliveries + 1 >= DELIVERIES)
+            if deliveries < DELIVERIES:
+                await self._handle_all(stream, entries, last=deliveries + 1 >= DELIVERIES)
+            elif self.shares:  # one of its events may be what ended all the machines that had it
+                events = self._events(stream, id_, parse_fields(entries[0][1]))
+                await self._bury([event for event in events if self._wants(event)])
+                await self._finish(stream, id_)
         elif not await self.link.ask("XRANGE", stream, id_, id_):
             await self._lose(stream, id_)
 

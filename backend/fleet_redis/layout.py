@@ -263,8 +263,8 @@ def shown(value: Any, depth: int = 4) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Small JSON of our own making."""
-    return _DUMPS(value).encode()
+    """Small JSON of our own making. Half an emoji, which a model's name or an event's data may have, stays one."""
+    return _DUMPS(value).encode("utf-8", "surrogatepass")
 
 
 def loads(raw: Any, most: int = 100_000) -> Any:

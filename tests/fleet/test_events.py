@@ -441,6 +441,19 @@ async def test_a_member_that_vanishes_is_noticed_and_one_that_leaves_at_once(red
         assert (one.fleet.figures() or {})["gone"] == ["b"]
 
 
+async def test_a_status_with_half_an_emoji_makes_nobody_invisible(redis: RedisServer) -> None:
+    """A page can name a model so, and problems quote servers."""
+    node = Node("odd", redis.url)
+    async with nodes(redis.url, "b") as (other,):
+        try:
+            node.fleet.start(node.settings, status=lambda: {"summary": "half \ud83d"})
+            assert await wait_for(lambda: other.knows("odd"), 30)
+
+            assert other.fleet.instances()[1]["status"] == {"summary": "half \ud83d"}
+        finally:
+            await node.fleet.aclose()
+
+
 async def test_servers_on_one_machine_have_names_of_their_own(redis: RedisServer) -> None:
     """Three ComfyUI on one host share its name; the fleet tells them apart."""
     async with nodes(redis.url, "a") as (one,):

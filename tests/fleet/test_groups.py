@@ -12,6 +12,7 @@ import pytest
 from backend.event_bus import Event, EventBus
 from backend.fleet import Fleet
 from backend.fleet_redis import groups
+from backend.fleet_redis.redis_link import LinkError
 from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.redis_server import RedisServer
 
@@ -139,6 +140,73 @@ async def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(redis: Redis
             await asyncio.sleep(0.01)
         else:
             pytest.fail("it is still pending")
+
+
+async def test_poison_that_ends_its_machine_ends_five_and_no_more(redis: RedisServer) -> None:
+    """It goes to the dead letters, too, by a machine that has not tried it."""
+    async with nodes(redis.url, "abcdef", redis_claim_idle=1.0) as made:
+        hurry(*made)
+        tried: list[str] = []
+        told: list[Any] = []
+        for node in made:
+
+            async def handle(event: Any, node: Node = node) -> None:
+                tried.append(node.settings.instance)
+                die(node)
+                await asyncio.Event().wait()
+
+            node.fleet.bus.subscribe("fleet.dead", lambda event: told.append(event.data["key"]))
+            node.fleet.share("chaos", group="work", handler=handle)
+        made[0].offer(1)
+        assert await wait_for(lambda: told, 90)
+
+        assert (len(tried), told) == (5, [f"{made[0].fleet.boot}-1"])
+        assert await redis.command("XLEN", "{copilot-pulse}:dead:work") == 1
+
+
+async def test_poison_with_half_an_emoji_is_given_up_too(redis: RedisServer) -> None:
+    """Whatever came as an event can be written as a dead letter."""
+    async with nodes(redis.url, redis_claim_idle=0.1) as made:
+        hurry(*made)
+        tries: list[str] = []
+        told: list[Any] = []
+
+        def handle(event: Any) -> None:
+            tries.append(event.data["half"])
+            raise ValueError
+
+        for node in made:
+            node.fleet.bus.subscribe("fleet.dead", lambda event: told.append(event.data))
+            node.fleet.share("chaos.odd", group="work", handler=handle)
+        made[0].local.publish_nowait(Event("chaos.odd", {"half": "\ud83d"}, "test"))
+        assert await wait_for(lambda: told, 60)
+
+        assert tries == ["\ud83d"] * 5
+
+
+async def test_what_redis_was_not_told_is_done_is_not_done_again(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks between the work and its receipt: the entry comes again, to the one that has done it."""
+    async with nodes(redis.url) as (one, _):
+        done: list[int] = []
+        asked: list[int] = []
+        parts: Any = one.fleet._parts
+        errand = parts.writer.errand
+
+        async def breaks_once(*commands: Any) -> Any:
+            if commands[0][0] == "XACK":
+                asked.append(1)
+                if len(asked) == 1:
+                    raise LinkError("lost")
+            return await errand(*commands)
+
+        monkeypatch.setattr(parts.writer, "errand", breaks_once)
+        one.fleet.share("chaos", group="work", handler=lambda event: done.append(event.data["i"]))
+        one.offer(3)
+        assert await wait_for(lambda: len(asked) > 1, 30)
+
+        assert done == [1, 2, 3]
 
 
 async def test_a_handler_that_runs_into_a_cancel_has_failed_and_work_goes_on(redis: RedisServer) -> None:
