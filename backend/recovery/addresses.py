@@ -83,11 +83,14 @@ def clean_url(url: str | None) -> str:
 
 
 def host_of(url: str | None) -> str:
-    """Host and port of an address, in small letters; "" if it has none, or no port that can be one."""
+    """Host and port of an address, in small letters; "" if it has none, or none that can be one: in an escape may
+    stand the sign behind a password."""
     try:
         parts = urlsplit(clean_url(url))
         name, port = parts.hostname or "", parts.port
     except ValueError:
+        return ""
+    if "%" in name and ":" not in name:  # of an IPv6 address it is the zone
         return ""
     return (f"[{name}]" if ":" in name else name) + (f":{port}" if name and port is not None else "")
 

@@ -207,8 +207,9 @@ class Redactor:
 
         People paste what they have; a password may have signs in it at which a URL ends.
         """
-        for part in _parts_of(url):
-            self.add(part)
+        for form in {url, Unescaped(url).text} if isinstance(url, str) else ():
+            for part in _parts_of(form):
+                self.add(part)
 
     def hold(self, secret: Any, *, for_good: bool = False) -> None:
         """Remember a secret value that is in use: again with each use, or `for_good` as those of the environment."""
@@ -341,13 +342,12 @@ def _user_of(url: str) -> tuple[str, ...]:
     return (user, user.partition(":")[2]) if at else ()
 
 
-def _parts_of(url: Any) -> Iterator[str]:
+def _parts_of(url: str) -> Iterator[str]:
     """What may be secret in a base URL; see `Redactor.add_url()`."""
-    if not isinstance(url, str):
-        return
     _, scheme, rest = url.strip().rpartition("://") if "://" in url else ("", "", url.strip())
     place = rest.rpartition("@")[2]
-    yield from (user := _user_of(url.strip()))
+    user = _user_of(url.strip())
+    yield from (*user, *map(str.lower, user))  # in an address that is taken for a host's name, all is made small
     for part in re.split(r"[/?#&=]", place):
         if len(part) >= _LONG_PART and sum(map(str.isdigit, part)) > 1 and not set(part) & {".", " "}:
             yield part

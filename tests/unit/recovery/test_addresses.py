@@ -15,6 +15,8 @@ from backend.recovery.addresses import host_of
         ("http://[::1]:11434/v1", "[::1]:11434"),
         ("HTTPS://API.Example.org", "api.example.org"),
         ("http://user:12/w@h.org/v1", ""),
+        ("http://user%3APassw0rd%40h.org/v1", ""),
+        ("http://[fe80::1%25eth0]:1234/v1", "[fe80::1%25eth0]:1234"),
         ("not a url", ""),
         ("http://[broken", ""),
         ("http://h:99999/", ""),

@@ -422,6 +422,8 @@ def test_a_key_in_the_place_of_a_base_url_is_hidden() -> None:
     redactor = Redactor()
     redactor.add_url("fireworkskey-plain-0042/v1")
     redactor.add_url("https://host/v1?api-version=preview&api_key=word-in-query")
+    redactor.add_url("http://me%3APassW9%40h/v1")
 
     assert "plain-0042" not in redactor.redact("asked fireworkskey-plain-0042 for it")
     assert f"preview {MARK}" == redactor.redact("preview word-in-query")
+    assert "passw9" not in redactor.redact("cannot connect to host me%3apassw9%40h")

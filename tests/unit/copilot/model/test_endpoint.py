@@ -29,6 +29,7 @@ KEY = "fireworkskey-plain-0042"
         (f"Bearer {KEY}", NO_HOST, ""),
         ("http://", NO_HOST, "http://"),
         ("http://user:12/s3cret-w@h.org/v1", NO_HOST, "h.org/v1"),
+        ("http://user%3As3cretpw%40h.org/v1", NO_HOST, "h.org/v1"),
     ],
 )
 def test_a_base_url_is_named_without_its_secrets(url: str, host: str, shown: str) -> None:
