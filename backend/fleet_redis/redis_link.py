@@ -143,11 +143,13 @@ class Target:
         scheme = parts.scheme.lower()
         if scheme not in ("redis", "rediss"):
             raise LinkError("url", detail="it has to begin with redis:// or rediss://")
-        if parts.fragment or ("@" not in parts.netloc and "@" in url):  # what looks like the host is half a password
+        options = parse_qsl(parts.query, keep_blank_values=True)
+        half = "@" in url and ("@" not in parts.netloc or any("@" in name for name, _ in options))
+        if parts.fragment or half:  # what looks like the host is half a password
             raise LinkError("url", detail=encode)
         if not host:
             raise LinkError("url", detail="it names no host")
-        query = dict(parse_qsl(parts.query))
+        query = {name: value for name, value in options if value or name not in _OPTIONS}
         self.database = _whole(query.pop("db", "") or parts.path.strip("/") or "0")
         unknown = sorted(set(query) - _OPTIONS)
         if unknown or (query and scheme == "redis"):

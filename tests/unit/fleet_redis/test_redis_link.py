@@ -46,6 +46,8 @@ def test_a_password_is_decoded() -> None:
         ("redis://user:77/hush@host", "percent-encoded"),
         ("redis://hush:77#hush@host/0", "percent-encoded"),
         ("redis://hush:77?hush@host/0", "percent-encoded"),
+        ("redis://:x@hush?hush@host/0", "percent-encoded"),
+        ("redis://:x@hush?hush=hush@host/0", "known options"),
         ("redis://:hush\udcff@host", "percent-encoded"),
         ("redis://:hush@host:99999", "below 65536"),
         ("rediss://:hush@host?ssl_cert_reqs=hush", "required, optional, none"),
