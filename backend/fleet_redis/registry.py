@@ -311,8 +311,11 @@ class Registry:
         known.state, known.since = "left", self._clock() - REMEMBERED / 2
 
     def _name_for(self, beat: Mapping[str, Any], boot: str) -> str:
-        """Its label, made different from those that are in use: three servers on one machine share its name."""
-        label = str(beat.get("label", ""))[:64] or boot
+        """Its label, made different from those that are in use: three servers on one machine share its name.
+
+        It stands in logs and in health, so it has nothing in it that cannot be seen, as our own has not.
+        """
+        label = "".join(sign for sign in str(beat.get("label", ""))[:64] if sign.isprintable()) or boot
         used = {one.name for one in self.instances.values() if one.state == "up"} | {self.label}
         return f"{label} ({boot[:4]})" if label in used else label
 

@@ -469,6 +469,21 @@ async def test_servers_on_one_machine_have_names_of_their_own(redis: RedisServer
                 await twin.fleet.aclose()
 
 
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("evil\n\x1b[2J\u202egnp.", "evil[2Jgnp."), ("b", "b (aaaa)"), ("\u202e\n", "a" * 12), ("x" * 99, "x" * 64)],
+)
+async def test_a_name_has_nothing_in_it_that_cannot_be_seen(redis: RedisServer, label: str, name: str) -> None:
+    """Anybody can write a heartbeat; its name stands in the log and in health, and is never that of another."""
+    async with nodes(redis.url, "b") as (node,):
+        boot = "a" * 12
+        await redis.command("SET", f"{{copilot-pulse}}:h:{boot}", json.dumps({"label": label}), "PX", 60_000)
+        await redis.command("SADD", "{copilot-pulse}:m", boot)
+        await look(node.fleet._parts.registry)  # type: ignore[union-attr]
+
+        assert node.fleet.instances()[1]["name"] == name
+
+
 @pytest.mark.parametrize("pause", ["at once", "after it was noticed"])
 async def test_a_restart_takes_its_name_back(redis: RedisServer, pause: str) -> None:
     """Killed and started again it is the same machine: under its name, missed by nobody, whether noticed or not."""
