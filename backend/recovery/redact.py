@@ -23,6 +23,7 @@ MARK: Final = "[redacted]"
 MAX_SECRETS: Final = 256
 PREFIX_LENGTH: Final = 8
 MAX_HELD: Final = 1_024
+MAX_FOR_GOOD: Final = 10_000  # no stranger adds to these
 _MIN_SECRET: Final = 6
 _ECHO_LENGTH: Final = 16
 # So many characters of a secret are known in other forms: all of a key, and of what is longer the beginning, on which
@@ -73,7 +74,7 @@ _STRONG: Final = (
 _WEAK: Final = r"(?<![A-Za-z])(?:token|secret|pwd|cookies?|set-cookie|apikey|authentication)"
 _NAME: Final = rf"(?:{_STRONG}|{_WEAK})(?![A-Za-z])"
 _SECRET_NAME: Final = LazyPattern(_NAME, re.IGNORECASE)
-_KEY_VARIABLE: Final = LazyPattern(r"(?:_|\b|API)(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+_KEY_VARIABLE: Final = LazyPattern(r"(?:_|\b|API)(?:KEY|TOKEN|SECRET|PASS(?:WORD|WD)?)S?(?:_?\d{1,3})?$", re.IGNORECASE)
 _CAMEL: Final = LazyPattern(r"(?<=[a-z0-9])(?=[A-Z])")
 
 # A field with its value: `"api_key": "..."`, `api-key=...`, `(b'Authorization', b'...')`, and JSON in JSON.
@@ -177,9 +178,9 @@ class Redactor:
     whoever makes use of a key tells it by `hold()` (docs/architecture.md, "Where is it decided?", has all of them).
 
     The last 256 that requests brought are kept, each for a day after it was last seen. Those that are used (`hold()`)
-    are kept apart, the last 1,024, so that nobody's requests push them out. All of it may be called from any thread,
-    waits for nothing and never raises. `version` rises when what is known changes: who remembers
-    results of `redact()` asks again then.
+    are kept apart, the last 1,024, so that nobody's requests push them out, and so are those that are held for good,
+    so that nobody's use does. All of it may be called from any thread, waits for nothing and never raises. `version`
+    rises when what is known changes: who remembers results of `redact()` asks again then.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, keep: float = 86_400.0) -> None:
@@ -187,6 +188,7 @@ class Redactor:
         self._keep = keep
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._held: OrderedDict[str, float] = OrderedDict()
+        self._for_good: OrderedDict[str, float] = OrderedDict()
         self._own: list[Callable[[], Iterable[str]]] = []
         self._own_words: frozenset[str] | None = None
         # Pieces of eight letters -> (secret, form, where in it they are, how much of it counts).
@@ -213,7 +215,10 @@ class Redactor:
 
     def hold(self, secret: Any, *, for_good: bool = False) -> None:
         """Remember a secret value that is in use: again with each use, or `for_good` as those of the environment."""
-        self._remember(secret, self._held, MAX_HELD, math.inf if for_good else self._keep)
+        if for_good:
+            self._remember(secret, self._for_good, MAX_FOR_GOOD, math.inf)
+        else:
+            self._remember(secret, self._held, MAX_HELD, self._keep)
 
     def learn_headers(self, headers: Mapping[str, str]) -> None:
         """Remember the keys that a request brings: in headers by the name of a secret, and in base URLs."""
@@ -227,8 +232,8 @@ class Redactor:
         """Remember, for good, what the environment's variables by the name of a key hold, and the users and passwords
         of addresses, such as a proxy's."""
         for name, value in environ.items():
-            if _KEY_VARIABLE.search(name):
-                self.hold(value, for_good=True)
+            for key in {value, *re.split(r"[,;\s]+", value)} if _KEY_VARIABLE.search(name) else ():
+                self.hold(key, for_good=True)
             for part in _user_of(value) if "://" in value else ():
                 self.hold(part, for_good=True)
 
@@ -263,7 +268,7 @@ class Redactor:
             for kept in (self._seen, self._held):
                 for form in [form for form, until in kept.items() if until < now]:
                     del kept[form]
-            known = {*self._seen, *self._held}
+            known = {*self._seen, *self._held, *self._for_good}
             gone, new = set(self._known) - known, known.difference(self._known)
             if gone or new:
                 # Longest first, so that a secret that contains another is taken out whole.

@@ -192,6 +192,8 @@ def test_keys_in_use_are_neither_pushed_out_nor_forgotten() -> None:
         redactor.hold(KEY)
     assert "[redacted]" == redactor.redact(KEY)
     assert "[redacted]" == redactor.redact(environment)
+    for number in range(2_000):
+        redactor.hold(f"used-{number:06d}-by-a-stranger")
     now[0] += 90_000.0
     redactor.add("one-more-key-0001")
     assert KEY == redactor.redact(KEY)
