@@ -178,8 +178,9 @@ class Reader:
         cursors = [self._inbox_cursor, *(s.cursor for s in names.values()), *(c for c, _ in others.values())]
         count = max(1, min(COUNT, MOST_ENTRIES // len(streams)))
         asked, self._asked = self._asked, set()
-        # Whoever owes us something is not waited for: one look tells whether it is there.
-        block = 1 if asked else int(BLOCK * 1000)
+        # Whoever owes us something is not waited for: one look tells whether it is there. Nor is the first entry after
+        # a reconnect: until then nobody knows that reading works, and no poke would come.
+        block = 1 if asked or not self.link.up else int(BLOCK * 1000)
         reply = await self.link.ask(
             "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *streams, *cursors, wait=block / 1000
         )

@@ -16,7 +16,7 @@ import pytest
 
 from backend.aio import faults, forget_faults
 from backend.event_bus import Event
-from backend.fleet_redis import registry
+from backend.fleet_redis import reader, registry
 from tests.bench import fleet_chaos
 from tests.injection.raising import raising
 from tests.support.fleet_nodes import Node, nodes, wait_for
@@ -182,6 +182,24 @@ async def test_a_wipe_while_nothing_happens_is_healed(redis: RedisServer) -> Non
         await redis.command("FLUSHALL")
         figures = one.fleet.figures
         assert await wait_for(lambda: (figures() or {})["healed_events"] == 50, 30)
+
+
+async def test_reading_works_again_before_there_is_anything_to_read(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is alone, or among the silent, is told healthy at once, and reads what is new to read without a delay."""
+    monkeypatch.setattr(reader, "BLOCK", 600.0)
+    async with nodes(redis.url, "a") as (node,):
+        links = [getattr(node.fleet._parts, part).link for part in ("reader", "writer")]
+        assert links[0].up
+        redis.kill()
+        assert await wait_for(lambda: not any(link.up for link in links), 30)
+        await redis.start()
+        assert await wait_for(lambda: all(link.up for link in links), 30)
+        async with nodes(redis.url, "b") as (other,):
+            assert await wait_for(lambda: node.knows("b"), 30)
+            other.offer(3)
+            await settle(node, other)
 
 
 @pytest.mark.parametrize("how", ["wiped", "restarted", "full", "away"])
