@@ -229,12 +229,13 @@ class Redactor:
                 self.add_url(value)
 
     def learn_environment(self, environ: Mapping[str, str]) -> None:
-        """Remember, for good, what the environment's variables by the name of a key hold, and the users and passwords
-        of addresses, such as a proxy's."""
+        """Remember, for good, what the environment's variables by the name of a key hold, the users and passwords of
+        addresses, such as a proxy's, and what else a base URL holds; see `add_url()`."""
         for name, value in environ.items():
             for key in {value, *re.split(r"[,;\s]+", value)} if _KEY_VARIABLE.search(name) else ():
                 self.hold(key, for_good=True)
-            for part in _user_of(value) if "://" in value else ():
+            base_url = name.lower().endswith("base_url")
+            for part in _parts_of(value) if base_url else _user_of(value) if "://" in value else ():
                 self.hold(part, for_good=True)
 
     def spare(self, words: Callable[[], Iterable[str]]) -> None:

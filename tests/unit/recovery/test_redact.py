@@ -325,13 +325,14 @@ def test_keys_of_headers_and_of_the_environment_are_learnt() -> None:
             "OPENAI_API_KEY": "my-second-key",
             "KEYBOARD": "qwerty-layout",
             "GATEWAY_KEYS_2": "one-of-two, two-of-two",
+            "WORKFLOW_LLM_BASE_URL": "https://gateway.example/v1?api_key=word-in-query",
             "HTTPS_PROXY": "http://alice:proxy%2Bword@proxy.example:3128",
         }
     )
 
     said = redactor.redact("my-first-key, my-word, text/html, my-second-key, qwerty-layout, proxy+word, proxy.example")
     assert f"{MARK}, {MARK}, text/html, {MARK}, qwerty-layout, {MARK}, proxy.example" == said
-    assert f"{MARK} {MARK}" == redactor.redact("one-of-two two-of-two")
+    assert f"{MARK} {MARK} {MARK}" == redactor.redact("one-of-two two-of-two word-in-query")
 
 
 def test_a_strangers_key_takes_no_word_of_our_own_from_others() -> None:
