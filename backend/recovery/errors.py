@@ -46,7 +46,7 @@ class ContentFiltered(PulseError):
     """
 
     def __init__(self, reason: str = "") -> None:
-        self.reason = reason[:40]
+        self.reason = reason
         named = f" (finish reason {self.reason})" if self.reason else ""
         super().__init__(f"the provider's content filter stopped the answer{named}")
 
@@ -56,7 +56,7 @@ class StoppedEarly(PulseError):
     known good end, nor a known failure."""
 
     def __init__(self, reason: str, length: int = 0) -> None:
-        self.reason = reason[:40]
+        self.reason = reason
         self.length = length
         super().__init__(f"the answer ended with the finish reason {self.reason} after {length} characters")
 

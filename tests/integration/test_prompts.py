@@ -8,7 +8,7 @@ from typing import Any
 from tests.integration.fault_rows import ENVIRONMENT
 from tests.support.host import Host
 from tests.support.llm_server import FaultServer
-from tests.support.llm_steps import status
+from tests.support.llm_steps import Finish, Plan, Words, status
 from tests.support.plugged import NODES, metrics_of, pulse_of
 
 PROMPT = "Draw Ada Byron at her brass engine"
@@ -29,3 +29,18 @@ async def test_a_prompt_that_the_server_quotes_is_not_recorded() -> None:
     assert recorded
     for shown in (recorded, metrics, health):
         assert "Byron" not in json.dumps(shown)
+
+
+async def test_a_prompt_in_the_place_of_a_finish_reason_is_not_recorded() -> None:
+    """It is taken out before anything is cut, so that no piece of it stays that is too short to be known."""
+    events: list[Any] = []
+    async with FaultServer() as llm, Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        pulse_of(host).bus.subscribe("*", lambda event: events.append((event.type, dict(event.data))))
+        llm.plan(Plan(Words(2), Finish(f"odd, with 30 signs before: {PROMPT}")))
+        await host.chat(PROMPT)
+        metrics = await metrics_of(host)
+
+    assert [data["finish"] for type_, data in events if type_ == "chat.model_ended"] == [""]
+    assert "odd, with 30 signs before: [prompt]" in json.dumps(metrics)
+    for shown in ([row for row in events if row[0] != "chat.finished"], metrics):
+        assert "Draw" not in json.dumps(shown)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ...aio import fail_open
 from ...chats import Chat
@@ -15,6 +16,9 @@ from .answers import text_event
 from .endpoint import Endpoint
 from .silence import Then, silence_notice
 from .tokens import Counts, Written
+
+# A finish reason is a word; what else stands in its place may quote the user.
+_WORD: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,60}")
 
 
 class CallSettings(Protocol):
@@ -161,7 +165,7 @@ class CallReport:
         data = {
             "chat_id": chat.id, "model": self.model, "host": self.host, "turn": chat.turn, "attempt": self._number,
             "outcome": outcome, "seconds": chat.clock() - began, "first_token": first,
-            "finish": self._recovery.redactor.name(finish)[:60],
+            "finish": self._recovery.redactor.name(finish) if _WORD.fullmatch(finish) else "",
         }  # fmt: skip
         told = {f"{name}_tokens": count for name, count in counts._asdict().items() if count} if counts else {}
         if (counts is None or counts.output is None) and written is not None and written.tokens:

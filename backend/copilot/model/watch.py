@@ -278,7 +278,7 @@ class StreamWatch:
         """What the server tells of its failure by the finish reason; None if the answer has not ended so."""
         if self.finish not in BROKEN:
             return None
-        words = {"message": f"finish reason {self.finish_reason[:60]}"}
+        words = {"message": f"finish reason {self.finish_reason}"}
         return self.stream_error(words | ({"code": "overloaded"} if self.finish is Finish.OVERLOADED else {}))
 
     def stream_error(self, body: dict[str, Any]) -> errors.PulseError:

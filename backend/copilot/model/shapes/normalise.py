@@ -25,6 +25,8 @@ _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "thought", "re
 _DETAILS: Final = "reasoning_details"
 _THINKING_PARTS: Final = ("thinking", "reasoning", "thought", "redacted_thinking", "reasoning_text")
 _ALIVE: Final = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive", "pong")
+# Cut short here, a key or a prompt in it would not be known for one; whoever tells it does that behind the redaction.
+_LONGEST_FINISH: Final = 1_000
 _FINISHES: Final = ("finish_reason", "finishReason", "stop_reason", "done_reason")
 # A failure told as an answer is a short text, in characters.
 _SHORT: Final = 600
@@ -176,7 +178,7 @@ class Normaliser:
             text=bool(content) and not self._filter.thinking,
             reasoning=reasoning,
             tools=tools,
-            finish=str(word or "")[:80],
+            finish=str(word or "")[:_LONGEST_FINISH],
             meaning=meaning,
         )
         if not out and not self._began:
