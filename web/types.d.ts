@@ -258,6 +258,8 @@ export interface FleetRow {
 }
 
 export interface FleetEvent {
+  /** Its number, which the panel works out. */
+  seq: number;
   instance: string;
   key: string;
   type: string;

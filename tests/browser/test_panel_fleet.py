@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.support.redis_server import need_redis
 
@@ -70,6 +70,25 @@ def test_all_machines_are_in_one_panel(
         expect(view.locator(".cpulse-row[data-tone=down] .cpulse-state")).to_have_text(silent, timeout=SOON)
     finally:
         os.kill(pids["host-3"], signal.SIGCONT)
+
+
+def test_machines_that_vanish_in_one_moment_are_all_told(
+    fleet: tuple[str, dict[str, int]], open_page: OpenPage
+) -> None:
+    """What the fleet itself tells has no key; a row each, and none twice."""
+    url, _ = fleet
+    page = open_page(url, 1280, 1400, locale="en-US")
+    log = page.locator(".cpulse-fleet-log li")
+
+    def answer(route: Route) -> None:
+        told = {"key": "", "type": "fleet.instance", "time": 1.5, "source": "copilot-pulse", "session": None}
+        rows = [{**told, "instance": name, "data": {"instance": name, "state": "gone"}} for name in ("one", "two")]
+        events = rows if "since=1002" not in route.request.url else []
+        route.fulfill(json={"on": True, "instances": [], "seq": 1002, "events": events})
+
+    page.route("**/copilot-pulse/fleet?*", answer)
+    for name in ("one", "two"):
+        expect(log.filter(has_text=name)).to_have_count(1, timeout=SOON)
 
 
 def test_with_one_machine_it_is_not_there(open_page: OpenPage) -> None:

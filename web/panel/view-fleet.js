@@ -45,10 +45,13 @@ export function createFleet(context) {
       const body = await response.json();
       if (body.seq < seq) events = [];
       seq = body.seq;
-      const news = body.events.filter((/** @type {FleetEvent} */ event) => !NOISE.has(event.type));
+      const first = seq - body.events.length + 1;
+      const news = body.events
+        .map((/** @type {FleetEvent} */ event, /** @type {number} */ index) => ({ ...event, seq: first + index }))
+        .filter((/** @type {FleetEvent} */ event) => !NOISE.has(event.type));
       events = [...events, ...news].slice(-LOG_LIMIT);
       fill(body.instances, (/** @type {FleetRow} */ row) => row.boot);
-      fillLog([...events].reverse(), (row) => `${row.key}|${row.type}|${row.time}`);
+      fillLog([...events].reverse(), (row) => `${row.seq}|${row.time}`);
     } catch {
       // The panel tells of a server that does not answer; this view keeps what it had.
     } finally {
