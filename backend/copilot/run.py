@@ -19,9 +19,11 @@ import dataclasses
 import inspect
 import json
 import logging
+import re
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from ..aio import ends, in_front, missed
@@ -35,6 +37,7 @@ log = logging.getLogger("copilot_pulse.run")
 
 _TEXT_DELTA: Final = "response.output_text.delta"
 _CANCEL_LIMIT: Final = 5.0
+_ID: Final = re.compile(r"[A-Za-z0-9_.:|+/=-]{0,200}")
 _CANCELLED: Final = "_copilot_pulse_cancelled"
 
 
@@ -176,7 +179,7 @@ class RunReader:
             self._tools[call_id] = (tool, chat.clock())
             chat.tool = tool
             chat.set_state("tool", tool)
-            self._publish("chat.tool_called", {"chat_id": chat.id, "tool": tool, "call_id": name(call_id)})
+            self._publish("chat.tool_called", {"chat_id": chat.id, "tool": tool, "call_id": name(_shown(call_id))})
         elif item.type == "tool_call_output_item":
             call_id = _call_id(item)
             now = chat.clock()
@@ -189,7 +192,7 @@ class RunReader:
                 {
                     "chat_id": chat.id,
                     "tool": tool,
-                    "call_id": name(call_id),
+                    "call_id": name(_shown(call_id)),
                     "seconds": now - began,
                     "length": len(str(item.output)),
                 },
@@ -213,6 +216,11 @@ def _call_id(item: Any) -> str:
     raw = item.raw_item
     value = raw.get("call_id") if isinstance(raw, dict) else getattr(raw, "call_id", None)
     return str(value or "")
+
+
+def _shown(call_id: str) -> str:
+    """The id as it is told: a server may give any text for one, the user's own too."""
+    return call_id if _ID.fullmatch(call_id) else sha256(call_id.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def with_text_output(event: Any) -> Any:
