@@ -168,7 +168,7 @@ def _transport(library: Any, context: Any, limits: Any, proxy: Any = None) -> An
                 )
             if self._session is None:
                 self._session = _session(context, limits)
-            with _httpx_errors(library), _no_address(library):
+            with _httpx_errors(library, proxy), _no_address(library):
                 answer = await self._session.request(**_arguments(request, proxy))
             return library.Response(
                 answer.status,
@@ -267,6 +267,8 @@ _ERRORS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientPayloadError, "RemoteProtocolError"),
     (aiohttp.ClientError, "ReadError"),
 )
+# With a proxy, both are of the proxy: it alone is connected to, and looked up by its name.
+_NOT_REACHED: Final = (aiohttp.ClientProxyConnectionError, aiohttp.ClientConnectorDNSError)
 
 
 def _is_address(url: str) -> bool:
@@ -290,10 +292,15 @@ def _no_address(library: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _httpx_errors(library: Any) -> Iterator[None]:
+def _httpx_errors(library: Any, proxy: Any = None) -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, ConnectionError, asyncio.TimeoutError) as error:
+        if proxy is not None and isinstance(error, _NOT_REACHED):
+            where = f"{proxy.url.host}:{proxy.url.port or 80}"
+            words = f"The proxy at {where} cannot be reached: see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
+            # Not from `error`: who is refused or has no such name would be taken for the base URL's host.
+            raise library.ProxyError(words) from ConnectionError(words)
         cause: BaseException = error
         if isinstance(error, aiohttp.ClientPayloadError) and isinstance(error.__cause__, ConnectionError):
             cause = error.__cause__

@@ -22,7 +22,7 @@ from backend.recovery.classify import Classifier
 from tests.support.leaks import no_leaks, open_sockets
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import answer, cut_at, redirect, reset_at, reset_before_headers, stall_at, words
-from tests.support.net import refused_url, until
+from tests.support.net import INVALID_HOST, closed_port, refused_url, until
 
 ROOT = Path(__file__).resolve().parents[3]
 ASK: Any = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -191,6 +191,29 @@ async def test_an_address_that_is_one_for_httpx_only(client_of: Callable[..., An
     await client.close()
 
     assert {"aiohttp": "bad_url", "httpx": "dns"}[http.kind] == Classifier().classify(caught.value).kind
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", INVALID_HOST])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_is_not_there_is_the_proxys_fault(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, host: str
+) -> None:
+    """The base URL is right; it is not said of its host that it refuses, or that its name is unknown."""
+    port = closed_port()
+    monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:secret@{host}:{port}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    shared = SharedHttp("aiohttp")
+    await shared.prepare()
+    base = f"{scheme}://good.invalid/v1"
+    client = sharing_client(openai.AsyncOpenAI, shared)(base_url=base, api_key="k", max_retries=0)
+    with pytest.raises(openai.APIConnectionError) as caught:
+        await read(client)
+    await shared.aclose()
+
+    verdict = Classifier().classify(caught.value)
+    assert "connection" == verdict.kind
+    assert f"{host}:{port}" in verdict.message
+    assert "secret" not in verdict.message
 
 
 @pytest.mark.parametrize(
