@@ -40,7 +40,7 @@ PERMANENT_WAIT: Final = 30.0
 
 WORDS: Final = {
     "url": "The Redis URL is not usable: {detail}.",
-    "library": 'The Python package redis is missing. Install it with: pip install "redis>=5.0.1".',
+    "library": 'The Python package redis is {detail}. Install it with: pip install "redis>=5.0.1", and restart.',
     "address": "Redis cannot be reached at {target}: {detail}. Check the address, and that the server runs.",
     "password": "Redis at {target} refuses the user or the password ({detail}).",
     "protected": "Redis at {target} takes connections of its own machine only (protected mode): set a password.",
@@ -213,12 +213,15 @@ class Target:
         return False
 
     async def prepare(self) -> None:
-        """Import the library, beside the loop, for it takes 0.1 s and more. Raises LinkError if it is missing."""
+        """Import the library, beside the loop, for it takes 0.1 s and more. Raises LinkError if it cannot be used."""
         try:
             if _LIBRARY not in sys.modules:
                 await asyncio.to_thread(import_module, _LIBRARY)
         except ImportError:
-            raise LinkError("library") from None
+            raise LinkError("library", detail="missing") from None
+        version = str(getattr(sys.modules["redis"], "__version__", ""))
+        if re.match(r"[0-4]\.", version):  # another custom node may have brought it
+            raise LinkError("library", detail=f"too old ({version})")
 
     def __repr__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

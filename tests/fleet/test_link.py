@@ -501,7 +501,17 @@ async def test_a_missing_library_is_told(redis: RedisServer, monkeypatch: pytest
     problem = await problem_of(redis.url)
 
     assert problem["kind"] == "library"
+    assert "is missing" in problem["text"]
     assert "pip install" in problem["text"]
+
+
+async def test_a_library_that_is_too_old_is_told(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another custom node may have brought it; the server is not to blame."""
+    monkeypatch.setattr("redis.__version__", "4.6.0")
+    problem = await problem_of(redis.url)
+
+    assert problem["kind"] == "library"
+    assert "too old (4.6.0)" in problem["text"]
 
 
 async def test_a_black_hole_costs_the_publisher_nothing(redis: RedisServer) -> None:
