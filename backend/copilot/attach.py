@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..aio import close_all, fail_open
 from ..chats import Chat
-from ..error_handling import hold_prompt
 from ..monitoring import Finding, SourceNames
 from .chat import ChatSeam
 from .client import ClientSeam
@@ -17,7 +16,7 @@ from .http import HttpSeam
 from .log import LogSeam
 from .mcp.seam import McpSeam
 from .mcp.tls import prepare_tls
-from .memory import MemorySeam, user_texts, workflow_texts
+from .memory import MemorySeam
 from .model.seam import ModelSeam, read_ahead
 from .pump import ChatRefused
 from .run import RunSeam
@@ -52,7 +51,7 @@ class Attachment:
         self._mismatch = ("", "")
         self._ahead: threading.Thread | None = None
         pulse.monitor.add_check("copilot:libraries", self._libraries)
-        pulse.before_chat += (self._hold_prompt, self._refuse, self._prepare_connections, self._summarise_history)
+        pulse.before_chat += (self._refuse, self._prepare_connections, self._summarise_history)
         pulse.chat_notices.append(self._missing_tools)
         pulse.probe_mcp = self.mcp.probe
         pulse.dismiss_mcp = self.mcp.directory.dismiss
@@ -118,10 +117,6 @@ class Attachment:
         agents, openai = self._mismatch
         if agents:
             raise ChatRefused(MISMATCH[chat.language].format(agents=agents, openai=openai))
-
-    async def _hold_prompt(self, chat: Chat, messages: Any) -> None:
-        """What the user wrote is kept out of the errors of the chat, in whose task this runs."""
-        hold_prompt(user_texts(messages) if isinstance(messages, list) else workflow_texts(messages))
 
     async def _prepare_connections(self, chat: Chat, messages: Any) -> None:
         """Certificates are read in a thread, once: it takes 40 ms, and the chat would do it on the loop."""

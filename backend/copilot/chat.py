@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..aio import missed, our_fault
 from ..chats import Chat, current_chat
+from ..error_handling import hold_prompt
 from .http import current_request, language_of
+from .memory import user_texts, workflow_texts
 from .notices import strip_messages
 from .pump import ChatPump
 from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wrapper
@@ -38,6 +40,11 @@ TARGETS: Final[dict[str, Literal["chat", "debug"]]] = {
 Generator = Callable[..., Any]
 
 
+async def _hold_prompt(chat: Chat, messages: Any) -> None:
+    """What the user wrote is kept out of the errors of the chat, in whose task this runs."""
+    hold_prompt(user_texts(messages) if isinstance(messages, list) else workflow_texts(messages))
+
+
 class ChatSeam:
     """Wraps the generators that answer a chat and a debug run."""
 
@@ -46,6 +53,7 @@ class ChatSeam:
     def __init__(self, pulse: Pulse) -> None:
         self._pulse = pulse
         self._replaced = Replacements()
+        pulse.before_chat.append(_hold_prompt)
 
     def attach(self, copilot: CopilotModules) -> None:
         """Replace both generators; see `Seam.attach`. A fork without the debug agent is attached, too."""

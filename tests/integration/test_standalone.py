@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ from backend.standalone.host import Host
 from backend.standalone.options import Endpoint, Options
 from backend.streams.wire import STREAM
 from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import status
 from tests.support.net import until
 
 # A busy machine is silent by itself at times; only the tests of silence have a short limit.
@@ -389,3 +391,28 @@ async def test_a_real_endpoint_gets_the_key_and_nobody_else(
     assert "org-of-somebody" not in str(headers)
     assert "x-scripted-chat" not in headers
     assert "very-secret" not in "".join([*bodies, *events, caplog.text])
+
+
+async def test_a_prompt_that_the_server_quotes_is_recorded_nowhere(
+    start: Start, llm: FaultServer, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Neither in a log, nor in an event, a page or a file: here as inside ComfyUI."""
+    prompt = "Draw Ada Byron at her brass engine"
+    llm.plan(status(400, {"error": {"message": f"Invalid content: {prompt}"}}))
+    host = await start(Endpoint(llm.base_url, "m", "sk-very-secret-key"), COPILOT_PULSE_STORE_DIR=str(tmp_path))
+    told: list[str] = []
+    host.pulse.bus.subscribe("error", lambda event: told.append(event.data["message"]))
+    async with aiohttp.ClientSession(host.url) as client:
+        await lines(client, prompt)
+        bodies = []
+        for path in ("/metrics?format=json", "/health", "/copilot-pulse/diagnostics", "/copilot-pulse/events"):
+            async with client.get(path) as response:
+                bodies.append(await response.text())
+    await host.close()
+    kept = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+
+    assert told == ["Invalid content: [prompt]"]
+    assert "[prompt]" in bodies[0]
+    assert "Byron" not in "".join([*bodies, caplog.text])
+    assert kept
+    assert not [data for data in kept if b"Byron" in data]
