@@ -195,17 +195,18 @@ class Registry:
         stream = self._keys.events(self.boot)
         began = self._clock()
         life = int(STREAM_LIFE * 1000)
-        added, told, kept, _, _, moment = await self._writer.errand(
+        _, told, kept, _, _, moment = await self._writer.errand(
             ("SADD", self._keys.members, self.boot),
-            ("SET", self._keys.beat(self.boot), dumps(beat), "PX", int(ALIVE * 1000)),
+            ("SET", self._keys.beat(self.boot), dumps(beat), "PX", int(ALIVE * 1000), "GET"),
             ("PEXPIRE", stream, life),
             ("PEXPIRE", self._keys.inbox(self.boot), life),
             ("PEXPIRE", self._keys.members, life),
             ("TIME",),
         )
         refused, before, now = isinstance(told, LinkError), self._beaten, self._clock()
-        # Redis was wiped, or has kept ours away for so long that those of the others may have run out as well.
-        if refused or (before is not None and (added == 1 or now - before > ALIVE - 2 * BEAT)):
+        # Ours is gone, as after a wipe or a jump of Redis' clock, or was kept away for so long that those of the others
+        # may have run out as well.
+        if refused or (before is not None and (told is None or now - before > ALIVE - 2 * BEAT)):
             self._excused = now
         if refused:
             self._writer.link.complain(told)
