@@ -37,9 +37,12 @@ def reason(error: BaseException, host: str) -> str:
 
 
 def judged(recovery: RecoveryManager, error: BaseException, host: str) -> Classification:
-    """What `error` is, for the record: with `reason()` for its message, as its own text holds the URL."""
+    """What `error` is, for the record: with `reason()` for its message, as its own text holds the URL.
+
+    That is cleaned as any error's text is: a tool's error may quote what it was asked, in the user's words.
+    """
     verdict = recovery.classify(error)
-    message = recovery.redactor.redact(reason(error, host))
+    message = recovery.classify(RuntimeError(reason(error, host))).message
     return verdict._replace(message=message, url=None, spoken=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
@@ -18,8 +19,8 @@ from backend.copilot.mcp.directory import (
     digest,
 )
 from backend.copilot.mcp.link import Link
-from backend.copilot.mcp.reason import reason, refused_key
-from backend.error_handling import RecoveryManager
+from backend.copilot.mcp.reason import judged, reason, refused_key
+from backend.error_handling import RecoveryManager, hold_prompt
 from backend.settings import LiveSettings, Settings
 from tests.support.clock import FakeClock
 from tests.support.leaks import other_tasks
@@ -372,6 +373,17 @@ def test_reason_finds_the_innermost_error() -> None:
     assert "ValueError" == reason(ValueError(), "h")
     assert 200 == len(reason(Exception("x" * 999), "h"))
     assert "web page" in reason(Exception("expected event-stream, got 'text/html'"), "h")
+
+
+def test_a_tools_error_is_recorded_without_the_users_words(world: World) -> None:
+    """A tool that refuses its arguments quotes them."""
+
+    def recorded() -> str:
+        hold_prompt(["Draw Ada Byron at her brass engine"])
+        error = RuntimeError("Invalid query for http://h/secret: 'Draw Ada Byron at her brass engine'")
+        return judged(world.pulse.recovery, error, "h").message
+
+    assert "Invalid query for h '[prompt]'" == contextvars.copy_context().run(recorded)
 
 
 def test_reason_survives_a_circle_of_causes() -> None:
