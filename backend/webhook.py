@@ -23,6 +23,8 @@ PACE: Final = 60.0
 """Seconds between two messages."""
 LIMIT: Final = 10.0
 """Seconds that the other side may take."""
+TEST_PACE: Final = 10.0
+"""Seconds until the next test after one that arrived: whoever reaches the server may ask for it."""
 MOST: Final = 20
 """What is told in one message; the rest is a number."""
 TRIES: Final = 3
@@ -82,6 +84,7 @@ class Webhook:
         self._more = 0
         self._chats: set[Any] = set()  # that are told of in the next message
         self._last_sent: float | None = None
+        self._last_test = float("-inf")
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         # Why the last message did not arrive, in words without the URL; empty if it did.
@@ -178,13 +181,21 @@ class Webhook:
         return {"ok": 200 <= status < 300, "status": status}
 
     async def test(self) -> dict[str, Any]:
-        """Send a message now, whatever was sent before: `{"ok", "status"}` or `{"ok", "error"}`. Waits 10 s at most.
+        """Send a message now, whatever news was sent before: `{"ok", "status"}` or `{"ok", "error"}`. Waits 10 s at
+        most.
 
         Raises LookupError if no URL is set. A cancel sends nothing more.
         """
         if not self.on:
             raise LookupError("COPILOT_PULSE_WEBHOOK is not set")
-        return await self._send("this is a test; all is well.", [{"type": "test"}])
+        now = self._clock()
+        if now < self._last_test + TEST_PACE:
+            return {"ok": False, "error": f"a test was sent less than {TEST_PACE:.0f} s ago"}
+        self._last_test = now
+        told = await self._send("this is a test; all is well.", [{"type": "test"}])
+        if not told["ok"]:  # the user mends it, and tries again
+            self._last_test = float("-inf")
+        return told
 
     async def aclose(self) -> None:
         """Send nothing more, and wait until the task is gone. Twice is fine."""

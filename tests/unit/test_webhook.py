@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientConnectionError, web
 from aiohttp.test_utils import TestServer
 
-from backend.webhook import MOST, PACE, TRIES, Webhook, WebhookSettings, post_json
+from backend.webhook import MOST, PACE, TEST_PACE, TRIES, Webhook, WebhookSettings, post_json
 from tests.support.clock import FakeClock
 from tests.support.net import until
 
@@ -181,6 +181,7 @@ async def test_a_test_is_sent_at_once_and_tells_what_came_of_it(world: World) ->
     world.answers = [200, 403, ClientConnectionError(URL), asyncio.TimeoutError()]
 
     assert {"ok": True, "status": 200} == await world.hook.test()
+    world.clock.advance(TEST_PACE)
     assert {"ok": False, "status": 403} == await world.hook.test()
     assert {"ok": False, "error": "it cannot be reached (ClientConnectionError)"} == await world.hook.test()
     assert {"ok": False, "error": "no answer within 10 s"} == await world.hook.test()
@@ -189,6 +190,17 @@ async def test_a_test_is_sent_at_once_and_tells_what_came_of_it(world: World) ->
     world.settings = WebhookSettings("")
     with pytest.raises(LookupError, match="not set"):
         await world.hook.test()
+
+
+async def test_nobody_floods_the_other_side_with_tests(world: World) -> None:
+    """Whoever reaches the server may ask for one, as often as they like."""
+    first, *others = await asyncio.gather(*(world.hook.test() for _ in range(20)))
+
+    assert first["ok"]
+    assert {"a test was sent less than 10 s ago"} == {told["error"] for told in others}
+    assert 1 == len(world.sent)
+    world.clock.advance(TEST_PACE)
+    assert (await world.hook.test())["ok"]
 
 
 async def test_an_end_in_the_middle_leaves_nothing(world: World) -> None:
