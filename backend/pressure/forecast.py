@@ -58,12 +58,12 @@ class Tuning(NamedTuple):
     """
 
     hold_at: float = 0.65
-    drain_to: float = 0.50
-    drain_dear: float = 0.60
+    drain_to: float = 0.45
+    drain_dear: float = 0.58
     gain: float = 1.25
     probation: float = 0.3
     rush: float = 8.0
-    price: float = 0.20
+    price: float = 0.50
     learn: bool = True
     cool: float = 0.75
     stand: bool = True
@@ -100,11 +100,10 @@ class Room:
     """How many places publishers that cannot wait may still need.
 
     They alone, before the same consumer, would make a queue of `alone` items. The longest that this was, fading by
-    half in `HALF_LIFE` seconds, may come again: so `MARGIN` times that, less what is there already.
+    half in `HALF_LIFE` seconds, may come again: so that much, less what is there already.
     """
 
     HALF_LIFE: Final = 120.0
-    MARGIN: Final = 1.15
     FADE: Final = -math.log(2) / HALF_LIFE
     __slots__ = ("alone", "peak")
 
@@ -124,7 +123,7 @@ class Room:
     @property
     def needed(self) -> float:
         """Places, as far as was seen."""
-        return max(0.0, self.MARGIN * self.peak - self.alone)
+        return max(0.0, self.peak - self.alone)
 
 
 class Shadow:
