@@ -113,6 +113,7 @@ class Group:
         self._writer, self._registry, self._keys = groups.writer, groups.registry, groups.keys
         self._made: set[str] = set()  # the streams of which Redis knows the group
         self._next_sweep = 0.0
+        self._count = COUNT
         self._read_at = 0.0  # when the entries in hand were given to us
         # Of entries that come again because of one event: what was done of them here, so that it is not done again.
         self._done: OrderedDict[tuple[str, bytes], set[tuple[str, Share]]] = OrderedDict()
@@ -192,10 +193,15 @@ class Group:
 
     async def _ask(self, streams: list[str], ids: list[str], block: int | None) -> dict[str, list[Any]]:
         waiting = ("BLOCK", block) if block is not None else ()
-        reply = await self.link.ask(
-            "XREADGROUP", "GROUP", self.name, self._registry.boot, "COUNT", COUNT, *waiting, "STREAMS", *streams, *ids,
-            wait=(block or 0) / 1000,
-        )  # fmt: skip
+        try:
+            reply = await self.link.ask(
+                "XREADGROUP", "GROUP", self.name, self._registry.boot, "COUNT", self._count, *waiting,
+                "STREAMS", *streams, *ids, wait=(block or 0) / 1000,
+            )  # fmt: skip
+        except LinkError as error:
+            if error.too_large:  # they may be ours now: after a reconnect those come first, fewer at a time
+                self._count = max(1, self._count // 2)
+            raise
         self._read_at = self._groups.clock()
         return {bytes(name).decode(): entries for name, entries in reply or ()}
 

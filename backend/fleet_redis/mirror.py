@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from ..aio import wait_set
 from .layout import Keys, weigh
-from .redis_link import Command, LinkError
+from .redis_link import SURELY_TAKEN, Command, LinkError
 from .writer import Writer
 
 PACE: Final = 0.1
@@ -199,7 +199,9 @@ class Mirror:
             self._news.clear()
             try:
                 await self.write()
-            except LinkError:
+            except LinkError as error:
+                if error.too_large:
+                    self._give_up_large()
                 self.renew()
             await wait_set(self._news, PACE)
 
@@ -263,6 +265,9 @@ class Mirror:
         if refused is not None and refused.permanent:  # somebody else's key, or a right: the link tells
             self.answers.pop(one.name, None)
             return None
+        if refused is not None and refused.too_large:
+            self._give_up(one)
+            return None
         if refused is not None:
             one.restart()
             return refused
@@ -306,6 +311,12 @@ class Mirror:
             ("DEL", key), ("XADD", key, f"{one.reader.seq + 1}-0", TOO_LARGE, 1), ("PEXPIRE", key, life),
             ("PEXPIRE", owner, life),
         ]  # fmt: skip
+
+    def _give_up_large(self) -> None:
+        """Redis hangs up at what is as large as this."""
+        for one in list(self.answers.values()):
+            if one.waiting is not None and len(one.waiting[1]) > SURELY_TAKEN:
+                self._give_up(one)
 
     def figures(self) -> dict[str, Any]:
         """For metrics."""

@@ -68,9 +68,11 @@ class Outbox:
         self._spare: deque[int] = deque()  # the numbers of those that may be dropped for others
         self._taken = 0  # the newest number that a batch holds
         self._sent = 0  # how many events batches held so far
+        self._halves: deque[list[Row]] = deque()  # of batches that were too large, the oldest events first
+        self._halved = 0  # how many events are in them
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + self._halved
 
     def offer(self, event: Event) -> None:
         """Take an event of the local bus, if its type is wanted. Never waits."""
@@ -111,10 +113,15 @@ class Outbox:
     def take(self) -> tuple[list[Row], int]:
         """The oldest events as rows, and about how many bytes they are as JSON; both 0 if nothing waits.
 
-        At most MOST_EVENTS and about MOST_BYTES. Whoever takes them has to make the batch with `batch()`.
+        At most MOST_EVENTS and about MOST_BYTES. Whoever takes them has to make the batch with `batch()`, or to give
+        them back with `halve()`.
         """
+        if self._halves:
+            rows = self._halves.popleft()
+            self._halved -= len(rows)
+            return rows, sum(64 + weigh(row[5]) for row in rows)
         waiting, weight = self._waiting, 0
-        rows: list[Row] = []
+        rows = []
         self.peak = max(self.peak, len(waiting))
         offset = self._wall() - time.monotonic() + self.wall_offset
         pop, number = waiting.popitem, self._taken
@@ -147,10 +154,27 @@ class Outbox:
         self._sent += len(rows)
         return Batch(last, len(rows), last - self._sent, payload)
 
+    def halve(self, rows: list[Row]) -> None:
+        """What `take()` gave last is too large for one batch: it is given again in two halves.
+
+        A single event is dropped. It keeps its number, so that readers are told.
+        """
+        half = len(rows) // 2
+        if not half:
+            self.dropped += 1
+            return
+        self._halves.extendleft((rows[half:], rows[:half]))
+        self._halved += len(rows)
+
+    def refuse(self, rows: list[Row]) -> None:
+        """The batch of these, made last, was not taken for its size: as `halve()`."""
+        self._sent -= len(rows)
+        self.halve(rows)
+
     @property
     def unsent(self) -> int:
         """Events that have a number and never will be in a batch, as far as `settled()` goes."""
-        return (self._taken if self._waiting else self.last) - self._sent
+        return (self._taken if self._waiting else self.last) - self._sent - self._halved
 
     def encode(self, rows: list[Row]) -> bytes:
         """The rows as JSON. May be called in a thread if they are large."""

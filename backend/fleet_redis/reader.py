@@ -181,12 +181,10 @@ class Reader:
         # Whoever owes us something is not waited for: one look tells whether it is there. Nor is the first entry after
         # a reconnect: until then nobody knows that reading works, and no poke would come.
         block = 1 if asked or not self.link.up else int(BLOCK * 1000)
-        reply = await self.link.ask(
-            "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *streams, *cursors, wait=block / 1000
-        )
+        reply = await self._ask(streams, cursors, count, block)
         self.link.proved()
         self._since = self._clock()
-        found: dict[bytes, list[Any]] = {bytes(name): entries for name, entries in reply or ()}
+        found: dict[bytes, list[Any]] = {bytes(name): entries for name, entries in reply}
         for boot in asked:
             source = self.sources.get(boot)
             if source is not None and self._keys.events(boot).encode() not in found:
@@ -199,6 +197,24 @@ class Reader:
                 else:
                     await self._take_other(name, id_, parse_fields(fields or ()))
         return bool(found), any(len(entries) >= count for entries in found.values())
+
+    async def _ask(self, streams: list[bytes], cursors: list[str], count: int, block: int) -> list[Any]:
+        """What XREAD finds. If that is more at once than a plan allows: fewer entries, then fewer streams at a time."""
+        try:
+            return (
+                await self.link.ask(
+                    "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *streams, *cursors, wait=block / 1000
+                )
+                or []
+            )
+        except LinkError as error:
+            half = len(streams) // 2
+            if not error.too_large or (count == 1 and not half):
+                raise
+        if count > 1:
+            return await self._ask(streams, cursors, count // 2, block)
+        some = await self._ask(streams[:half], cursors[:half], 1, 1)
+        return some + await self._ask(streams[half:], cursors[half:], 1, 1)
 
     async def _take_other(self, name: bytes, id_: bytes, fields: dict[str, bytes]) -> None:
         if name == self._inbox:

@@ -67,6 +67,8 @@ RECENT: Final = 60.0
 """Seconds for which a command that was refused is told, if nobody has tried it again."""
 MOST_REFUSALS: Final = 20
 MOST_CAUSES: Final = 16
+HANG_UPS: Final = 3
+"""After so many in a row at a value beyond SURELY_TAKEN, the value is the reason."""
 NEXT_ADDRESS: Final = 0.25
 """Seconds after which the next address of a host name is tried beside the one that is silent."""
 
@@ -95,7 +97,6 @@ _TEXTS: Final = (
     ("max concurrent connections exceeded", "busy", "it takes no more connections"),
     ("max daily request limit exceeded", "quota", "the requests of its plan are used up for today"),
     ("max requests limit exceeded", "quota", "the requests of its plan are used up for this month"),
-    ("max request size exceeded", "refused", "it is larger than its plan allows"),
     ("capacity quota exceeded", "full", ""),
     ("without any password configured", "password", "none is set there"),
     ("no password is set", "password", "none is set there"),
@@ -103,6 +104,14 @@ _TEXTS: Final = (
     ("DB index is out of range", "url", "there is no database of this number"),
     ("SELECT is not allowed in cluster mode", "cluster", "which has database 0 alone"),
 )
+# What a server, a proxy or a plan says of a command, or of the answer to it, that it takes to be too large.
+_TOO_LARGE: Final = re.compile(
+    r"(?:request|string|bulk|element|entry|value|payload|message|command|argument)s?\b.{0,30}"
+    r"(?:too (?:large|big|long)|size exceeded|exceeds? .{0,20}\bsize)|invalid bulk length",
+    re.IGNORECASE,
+)
+SURELY_TAKEN: Final = 1_000_000
+"""Bytes of one value that each Redis takes: none can be set to less than 1 MiB, nor is a plan known that is."""
 UNKNOWN_NAME: Final = "the name is not known"
 _OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
 _VERIFY: Final = ("required", "optional", "none")
@@ -116,6 +125,7 @@ class LinkError(Exception):
         self.kind = kind
         self.detail = detail
         self.is_old_id = False  # an entry with this id, or a newer one, is there already
+        self.too_large = False  # it will never be taken as it is, however often it is tried
 
     @property
     def permanent(self) -> bool:
@@ -282,6 +292,7 @@ class Link:
         self._connection: Any = None
         self._told: set[str] = set()
         self._refusals: dict[str, _Refusal] = {}
+        self._hung_up = 0  # how often in a row, at a value that not each Redis takes
 
     @property
     def up(self) -> bool:
@@ -357,24 +368,35 @@ class Link:
     async def call(self, *commands: Command, wait: float = 0.0) -> list[Any]:
         """Send all commands at once and return their replies, a LinkError in place of one that was refused.
 
+        A Redis that finds a command too large says so and hangs up: those behind it have "lost" for a reply then.
         `wait`: seconds that a command may block on top of the usual limit. Raises LinkError if the connection is
         gone or too slow; it is thrown away then, as it is by a cancel, and what was sent may have been done.
         """
         connection = self._connection
         if connection is None:
             raise LinkError("lost", str(self.target))
+        replies: list[Any] = []
         try:
             async with _deadline(self._timeout + wait):
                 await connection.send_packed_command(pack(commands), check_health=False)
-                replies = [await self._reply(connection) for _ in commands]
+                for _ in commands:
+                    replies.append(await self._reply(connection))
             self._note_refusals(commands, replies)
+            if self._hung_up and _has_large(commands):
+                self._hung_up = 0
             return replies
         except LinkError:
             self.drop()
             raise
         except Exception as error:
             self.drop()
-            raise explain(error, self.target) from None
+            told = explain(error, self.target)
+            if told.kind == "lost" and replies and isinstance(replies[-1], LinkError) and replies[-1].too_large:
+                return replies + [told] * (len(commands) - len(replies))
+            if told.kind == "lost" and _has_large(commands):  # what Redis said may have been lost with the connection
+                self._hung_up += 1
+                told.too_large = self._hung_up >= HANG_UPS
+            raise told from None
         except BaseException:
             self.drop()
             raise
@@ -421,6 +443,10 @@ class Link:
             abort(connection)
 
 
+def _has_large(commands: Iterable[Command]) -> bool:
+    return any(word.__class__ is bytes and len(word) > SURELY_TAKEN for command in commands for word in command)
+
+
 def pack(commands: Iterable[Command]) -> bytes:
     """Commands as Redis reads them. The library's own way takes four times as long, which a small batch shows."""
     parts: list[bytes] = []
@@ -458,6 +484,10 @@ def explain(error: BaseException, target: Target, *, connecting: bool = False) -
         for part, known, detail in _TEXTS:
             if part in text:
                 return LinkError(known, name, detail)
+        if _TOO_LARGE.search(text):
+            large = LinkError("refused", name, "it is larger than the server or its plan allows")
+            large.too_large = True
+            return large
         if _is_reply(error) or kind in _CODES:
             return _explain_reply(kind, text, name)
     if any(

@@ -1,7 +1,8 @@
 """Writes what the outbox holds to this start's stream, and what the other rooms want done, over one connection.
 
-One write is under way at a time. A batch whose reply was lost is written again: its id makes that harmless. After
-every reconnect the writer asks what Redis still has, and sends again what Redis has lost of the newest batches.
+One write is under way at a time. A batch whose reply was lost is written again: its id makes that harmless. One that
+Redis finds too large is written in halves, until an event that is too large by itself is left out, and told as lost.
+After every reconnect the writer asks what Redis still has, and sends again what Redis has lost of the newest batches.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .layout import Batch, Keys, Seconds, parse_id
-from .outbox import MOST_EVENTS, Outbox
+from .layout import Batch, Keys, Row, Seconds, parse_id
+from .outbox import LARGEST, MOST_EVENTS, Outbox
 from .redis_link import Command, Link, LinkError
 
 IN_THREAD: Final = 256_000
@@ -64,6 +65,7 @@ class Writer:
         self._errands: deque[_Errand] = deque()
         self._running: list[_Errand] = []
         self._in_hand: Batch | None = None
+        self._rows: list[Row] = []  # of which the batch in hand was made
         self._taking = False  # whether events have left the outbox and are not yet a batch
         self._next_write = 0.0
         self._kept: deque[tuple[int, int]] = deque()  # (last, bytes) of what the stream has to keep
@@ -204,7 +206,10 @@ class Writer:
                 payload = encode(rows)
         finally:
             self._taking = False
-        self._in_hand = self.outbox.batch(rows, payload)
+        if len(payload) > LARGEST:  # in bytes it may be several times what it was taken for
+            self.outbox.halve(rows)
+            return None
+        self._in_hand, self._rows = self.outbox.batch(rows, payload), rows
         self._next_write = self._clock() + self._pace
         return self._in_hand
 
@@ -217,17 +222,28 @@ class Writer:
                 self._kept_bytes -= self._kept.popleft()[1]
         return ("XADD", self._stream, "MINID", "~", f"{self._kept[0][0]}-0", batch.id, *batch.fields())
 
+    def _forget_size(self, batch: Batch) -> None:
+        """It is not in the stream."""
+        if self._kept and self._kept[-1][0] == batch.last:
+            self._kept_bytes -= self._kept.pop()[1]
+
     def _let_die(self) -> Command:
         """A new stream must not stay for ever if this process ends before its next heartbeat."""
         return ("PEXPIRE", self._stream, int(STREAM_LIFE * 1000))
 
     def _settle(self, batch: Batch, reply: Any) -> None:
-        """The batch has been taken, or the error why not is raised and it stays in hand."""
+        """The batch has been taken, or goes back in halves, or the error is raised and it stays in hand."""
+        if isinstance(reply, LinkError) and reply.too_large:
+            self.link.errors[reply.kind] += 1
+            self._forget_size(batch)
+            self.outbox.refuse(self._rows)
+            self._in_hand, self._rows = None, []
+            return
         # An old id: it was written before and its reply lost, for nobody else writes to this stream.
         if isinstance(reply, LinkError) and not reply.is_old_id:
             raise reply
         self.link.proved()
-        self._in_hand = None
+        self._in_hand, self._rows = None, []
         self.acked = batch.last
         self.sent_batches += 1
         self.sent_events += batch.events
@@ -248,11 +264,20 @@ class Writer:
                 some.append(lost.pop(0))
                 size += len(some[-1].payload)
             for batch, reply in zip(some, await self.link.call(*map(self._add, some)), strict=True):
+                if isinstance(reply, LinkError) and reply.too_large:  # it was not when it was written first
+                    self._forget_in_tail(batch)
+                    continue
                 if isinstance(reply, LinkError) and not reply.is_old_id:
                     raise reply
                 self.healed += batch.events
             self.link.proved()
             await self.link.call(self._let_die())
+
+    def _forget_in_tail(self, batch: Batch) -> None:
+        """It cannot be sent again: readers see by the numbers that it is missing."""
+        self._tail.remove(batch)
+        self._tail_size -= len(batch.payload)
+        self.outbox.dropped += batch.events
 
     def _fail_errands(self, error: LinkError) -> bool:
         """Whoever waits learns that Redis is away; the writer goes on trying."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from backend.settings import Settings
 from backend.streams.registry import Stream, StreamRefused, StreamRegistry
 from backend.streams.routes import Streams
 from tests.support.fleet_nodes import Node, nodes, wait_for
+from tests.support.plan import Plan
 from tests.support.redis_server import RedisServer
 from tests.support.stream_reading import Page
 
@@ -337,6 +338,32 @@ async def test_an_answer_that_is_too_large_ends_elsewhere_in_a_sentence(redis: R
         one.registry.finish(stream, "completed")
         here = Page()
         assert (await one.read(here), here.outcome) == (200, "completed")
+
+
+@pytest.mark.parametrize("limit", ["", "proto-max-bulk-len", "client-query-buffer-limit"])
+async def test_an_answer_that_redis_finds_too_large_ends_elsewhere_in_a_sentence(
+    redis: RedisServer, limit: str
+) -> None:
+    """A plan says so, a Redis says so and hangs up, or hangs up only. It is not tried for ever."""
+    async with AsyncExitStack() as stack:
+        if limit:
+            await redis.command("CONFIG", "SET", limit, "1mb")
+            url = redis.url
+        else:
+            url = (await stack.enter_async_context(Plan(redis.port, most=100_000))).url
+        one, other = await stack.enter_async_context(sites(url))
+        stream, page = one.begin(), Page()
+        stream.relay.line(line("The beginning."))
+        reading = asyncio.ensure_future(other.read(page))
+        assert await wait_for(lambda: page.text == "The beginning.", 30)
+        stream.relay.line(line("The beginning." + "x" * 1_500_000))
+        await asyncio.wait_for(reading, 60)
+        one.node.offer(3)
+        await wait_for(lambda: other.node.settled(one.node), 30)
+
+        assert "too large to be read at another machine" in page.text
+        assert other.node.account(one.node)["arrived"] == 3
+        one.registry.finish(stream, "completed")
 
 
 async def test_a_key_of_somebody_else_stops_no_other_answer(redis: RedisServer) -> None:

@@ -21,6 +21,7 @@ from tests.bench import fleet_chaos
 from tests.injection.raising import raising
 from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.leaks import no_leaks
+from tests.support.plan import Plan
 from tests.support.proxy import FaultProxy
 from tests.support.redis_server import RedisServer
 
@@ -413,6 +414,79 @@ async def test_an_event_of_any_size_and_shape_can_be_shown(redis: RedisServer) -
 
         assert set(shown) == set(odd)
         assert len(json.dumps(events)) < 20_000
+
+
+def offer_large(node: Node, pad: str) -> None:
+    node.offered += 1
+    node.local.publish_nowait(Event("chaos", {"i": node.offered, "pad": pad}, "test"))
+
+
+async def test_an_event_too_large_for_a_plan_is_told_and_the_rest_goes_on(redis: RedisServer) -> None:
+    """A batch is halved until it fits; what is too large by itself is lost, as a number, and holds up nobody."""
+    async with Plan(redis.port, most=20_000) as plan, nodes(plan.url) as (one, other):
+        for _ in range(3):
+            offer_large(one, "x" * 30_000)
+            one.offer(200)
+        row = await settle(other, one)
+        one.offer(5)
+        offer_large(one, "x" * 30_000)  # nothing comes behind it
+        last = await settle(other, one)
+        figures = one.fleet.figures() or {}
+
+        assert (row["arrived"], last["arrived"], last["told"]) == (600, 605, 4)
+        assert plan.refused > 4
+        assert figures["outbox"]["dropped"] == 4
+        assert figures["links"]["writer"]["reconnects"] == {}
+        assert (other.fleet.figures() or {})["gaps"] == {"unsent": 4}
+
+
+async def test_more_than_a_plan_gives_at_once_is_read_in_parts(redis: RedisServer) -> None:
+    """The answer to a read has its limit, too, and whoever reads from the beginning finds much."""
+    async with nodes(redis.url, "abc") as (one, other, _), Plan(redis.port, most=100_000) as plan:
+        for node in (one, other):
+            for _ in range(20):
+                offer_large(node, "x" * 40_000)
+        await settle(one, other)
+        await settle(other, one)
+        late = Node("d", plan.url)
+        try:
+            late.start()
+            late.fleet._parts.registry._looked = True  # type: ignore[union-attr]  # what it finds is news to it
+            rows = [await settle(late, node) for node in (one, other)]
+
+            assert [row["arrived"] for row in rows] == [20, 20]
+            assert plan.refused > 0
+        finally:
+            await late.fleet.aclose()
+
+
+async def test_no_value_is_larger_than_each_redis_takes() -> None:
+    """A Redis with the least limit that can be set, and events of which a letter is three bytes, or six."""
+    async with RedisServer("--proto-max-bulk-len", "1mb") as server, nodes(server.url) as (one, other):
+        one.offer(3)
+        offer_large(one, "中" * 400_000)
+        one.offer(3)
+        offer_large(one, "\x01" * 400_000)
+        offer_large(one, "中" * 300_000)
+        row = await settle(other, one)
+
+        assert (row["arrived"], row["told"]) == (7, 2)
+        assert (one.fleet.figures() or {})["links"]["writer"]["reconnects"] == {}
+
+
+async def test_a_tail_that_is_too_large_now_holds_up_nobody(redis: RedisServer) -> None:
+    """What is sent again after a wipe was taken once; a plan that has become smaller may refuse it."""
+    async with Plan(redis.port, most=200_000) as plan, nodes(plan.url) as (one, other):
+        offer_large(one, "x" * 100_000)
+        one.offer(3)
+        await settle(other, one)
+        plan.most = 20_000
+        await redis.command("FLUSHALL")
+        one.fleet._parts.writer.heal()  # type: ignore[union-attr]
+        one.offer(3)
+        row = await settle(other, one)
+
+        assert row["arrived"] == 7
 
 
 async def test_a_host_that_starts_again_and_again_hides_nobody(redis: RedisServer) -> None:

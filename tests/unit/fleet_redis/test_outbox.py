@@ -91,16 +91,21 @@ def test_it_wakes_its_writer_once() -> None:
     assert woken == [1]
 
 
-@given(st.lists(st.sampled_from(["spare", "essential", "take"]), max_size=80), st.integers(1, 8))
+@given(st.lists(st.sampled_from(["spare", "essential", "take", "refuse", "halve"]), max_size=80), st.integers(1, 8))
 def test_whatever_happens_the_batches_tell_what_is_missing(steps: list[str], capacity: int) -> None:
     """Sent and unsent are all there was up to the last number; order is kept; nothing twice; memory is bounded."""
     box = outbox(capacity)
     offered = 0
     sent: list[int] = []
-    for step in [*steps, "take"]:
-        if step == "take":
+    for step in [*steps, *["take"] * 20]:
+        if step in ("take", "refuse", "halve"):
             rows, _ = box.take()
-            if rows:
+            if rows and step == "halve":
+                box.halve(rows)
+            elif rows and step == "refuse":
+                box.batch(rows, b"")
+                box.refuse(rows)
+            elif rows:
                 batch = box.batch(rows, box.encode(rows))
                 sent += [row[0] for row in rows]
                 assert batch.last == sent[-1]
@@ -108,7 +113,7 @@ def test_whatever_happens_the_batches_tell_what_is_missing(steps: list[str], cap
         else:
             offered += 1
             box.offer(spare(offered) if step == "spare" else essential(offered))
-        assert len(box) <= capacity
+        assert len(box) - box._halved <= capacity
         assert len(box._spare) <= capacity + 1
 
     assert sent == sorted(set(sent))
