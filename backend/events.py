@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, TypedDict, get_args, get_type_hints
 
 if sys.version_info >= (3, 11):
@@ -442,3 +443,29 @@ def without_text(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:
         else:
             clean[key] = value
     return clean
+
+
+_OWN_TEXT: Final = frozenset({"check", "kind", "error_kind", "version"})
+"""The keys whose text is the program's own, although it is not one of few words."""
+
+
+def figures_only(type_: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of an event's data that names nobody: its numbers, and the words that are the program's own.
+
+    Other text is "". What is neither number nor text is left out, and so is all that another plugin has made up.
+    """
+    clean: dict[str, Any] = {}
+    for name, words in _words_by_key(type_).items():
+        value = data.get(name)
+        if isinstance(value, (bool, int, float)):
+            clean[name] = value
+        elif isinstance(value, str):
+            clean[name] = value if value in words or name in _OWN_TEXT else ""
+    return clean
+
+
+@lru_cache(maxsize=len(EVENTS))
+def _words_by_key(type_: str) -> dict[str, frozenset[str]]:
+    spec = EVENTS.get(type_)
+    hints = get_type_hints(spec.data) if spec is not None else {}
+    return {name: frozenset(_words_of(hint)) for name, hint in hints.items()}

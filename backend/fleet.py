@@ -281,15 +281,18 @@ class _Parts:
         from .fleet_redis.outbox import Outbox, Patterns
         from .fleet_redis.reader import Reader
         from .fleet_redis.redis_link import Link
-        from .fleet_redis.registry import Registry
+        from .fleet_redis.registry import Registry, this_place
         from .fleet_redis.writer import Writer
 
         self.fleet = fleet
         self.target = target
         self.keys = keys = Keys(settings.redis_prefix)
-        label = settings.instance or socket.gethostname() or fleet.boot
+        host = f"private-{this_place()[:4]}" if settings.private else socket.gethostname()
+        label = settings.instance or host or fleet.boot
         self.outbox: Outbox = Outbox(
-            settings.redis_outbox, Patterns(settings.redis_events).match, Encoder(settings.expose_text)
+            settings.redis_outbox,
+            Patterns(settings.redis_events).match,
+            Encoder(settings.expose_text, settings.private),
         )
         self.writer: Writer = Writer(
             self.outbox, Link(target, "writer", settings.redis_timeout), keys, fleet.boot,

@@ -346,15 +346,20 @@ class Pulse:
         self.fleet.start(self.settings.current, version=VERSION, status=self._fleet_status)
 
     def _fleet_status(self) -> dict[str, Any]:
-        """What the other machines may know of this one: figures, running chats, problems; no text of a chat."""
+        """What the other machines may know of this one: figures, running chats, problems; no text of a chat.
+
+        Of a private one: figures, and which checks are not well.
+        """
         now = self.monitor.snapshot()
+        private = self.settings.current.private
         shown = ("chat_id", "state", "model", "seconds", "tokens", "retries", "first_token")
         return {
             "health": now["health"]["status"],
             "impact": now["health"]["impact"],
-            "summary": now["health"]["summary"],
+            "summary": (now["health"]["check"] if private else "") or now["health"]["summary"],
             "problems": [
                 {name: problem[name] for name in ("check", "status", "code", "output", "impact")}
+                | ({"output": ""} if private else {})
                 for problem in now["health"]["problems"][:10]
             ],
             "chats": now["chat"]["active"],
@@ -363,7 +368,9 @@ class Pulse:
             "first_token": now["chat"]["first_token_seconds"]["p50"],
             "errors": now["errors"]["total"],
             "lag": now["system"]["loop_lag_seconds"]["p99"],
-            "current": [{name: row.get(name) for name in shown} for row in now["chat"]["current"][:10]],
+            "current": [{name: row.get(name) for name in shown} for row in now["chat"]["current"][:10]]
+            if not private
+            else [],
         }
 
     def _configure_bus(self, names: Collection[str]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from ..event_bus import Event
-from ..events import TEXT_KEYS, without_text
+from ..events import TEXT_KEYS, figures_only, without_text
 
 FORM: Final = 1
 """The version of an entry's form. Others are counted and skipped."""
@@ -148,11 +148,17 @@ Row = tuple[int, str, int, str, "str | None", Mapping[str, Any]]
 
 
 class Encoder:
-    """Events to JSON. `replaced` counts values that JSON has no word for; they become their str()."""
+    """Events to JSON. `replaced` counts values that JSON has no word for; they become their str().
 
-    def __init__(self, expose_text: bool) -> None:
+    `private`: figures only, without sessions, models, hosts and words, whatever `expose_text` says.
+    """
+
+    def __init__(self, expose_text: bool, private: bool = False) -> None:
+        self.private = private
         # Whether data may leave as they are. A call in C: it is made for each event.
         self.plain: Callable[[Mapping[str, Any]], bool] = (frozenset() if expose_text else TEXT_KEYS).isdisjoint
+        if private:
+            self.plain = lambda data: False
         self.replaced = 0
         self._encode = json.JSONEncoder(
             ensure_ascii=False, separators=(",", ":"), default=self._replace, check_circular=False
@@ -161,6 +167,8 @@ class Encoder:
     def data_of(self, event: Event) -> Mapping[str, Any]:
         """The event's data as it may leave the process: a copy only if there is text to leave out."""
         data = event.data
+        if self.private:
+            return figures_only(event.type, data)
         return data if self.plain(data) else without_text(event.type, data)
 
     def encode(self, rows: list[Row]) -> bytes:

@@ -125,7 +125,7 @@ class Outbox:
         self.peak = max(self.peak, len(waiting))
         offset = self._wall() - time.monotonic() + self.wall_offset
         pop, number = waiting.popitem, self._taken
-        data_of, plain = self._encoder.data_of, self._encoder.plain
+        data_of, plain, private = self._encoder.data_of, self._encoder.plain, self._encoder.private
         while waiting and len(rows) < MOST_EVENTS and weight < MOST_BYTES:
             number, event = pop(last=False)
             data = event.data
@@ -142,7 +142,7 @@ class Outbox:
                 continue
             weight += size
             made = int((event.time + offset) * 1000)
-            rows.append((number, event.type, made, event.source, event.session, data))
+            rows.append((number, event.type, made, event.source, None if private else event.session, data))
         self._taken = number
         while self._spare and self._spare[0] <= self._taken:
             self._spare.popleft()

@@ -12,6 +12,7 @@ from aiohttp import ClientSession, web
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from backend.api.routes import add_routes
+from backend.chats import Chat
 from backend.event_bus import Event, EventBus
 from backend.fleet_redis.redis_link import WORDS
 from backend.metrics.checks.fleet import SERVER_KINDS
@@ -25,9 +26,9 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @asynccontextmanager
-async def plugin(name: str, url: str) -> AsyncIterator[tuple[Pulse, str]]:
+async def plugin(name: str, url: str, **more: Any) -> AsyncIterator[tuple[Pulse, str]]:
     """A running plugin on a bus of its own, and the address of its routes."""
-    settings = dataclasses.replace(Settings(), redis_url=Secret(url), instance=name, redis_timeout=0.5)
+    settings = dataclasses.replace(Settings(), redis_url=Secret(url), instance=name, redis_timeout=0.5, **more)
     pulse = Pulse(LiveSettings(settings), EventBus())
     app = web.Application()
     add_routes(app, pulse, lambda *message: None)
@@ -76,6 +77,55 @@ async def test_each_instance_shows_all(caplog: pytest.LogCaptureFixture) -> None
         for path in ("fleet", "settings", "diagnostics", "health", "metrics", "metrics?format=prometheus"):
             assert SECRET not in str(await get(f"{address}/copilot-pulse/{path}"))
     assert SECRET not in caplog.text
+
+
+async def test_a_private_machine_sends_figures_only() -> None:
+    """COPILOT_PULSE_PRIVATE: neither Redis nor another machine learns a session, a model, a host or a word."""
+    secret = "NAMED"
+    async with (
+        RedisServer() as redis,
+        plugin("left", redis.url) as (left, address),
+        plugin("", redis.url, private=True, expose_text=True) as (right, _),
+    ):
+        assert await wait_for(lambda: len(left.fleet.instances()) == 2, 30)
+        assert await wait_for(lambda: left.fleet._parts is not None and left.fleet._parts.reader.sources, 30)
+        chat = Chat(session=secret)
+        chat.figures.of(secret, secret).told(1, 2, 3, 4)
+        right.chats.add(chat)
+        finished = {
+            "chat_id": secret, "outcome": "failed", "model": secret, "host": secret, "seconds": 1.5, "tokens": 7,
+            "by_model": [{"model": secret}], "notice": secret, "error_kind": "quota", secret: 1,
+        }  # fmt: skip
+        error = {"error_id": secret, "kind": "quota", "type": secret, "message": secret, "model": secret}
+        for type_, data in (
+            ("chat.finished", finished), ("error", error),
+            ("health.changed", {"check": "mcp:connections", "status": "warn", "output": secret}),
+            ("other.plugin", {secret: 1}),
+        ):  # fmt: skip
+            right.bus.publish_nowait(Event(type_, data, "test", secret))
+        assert await wait_for(lambda: any(e["type"] == "other.plugin" for e in left.fleet.events_since(0)[1]), 30)
+        right.fleet._parts.registry.look_soon()  # type: ignore[union-attr]
+        assert await wait_for(lambda: left.fleet.instances()[1]["status"].get("chats") == 1, 30)
+        _, body = await get(address + "/copilot-pulse/fleet")
+        stored = [
+            str(await redis.command(*command, f"{{copilot-pulse}}:{key}:{right.fleet.boot}", *rest))
+            for command, key, rest in ((("GET",), "h", ()), (("XRANGE",), "i", ("-", "+")))
+        ]
+
+    events = {event["type"]: event for event in body["events"]}
+    assert events["chat.finished"]["data"] == {
+        "chat_id": "", "outcome": "failed", "model": "", "host": "", "seconds": 1.5, "tokens": 7,
+        "error_kind": "quota", "notice_length": 0,
+    }  # fmt: skip
+    assert events["chat.finished"]["session"] is None
+    assert events["error"]["data"]["kind"] == "quota"
+    assert events["other.plugin"]["data"] == {}
+    told = [event["data"] for event in body["events"] if event["type"] == "health.changed"]
+    assert {"check": "mcp:connections", "status": "warn", "output": ""} in told
+    assert body["instances"][1]["name"].startswith("private-")
+    assert body["instances"][1]["status"]["current"] == []
+    for text in (str(body), *stored):
+        assert secret not in text
 
 
 async def test_the_metrics_tell_of_the_fleet_and_of_redis() -> None:
