@@ -28,7 +28,7 @@ def families(figures: Mapping[str, Any]) -> Iterator[Metric]:
     yield gauge("redis_outbox_size", "Events that wait to be written.", outbox["size"])
     yield gauge("redis_outbox_capacity", "Events that can wait.", outbox["capacity"])
     yield gauge("redis_outbox_peak", "Most events that waited.", outbox["peak"])
-    yield counter("redis_outbox_dropped", "Events dropped by a full outbox.", outbox["dropped"])
+    yield counter("redis_outbox_dropped", "Events dropped: no room, or too large for Redis.", outbox["dropped"])
     yield counter("redis_sent_events", "Events that Redis took.", figures["sent_events"])
     yield counter("redis_sent_batches", "Entries that Redis took.", figures["sent_batches"])
     yield counter("redis_healed_events", "Events sent again because Redis had lost them.", figures["healed_events"])
