@@ -356,12 +356,9 @@ class _Connection:
             parsed = json.loads(body) if body else {}
         except ValueError:
             parsed = {}
-        record = RequestRecord(
-            len(self.server.requests), method, path.partition("?")[0], headers,
-            parsed if isinstance(parsed, dict) else {}, time.monotonic(),
-        )  # fmt: skip
-        self.server.requests.append(record)
-        return record
+        return RequestRecord(
+            -1, method, path.partition("?")[0], headers, parsed if isinstance(parsed, dict) else {}, time.monotonic()
+        )
 
     async def _refuse_garbage(self) -> None:
         self.writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
@@ -369,6 +366,9 @@ class _Connection:
             await self.writer.drain()
 
     async def _answer(self, record: RequestRecord) -> None:
+        # In one turn: who sees a request that is not active takes it for one that was answered.
+        record.index = len(self.server.requests)
+        self.server.requests.append(record)
         self.server.active += 1
         self.server.peak_active = max(self.server.peak_active, self.server.active)
         ended_by_us = False
