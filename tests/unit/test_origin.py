@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from backend.origin import MARK, Refused, check_origin, check_socket, is_loopback
+from backend.origin import MARK, Refused, check_origin, check_socket, is_loopback, same_origin
 
 
 def request(came_to: Any, host: str, **more: str) -> Any:
@@ -148,3 +148,25 @@ def test_the_browser_s_word_counts_most(headers: dict[str, str]) -> None:
     """Whatever else is said, a browser that says another site is believed."""
     with pytest.raises(Refused):
         check_origin(make_mocked_request("POST", "/x", headers={"Host": "gpu.lan:8188", **headers}))
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        ("http://localhost:8188", "localhost:8188", True),
+        ("https://comfy.example", "comfy.example", True),
+        ("https://comfy.example", "comfy.example:443", True),
+        ("http://comfy.example:80", "comfy.example", True),
+        ("http://[::1]:8188", "[::1]:8188", True),
+        ("HTTP://LOCALHOST:8188", "localhost:8188", True),
+        ("http://localhost:8188", "localhost:8189", False),
+        ("http://localhost.evil:8188", "localhost:8188", False),
+        ("file://", "localhost", False),
+        ("null", "localhost", False),
+        ("http://localhost:99999", "localhost", False),
+        ("", "", False),
+    ],
+)
+def test_same_origin(origin: str, host: str, same: bool) -> None:
+    """Scheme's default port, case and IPv6 included."""
+    assert same is same_origin(origin, host)
