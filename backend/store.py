@@ -101,7 +101,7 @@ _PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "damaged": (
         "A file of the event store in {folder} is damaged and cannot be set aside.",
-        "Stop ComfyUI, move the folder away and start again.",
+        "Stop {program}, move the folder away and start again.",
     ),
     "failed": (
         "The event store in {folder} cannot write: {error}.",
@@ -109,7 +109,7 @@ _PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "stopped": (
         "The event store has stopped after {deaths} errors of its own; nothing is recorded.",
-        "Please report it with the log; a restart of ComfyUI starts the store again.",
+        "Please report it with the log; a restart of {program} starts the store again.",
     ),
     "set aside": (
         "A file of the event store was damaged and has been set aside as {file}; recording goes on.",

@@ -24,9 +24,10 @@ WELL: Final = "Copilot Pulse is well."
 class Finding(NamedTuple):
     """What a check found. `output` says what is wrong, `advice` what to do; both are empty for a pass.
 
-    `code` and `values` say the same for a program, so that the panel can say it in another language.
-    `threshold` is the limit that `value` is held against, in the same `unit`. `impact` is "none" if chats go on
-    and nobody need act, such as a service that is known to be suspended; "" for real trouble.
+    `{program}` stands in both for the program that we run in. `code` and `values` say the same for the panel, which
+    can say it in another language. `threshold` is the limit that `value` is held against, in the same `unit`.
+    `impact` is "none" if chats go on and nobody need act, such as a service that is known to be suspended; "" for
+    real trouble.
     """
 
     status: Status = "pass"
@@ -86,8 +87,11 @@ class _State:
 class HealthBoard:
     """All checks and their last findings. For the loop's thread.
 
-    `publish(type, data)` is called with `health.changed` for each change of a check's status.
+    `publish(type, data)` is called with `health.changed` for each change of a check's status. `program` is what the
+    user calls the program that we run in.
     """
+
+    program = "ComfyUI"
 
     def __init__(self, publish: Callable[[str, dict[str, Any]], None], *, hold: float = HOLD) -> None:
         self._publish = publish
@@ -109,7 +113,7 @@ class HealthBoard:
 
     def _evaluate(self, state: _State, now: float, wall: float) -> None:
         try:
-            found = state.check()
+            found = self._named(state.check())
         except Exception as error:
             # A check is somebody's plug-in; that it broke is itself a finding.
             if state.finding is None or state.finding.code != "check_failed":
@@ -143,6 +147,12 @@ class HealthBoard:
                 "health.changed",
                 {"check": state.name, "status": status, "was": was, "output": output, "impact": impact},
             )
+
+    def _named(self, found: Finding | None) -> Finding | None:
+        if found is None or not (found.output or found.advice):
+            return found
+        output, advice = (text.replace("{program}", self.program) for text in (found.output, found.advice))
+        return found._replace(output=output, advice=advice)
 
     def problems(self) -> list[tuple[str, Finding]]:
         """The checks that do not pass, the worst first, what nobody need act on last, else as they were added."""
@@ -195,7 +205,7 @@ class HealthBoard:
             "version": version.partition(".")[0],
             "releaseId": version,
             "serviceId": "copilot-pulse",
-            "description": "ComfyUI-Copilot as Copilot Pulse sees it",
+            "description": f"The chats of {self.program} as Copilot Pulse sees them",
         }
         if problems:
             body["output"] = _sentence(problems[0][1])

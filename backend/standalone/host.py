@@ -60,6 +60,7 @@ class Host:
         self.model = ScriptedModel(pace=pace) if options.endpoint is None else None
         self.pulse = Pulse.create({**(SCRIPTED_DEFAULTS if self.model else {}), **environ})
         self.pulse.recovery.host_words = PLACES
+        self.pulse.monitor.board.program = PLACES["en"]["program"]
         folder = store_folder(self.pulse.settings.current, environ)
         if folder is not None:
             self.pulse.open_store(folder)

@@ -32,8 +32,8 @@ STREAMS_CROWDED: Final = 0.9
 
 
 _CRITICAL_ADVICE: Final[Mapping[str, tuple[str, str]]] = {  # by kind: code, advice
-    "memory": ("critical", "Free memory (unload models, close other programs) or restart ComfyUI."),
-    "system": ("critical_system", "Check free disk space and open files, and restart ComfyUI."),
+    "memory": ("critical", "Free memory (unload models, close other programs) or restart {program}."),
+    "system": ("critical_system", "Check free disk space and open files, and restart {program}."),
 }
 
 
@@ -349,7 +349,7 @@ def _lag(monitor: Watched) -> Check:
         return Finding(
             status, round(p99, 6), "s", level.threshold(),
             f"The event loop answers up to {p99:.2f} s late.",
-            "Everybody's interface is slow: a plugin blocks ComfyUI's server (the last stall names it), "
+            "Everybody's interface is slow: a plugin blocks {program} (the last stall names it), "
             "or the machine is at its limit.",
             "loop_lag", {"seconds": round(p99, 3)},
         )  # fmt: skip
@@ -375,7 +375,7 @@ def _stall(monitor: Watched) -> Check:
         return Finding(
             "warn", round(seconds, 3), "s", None,
             f"The event loop stood still for {seconds:.1f} s in {frame}.",
-            "While it does, ComfyUI answers nobody. Report it to that plugin's author; updating it may help.",
+            "While it does, {program} answers nobody. Report it to that plugin's author; updating it may help.",
             "loop_stalled", {"seconds": round(seconds, 1), "frame": frame},
         )  # fmt: skip
 
@@ -394,7 +394,7 @@ def _memory(monitor: Watched) -> Check:
         return Finding(
             "warn", used, "percent", level.warn,
             f"{used:.0f} % of the machine's memory is in use.",
-            "Unload models or close programs before the system starts to swap or kills ComfyUI.",
+            "Unload models or close programs before the system starts to swap or kills {program}.",
             "memory_low", {"percent": round(used)},
         )  # fmt: skip
 

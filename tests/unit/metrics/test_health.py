@@ -10,6 +10,7 @@ import pytest
 from backend.metrics.health import HOLD, Finding, HealthBoard, Level, Status
 from backend.metrics.loop_watch import PAUSED
 from backend.monitoring import Monitor
+from backend.store import _PROBLEMS
 from tests.support.clock import FakeClock
 from tests.support.figures import bus_figures
 
@@ -447,6 +448,23 @@ def test_a_machine_without_memory_warns(case: Case) -> None:
     case.memory = 97.0
 
     assert "97 %" in case.output("system:memory")
+
+
+@pytest.mark.parametrize("program", ["ComfyUI", "this program"])
+def test_an_advice_names_the_program_that_is_there(case: Case, program: str) -> None:
+    """On the standalone host there is no ComfyUI that could be restarted."""
+    case.monitor.board.program = program
+    case.memory = 99.0
+    case.event("error", severity="critical", type="MemoryError", kind="memory", outcome="gave_up")
+    case.monitor._on_stall({"seconds": 2.0, "cause": "blocked", "frame": "f", "stack": []})
+    problem = {"code": "damaged", "text": "Damaged.", "advice": _PROBLEMS["damaged"][1], "values": {}}
+    figures = {"stored": 1, "lost": {}, "with_text": False, "problem": problem}
+    case.monitor.add_source("store", lambda: figures)
+
+    for check in ("system:memory", "errors:critical", "loop:stall", "store:writable"):
+        assert program in case.output(check)
+        assert (program == "ComfyUI") is ("ComfyUI" in case.output(check))
+        assert "{" not in case.output(check)
 
 
 def test_every_problem_says_what_to_do(case: Case) -> None:
