@@ -9,7 +9,9 @@ from pathlib import Path
 # mismatch"), because Playwright's greenlets have shifted the interpreter's recursion counter.
 import hypothesis.internal.observability  # noqa: F401
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.support.net import PATIENCE
 
 from .chromium import launch
 from .fake_pulse import FakePulse
@@ -18,6 +20,8 @@ from .program import Program
 HERE = Path(__file__).parent
 # The browser itself logs requests that fail; tests that break the server cause them on purpose.
 EXPECTED = ("Failed to load resource", "WebSocket connection to")
+# Playwright's own five seconds are few while another suite works beside this one.
+expect.set_options(timeout=1_000 * PATIENCE)
 
 OpenPage = Callable[..., Page]
 
@@ -73,7 +77,7 @@ def open_page(browser: Browser, console_errors: list[str]) -> Iterator[OpenPage]
     def make(url: str, width: int = 340, height: int = 900, **options: object) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)  # type: ignore[arg-type]
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(1_000 * PATIENCE)
         page = context.new_page()
         page.on("console", note)
         page.on("pageerror", lambda error: errors.append(str(error)))

@@ -18,6 +18,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from tests.support.net import PATIENCE, closed_port
+
 from . import scenarios
 from .waiting import wait_for
 
@@ -81,7 +83,7 @@ class FakePulse:
 
         Waits until so many panels listen: one that has just been opened may be on its way still.
         """
-        wait_for(lambda: len(self.readers()) >= readers, 15, f"{readers} listening panels")
+        wait_for(lambda: len(self.readers()) >= readers, what=f"{readers} listening panels")
         snapshot = self.snapshot() | changes
         self._run(self._push({"snapshot": snapshot, "events": events or []}))
 
@@ -106,7 +108,7 @@ class FakePulse:
         return [body for method, where, body in list(self.requests) if method == "POST" and where.split("?")[0] == path]
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     # --- on the loop ---
 
@@ -125,10 +127,9 @@ class FakePulse:
         app.router.add_static("/backend/standalone/page", ROOT / "backend" / "standalone" / "page")
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
+        self.port = self.port or closed_port()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        assert self._runner.addresses
-        self.port = self._runner.addresses[0][1]
 
     async def _close(self) -> None:
         await self._drop()

@@ -157,7 +157,7 @@ def read_elsewhere(studio: Studio) -> tuple[str, str]:
     for _ in range(6):
         studio.cut()
         try:
-            wait_for(elsewhere, 10)
+            wait_for(elsewhere, 30)
             return writer, reader
         except AssertionError:  # the turn was the writer's
             continue

@@ -161,7 +161,7 @@ def test_another_program_on_the_port_is_no_copilot_pulse(panel: Page, fake: Fake
     fake.change = lambda snapshot: None
     fake.drop_sockets()
 
-    expect(panel.locator(TITLE)).to_have_text("Copilot is well, with 4 chats running.", timeout=20_000)
+    expect(panel.locator(TITLE)).to_have_text("Copilot is well, with 4 chats running.")
 
 
 def test_restarted_server_is_believed(panel: Page, fake: FakePulse) -> None:

@@ -17,7 +17,7 @@ from .conftest import OpenPage
 from .test_streams_comfyui import ask, is_whole
 from .waiting import wait_for
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(600)]
 
 # Over plain http browsers say nothing of the site that asks, except at loopback. An address: ComfyUI looks up any name
 # that `Host` holds, for each request of a module, and where no server knows it that takes half a second.

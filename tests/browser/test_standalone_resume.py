@@ -17,9 +17,6 @@ from .program import ANSWER_MS, Program
 from .test_standalone_page import finished, send
 from .waiting import wait_for
 
-# Some of them start the program twice, and read an answer that is slow on purpose.
-pytestmark = pytest.mark.timeout(180)
-
 ANSWER = ".message.assistant .body"
 WHOLE = "my connection is closed within a second."
 

@@ -84,7 +84,7 @@ def run(page: Page, script: str, *, seconds: int = 0, init: str = "CHAT", ends: 
     for _ in range(seconds):
         page.clock.run_for(1000)
     if ends:
-        page.wait_for_function("got.done", timeout=10_000, polling=10)
+        page.wait_for_function("got.done", polling=10)
     got: dict[str, Any] = page.evaluate(
         "() => ({ ...got, posts: posts(), requests: seen.length, kept: kept.names.length })"
     )

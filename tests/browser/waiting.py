@@ -8,8 +8,10 @@ from typing import Any
 
 from playwright.sync_api import Page
 
+from tests.support.net import PATIENCE
 
-def wait_for(condition: Callable[[], Any], seconds: float = 30.0, what: str = "it") -> None:
+
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE, what: str = "it") -> None:
     """Wait until something on the server's side is so."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -20,7 +20,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,8 @@ from email.message import Message
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
+
+from tests.support.net import closed_port
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 NODES: Final = Path(__file__).resolve().parent / "nodes"
@@ -158,7 +159,7 @@ class ComfyUI:
         """Start the process and wait until it answers. Raises ComfyUIError with the end of the log."""
         if not self.app.exists():
             self.install()
-        self.port = self.port or free_port()
+        self.port = self.port or closed_port()
         self._log = self.log_file.open("ab")
         begun = time.monotonic()
         self._process = subprocess.Popen(
@@ -269,13 +270,6 @@ class ComfyUI:
     def tail(self, lines: int = 60) -> str:
         """The last lines of the log, for an error's text."""
         return "\n".join(self.log.splitlines()[-lines:])
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def comfyui_python() -> Path:

@@ -252,7 +252,7 @@ class FaultServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen; a `port` of 0 is replaced by the one taken, so a restart listens there again."""
+        """Listen; a `port` of 0 is replaced by the one taken, at which a restart listens again."""
         loop = asyncio.get_running_loop()
 
         def protocol() -> _Watched:
@@ -261,8 +261,8 @@ class FaultServer:
             made.gone = asyncio.Event()
             return made
 
+        self.port = self.port or closed_port()
         self._server = await loop.create_server(protocol, self.host, self.port, reuse_address=True)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Stop listening and drop every connection; idempotent."""

@@ -24,7 +24,7 @@ from typing import Any
 from aiohttp import web
 
 from .llm_steps import PAGE
-from .net import PATIENCE, Gate, set_linger_zero, until
+from .net import PATIENCE, Gate, closed_port, set_linger_zero, until
 
 FAULTS = ("", "500", "404", "html", "silent", "drop", "slow", "no_initialize", "bad_list", "die_in_call")
 """What `McpServer.fault` knows.
@@ -129,9 +129,9 @@ class McpServer:
         app.router.add_post("/{path:.*}", self._message)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
+        self.port = self.port or closed_port()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Reset every stream and refuse new ones; idempotent."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 if sys.platform != "win32":
@@ -30,15 +32,31 @@ class Server(Protocol):
 
 S = TypeVar("S", bound=Server)
 
+# Not the module's generator: processes of tests that seed it alike would choose the same ports.
+_CHANCE = random.SystemRandom()
+
+
+def _own_ports() -> range:
+    """The ports that no system gives away by itself, neither to who binds port 0 nor to who connects."""
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split()[0])
+    except OSError:
+        first = 32768
+    return range(12_000, first) if first > 20_000 else range(first - 10_000, first)
+
 
 def closed_port() -> int:
-    """A loopback port that refuses connections.
+    """A loopback port that refuses connections, and that a server of the test may take, leave and take again.
 
-    It was free a moment ago; nothing holds it, so a test must not keep it for long.
+    Nothing holds it. But no other program gets it by chance: thousands of connections are made while a server
+    boots or is down, each of which takes a port of the system's choice, even that to which it connects.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    ports = _own_ports()
+    while True:
+        port = _CHANCE.choice(ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def refused_url(path: str = "") -> str:

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from .net import PATIENCE, closed_port
+
 # The name by which nginx knows the server, as RunPod's proxy does: an address of a network that no browser is in.
 INNER: Final = "198.51.100.7"
 NGINX: Final = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -82,9 +84,7 @@ class Nginx:
     """
 
     def __init__(self, *upstreams: int, lines: str = HOST_KEPT, path: str = "/") -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = closed_port()
         self.url = f"http://127.0.0.1:{self.port}{path.rstrip('/')}"
         self._folder = tempfile.TemporaryDirectory(prefix="nginx-")
         folder = self._folder.name
@@ -109,7 +109,7 @@ class Nginx:
         self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1.0).close()
@@ -124,7 +124,7 @@ class Nginx:
     def close(self) -> None:
         """Stop it and wait for it. Idempotent."""
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(PATIENCE)
         self._folder.cleanup()
 
     def __enter__(self) -> Nginx:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from .net import closed_port
+from .net import PATIENCE, closed_port
 
 PROGRAM = "redis-server"
 
@@ -65,7 +65,7 @@ class RedisServer:
         # The log says why, if it does not come up.
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        ready, end = self._listens if self.tls else self._answers, time.monotonic() + 30
+        ready, end = self._listens if self.tls else self._answers, time.monotonic() + PATIENCE
         while not await ready():
             if self._process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError((self.folder / "log").read_text("utf-8", "replace"))
