@@ -120,9 +120,9 @@ class RecoveryManager:
         """What `error` is; see `Classifier.classify()`. Any thread; never raises."""
         return self.classifier.classify(error)
 
-    def explain(self, verdict: Classification, **about: Any) -> str:
+    def explain(self, cause: Classification, **about: Any) -> str:
         """`explain()`, with the secrets that are known by value taken out too."""
-        return self.redactor.redact(explain(verdict, host_words=self.host_words, **about))
+        return self.redactor.redact(explain(cause, host_words=self.host_words, **about))
 
     def register_rule(
         self,
@@ -158,15 +158,15 @@ class RecoveryManager:
         next. For the loop's thread; raises nothing.
         """
         about = ErrorContext(context) if isinstance(context, str) else context
-        verdict = self.classify(error)
+        cause = self.classify(error)
         delay = None
-        if verdict.retryable:
-            delay = self.policy.next_delay(about.attempt, about.waited, verdict.retry_after, patient=verdict.patient)
-        about.classification, about.delay = verdict, delay
+        if cause.retryable:
+            delay = self.policy.next_delay(about.attempt, about.waited, cause.retry_after, patient=cause.patient)
+        about.classification, about.delay = cause, delay
         about.error_id = self.record(
-            verdict,
+            cause,
             where=about.where,
-            outcome="cancelled" if verdict.severity is Severity.LOW else "gave_up" if delay is None else "retrying",
+            outcome="cancelled" if cause.severity is Severity.LOW else "gave_up" if delay is None else "retrying",
             attempt=about.attempt,
             chat_id=about.chat_id,
             model=about.model,
@@ -195,22 +195,22 @@ class RecoveryManager:
         got with the later ones of the same call and with its recovery. `attempt` is the call's number, from
         1; `wait` the seconds until the next. A recovery is no further error and does not count as one.
         """
-        verdict = self.classify(error) if isinstance(error, BaseException) else error
+        cause = self.classify(error) if isinstance(error, BaseException) else error
         ident = error_id or f"{self._run}-{next(self._ids)}"
         clean = self.redactor.redact
         data: dict[str, Any] = {
             "error_id": ident,
-            "severity": verdict.severity.value,
-            "kind": verdict.kind,
-            "type": verdict.type,
+            "severity": cause.severity.value,
+            "kind": cause.kind,
+            "type": cause.type,
             "where": clean(where),
-            "message": clean(verdict.message),
+            "message": clean(cause.message),
             "outcome": outcome,
             "attempt": attempt,
         }
         for key, value in (
             ("wait", None if wait is None else round(wait, 3)),
-            ("status", verdict.status),
+            ("status", cause.status),
             ("chat_id", chat_id),
             ("model", model and clean(model)),
             ("host", host and clean(host)),

@@ -18,11 +18,12 @@ import ipaddress
 import json
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 log = logging.getLogger("copilot_pulse.origin")
 
@@ -33,8 +34,6 @@ _PORTS: Final = {"http": 80, "https": 443}
 _PROXIED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 # No registry gives these out.
 _PRIVATE: Final = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Refused(Exception):

@@ -17,10 +17,11 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ..fleet import Fleet
 from ..monitoring import Finding, Monitor, SourceNames
-from ..origin import Handler, Refused, answer_refusals, check_reader, not_allowed, read_json, serve
+from ..origin import Refused, answer_refusals, check_reader, not_allowed, read_json, serve
 from ..settings import LiveSettings, Secret, describe
 from ..store import EventStore, Filter, NotStored, Stored
 from .diagnostics import diagnostics, versions

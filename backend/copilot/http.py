@@ -23,10 +23,11 @@ import contextvars
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ..aio import fail_open, in_front, missed, our_fault
 from ..error_handling import language_of
@@ -43,7 +44,6 @@ __all__ = ["HttpSeam", "RequestInfo", "current_request", "language_of"]
 
 log = logging.getLogger("copilot_pulse.http")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Kind = Literal["chat", "debug", "blocking", "timed"]
 
 POLL_SECONDS: Final = 0.1

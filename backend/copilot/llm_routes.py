@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from ..error_handling import language_of
 from .threads import CallTimeout, Lane, LaneFull
 
 log = logging.getLogger("copilot_pulse.http")
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LIMIT_SECONDS: Final = 30.0
 _TEXT: Final = {
@@ -34,19 +33,19 @@ _FULL: Final = {
 }
 
 
-def _models(text: str) -> web.Response:
+def _no_models(text: str) -> web.Response:
     return web.json_response({"error": text, "message": text}, status=504)
 
 
-def _verdict(text: str) -> web.Response:
+def _no_success(text: str) -> web.Response:
     # Copilot's page reads `success` and shows `message`, with status 200.
     return web.json_response({"success": False, "data": False, "message": text})
 
 
 BLOCKING: Final[dict[str, Callable[[str], web.Response]]] = {
-    "/api/model_config": _models,
-    "/verify_openai_key": _verdict,
-    "/api/model-searchs": _verdict,
+    "/api/model_config": _no_models,
+    "/verify_openai_key": _no_success,
+    "/api/model-searchs": _no_success,
 }
 _MODULES: Final = ("backend.controller.llm_api", "backend.controller.conversation_api")
 

@@ -37,7 +37,7 @@ FORGOTTEN: Final = 600.0
 AGAIN: Final = 0.5
 MOST_HALF_DONE: Final = 1_000
 
-Handler = Callable[[FleetEvent], Any]
+FleetHandler = Callable[[FleetEvent], Any]
 
 
 class Share:
@@ -45,7 +45,7 @@ class Share:
 
     __slots__ = ("handler", "pattern")
 
-    def __init__(self, pattern: str, handler: Handler) -> None:
+    def __init__(self, pattern: str, handler: FleetHandler) -> None:
         self.pattern = pattern
         self.handler = handler
 
@@ -81,7 +81,7 @@ class Groups:
         self._new_link = new_link
         self._start = start
 
-    def add(self, name: str, pattern: str, handler: Handler) -> Callable[[], None]:
+    def add(self, name: str, pattern: str, handler: FleetHandler) -> Callable[[], None]:
         """Take part in a group, for the events of a pattern; returns what ends it.
 
         All patterns of a group in one process belong together: an event is done when each that matches has handled
@@ -357,7 +357,7 @@ class Group:
                 await self.link.ask("XGROUP", "DELCONSUMER", stream, self.name, boot)
 
 
-async def _call(handler: Handler, event: FleetEvent) -> BaseException | None:
+async def _call(handler: FleetHandler, event: FleetEvent) -> BaseException | None:
     """Have an event handled; returns what the handler raised. A cancel that it ran into by itself is such an error."""
     try:
         waiting = handler(event)

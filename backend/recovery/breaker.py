@@ -278,19 +278,19 @@ class Lease:
         """The call was given up before it said anything about the upstream; a probe gives its slot back."""
         self._end(None)
 
-    def settle(self, verdict: Classification | None) -> None:
+    def settle(self, cause: Classification | None) -> None:
         """As the classification of the call's error says; None is a success.
 
         A refusal that blames the caller (401, 404...) comes from a living server and is a success here; an
         error that never reached the server is neither.
         """
-        if verdict is None:
+        if cause is None:
             self.success()
-        elif verdict.kind == "circuit_open" or verdict.severity in (Severity.LOW, Severity.CRITICAL):
+        elif cause.kind == "circuit_open" or cause.severity in (Severity.LOW, Severity.CRITICAL):
             self.cancelled()
-        elif verdict.counts_against_upstream:
-            self._end(True, verdict._replace(message="", code=None, retry_after=None, url=None, redirected_to=None))
-        elif verdict.status is not None or verdict.severity is Severity.MEDIUM:
+        elif cause.counts_against_upstream:
+            self._end(True, cause._replace(message="", code=None, retry_after=None, url=None, redirected_to=None))
+        elif cause.status is not None or cause.severity is Severity.MEDIUM:
             self.success()
         else:
             self.cancelled()

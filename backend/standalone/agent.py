@@ -17,7 +17,7 @@ from ..copilot.model.seam import read_ahead, recovering_model
 from ..copilot.run import read_run, without_tracing
 from ..copilot.shared_http import Kind, SharedHttp
 from ..origin import is_loopback
-from .options import Endpoint
+from .options import ModelServer
 from .scripted_model import CHAT_HEADER
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class AgentsMissing(Exception):
 class HostAgent:
     """Answers chats at one endpoint. Make it once; `invoke` may run any number of times side by side."""
 
-    def __init__(self, pulse: Pulse, endpoint: Endpoint, http: SharedHttp | None = None) -> None:
+    def __init__(self, pulse: Pulse, endpoint: ModelServer, http: SharedHttp | None = None) -> None:
         """`http` carries the calls instead of a client that the agent makes itself."""
         self._pulse = pulse
         self._endpoint = endpoint
@@ -118,7 +118,7 @@ class _Library:
         self.chat_model = OpenAIChatCompletionsModel
         self.client_class = AsyncOpenAI
 
-    def client(self, kind: Any, endpoint: Endpoint, headers: dict[str, str]) -> Any:
+    def client(self, kind: Any, endpoint: ModelServer, headers: dict[str, str]) -> Any:
         """A client for one chat. The user's account at OpenAI, which the environment may name, stays out."""
         client = kind(
             api_key=endpoint.api_key,

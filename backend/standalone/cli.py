@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ..aio import cancel_all
-from .options import Endpoint, Options, UsageError, parse
+from .options import ModelServer, Options, UsageError, parse
 
 if TYPE_CHECKING:
     from .host import Host
@@ -164,7 +164,7 @@ def _open(url: str) -> None:
         _warn(f"no browser could be opened; open {url} yourself")
 
 
-async def _tell_doubts(endpoint: Endpoint, redact: Callable[[str], str]) -> None:
+async def _tell_doubts(endpoint: ModelServer, redact: Callable[[str], str]) -> None:
     from .endpoint_check import doubt
 
     doubtful = await doubt(endpoint)

@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from ..origin import is_loopback
-from .options import Endpoint
+from .options import ModelServer
 
 _LIMIT: Final = 3.0
 _LONGEST: Final = 2_000_000
 _SHOWN: Final = 5
 
 
-async def doubt(endpoint: Endpoint, *, limit: float = _LIMIT) -> str | None:
+async def doubt(endpoint: ModelServer, *, limit: float = _LIMIT) -> str | None:
     """What seems wrong with `endpoint`, in one line, or None. Waits `limit` seconds at most.
 
     The key goes to this server only: redirects are not followed. A cancel closes the connection.

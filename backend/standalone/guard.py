@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
-from ..origin import Handler, Refused, check_loopback_name, check_origin, refusal
+from ..origin import Refused, check_loopback_name, check_origin, refusal
 
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "

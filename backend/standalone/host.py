@@ -23,7 +23,7 @@ from ..streams.routes import Streams
 from .agent import HostAgent
 from .folders import store_folder
 from .guard import add_headers, guard
-from .options import Endpoint, Options
+from .options import ModelServer, Options
 from .places import PLACES
 from .script import COMMANDS
 from .scripted_model import MODEL, ScriptedModel
@@ -64,7 +64,7 @@ class Host:
         folder = store_folder(self.pulse.settings.current, environ)
         if folder is not None:
             self.pulse.open_store(folder)
-        self.endpoint: Endpoint | None = options.endpoint
+        self.endpoint: ModelServer | None = options.endpoint
         self.url = ""
         self._chat_seam = ChatSeam(self.pulse)
         self._http_seam = HttpSeam(self.pulse)
@@ -83,7 +83,7 @@ class Host:
         try:
             if self.model is not None:
                 await self.model.start()
-                self.endpoint = Endpoint(self.model.base_url, MODEL, self.model.api_key, scripted=True)
+                self.endpoint = ModelServer(self.model.base_url, MODEL, self.model.api_key, scripted=True)
             assert self.endpoint is not None
             self.pulse.recovery.redactor.hold(self.endpoint.api_key, for_good=True)
             self.pulse.recovery.redactor.add_url(self.endpoint.base_url)  # people paste what they have

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from ..copilot.model.endpoint import Endpoint as Names
+from ..copilot.model.endpoint import Endpoint
 
 PORT = 8188  # ComfyUI's own, so that what is written for one works with the other
 NO_KEY = "not-needed"  # local servers want some key, and do not look at it
@@ -20,7 +20,7 @@ class UsageError(Exception):
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class ModelServer:
     """An OpenAI-compatible server. The key stays out of the repr, and so out of every log."""
 
     base_url: str
@@ -40,7 +40,7 @@ class Options:
 
     host: str
     port: int
-    endpoint: Endpoint | None
+    endpoint: ModelServer | None
     fixed_port: bool = True
     fleet: int = 0
     open_page: bool = False
@@ -75,7 +75,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Options:
     given, unknown = parser.parse_known_args(arguments)
     if unknown:
         raise UsageError(_unknown(unknown))
-    endpoint = _endpoint(given.llm, given.model, given.api_key_env, environ)
+    endpoint = _model_server(given.llm, given.model, given.api_key_env, environ)
     fixed = given.port is not None
     return Options(
         given.host, given.port if fixed else PORT, endpoint, fixed_port=fixed, fleet=given.fleet, open_page=given.open
@@ -101,7 +101,9 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _endpoint(url: str | None, model: str | None, variable: str | None, environ: Mapping[str, str]) -> Endpoint | None:
+def _model_server(
+    url: str | None, model: str | None, variable: str | None, environ: Mapping[str, str]
+) -> ModelServer | None:
     if url is None:
         alone = "--model" if model is not None else "--api-key-env" if variable is not None else None
         if alone:
@@ -119,7 +121,7 @@ def _endpoint(url: str | None, model: str | None, variable: str | None, environ:
             raise UsageError(f"the environment variable{shown} that --api-key-env names is not set or empty")
         if not key.isascii() or not key.isprintable():
             raise UsageError(f"the value of {variable} (--api-key-env) has characters that no key has")
-    return Endpoint(url.rstrip("/"), model.strip(), key)
+    return ModelServer(url.rstrip("/"), model.strip(), key)
 
 
 def _check_url(url: str) -> None:
@@ -133,7 +135,7 @@ def _check_url(url: str) -> None:
         usable = False
     if not usable:
         # What was pasted may be the key.
-        shown = f" {url!r}" if Names.of(url).shown == url else ""
+        shown = f" {url!r}" if Endpoint.of(url).shown == url else ""
         raise UsageError(f"--llm{shown} is no URL of a web server, {example}")
     if parts.query or parts.fragment:
         raise UsageError("--llm must end with the path: a base URL has no question mark and no # in it")

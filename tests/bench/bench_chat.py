@@ -33,7 +33,7 @@ from backend.copilot.chat import ChatSeam
 from backend.copilot.shared_http import SharedHttp
 from backend.pulse import Pulse
 from backend.standalone.agent import HostAgent
-from backend.standalone.options import Endpoint
+from backend.standalone.options import ModelServer
 from tests.support.host import PLUGIN, STANDIN, Host
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import answer
@@ -92,7 +92,7 @@ class _Shaped:
     """A generator of Copilot's shape, as it is and through every seam."""
 
     def __init__(self, base_url: str) -> None:
-        endpoint = Endpoint(base_url, "bench", "none")
+        endpoint = ModelServer(base_url, "bench", "none")
         plain, pulse = Pulse.create({"COPILOT_PULSE": "off"}), Pulse.create({})
         self.pulse = pulse
         self.http = SharedHttp()

@@ -14,7 +14,7 @@ import pytest
 
 from backend.standalone import script
 from backend.standalone.host import Host
-from backend.standalone.options import Endpoint, Options
+from backend.standalone.options import ModelServer, Options
 from backend.streams.wire import STREAM
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import status
@@ -36,7 +36,7 @@ async def start() -> AsyncIterator[Start]:
     """Starts hosts on free ports, and ends them after the test."""
     hosts: list[Host] = []
 
-    async def make(endpoint: Endpoint | None = None, **environ: str) -> Host:
+    async def make(endpoint: ModelServer | None = None, **environ: str) -> Host:
         host = Host(Options("127.0.0.1", 0, endpoint), {**QUICK, **environ}, pace=0)
         hosts.append(host)
         await host.start()
@@ -371,7 +371,7 @@ async def test_a_real_endpoint_gets_the_key_and_nobody_else(
     """The key goes to the model's server and shows up in no response, no event and no log."""
     monkeypatch.setenv("OPENAI_ORG_ID", "org-of-somebody")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    host = await start(Endpoint(llm.base_url, "m", "sk-very-secret-key"))
+    host = await start(ModelServer(llm.base_url, "m", "sk-very-secret-key"))
     events: list[str] = []
     host.pulse.bus.subscribe("*", lambda event: events.append(repr(event.data)))
     async with aiohttp.ClientSession(host.url) as client:
@@ -400,7 +400,7 @@ async def test_a_prompt_that_the_server_quotes_is_recorded_nowhere(
     """Neither in a log, nor in an event, a page or a file: here as inside ComfyUI."""
     prompt = "Draw Ada Byron at her brass engine"
     llm.plan(status(400, {"error": {"message": f"Invalid content: {prompt}"}}))
-    host = await start(Endpoint(llm.base_url, "m", "sk-very-secret-key"), COPILOT_PULSE_STORE_DIR=str(tmp_path))
+    host = await start(ModelServer(llm.base_url, "m", "sk-very-secret-key"), COPILOT_PULSE_STORE_DIR=str(tmp_path))
     told: list[str] = []
     host.pulse.bus.subscribe("error", lambda event: told.append(event.data["message"]))
     async with aiohttp.ClientSession(host.url) as client:

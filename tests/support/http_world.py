@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from backend.copilot.http import HttpSeam, RequestInfo, current_request
 from backend.error_handling import Redactor
@@ -17,7 +18,6 @@ from backend.error_handling import Redactor
 CHAT = "/api/chat/invoke"
 BODY: dict[str, Any] = {"session_id": "s1", "messages": [{"role": "user", "content": "hi"}], "ext": []}
 ROOT = "custom_nodes_x_http_test"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Chats:

@@ -13,7 +13,7 @@ import aiohttp
 
 from backend.event_bus import Event
 from backend.standalone.host import Host
-from backend.standalone.options import Endpoint, Options
+from backend.standalone.options import ModelServer, Options
 from tests.integration.wire_rows import FULL, Row
 from tests.support.raw_server import RawServer
 
@@ -76,7 +76,7 @@ async def play(row: Row, skip: Callable[..., Any] = idle_skipped) -> Played:
             swap = (b"{other}", other.base_url.encode())
         server = await stack.enter_async_context(RawServer(row.replies, swap))
         servers.append(server)
-        host = Host(Options("127.0.0.1", 0, Endpoint(server.base_url, "m", "sk-wire-test-key")), dict(row.settings))
+        host = Host(Options("127.0.0.1", 0, ModelServer(server.base_url, "m", "sk-wire-test-key")), dict(row.settings))
         await host.start()
         events: list[Event] = []
         subscription = host.pulse.bus.subscribe("chat.*", events.append)

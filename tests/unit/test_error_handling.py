@@ -95,9 +95,9 @@ def test_ids_are_unique_and_can_be_kept(world: World) -> None:
 def test_secrets_are_gone_before_anything_is_sent(world: World) -> None:
     """By looks, and by value for keys without any."""
     world.manager.redactor.add("plainlookingword")
-    verdict = Classification(Severity.HIGH, "auth", False, "x", f"{KEY} plainlookingword")
-    world.manager.record(verdict, where=f"token={KEY}", outcome="gave_up", model=KEY, host=f"https://u:{KEY}@h")
-    told = f"{world.errors} {world.manager.explain(verdict, model='plainlookingword')}"
+    cause = Classification(Severity.HIGH, "auth", False, "x", f"{KEY} plainlookingword")
+    world.manager.record(cause, where=f"token={KEY}", outcome="gave_up", model=KEY, host=f"https://u:{KEY}@h")
+    told = f"{world.errors} {world.manager.explain(cause, model='plainlookingword')}"
 
     assert "SECRET" not in told
     assert "plainlooking" not in told
@@ -153,7 +153,7 @@ async def test_handle_error_by_class(
 
 
 async def test_handle_error_fills_in_the_context(world: World) -> None:
-    """The caller learns the wait, the verdict and the id; it is told the same in the event."""
+    """The caller learns the wait, what it is and the id; it is told the same in the event."""
     about = ErrorContext("op", attempt=2, chat_id="c", model="m", host="h")
     await world.manager.handle_error(TimeoutError(), about)
     assert about.classification is not None

@@ -165,8 +165,8 @@ def test_only_a_fault_of_ours_is_to_be_reported_to_us() -> None:
         try:
             broken()
         except Exception as error:
-            verdict = pulse.recovery.classify(error)
-            told[name] = f"{verdict.kind}: {pulse.recovery.explain(verdict)}"
+            cause = pulse.recovery.classify(error)
+            told[name] = f"{cause.kind}: {pulse.recovery.explain(cause)}"
     assert told["ours"].startswith("fault: Copilot Pulse itself failed")
     assert "Copilot Pulse's panel" in told["ours"]
     assert told["theirs"].startswith("internal: Code of ")

@@ -41,9 +41,9 @@ def judged(recovery: RecoveryManager, error: BaseException, host: str) -> Classi
 
     That is cleaned as any error's text is: a tool's error may quote what it was asked, in the user's words.
     """
-    verdict = recovery.classify(error)
+    cause = recovery.classify(error)
     message = recovery.classify(RuntimeError(reason(error, host))).message
-    return verdict._replace(message=message, url=None, spoken=False)
+    return cause._replace(message=message, url=None, spoken=False)
 
 
 def refused_key(error: BaseException) -> bool:

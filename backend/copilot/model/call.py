@@ -196,7 +196,7 @@ class ModelCall:
         self._report_end("failed")
         if attempt is not None:
             self._shown = self._shown or attempt.began
-            failure = attempt.watch.verdict(failure) or failure if isinstance(failure, Exception) else failure
+            failure = attempt.watch.real_failure(failure) or failure if isinstance(failure, Exception) else failure
         if our_fault(failure):
             raise failure
         cause = self._recovery.classify(failure)
@@ -272,7 +272,7 @@ class ModelCall:
         """
         watch, final = attempt.watch, attempt.final
         self._shown = self._shown or attempt.began
-        if wrong := watch.verdict(None):
+        if wrong := watch.real_failure(None):
             raise wrong
         response = final.response if final is not None else None
         remark = truncation(

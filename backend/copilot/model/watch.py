@@ -293,7 +293,7 @@ class StreamWatch:
         url = str(self._response.url) if self._response is not None else ""
         return errors.UnexpectedBody(host_of(url) or "the server", url, content_type="events of another interface")
 
-    def verdict(self, error: Exception | None) -> errors.PulseError | None:
+    def real_failure(self, error: Exception | None) -> errors.PulseError | None:
         """What the attempt really died of, where the library's `error` (or its silence) does not tell."""
         if self.finish is Finish.LENGTH and error is not None and not self.has_text:
             return errors.LengthLimit()  # all of it went into reasoning

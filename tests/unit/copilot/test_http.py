@@ -13,11 +13,12 @@ from typing import Any, cast
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from backend.aio import faults
 from backend.copilot.http import current_request
 from backend.copilot.seam import CopilotModules
-from tests.support.http_world import BODY, CHAT, ROOT, Handler, HttpWorld, Staller, answer
+from tests.support.http_world import BODY, CHAT, ROOT, HttpWorld, Staller, answer
 from tests.support.leaks import no_leaks
 from tests.support.net import until
 

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from backend.copilot.llm_routes import BLOCKING, BlockingRoutes
 from backend.copilot.seam import CopilotModules
-from tests.support.http_world import ROOT, Handler, HttpWorld, answer
+from tests.support.http_world import ROOT, HttpWorld, answer
 from tests.support.net import until
 
 
@@ -67,14 +68,14 @@ async def test_a_server_that_never_answers_gets_a_sentence(world: HttpWorld, lan
     world.seam._blocking.limit = 0.01
     await world.start(("GET", "/api/model_config", blocker.handler()), ("GET", "/verify_openai_key", blocker.handler()))
     models = await world.get("/api/model_config", headers={"Accept-Language": language})
-    verdict = await world.get("/verify_openai_key", headers={"Accept-Language": language})
+    checked = await world.get("/verify_openai_key", headers={"Accept-Language": language})
     blocker.gate.set()
 
     assert 504 == models[0]
     assert words in json.loads(models[1])["error"]
-    assert 200 == verdict[0]
-    assert json.loads(verdict[1])["success"] is False
-    assert words in json.loads(verdict[1])["message"]
+    assert 200 == checked[0]
+    assert json.loads(checked[1])["success"] is False
+    assert words in json.loads(checked[1])["message"]
 
 
 async def test_too_many_of_them_are_refused(world: HttpWorld) -> None:

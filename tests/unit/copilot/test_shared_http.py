@@ -210,10 +210,10 @@ async def test_a_proxy_that_is_not_there_is_the_proxys_fault(
         await read(client)
     await shared.aclose()
 
-    verdict = Classifier().classify(caught.value)
-    assert "connection" == verdict.kind
-    assert f"{host}:{port}" in verdict.message
-    assert "secret" not in verdict.message
+    cause = Classifier().classify(caught.value)
+    assert "connection" == cause.kind
+    assert f"{host}:{port}" in cause.message
+    assert "secret" not in cause.message
 
 
 @pytest.mark.parametrize(
@@ -230,11 +230,11 @@ async def test_a_proxy_without_an_address_is_the_proxys_fault(monkeypatch: pytes
         await read(client)
     await shared.aclose()
 
-    verdict = Classifier().classify(caught.value)
+    cause = Classifier().classify(caught.value)
     assert "ProxyError" == type(caught.value.__cause__).__name__
-    assert "connection" == verdict.kind
-    assert "HTTP_PROXY" in verdict.message
-    assert "secret" not in verdict.message
+    assert "connection" == cause.kind
+    assert "HTTP_PROXY" in cause.message
+    assert "secret" not in cause.message
 
 
 async def test_redirects_are_followed(client_of: Callable[..., Any]) -> None:

@@ -21,7 +21,7 @@ LOCAL = "127.0.0.1:1234"
 REMOTE = "api.deepseek.com"
 
 
-def verdict(kind: str, **more: Any) -> Classification:
+def cause(kind: str, **more: Any) -> Classification:
     """A classification of a kind as the table has it."""
     spec = KINDS[kind]
     base = Classification(spec.severity, kind, spec.retryable, "openai.APIStatusError", "", spoken=True)
@@ -39,7 +39,7 @@ def test_every_kind_has_a_paragraph(kind: str, language: str) -> None:
         ("", "", "not a url", "the node's own field"),
     ):
         text = explain(
-            verdict(kind, message="some words", status=404, retry_after=7.0),
+            cause(kind, message="some words", status=404, retry_after=7.0),
             host=host, model=model, base_url=base, attempts=4, waited=9.6, language=language, where_set=where, partial=True,
         )  # fmt: skip
 
@@ -73,7 +73,7 @@ def test_each_kind_has_its_own_advice() -> None:
 def test_paragraph_says_what_where_tried_and_what_to_do() -> None:
     """The whole sentence, once, as the user reads it."""
     text = explain(
-        verdict("server_error", status=502, message="Bad Gateway"),
+        cause("server_error", status=502, message="Bad Gateway"),
         host=REMOTE, model="deepseek-chat", attempts=4, waited=12.4, partial=True,
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ def test_paragraph_says_what_where_tried_and_what_to_do() -> None:
 def test_the_same_in_chinese() -> None:
     """Full-width punctuation, no stray blanks."""
     text = explain(
-        verdict("server_error", status=502, message="Bad Gateway"),
+        cause("server_error", status=502, message="Bad Gateway"),
         host=REMOTE, model="deepseek-chat", attempts=4, waited=12.4, language="zh-CN,zh;q=0.9", partial=True,
     )  # fmt: skip
 
@@ -170,7 +170,7 @@ ADVICE: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
 )
 def test_advice(kind: str, facts: dict[str, Any], about: dict[str, Any], expected: list[str]) -> None:
     """What a user needs to act on each kind of failure."""
-    text = explain(verdict(kind, **facts), **about)
+    text = explain(cause(kind, **facts), **about)
 
     assert [] == [part for part in expected if part not in text], text
     assert not ("The answer above" in text and kind == "truncated")
@@ -178,9 +178,9 @@ def test_advice(kind: str, facts: dict[str, Any], about: dict[str, Any], expecte
 
 def test_attempts_and_waits_are_told_if_there_were_any() -> None:
     """One attempt is no news; no wait is none either."""
-    assert "Tried" not in explain(verdict("connection"), attempts=1)
-    assert "Tried 2 times." in explain(verdict("connection"), attempts=2, waited=0.1)
-    assert "Tried 4 times, with 2 min of waiting." in explain(verdict("connection"), attempts=4, waited=121)
+    assert "Tried" not in explain(cause("connection"), attempts=1)
+    assert "Tried 2 times." in explain(cause("connection"), attempts=2, waited=0.1)
+    assert "Tried 4 times, with 2 min of waiting." in explain(cause("connection"), attempts=4, waited=121)
 
 
 def test_no_secret_is_ever_told() -> None:
@@ -188,7 +188,7 @@ def test_no_secret_is_ever_told() -> None:
     for language in ("en", "zh"):
         for kind in KINDS:
             text = explain(
-                verdict(kind, message=f"bad key {KEY}", url="http://x/y"), host="x.org", model=f"m {KEY}",
+                cause(kind, message=f"bad key {KEY}", url="http://x/y"), host="x.org", model=f"m {KEY}",
                 base_url=f"https://user:{KEY}@x.org/v1?key={KEY}", language=language, where_set=f"token={KEY}",
             )  # fmt: skip
 
@@ -197,7 +197,7 @@ def test_no_secret_is_ever_told() -> None:
 
 def test_braces_in_foreign_text_are_harmless() -> None:
     """A model's name or a server's words are no format strings."""
-    text = explain(verdict("bad_request", message="{0} {model} {"), model="{x!r}", host="{y}", where_set="{z}")
+    text = explain(cause("bad_request", message="{0} {model} {"), model="{x!r}", host="{y}", where_set="{z}")
 
     assert "{x!r}" in text
     assert '"{0} {model} {"' in text
@@ -215,7 +215,7 @@ def test_braces_in_foreign_text_are_harmless() -> None:
 )
 def test_quotation_marks_stay_in_pairs(message: str, shown: str) -> None:
     """A pair around the whole goes, one that belongs to the words stays, and none ends the quotation early."""
-    assert f"The server says: {shown} " in explain(verdict("bad_request", message=message))
+    assert f"The server says: {shown} " in explain(cause("bad_request", message=message))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -237,17 +237,17 @@ def test_only_the_servers_words_are_quoted_as_such(language: str) -> None:
 
 def test_an_absurd_wait_is_told_in_words() -> None:
     """Somebody sends a date as seconds: nobody counts in hours until then."""
-    say = {seconds: explain(verdict("rate_limited", retry_after=seconds)) for seconds in (2 * 86_400.0, 2.3e9)}
+    say = {seconds: explain(cause("rate_limited", retry_after=seconds)) for seconds in (2 * 86_400.0, 2.3e9)}
 
     assert "again in 2 days." in say[2 * 86_400.0]
     assert "again in more than a month." in say[2.3e9]
-    assert "请在一个多月后重新发送" in explain(verdict("rate_limited", retry_after=2.3e9), language="zh")
+    assert "请在一个多月后重新发送" in explain(cause("rate_limited", retry_after=2.3e9), language="zh")
 
 
 def test_chinese_keeps_its_distance_from_names() -> None:
     """A blank between Chinese and Latin letters, none at Chinese punctuation, and the server's words as they are."""
     text = explain(
-        verdict("bad_request", status=400, message="模型x不支持"), host=LOCAL, model="m1", language="zh", attempts=2
+        cause("bad_request", status=400, message="模型x不支持"), host=LOCAL, model="m1", language="zh", attempts=2
     )
 
     assert text.startswith("127.0.0.1:1234 拒绝了对模型 m1 的请求（HTTP 400）。")
@@ -257,7 +257,7 @@ def test_chinese_keeps_its_distance_from_names() -> None:
 
 def test_long_words_of_a_server_are_cut() -> None:
     """A paragraph stays one."""
-    text = explain(verdict("bad_request", message="x" * 500))
+    text = explain(cause("bad_request", message="x" * 500))
 
     assert "x" * 239 + "…" in text
     assert "x" * 240 not in text

@@ -220,10 +220,10 @@ def test_nesting_without_end_is_the_servers_fault() -> None:
     assert wrong_body("application/json", NESTED[:4000], url="http://llm.example.org/v1") is not None
     with pytest.raises(RecursionError) as caught:
         json.loads(NESTED)
-    verdict = Classifier().classify(caught.value)
-    assert "malformed" == verdict.kind
-    assert verdict.severity is not Severity.CRITICAL
-    assert verdict.retryable
+    cause = Classifier().classify(caught.value)
+    assert "malformed" == cause.kind
+    assert cause.severity is not Severity.CRITICAL
+    assert cause.retryable
 
 
 @pytest.mark.parametrize(
@@ -238,8 +238,8 @@ def test_nesting_without_end_is_the_servers_fault() -> None:
 )
 def test_a_servers_words_are_no_markup_in_a_notice(words: str) -> None:
     """Copilot's page renders Markdown: an image in an error text would tell its server who has read it."""
-    verdict = Classifier().classify(RuntimeError("x"))._replace(message=words, spoken=True)
-    told = explain(verdict, host="llm.example.org", model=words, language="en")
+    cause = Classifier().classify(RuntimeError("x"))._replace(message=words, spoken=True)
+    told = explain(cause, host="llm.example.org", model=words, language="en")
     assert "evil.example.org" in told
     for sign in ("](", "][", "]:", "<i", "<s", "</"):
         assert sign not in told

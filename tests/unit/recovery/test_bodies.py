@@ -95,13 +95,13 @@ json_values = st.recursive(
 @given(json_values, st.none() | st.integers(100, 599), st.none() | st.text(max_size=20), st.booleans())
 def test_any_body_is_judged_and_explained(body: Any, status: int | None, url: str | None, chinese: bool) -> None:
     """Whatever a server sends as its error: a known kind, sound fields, one paragraph."""
-    verdict = Classifier().classify(UnexpectedBody("host", url or URL, body, status=status))
-    text = explain(verdict, host=url, model=url, base_url=url, language="zh" if chinese else "en")
+    cause = Classifier().classify(UnexpectedBody("host", url or URL, body, status=status))
+    text = explain(cause, host=url, model=url, base_url=url, language="zh" if chinese else "en")
 
-    assert isinstance(verdict, Classification)
-    assert verdict.kind in KINDS
-    assert "unreadable" not in verdict.message
-    assert len(verdict.message) <= 500
+    assert isinstance(cause, Classification)
+    assert cause.kind in KINDS
+    assert "unreadable" not in cause.message
+    assert len(cause.message) <= 500
     assert text
     assert "\n" not in text
 

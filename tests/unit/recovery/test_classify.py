@@ -107,9 +107,9 @@ TYPES: list[tuple[BaseException, str, Severity]] = [
 @pytest.mark.parametrize(("error", "kind", "severity"), TYPES, ids=[f"{type(t[0]).__name__}-{t[1]}" for t in TYPES])
 def test_type_decides(error: BaseException, kind: str, severity: Severity) -> None:
     """Each builtin and each error of ours has its kind and its class; an unknown one is HIGH."""
-    verdict = Classifier().classify(error)
+    cause = Classifier().classify(error)
 
-    assert (kind, severity, KINDS[kind].retryable) == (verdict.kind, verdict.severity, verdict.retryable)
+    assert (kind, severity, KINDS[kind].retryable) == (cause.kind, cause.severity, cause.retryable)
 
 
 CHAINS: list[tuple[str, BaseException, str]] = [
@@ -153,9 +153,9 @@ def test_suppressed_context_counts_for_a_carrier_only() -> None:
 def test_carrier_keeps_its_type_and_takes_the_kind_of_what_it_carries() -> None:
     """The event names the error that was raised; the kind tells why."""
     carrier = type("TransportError", (Exception,), {"__module__": "httpx"})("connection failed")
-    verdict = Classifier().classify(chained(carrier, MemoryError("no")))
+    cause = Classifier().classify(chained(carrier, MemoryError("no")))
 
-    assert ("httpx.TransportError", "memory", "no") == (verdict.type, verdict.kind, verdict.message)
+    assert ("httpx.TransportError", "memory", "no") == (cause.type, cause.kind, cause.message)
 
 
 GROUPS: list[tuple[str, BaseException, str]] = [
@@ -207,10 +207,10 @@ def test_hostile_exception_is_still_judged() -> None:
 
 def test_message_is_short_redacted_and_one_line() -> None:
     """At most 500 characters, no key, no line break."""
-    verdict = Classifier().classify(RuntimeError("bad\nkey sk-abcdef1234567890abcdef " + "x" * 9_000))
+    cause = Classifier().classify(RuntimeError("bad\nkey sk-abcdef1234567890abcdef " + "x" * 9_000))
 
-    assert 500 == len(verdict.message)
-    assert verdict.message.startswith("bad key [redacted] xxx")
+    assert 500 == len(cause.message)
+    assert cause.message.startswith("bad key [redacted] xxx")
 
 
 def test_pydantic_error_does_not_quote_its_input() -> None:
@@ -218,9 +218,9 @@ def test_pydantic_error_does_not_quote_its_input() -> None:
     error = type("ValidationError", (ValueError,), {"__module__": "pydantic_core._pydantic_core"})(
         "input_value='THE PROMPT'"
     )
-    verdict = Classifier().classify(error)
+    cause = Classifier().classify(error)
 
-    assert ("malformed", False) == (verdict.kind, "PROMPT" in verdict.message)
+    assert ("malformed", False) == (cause.kind, "PROMPT" in cause.message)
 
 
 class Busy(Exception):
@@ -238,10 +238,10 @@ def test_registered_rule(match: Any) -> None:
     """A plugin's own error becomes retryable by a rule, until the rule is taken out."""
     classifier = Classifier()
     remove = classifier.register_rule(match, severity=Severity.MEDIUM, kind="overloaded")
-    verdict = classifier.classify(Busy("busy"))
+    cause = classifier.classify(Busy("busy"))
     remove()
 
-    assert ("overloaded", Severity.MEDIUM, True) == (verdict.kind, verdict.severity, verdict.retryable)
+    assert ("overloaded", Severity.MEDIUM, True) == (cause.kind, cause.severity, cause.retryable)
     assert "unknown" == classifier.classify(Busy("busy")).kind
 
 
@@ -269,9 +269,9 @@ def test_newest_rule_is_asked_first_and_retryable_can_be_set() -> None:
     classifier = Classifier()
     classifier.register_rule(Busy, severity=Severity.MEDIUM, kind="old")
     classifier.register_rule(Busy, severity=Severity.MEDIUM, kind="new", retryable=False)
-    verdict = classifier.classify(Busy())
+    cause = classifier.classify(Busy())
 
-    assert ("new", False) == (verdict.kind, verdict.retryable)
+    assert ("new", False) == (cause.kind, cause.retryable)
 
 
 def test_rule_that_raises_counts_as_false() -> None:

@@ -55,9 +55,9 @@ async def test_after_preparing_a_failure_compiles_nothing(compiler: Compiler) ->
     assert len(compiler.threads) == len(LazyPattern.made) > 50
     assert threading.get_ident() not in compiler.threads
     compiler.threads.clear()
-    verdict = recovery.classify(RuntimeError("rate limit reached, try again in 20 s; key sk-1234567890abcdef"))
-    recovery.explain(verdict, host="example.com", model="m", attempts=1, language="zh")
-    recovery.record(verdict, where="test", outcome="gave_up")
+    cause = recovery.classify(RuntimeError("rate limit reached, try again in 20 s; key sk-1234567890abcdef"))
+    recovery.explain(cause, host="example.com", model="m", attempts=1, language="zh")
+    recovery.record(cause, where="test", outcome="gave_up")
     assert compiler.threads == []
 
 

@@ -74,9 +74,9 @@ BROKEN = [
 @pytest.mark.parametrize(("plan", "kind"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
 async def test_broken_stream_is_asked_again(server: FaultServer, plan: Plan, kind: str) -> None:
     """Whatever breaks a stream in mid-answer is MEDIUM and retryable."""
-    verdict = await judged(server, plan)
+    cause = await judged(server, plan)
 
-    assert (kind, Severity.MEDIUM, True) == (verdict.kind, verdict.severity, verdict.retryable)
+    assert (kind, Severity.MEDIUM, True) == (cause.kind, cause.severity, cause.retryable)
 
 
 BLAMED = [
@@ -94,9 +94,9 @@ BLAMED = [
 @pytest.mark.parametrize(("error", "kind"), [b[1:] for b in BLAMED], ids=[b[0] for b in BLAMED])
 async def test_in_stream_refusal_is_not_asked_again(server: FaultServer, error: dict[str, Any], kind: str) -> None:
     """An error object inside the stream that blames the request or the account is judged like its status."""
-    verdict = await judged(server, s.error_at(2, **error))
+    cause = await judged(server, s.error_at(2, **error))
 
-    assert (kind, Severity.HIGH, False) == (verdict.kind, verdict.severity, verdict.retryable)
+    assert (kind, Severity.HIGH, False) == (cause.kind, cause.severity, cause.retryable)
 
 
 STATUSES = [
@@ -111,10 +111,10 @@ STATUSES = [
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
 async def test_bare_status(server: FaultServer, status: int, kind: str) -> None:
     """A status whose body tells nothing decides alone: those of a moment, 429 and 5xx are asked again."""
-    verdict = await judged(server, s.status(status))
+    cause = await judged(server, s.status(status))
 
-    assert (kind, status) == (verdict.kind, verdict.status)
-    assert verdict.retryable is (status in (408, 409, 424, 425, 429, 499) or (status >= 500 and status != 511))
+    assert (kind, status) == (cause.kind, cause.status)
+    assert cause.retryable is (status in (408, 409, 424, 425, 429, 499) or (status >= 500 and status != 511))
 
 
 BODIES: list[tuple[str, int, Any, str]] = [
@@ -252,9 +252,9 @@ BODIES += [
 async def test_body_of_a_provider(server: FaultServer, status: int, body: Any, kind: str) -> None:
     """What each provider says in its own words, in English or Chinese, is understood."""
     headers = {"Content-Type": "text/html"} if isinstance(body, bytes) else {}
-    verdict = await judged(server, s.status(status, body, headers=headers))
+    cause = await judged(server, s.status(status, body, headers=headers))
 
-    assert (kind, status) == (verdict.kind, verdict.status)
+    assert (kind, status) == (cause.kind, cause.status)
 
 
 ADDRESSES: list[tuple[str, str, int, Any, str]] = [
@@ -288,9 +288,9 @@ ADDRESSES: list[tuple[str, str, int, Any, str]] = [
 async def test_wrong_address(base: str, status: int, body: Any, kind: str) -> None:
     """A 404 tells a missing model from a missing /v1 from a website from a wrong path."""
     async with Scripted(status, body) as url:
-        verdict = Classifier().classify(await failure(url + base))
+        cause = Classifier().classify(await failure(url + base))
 
-    assert (kind, f"{url}{base}/chat/completions", False) == (verdict.kind, verdict.url, verdict.retryable)
+    assert (kind, f"{url}{base}/chat/completions", False) == (cause.kind, cause.url, cause.retryable)
 
 
 class Scripted:
@@ -340,18 +340,18 @@ UNREACHABLE = [
 @pytest.mark.parametrize(("url", "kind", "retryable"), [u[1:] for u in UNREACHABLE], ids=[u[0] for u in UNREACHABLE])
 async def test_unreachable_address(url: Any, kind: str, retryable: bool) -> None:
     """A server that is not there is asked again; an address that can never work is not."""
-    verdict = Classifier().classify(await failure(url()))
+    cause = Classifier().classify(await failure(url()))
 
-    assert (kind, retryable) == (verdict.kind, verdict.retryable)
+    assert (kind, retryable) == (cause.kind, cause.retryable)
 
 
 async def test_tls_to_a_plain_port_is_told_and_not_retried() -> None:
     """https:// in front of a plain server: every try would fail the same."""
     async with Scripted(0, None, raw=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as url:
-        verdict = Classifier().classify(await failure(s.tls_to_plain(url) + "/v1"))
+        cause = Classifier().classify(await failure(s.tls_to_plain(url) + "/v1"))
 
-    assert ("tls", False, Severity.HIGH) == (verdict.kind, verdict.retryable, verdict.severity)
-    assert "http:// instead of https://" in explain(verdict, base_url=s.tls_to_plain(url) + "/v1")
+    assert ("tls", False, Severity.HIGH) == (cause.kind, cause.retryable, cause.severity)
+    assert "http:// instead of https://" in explain(cause, base_url=s.tls_to_plain(url) + "/v1")
 
 
 async def test_silence_is_a_timeout(server: FaultServer) -> None:
@@ -367,11 +367,11 @@ async def test_silence_is_a_timeout(server: FaultServer) -> None:
 @pytest.mark.parametrize("key", [f"{KEY}\n", "我的密钥-THEUSERSOWNSECRET"], ids=["line break", "chinese"])
 async def test_key_that_cannot_be_sent(server: FaultServer, key: str) -> None:
     """A key with a line break or foreign characters never reaches the server; it is told, not retried, not shown."""
-    verdict = Classifier().classify(await failure(server.base_url, key=key))
+    cause = Classifier().classify(await failure(server.base_url, key=key))
 
-    assert ("auth", False) == (verdict.kind, verdict.retryable)
-    assert "SECRET" not in verdict.message
-    assert "cannot be sent" in explain(verdict)
+    assert ("auth", False) == (cause.kind, cause.retryable)
+    assert "SECRET" not in cause.message
+    assert "cannot be sent" in explain(cause)
 
 
 async def test_key_that_cannot_be_sent_by_the_shared_client(server: FaultServer) -> None:
@@ -379,10 +379,10 @@ async def test_key_that_cannot_be_sent_by_the_shared_client(server: FaultServer)
     async with aiohttp.ClientSession() as client:
         with pytest.raises(ValueError, match="header") as refused:
             await client.get(server.base_url, headers={"Authorization": f"Bearer {KEY}\n"})
-    verdict = Classifier().classify(refused.value)
+    cause = Classifier().classify(refused.value)
 
-    assert ("auth", False) == (verdict.kind, verdict.retryable)
-    assert "cannot be sent" in explain(verdict)
+    assert ("auth", False) == (cause.kind, cause.retryable)
+    assert "cannot be sent" in explain(cause)
 
 
 async def test_no_key_at_all() -> None:
@@ -390,10 +390,10 @@ async def test_no_key_at_all() -> None:
     with pytest.raises(openai.OpenAIError) as caught:
         openai.AsyncOpenAI(api_key=None)
 
-    verdict = Classifier().classify(caught.value)
+    cause = Classifier().classify(caught.value)
 
-    assert ("auth", False) == (verdict.kind, verdict.retryable)
-    assert "No API key was sent" in explain(verdict)
+    assert ("auth", False) == (cause.kind, cause.retryable)
+    assert "No API key was sent" in explain(cause)
 
 
 @pytest.mark.parametrize(
@@ -416,29 +416,29 @@ async def test_wait_that_the_server_asks_for(
     server: FaultServer, plan: Plan, low: float | None, high: float | None
 ) -> None:
     """Retry-After in seconds, in milliseconds, as a date, or in the message's words."""
-    verdict = await judged(server, plan)
+    cause = await judged(server, plan)
 
     if low is None or high is None:
-        assert verdict.retry_after is None
+        assert cause.retry_after is None
     else:
-        assert verdict.retry_after is not None
-        assert low <= verdict.retry_after <= high
+        assert cause.retry_after is not None
+        assert low <= cause.retry_after <= high
 
 
 async def test_prompt_echoed_by_a_validation_error_is_not_repeated(server: FaultServer) -> None:
     """FastAPI's details hold the whole input; only their messages are taken over."""
     details = {"detail": [{"type": "missing", "loc": ["body"], "msg": "Field required", "input": {"m": "THE PROMPT"}}]}
-    verdict = await judged(server, s.status(422, details))
+    cause = await judged(server, s.status(422, details))
 
-    assert ("bad_request", "Field required") == (verdict.kind, verdict.message)
+    assert ("bad_request", "Field required") == (cause.kind, cause.message)
 
 
 async def test_words_of_an_echoed_prompt_decide_nothing(server: FaultServer) -> None:
     """A body without a message is not searched for words that the user may have written."""
-    verdict = await judged(server, s.status(400, {"input": "x" * 400 + " rate limit, insufficient quota"}))
+    cause = await judged(server, s.status(400, {"input": "x" * 400 + " rate limit, insufficient quota"}))
 
-    assert "bad_request" == verdict.kind
-    assert "quota" not in verdict.message
+    assert "bad_request" == cause.kind
+    assert "quota" not in cause.message
 
 
 async def test_a_string_under_error_is_kept_whole_and_a_text_in_its_beginning(server: FaultServer) -> None:
@@ -456,9 +456,9 @@ async def test_a_string_under_error_is_kept_whole_and_a_text_in_its_beginning(se
 async def test_redirect_to_a_login_page_is_seen() -> None:
     """A page behind a redirect tells where the request was led, for the advice to name."""
     async with Scripted(404, s.PAGE, redirect=b"/v1/login") as url:
-        verdict = Classifier().classify(await failure(url + "/v1"))
+        cause = Classifier().classify(await failure(url + "/v1"))
 
-    assert ("html_body", f"{url}/v1/login") == (verdict.kind, verdict.redirected_to)
+    assert ("html_body", f"{url}/v1/login") == (cause.kind, cause.redirected_to)
 
 
 async def test_answer_that_is_no_stream_is_judged_by_its_first_bytes(server: FaultServer) -> None:
@@ -468,9 +468,9 @@ async def test_answer_that_is_no_stream_is_judged_by_its_first_bytes(server: Fau
         error = wrong_body(answer.content_type, await answer.read(), url=url, status=answer.status)
     assert error is not None
 
-    verdict = Classifier().classify(error)
+    cause = Classifier().classify(error)
 
-    assert ("missing_v1", 200) == (verdict.kind, verdict.status)
+    assert ("missing_v1", 200) == (cause.kind, cause.status)
 
 
 async def test_aiohttp_errors(server: FaultServer) -> None:
@@ -504,13 +504,13 @@ async def test_agents_and_mcp_errors() -> None:
         exceptions.AgentsException("something"),
     ]
     made[4].__cause__ = ConnectionRefusedError()
-    verdicts = [Classifier().classify(error) for error in made]
+    causes = [Classifier().classify(error) for error in made]
 
     assert [
         ("max_turns", False), ("unknown_tool", False), ("model_behavior", False), ("empty_answer", True),
         ("user_error", False), ("model_behavior", False),
-    ] == [(v.kind, v.retryable) for v in verdicts]  # fmt: skip
-    assert "ANSWER" not in verdicts[2].message
+    ] == [(v.kind, v.retryable) for v in causes]  # fmt: skip
+    assert "ANSWER" not in causes[2].message
 
 
 @pytest.mark.parametrize(
@@ -540,7 +540,7 @@ async def test_nothing_of_the_key_or_the_prompt_is_in_any_verdict(server: FaultS
         {"message": "denied", "code": KEY},
         f"<html><title>token={KEY}</title>".encode(),
     ):
-        verdict = await judged(server, s.status(400, body))
-        seen.append(f"{verdict} {explain(verdict)} {explain(verdict, language='zh')}")
+        cause = await judged(server, s.status(400, body))
+        seen.append(f"{cause} {explain(cause)} {explain(cause, language='zh')}")
 
     assert "SECRET" not in " ".join(seen)

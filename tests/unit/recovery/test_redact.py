@@ -401,10 +401,10 @@ def test_known_secrets_are_hidden_in_values_verdicts_and_advice() -> None:
     """A key without any shape, such as a UUID, is hidden wherever the redactor is used."""
     redactor = Redactor()
     redactor.add("123e4567-e89b-12d3-a456-426614174000")
-    verdict = Classifier(redact=redactor.redact).classify(RuntimeError("bad 123e4567-e89b-12d3-a456-426614174000"))
+    cause = Classifier(redact=redactor.redact).classify(RuntimeError("bad 123e4567-e89b-12d3-a456-426614174000"))
 
     assert {"a": f"x {MARK}"} == redactor.redact_value({"a": "x 123e4567-e89b-12d3-a456-426614174000"})
-    assert "4567" not in explain(verdict)
+    assert "4567" not in explain(cause)
     assert "secrets" in repr(redactor)
     assert "4567" not in repr(redactor)
 

@@ -356,7 +356,7 @@ REFUSALS: Final[list[tuple[str, int, Any, str]]] = [
     ("protected", 503, '<html><head><title>Checking your connection</title></head><body>Verifying you are human. This may take a few seconds.</body></html>', HOSTED),
     ("protected", 403, '<html><body><h1>Request Blocked</h1>FortiGuard Intrusion Prevention</body></html>', HOSTED),
     ("protected", 403, '<html><head><title>Zscaler</title></head><body>Your organization has selected Zscaler to protect you from internet threats</body></html>', HOSTED),
-    ("content_filter", 446, {'error': {'message': 'The guardrail checks defined in the config failed. You can find more information in the `hook_results` object.', 'type': 'hooks_failed', 'param': None, 'code': None}, 'provider': 'openai', 'hook_results': {'before_request_hooks': [{'verdict': False, 'id': 'x', 'checks': [{'data': {'explanation': 'SECRET PROMPT'}}]}]}}, HOSTED),
+    ("content_filter", 446, {'error': {'message': 'The guardrail checks defined in the config failed. You can find more information in the `hook_results` object.', 'type': 'hooks_failed', 'param': None, 'code': None}, 'provider': 'openai', 'hook_results': {'before_request_hooks': [{'cause': False, 'id': 'x', 'checks': [{'data': {'explanation': 'SECRET PROMPT'}}]}]}}, HOSTED),
     ("content_filter", 400, said('The request could not be processed because the input text includes sensitive content that violates ContentSecurityDetection.ARKRequest ID:0;Label:x', 'InputTextRiskDetection', 'BadRequest'), HOSTED),
     ("content_filter", 400, said('The request failed because the input text may contain severe violation information. Request id: 0', 'SensitiveContentDetected.SevereViolation', 'BadRequest'), HOSTED),
     ("content_filter", 403, {'error_code': 'ModelArts.81011', 'error_msg': 'May contain sensitive information, please try again.'}, HOSTED),
@@ -496,10 +496,10 @@ REFUSALS: Final[list[tuple[str, int, Any, str]]] = [
 )
 def test_refusal(kind: str, status: int, body: Any, base: str) -> None:
     """The kind of each failure; a failure of a moment is asked again, and no other."""
-    verdict = told(status, body, base=base)
+    cause = told(status, body, base=base)
 
-    assert kind == verdict.kind
-    assert explain(verdict, model="m", base_url=base) != explain(verdict, model="m", base_url=base, language="zh")
+    assert kind == cause.kind
+    assert explain(cause, model="m", base_url=base) != explain(cause, model="m", base_url=base, language="zh")
 
 
 @pytest.mark.parametrize(
@@ -568,10 +568,10 @@ def page(code: int, title: str, inside: str = "") -> str:
 )
 def test_the_page_of_a_network_in_between(kind: str, status: int, title: str) -> None:
     """A gateway's page about a server that is away is no protection page, although it comes from the same network."""
-    verdict = told(status, page(status, title))
+    cause = told(status, page(status, title))
 
-    assert kind == verdict.kind
-    assert ("robot" in explain(verdict)) is (kind == "protected")
+    assert kind == cause.kind
+    assert ("robot" in explain(cause)) is (kind == "protected")
 
 
 @pytest.mark.parametrize(
@@ -594,10 +594,10 @@ def test_the_page_of_a_network_in_between(kind: str, status: int, title: str) ->
 )  # fmt: skip
 def test_when_to_come_back(status: int, body: Any, headers: dict[str, str], seconds: float) -> None:
     """However a server tells it: in one header or in several, as hours and minutes, or in words."""
-    verdict = told(status, body, headers=headers)
+    cause = told(status, body, headers=headers)
 
-    assert "rate_limited" == verdict.kind
-    assert pytest.approx(seconds) == verdict.retry_after
+    assert "rate_limited" == cause.kind
+    assert pytest.approx(seconds) == cause.retry_after
 
 
 def test_of_several_limits_the_one_that_is_nearly_used_up_counts() -> None:
@@ -628,8 +628,8 @@ def test_a_proxy_that_wants_a_login_is_told_as_such() -> None:
 
 def test_a_redirect_on_the_same_host_names_the_right_address() -> None:
     """A client follows it with another method, and what it gets then says nothing of the redirect."""
-    verdict = told(405, {"detail": "Method Not Allowed"}, history="http://api.example.com/v1")
-    text = explain(verdict, base_url="http://api.example.com/v1")
+    cause = told(405, {"detail": "Method Not Allowed"}, history="http://api.example.com/v1")
+    text = explain(cause, base_url="http://api.example.com/v1")
 
     assert "to https://api.example.com/v1" in text
 

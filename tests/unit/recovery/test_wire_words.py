@@ -598,9 +598,9 @@ OTHERS: Final[list[tuple[str, int, Any, str]]] = [
 @pytest.mark.parametrize(("status", "body"), TOO_LONG, ids=range(len(TOO_LONG)))
 def test_too_long_in_every_server_s_words(status: int, body: Any) -> None:
     """Whoever says it, and with whatever status: the conversation is too long, and is not sent again."""
-    verdict = told(status, body)
+    cause = told(status, body)
 
-    assert ("context_too_long", False) == (verdict.kind, verdict.retryable)
+    assert ("context_too_long", False) == (cause.kind, cause.retryable)
 
 
 @pytest.mark.parametrize(
@@ -608,9 +608,9 @@ def test_too_long_in_every_server_s_words(status: int, body: Any) -> None:
 )
 def test_what_servers_say(kind: str, status: int, body: Any, base: str) -> None:
     """The kind of each failure, by the words first, then by the numbers of the host, then by the status."""
-    verdict = told(status, body, base=base)
+    cause = told(status, body, base=base)
 
-    assert kind == verdict.kind
+    assert kind == cause.kind
 
 
 @pytest.mark.parametrize(
@@ -632,10 +632,10 @@ def test_what_servers_say(kind: str, status: int, body: Any, base: str) -> None:
 )  # fmt: skip
 def test_failures_told_inside_a_stream(kind: str, retried: bool, body: Any) -> None:
     """An error object, a choice's error, or a plain text: judged like the body of an error status."""
-    verdict = judged(StreamError("api.example.com", HOSTED, body))
+    cause = judged(StreamError("api.example.com", HOSTED, body))
 
-    assert (kind, retried) == (verdict.kind, verdict.retryable)
-    assert verdict.message
+    assert (kind, retried) == (cause.kind, cause.retryable)
+    assert cause.message
 
 
 HOURS: Final = 3_600.0
@@ -666,10 +666,10 @@ HOURS: Final = 3_600.0
 )  # fmt: skip
 def test_told_times_are_read_wherever_they_stand(headers: dict[str, str], body: Any, seconds: float) -> None:
     """In headers of every spelling, in fields of the body, in the words; as a span, an epoch or a date."""
-    verdict = told(429, body, headers=headers)
+    cause = told(429, body, headers=headers)
 
-    assert "rate_limited" == verdict.kind
-    assert pytest.approx(seconds) == verdict.retry_after
+    assert "rate_limited" == cause.kind
+    assert pytest.approx(seconds) == cause.retry_after
 
 
 def test_dates_of_chinese_providers_are_in_their_own_zone() -> None:
@@ -688,11 +688,11 @@ def test_the_server_s_own_clock_decides() -> None:
 
 def test_a_date_that_has_passed_is_told_and_not_waited_for() -> None:
     """Nobody knows what the clocks are about; asking again and again would not help."""
-    verdict = told(429, said("Usage limit reached for 5 hour. Your limit will reset at 2025-08-25 07:41:44"))
+    cause = told(429, said("Usage limit reached for 5 hour. Your limit will reset at 2025-08-25 07:41:44"))
 
-    assert ("rate_limited", False, None) == (verdict.kind, verdict.retryable, verdict.retry_after)
-    assert "2025-08-25 07:41:44" in explain(verdict)
-    assert "a minute" not in explain(verdict)
+    assert ("rate_limited", False, None) == (cause.kind, cause.retryable, cause.retry_after)
+    assert "2025-08-25 07:41:44" in explain(cause)
+    assert "a minute" not in explain(cause)
 
 
 def test_headers_of_limits_count_only_where_a_limit_was_hit() -> None:
@@ -705,10 +705,10 @@ def test_headers_of_limits_count_only_where_a_limit_was_hit() -> None:
 
 def test_a_redirect_that_dropped_the_key_is_told_with_its_target() -> None:
     """The key is right, and was rightly not sent to another server."""
-    verdict = told(401, said("No key"), base="https://other.example.org/v1", history=HOSTED)
-    text = explain(verdict, host="api.example.com", base_url=HOSTED)
+    cause = told(401, said("No key"), base="https://other.example.org/v1", history=HOSTED)
+    text = explain(cause, host="api.example.com", base_url=HOSTED)
 
-    assert "redirected" == verdict.kind
+    assert "redirected" == cause.kind
     assert "other.example.org" in text
     assert "https://other.example.org/v1" in text
     assert "refused the API key" not in text

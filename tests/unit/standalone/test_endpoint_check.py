@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from backend.pulse import Pulse
 from backend.standalone.cli import _tell_doubts
 from backend.standalone.endpoint_check import doubt
-from backend.standalone.options import Endpoint
+from backend.standalone.options import ModelServer
 from backend.standalone.scripted_model import MODEL, ScriptedModel
 from tests.support.net import closed_port
 
@@ -55,12 +55,12 @@ def answering(status: int, body: str, **headers: str) -> Handler:
 @pytest.mark.parametrize("listed", ["llama3", "llama3:latest", "models/llama3"])
 async def test_a_model_that_is_listed_is_no_doubt(serve: Serve, listed: str) -> None:
     """The model itself, with Ollama's tag or with Google's prefix."""
-    assert await doubt(Endpoint(await serve(listing("other", listed)), "llama3", "k")) is None
+    assert await doubt(ModelServer(await serve(listing("other", listed)), "llama3", "k")) is None
 
 
 async def test_a_model_that_is_not_listed_is_told_with_what_is(serve: Serve) -> None:
     """The line names the model that was asked for and some that are there, not a hundred."""
-    told = await doubt(Endpoint(await serve(listing(*(f"m{n}" for n in range(9)))), "gpt-9", "k"))
+    told = await doubt(ModelServer(await serve(listing(*(f"m{n}" for n in range(9)))), "gpt-9", "k"))
 
     assert told is not None
     assert "gpt-9" in told
@@ -81,7 +81,7 @@ async def test_a_model_that_is_not_listed_is_told_with_what_is(serve: Serve) -> 
 )
 async def test_what_tells_nothing_is_no_doubt(serve: Serve, handler: Handler) -> None:
     """Many servers have no list of models, or a strange one: then the first chat will tell."""
-    assert await doubt(Endpoint(await serve(handler), "m", "k")) is None
+    assert await doubt(ModelServer(await serve(handler), "m", "k")) is None
 
 
 async def test_a_refused_key_is_told_without_the_key() -> None:
@@ -93,7 +93,7 @@ async def test_a_refused_key_is_told_without_the_key() -> None:
     app = web.Application()
     app.router.add_get("/v1/models", models)
     async with TestServer(app) as server:
-        told = await doubt(Endpoint(str(server.make_url("/v1")), "m", "sk-wrong-key"))
+        told = await doubt(ModelServer(str(server.make_url("/v1")), "m", "sk-wrong-key"))
 
     assert told is not None
     assert "--api-key-env" in told
@@ -102,7 +102,7 @@ async def test_a_refused_key_is_told_without_the_key() -> None:
 
 async def test_nobody_there_is_told() -> None:
     """A local server that was not started yet."""
-    told = await doubt(Endpoint(f"http://127.0.0.1:{closed_port()}/v1", "m", "k"))
+    told = await doubt(ModelServer(f"http://127.0.0.1:{closed_port()}/v1", "m", "k"))
 
     assert told is not None
     assert "nothing answers" in told
@@ -112,7 +112,7 @@ async def test_https_to_a_plain_port_is_told(serve: Serve) -> None:
     """The commonest slip with a local server: https for http."""
     url = (await serve(listing("m"))).replace("http://", "https://")
 
-    assert "https" in str(await doubt(Endpoint(url, "m", "k")))
+    assert "https" in str(await doubt(ModelServer(url, "m", "k")))
 
 
 async def test_a_silent_server_is_not_waited_for(serve: Serve) -> None:
@@ -124,7 +124,7 @@ async def test_a_silent_server_is_not_waited_for(serve: Serve) -> None:
         await asyncio.Event().wait()
         return web.Response()
 
-    endpoint = Endpoint(await serve(silent), "m", "k")
+    endpoint = ModelServer(await serve(silent), "m", "k")
     asking: asyncio.Task[Any] = asyncio.create_task(doubt(endpoint, limit=60))
     await reached.wait()
     asking.cancel()
@@ -139,7 +139,7 @@ async def test_the_scripted_model_passes_its_own_check() -> None:
     model = ScriptedModel()
     await model.start()
     try:
-        assert await doubt(Endpoint(model.base_url, MODEL, model.api_key)) is None
+        assert await doubt(ModelServer(model.base_url, MODEL, model.api_key)) is None
     finally:
         await model.close()
 
@@ -149,6 +149,6 @@ async def test_a_key_in_the_servers_place_is_not_printed(capsys: pytest.CaptureF
     key = "zx9kq93hfLmT7wPbN2vRc8sYd4gJ6aE"
     pulse = Pulse.create({})
     pulse.recovery.redactor.add_url(f"http://{key}")
-    await _tell_doubts(Endpoint(f"http://{key}", "m", "k"), pulse.recovery.redactor.redact)
+    await _tell_doubts(ModelServer(f"http://{key}", "m", "k"), pulse.recovery.redactor.redact)
     told = capsys.readouterr().err
     assert key not in told

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 ELSEWHERE = re.compile(r"Copilot(?! Pulse)|model list|模型列表|WORKFLOW_LLM|ComfyUI(?! holds)(?!\s*占用)(?!\s*中卸载)")
 
 
-def verdict(kind: str) -> Classification:
+def cause(kind: str) -> Classification:
     """A failure of a kind, with everything that a sentence may ask for."""
     spec = KINDS[kind]
     return Classification(
@@ -34,7 +34,7 @@ def test_no_advice_leads_to_a_place_that_is_not_there(kind: str, language: str) 
     """Whatever fails, a user of this host is never sent to Copilot's settings, its model list or ComfyUI."""
     for host in ("127.0.0.1:1234", "api.deepseek.com"):
         text = explain(
-            verdict(kind), host=host, model="m1", base_url=f"http://{host}/v1", where_set="chat", language=language,
+            cause(kind), host=host, model="m1", base_url=f"http://{host}/v1", where_set="chat", language=language,
             host_words=PLACES,
         )  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_no_advice_leads_to_a_place_that_is_not_there(kind: str, language: str) 
 )
 def test_advice_names_the_option(kind: str, said: str) -> None:
     """What can be changed is an option of the command line, and it is named."""
-    assert said in explain(verdict(kind), host="h", model="m1", where_set="chat", host_words=PLACES)
+    assert said in explain(cause(kind), host="h", model="m1", where_set="chat", host_words=PLACES)
 
 
 def test_both_languages_name_the_same_places() -> None:
