@@ -46,16 +46,17 @@ _WORD_AT_HAN: Final = LazyPattern(r"(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9\[])|(?<=[A
 _MARKUP: Final = LazyPattern(r"(\])([(\[:])|(<)([A-Za-z/!?])")
 # What client libraries say of a key that no header can hold.
 _UNSENDABLE: Final = ("header value", "codec can't encode", "detected in headers")
-_WORD: Final = LazyPattern(r"[^\W\d_][\w'/-]*")
+_OWN_WORD: Final = LazyPattern("[\u2e80-\uffef]+|[^\\W\\d_\u2e80-\uffef][A-Za-z0-9_'/-]*")
 _DAY: Final = 86_400.0
 _LONGEST: Final = 30
 
 
 def own_words() -> Iterator[str]:
-    """The words of our sentences in English, without the signs around them; some come often."""
-    texts = (*(text for pair in advice_en.TEXTS.values() for text in pair), *advice_en.PHRASES.values())
-    for text in (*texts, *advice_en.PLACES.values()):
-        yield from _WORD.compiled.findall(text)
+    """The words of our sentences, without the signs around them, and the clauses of Chinese ones; some come often."""
+    for spoken in (advice_en, advice_zh):
+        texts = (*(text for pair in spoken.TEXTS.values() for text in pair), *spoken.PHRASES.values())
+        for text in (*texts, *spoken.PLACES.values()):
+            yield from _OWN_WORD.compiled.findall(text)
 
 
 def language_of(header: str | None) -> str:

@@ -7,6 +7,7 @@ time grows with the length of the text only. Redacting twice changes nothing; no
 
 from __future__ import annotations
 
+import contextvars
 import math
 import re
 import threading
@@ -14,7 +15,7 @@ import time
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .escapes import Unescaped
 from .lazy import LazyPattern
@@ -44,6 +45,11 @@ _LONG_RUN: Final = LazyPattern(r"\S{16}")
 _QUERY_NAMES: Final = frozenset(("key", "sig", "signature", "code", "auth", "sign"))
 _AROUND_A_WORD: Final = ".,:;!?()\"'"
 _LONGEST_WORD: Final = 40
+# A word of a text: one of a language that writes without spaces ends where another begins.
+_WORD: Final = LazyPattern("[\u2e80-\uffef]+|[^\\s\u2e80-\uffef]+")
+_LETTERS: Final = LazyPattern(r"[A-Za-z0-9]{12,}")
+_KIND_CHANGES: Final = LazyPattern(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[a-z0-9])|(?<=[0-9])(?=[A-Za-z])")
+_HEX_KEY: Final = LazyPattern(r"\b[0-9A-Fa-f]{4}(?:-?[0-9A-Fa-f]{4}){5,}")
 _RUN: Final = LazyPattern(r"[A-Za-z0-9_*+/=~-]*")
 # What steers a terminal: CSI, strings such as a window's title (OSC), and the choice of a character set.
 _TERMINAL: Final = LazyPattern(
@@ -171,11 +177,25 @@ def one_line(text: str) -> str:
     return _UNSEEN.sub("", "".join(filter(str.isprintable, text)))
 
 
+class _Request(NamedTuple):
+    """The request that is handled in a context: whose it is to redact, and the secrets that it brought."""
+
+    redactor: Redactor
+    known: _Known
+
+
+_request: contextvars.ContextVar[_Request | None] = contextvars.ContextVar("copilot_pulse_request", default=None)
+
+
 class Redactor:
     """`redact()` that also knows concrete secrets, by value and by any prefix of eight characters or more.
 
     It knows what it is told: headers and an environment are read by `learn_headers()` and `learn_environment()`;
     whoever makes use of a key tells it by `hold()` (docs/architecture.md, "Where is it decided?", has all of them).
+
+    A request's secrets, which are all that is told in the context of its `learn_headers()`, are taken out there,
+    whatever they look like, and elsewhere where they look like a key: a header may hold anything, such as the name of
+    a model that others use. What is told outside of a request is taken out everywhere.
 
     The last 256 that requests brought are kept, each for a day after it was last seen. Those that are used (`hold()`)
     are kept apart, the last 1,024, so that nobody's requests push them out, and so are those that are held for good,
@@ -186,23 +206,20 @@ class Redactor:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, keep: float = 86_400.0) -> None:
         self._clock = clock
         self._keep = keep
-        self._seen: OrderedDict[str, float] = OrderedDict()
-        self._held: OrderedDict[str, float] = OrderedDict()
-        self._for_good: OrderedDict[str, float] = OrderedDict()
+        self._ours = _Known()
+        self._theirs = _Known()
         self._own: list[Callable[[], Iterable[str]]] = []
         self._own_words: frozenset[str] | None = None
-        # Pieces of eight letters -> (secret, form, where in it they are, how much of it counts).
-        self._echoes: dict[str, tuple[tuple[str, str, int, int], ...]] = {}
+        self._own_wide = ""
         self._lock = threading.Lock()
-        self._known: tuple[str, ...] = ()
         self.version = 0
 
     def __repr__(self) -> str:
-        return f"<Redactor {len(self._known)} secrets>"
+        return f"<Redactor {len(self._ours.secrets) + len(self._theirs.secrets)} secrets>"
 
     def add(self, secret: Any) -> None:
         """Remember a secret value. Placeholders such as "lm-studio", addresses and very short values are none."""
-        self._remember(secret, self._seen, MAX_SECRETS, self._keep)
+        self._remember(secret, 0, MAX_SECRETS, self._keep)
 
     def add_url(self, url: Any) -> None:
         """Remember what a base URL holds beside its address: a user with a password, or a key in its place or path.
@@ -216,12 +233,14 @@ class Redactor:
     def hold(self, secret: Any, *, for_good: bool = False) -> None:
         """Remember a secret value that is in use: again with each use, or `for_good` as those of the environment."""
         if for_good:
-            self._remember(secret, self._for_good, MAX_FOR_GOOD, math.inf)
+            self._remember(secret, 2, MAX_FOR_GOOD, math.inf)
         else:
-            self._remember(secret, self._held, MAX_HELD, self._keep)
+            self._remember(secret, 1, MAX_HELD, self._keep)
 
     def learn_headers(self, headers: Mapping[str, str]) -> None:
-        """Remember the keys that a request brings: in headers by the name of a secret, and in base URLs."""
+        """A request begins in this context: remember the keys that it brings, in headers by the name of a secret and in
+        base URLs. What the context of another request was is over."""
+        _request.set(_Request(self, _Known()))
         for name, value in headers.items():
             if secret_name(name):
                 self.add(value)
@@ -241,13 +260,14 @@ class Redactor:
     def spare(self, words: Callable[[], Iterable[str]]) -> None:
         """Leave these words, each without a space, as they are: the program's own, which are nobody's secret.
 
-        Who sends one of them as a key, or a key that begins like it, would otherwise take it out of everybody's
-        answers and records. `words` is called when it is first needed.
+        A secret that is one of them, or begins like one, would otherwise tear the program's own sentences and records.
+        A word of a language without spaces may be a whole clause, of which each part is left, too. `words` is called
+        when it is first needed.
         """
         self._own.append(words)
         self._own_words = None
 
-    def _remember(self, secret: Any, where: OrderedDict[str, float], most: int, keep: float) -> None:
+    def _remember(self, secret: Any, rank: int, most: int, keep: float) -> None:
         if not isinstance(secret, str):
             return
         secret = secret.strip()
@@ -259,23 +279,101 @@ class Redactor:
         # The base URL in the key's field: every address begins like it.
         if "://" in secret or _HOST_PORT.match(secret):
             return
+        forms = {secret, Unescaped(secret).text}
+        request = None if keep == math.inf else self._request()
         now = self._clock()
         with self._lock:
-            for form in {secret, Unescaped(secret).text}:
-                where[form] = max(now + keep, where.get(form, 0.0))
-                where.move_to_end(form)
-            while len(where) > most:
-                where.popitem(last=False)
-            for kept in (self._seen, self._held):
-                for form in [form for form, until in kept.items() if until < now]:
-                    del kept[form]
-            known = {*self._seen, *self._held, *self._for_good}
-            gone, new = set(self._known) - known, known.difference(self._known)
-            if gone or new:
-                # Longest first, so that a secret that contains another is taken out whole.
-                self._known = tuple(sorted(known, key=len, reverse=True))
-                self._index(gone, new)
-                self.version += 1
+            if request is not None:
+                request.remember(forms, rank, most, now, math.inf)
+            known = self._ours if request is None else self._theirs
+            self.version += known.remember(forms, rank, most, now, now + keep)
+
+    def _request(self) -> _Known | None:
+        request = _request.get()
+        return request.known if request is not None and request.redactor is self else None
+
+    def redact(self, text: str) -> str:
+        """`text` without the known secrets and without what looks like one."""
+        return redact(self._known_out(text))
+
+    def name(self, text: str) -> str:
+        """A name that a server, a page or a model gave, fit to be told: one line, 200 characters at most."""
+        return self.redact(one_line(text[:_MOST_OF_A_NAME]))[:_NAME_LENGTH]
+
+    def redact_value(self, value: Any) -> Any:
+        """As the function of this name, with the known secrets too."""
+        return _value(value, self.redact, 0)
+
+    def _known_out(self, text: str) -> str:
+        if not (self._ours.secrets or self._theirs.secrets):
+            return text
+        read = Unescaped(text)
+        if read.changed:
+            text = _out(text, [read.span(*span) for span in self._found(read.text)])
+        return _out(text, self._found(text))  # as it stands: a secret may have in it what looks like an escape
+
+    def _found(self, text: str) -> list[tuple[int, int]]:
+        """Where secrets stand in a text, in order: from, to. What is found is not looked at again."""
+
+        def counts(start: int, end: int) -> bool:
+            return not (self._own and self._is_own(text, start, end))
+
+        def looks(start: int, end: int) -> bool:
+            return looks_like_a_key(text[start:end]) and counts(start, end)
+
+        request = self._request()
+        spans: list[tuple[int, int]] = []
+        for known, tells in ((request, counts), (self._ours, counts), (self._theirs, looks)):
+            if known is not None and known.secrets:
+                spans += known.find(_covered(text, sorted(spans)), tells)
+        return sorted(spans)
+
+    def _is_own(self, text: str, start: int, end: int) -> bool:
+        """Whether all that stands there, each word up to its ends, are the program's own words."""
+        if self._own_words is None:
+            words = frozenset(word.lower() for words in self._own for word in words())
+            self._own_wide = "\n".join(word for word in words if not word.isascii())
+            self._own_words = words
+        first = max(0, start - _LONGEST_WORD)
+        for found in _WORD.compiled.finditer(text[first : end + _LONGEST_WORD]):
+            here, there = first + found.start(), first + found.end()
+            if there <= start or here >= end:
+                continue
+            word = found[0].strip(_AROUND_A_WORD).lower()
+            wide = found[0][:1] >= "\u2e80" and text[max(start, here) : min(end, there)].lower() in self._own_wide
+            if not wide and word not in self._own_words:
+                return False
+        return True
+
+
+class _Known:
+    """Secrets, and where they stand in a text. Remembered under a lock; `find()` may run in other threads meanwhile."""
+
+    def __init__(self) -> None:
+        # By how hard they are to push out: brought, in use, for good. Each with the time until which it is kept.
+        self._until: tuple[OrderedDict[str, float], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
+        # Pieces of eight letters -> (secret, form, where in it they are, how much of it counts).
+        self._echoes: dict[str, tuple[tuple[str, str, int, int], ...]] = {}
+        self.secrets: tuple[str, ...] = ()
+        """Longest first, so that a secret that contains another is taken out whole."""
+
+    def remember(self, forms: Iterable[str], rank: int, most: int, now: float, until: float) -> bool:
+        """Keep these, at most so many, and forget what is over; whether that changed anything."""
+        where = self._until[rank]
+        for form in forms:
+            where[form] = max(until, where.get(form, 0.0))
+            where.move_to_end(form)
+        while len(where) > most:
+            where.popitem(last=False)
+        for kept in self._until:
+            for form in [form for form, end in kept.items() if end < now]:
+                del kept[form]
+        known = {form for kept in self._until for form in kept}
+        gone, new = set(self.secrets) - known, known.difference(self.secrets)
+        if gone or new:
+            self.secrets = tuple(sorted(known, key=len, reverse=True))
+            self._index(gone, new)
+        return bool(gone or new)
 
     def _index(self, gone: set[str], new: set[str]) -> None:
         """Forget and learn forms; the tuples are replaced whole, because other threads read them meanwhile."""
@@ -292,54 +390,37 @@ class Redactor:
                 if len(rows) < _MOST_ALIKE:
                     self._echoes[piece] = (*rows, (secret, form, at, least))
 
-    def redact(self, text: str) -> str:
-        """`text` without the known secrets and without what looks like one."""
-        return redact(self._known_out(text))
+    def find(self, text: str, counts: Callable[[int, int], bool]) -> list[tuple[int, int]]:
+        """Where they stand: from, to. Only what counts is found, and not looked at again."""
+        known = self.secrets
+        spans: list[tuple[int, int]] = []
+        rest = text
 
-    def name(self, text: str) -> str:
-        """A name that a server, a page or a model gave, fit to be told: one line, 200 characters at most."""
-        return self.redact(one_line(text[:_MOST_OF_A_NAME]))[:_NAME_LENGTH]
+        def take(found: Iterable[tuple[int, int]]) -> None:
+            nonlocal rest
+            taken = [span for span in found if counts(*span)]
+            rest = _covered(rest, taken)
+            spans.extend(taken)
 
-    def redact_value(self, value: Any) -> Any:
-        """As the function of this name, with the known secrets too."""
-        return _value(value, self.redact, 0)
-
-    def _known_out(self, text: str) -> str:
-        if not self._known:
-            return text
-        read = Unescaped(text)
-        if read.changed:
-            text = _out(text, [read.span(*span) for span in self._found(read.text)])
-        return _out(text, self._found(text))  # as it stands: a secret may have in it what looks like an escape
-
-    def _found(self, text: str) -> list[tuple[int, int]]:
-        """Where secrets stand in a text, in order: from, to. What is found is not looked at again."""
-        known = self._known
-        spans = _echoes_in(text, self._echoes) if self._echoes and _LONG_RUN.search(text) else []
-        rest = _covered(text, spans)
+        if self._echoes and _LONG_RUN.search(text):
+            take(_echoes_in(text, self._echoes))
         for secret in known:  # whole values first: what is left of them are prefixes
             if secret in rest:
-                found = _wholes_in(rest, secret)
-                rest = _covered(rest, found)
-                spans += found
+                take(_wholes_in(rest, secret))
         for head in {secret[:PREFIX_LENGTH] for secret in known if len(secret) >= PREFIX_LENGTH}:
             if head in rest:
-                found = _prefixes_in(rest, head, [secret for secret in known if secret.startswith(head)])
-                rest = _covered(rest, found)
-                spans += found
-        return sorted(span for span in spans if not self._is_own(text, *span)) if self._own else sorted(spans)
+                take(_prefixes_in(rest, head, [secret for secret in known if secret.startswith(head)]))
+        return spans
 
-    def _is_own(self, text: str, start: int, end: int) -> bool:
-        """Whether all that stands there, each word up to its ends, are the program's own words."""
-        if self._own_words is None:
-            self._own_words = frozenset(word.lower() for words in self._own for word in words())
-        before, behind = text[max(0, start - _LONGEST_WORD) : start], text[end : end + _LONGEST_WORD]
-        if before and not before[-1].isspace():
-            start -= len(before.split()[-1])
-        if behind and not behind[0].isspace():
-            end += len(behind.split()[0])
-        words = (word.strip(_AROUND_A_WORD).lower() for word in text[start:end].split())
-        return all(word in self._own_words for word in words)
+
+def looks_like_a_key(text: str) -> bool:
+    """Whether there is something in it that nobody writes as a word or a name: letters and digits at random."""
+    if _HEX_KEY.search(text) is not None or _SHAPES.search(text) is not None or redact(text) != text:
+        return True
+    return any(
+        len(_KIND_CHANGES.compiled.findall(run)) >= max(4, len(run) / (4 if any(map(str.isdigit, run)) else 2.5))
+        for run in _LETTERS.compiled.findall(text)
+    )
 
 
 def _user_of(url: str) -> tuple[str, ...]:
@@ -419,7 +500,11 @@ def _wholes_in(text: str, secret: str) -> list[tuple[int, int]]:
     pattern = re.escape(secret)
     if len(secret) < PREFIX_LENGTH:
         pattern = rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
-    return [found.span() for found in re.finditer(pattern, text)]
+    # A short one may be no more than what the keys of a provider begin with.
+    goes_on = PREFIX_LENGTH <= len(secret) < _ECHO_LENGTH
+    return [
+        (found.start(), _run_end(text, found.end()) if goes_on else found.end()) for found in re.finditer(pattern, text)
+    ]
 
 
 def _prefixes_in(text: str, head: str, secrets: list[str]) -> list[tuple[int, int]]:

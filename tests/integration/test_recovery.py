@@ -401,3 +401,25 @@ async def test_no_secret_of_a_base_url_is_told(llm: FaultServer, url: str, secre
 
     assert strip(chat.text) != chat.text, "the user is told what is wrong"
     assert [] == [text for text in (*told, chat.raw.decode()) if secret in text]
+
+
+async def test_a_strangers_key_hides_the_name_of_a_model_from_him_alone(llm: FaultServer) -> None:
+    """A password that could be a word is hidden in the chat that brings it, in the page, the events and the logs, and
+    a stranger who sends a model's name as his key does not take it out of anybody's figures."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        told: list[str] = []
+        pulse_of(host).bus.subscribe("*", lambda event: told.append(json.dumps(event.data, default=str)))
+        bad = {"error": {"message": "no such key: correct-horse", "code": "invalid_api_key"}}
+        llm.plan(status(401, bad), answer())
+        keys = {"Openai-Api-Key": "correct-horse", "Workflow-LLM-Api-Key": "correct-horse"}
+        refused = await host.chat(session="a", headers=keys)
+        before = len(told)
+        answered = await host.chat(session="b", model="correct-horse")
+        models = json.dumps(await metrics_of(host))
+
+    assert "no such key: [redacted]" in refused.text
+    assert [] == [text for text in (*told[:before], refused.raw.decode()) if "correct-horse" in text]
+    assert FULL == answered.text
+    assert "correct-horse" in models
+    assert any("correct-horse" in text for text in told[before:])

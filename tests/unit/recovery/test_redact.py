@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import string
 from base64 import b64encode
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -340,14 +341,87 @@ def test_a_strangers_key_takes_no_word_of_our_own_from_others() -> None:
     redactor = RecoveryManager(lambda *_: None, settings=cast(Any, None)).redactor
     redactor.spare(lambda: ("chat.finished", "completed"))
     keys = ("completed", "complete-1a2b3c4d", "chat.finABC123456", "Check the key", "refused", "my-own-key1")
-    for key in keys:
-        redactor.learn_headers({"Openai-Api-Key": key})
+    redactor.learn_headers({f"Openai-Api-Key-{i}": key for i, key in enumerate(keys)})
     said = 'chat.finished: "completed". It refused; Check the key in Copilot'
 
     assert said == redactor.redact(said)
     assert {"outcome": "completed"} == redactor.redact_value({"outcome": "completed"})
     assert f"{MARK}, {MARK} and {MARK}" == redactor.redact("complete-1a2b3c4d, chat.finABC123456 and my-own-key1")
     assert "completed" not in redactor.redact("not-completed!")
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("deepseek-chat", "deepseek-chat at api.deepseek.com"),
+        ("deepseek9f8e7d6c5b4a3210", "deepseek-reasoner"),
+        ("claude-3-5-sonnet-20241022-x9f8e7d6c5b4", "claude-3-5-sonnet-20241022"),
+        ("claude-3-5-sonnet-20241022", "claude-3-5-sonnet-20241022"),
+        ("Qwen/Qwen2.5-72B-Instruct-AWQ", "Qwen/Qwen2.5-72B-Instruct-AWQ"),
+        ("ep-20250101123456-abcde", "ep-20250101123456-abcde"),
+        ("api.openai.com", "POST https://api.openai.com/v1/chat/completions"),
+        ("search_node", "the tool search_node of bing-mcp"),
+        ("BadRequestError", "openai.BadRequestError"),
+        ("APIResponseValidationError", "openai.APIResponseValidationError"),
+        ("Processing", "Processing the request"),
+        ("%E6%B2%A1%E6%9C%89%E5%8F%8A%E6%97%B6%E5%93%8D%E5%BA%94", "模型没有及时响应，请检查网络。"),
+    ],
+)
+def test_a_strangers_key_hides_no_name_from_others(key: str, said: str) -> None:
+    """Whoever sends a model's name as a key does not see it in the echo of his own chat; everybody else reads on."""
+    redactor = Redactor()
+    theirs = contextvars.copy_context()
+    theirs.run(redactor.learn_headers, {"Openai-Api-Key": key})
+    theirs.run(redactor.hold, key)
+
+    assert said == redactor.redact(said)
+    assert MARK == theirs.run(redactor.redact, unquote(key))
+    redactor.learn_headers({"Openai-Api-Key": "my-first-key"})
+    assert said == redactor.redact(said)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["sk-proj-aaaabbbbcccc", "123e4567-e89b-12d3-a456-426614174000", "0a1b2c3d4e5f60718293a4b5c6d7e8f9"]
+    + ["Zk9xQ2mT7vLp4RwY8sNbA1cE", "q1W2e3R4t5Y6", "AIzaSyB-1234567890abcdefghij"],
+)
+def test_what_looks_like_a_key_is_hidden_from_everybody(key: str) -> None:
+    """A server may remember a key and give it back to somebody else."""
+    redactor = Redactor()
+    contextvars.copy_context().run(redactor.learn_headers, {"Openai-Api-Key": key})
+
+    assert f"key {MARK}!" == redactor.redact(f"key {key}!")
+
+
+def test_a_key_in_use_is_hidden_in_all_that_its_request_starts() -> None:
+    """A password without looks, told in a task of its own by who makes use of it, is hidden in the request too."""
+    redactor = Redactor()
+    request = contextvars.copy_context()
+    request.run(redactor.learn_headers, {})
+    request.copy().run(redactor.hold, "correct-horse")
+
+    assert f"no {MARK}" == request.run(redactor.redact, "no correct-horse")
+    assert "no correct-horse" == redactor.redact("no correct-horse")
+
+
+def test_a_strangers_beginning_of_a_key_leaves_no_rest_of_others() -> None:
+    """With what the keys of a provider begin with as a key, the rest of another's would be left in the clear."""
+    redactor = Redactor()
+    redactor.hold("abcd-efgh-9x8y7z6w5v4u")
+    redactor.hold("abcd-efgh")
+
+    assert f"bad {MARK}..." == redactor.redact("bad abcd-efgh-9x8y...")
+
+
+def test_our_sentences_in_chinese_stay_beside_a_secret_of_their_words() -> None:
+    """A key that is a word of them tears no notice, even in its own chat."""
+    redactor = RecoveryManager(lambda *_: None, settings=cast(Any, None)).redactor
+    keys = ("没有及时响应", "请检查网络、", "ComfyUI", "Copilot", "密码是春天来了")
+    redactor.learn_headers({f"X-Api-Key-{i}": key for i, key in enumerate(keys)})
+    said = "服务没有及时响应。请检查网络、代理或 VPN，以及ComfyUI中的设置，或在Copilot中换一个模型。"
+
+    assert said == redactor.redact(said)
+    assert f"{MARK}！" == redactor.redact("密码是春天来了！")
 
 
 def test_names_are_short_lines_without_keys() -> None:
