@@ -185,3 +185,31 @@ export function button(options, onClick, signal) {
   element.addEventListener("click", onClick, { signal });
   return element;
 }
+
+/**
+ * The button below a list that shows a few of its rows until all are asked for.
+ *
+ * @param {import("../types").ViewContext["t"]} t
+ * @param {() => void} update  draws the list anew, after `all` has changed
+ * @param {AbortSignal} signal
+ */
+export function moreButton(t, update, signal) {
+  const toggle = () => {
+    more.all = !more.all;
+    update();
+  };
+  const element = button({ label: "", text: "more", kind: "quiet" }, toggle, signal);
+  const more = {
+    element,
+    all: false,
+    /** Shown if it would bring any. @param {number} rest  how many more rows there are */
+    update(rest) {
+      const label = more.all ? t("more.fewer") : t("more.more", { n: rest });
+      show(element, rest > 0);
+      setText(/** @type {Element} */ (element.lastElementChild), label);
+      setAttr(element, "aria-label", label);
+      setAttr(element, "aria-expanded", String(more.all));
+    },
+  };
+  return more;
+}

@@ -215,12 +215,6 @@ export class PulseService extends EventTarget {
     }
   }
 
-  /** Forget the event log. */
-  clearLog() {
-    this.log = [];
-    this._changed("events");
-  }
-
   // --- data in ---
 
   /** @param {Event} event */

@@ -121,7 +121,7 @@ function retryOf(problems, { errors, mcp }) {
  *
  * @param {{ impact?: string }} health
  */
-export function harmless(health) {
+function harmless(health) {
   return health.impact === "none";
 }
 

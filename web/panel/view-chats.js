@@ -1,7 +1,7 @@
 // @ts-check
 /** The chats that run now, the last ones that ended, all of them as ticks, and the search of older ones. */
 
-import { button, h, keyedList, roving, setAttr, setText, show } from "./dom.js";
+import { button, h, keyedList, moreButton, roving, setAttr, setText, show } from "./dom.js";
 import { ENDED, fromStored } from "./service.js";
 import { createChat } from "./view-chat.js";
 import { createSearch } from "./view-search.js";
@@ -20,20 +20,11 @@ export function createChats(context) {
   const list = h("ul", { class: "cpulse-list" });
   const stops = roving(list, ".cpulse-open", signal);
   const empty = h("p", { class: "cpulse-empty", text: t("chats.none") });
-  let all = false;
   /** Rows whose story is read: they stay, however many chats begin. @type {Set<string>} */
   const open = new Set();
   /** A chat that was looked for and is older than those of the list. @type {ChatRow | null} */
   let found = null;
-  const more = button(
-    { label: "", text: "more", kind: "quiet" },
-    () => {
-      all = !all;
-      update();
-    },
-    signal,
-  );
-  const moreText = /** @type {HTMLElement} */ (more.lastElementChild);
+  const more = moreButton(t, () => update(), signal);
   const count = h("span", { class: "cpulse-count" });
   const idle = h("span", { class: "cpulse-idle", text: t("chats.idle") });
   const ticks = createTicks(context);
@@ -56,7 +47,7 @@ export function createChats(context) {
     search.element,
     empty,
     list,
-    more,
+    more.element,
   );
   /** @type {Map<string, ReturnType<typeof createChat>>} */
   const items = new Map();
@@ -99,7 +90,7 @@ export function createChats(context) {
     const rows = service.chats;
     const active = rows.filter((row) => !ENDED.has(row.state)).length;
     // A chat that begins takes the place of the oldest one that is shown, so that what stands below stays where it is.
-    const shown = Math.max(active, all ? MANY : FEW);
+    const shown = Math.max(active, more.all ? MANY : FEW);
     const listed = rows.filter(
       (row, index) => index < shown || open.has(row.chat_id) || row.chat_id === found?.chat_id,
     );
@@ -125,11 +116,7 @@ export function createChats(context) {
     stops();
     for (const id of items.keys()) if (!shown.some((row) => row.chat_id === id)) items.delete(id);
     const rest = Math.min(MANY, rows.length) - Math.max(FEW, active);
-    show(more, rest > 0 && !search.open);
-    const label = all ? t("chats.fewer") : t("chats.more", { n: rest });
-    setText(moreText, label);
-    setAttr(more, "aria-label", label);
-    setAttr(more, "aria-expanded", String(all));
+    more.update(search.open ? 0 : rest);
   }
 
   return { element, update, shown: () => (search.open ? search.rows : service.chats) };

@@ -1,7 +1,7 @@
 // @ts-check
 /** Models and money: a table of the models, what Pulse has saved, and the sums by day. */
 
-import { button, h, icon, keyedList, setAttr, setText, show } from "./dom.js";
+import { button, h, icon, keyedList, moreButton, setAttr, setText, show } from "./dom.js";
 import { ABOUT, NONE } from "./format.js";
 import { kindText } from "./verdict.js";
 
@@ -81,15 +81,7 @@ export function createModels(context, host) {
     body,
   );
   const fill = keyedList(body, (/** @type {ModelRow} */ row) => createModel(row, context));
-  let all = false;
-  const more = button(
-    { label: "", text: "more", kind: "quiet" },
-    () => {
-      all = !all;
-      update();
-    },
-    signal,
-  );
+  const more = moreButton(t, () => update(), signal);
   const buttons = h("div", { class: "cpulse-buttons" });
   if (host.openSettings) {
     const open = host.openSettings;
@@ -114,7 +106,7 @@ export function createModels(context, host) {
     h("div", { class: "cpulse-head" }, h("h3", { text: t("models.title") }), buttons),
     sums,
     table,
-    more,
+    more.element,
     days,
   );
 
@@ -127,12 +119,8 @@ export function createModels(context, host) {
     fillSums(sumsOf(snapshot, context), ({ name }) => name);
     const sorted = [...rows].sort((a, b) => (b.calls ?? b.chats) - (a.calls ?? a.chats));
     show(table, rows.length > 0);
-    fill(sorted.slice(0, all ? MANY : FEW), (row) => `${row.model} ${row.host}`);
-    show(more, rows.length > FEW);
-    const label = all ? t("chats.fewer") : t("chats.more", { n: Math.min(MANY, rows.length) - FEW });
-    setText(/** @type {Node} */ (more.lastElementChild), label);
-    setAttr(more, "aria-label", label);
-    setAttr(more, "aria-expanded", String(all));
+    fill(sorted.slice(0, more.all ? MANY : FEW), (row) => `${row.model} ${row.host}`);
+    more.update(Math.min(MANY, rows.length) - FEW);
     show(days, install !== null);
   }
   return { element, update };

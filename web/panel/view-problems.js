@@ -1,7 +1,7 @@
 // @ts-check
 /** What went wrong lately: the last errors with what became of each, and how often each type came. */
 
-import { button, h, icon, keyedList, roving, setAttr, setText, show } from "./dom.js";
+import { button, h, icon, keyedList, moreButton, roving, setAttr, setText, show } from "./dom.js";
 import { reveal } from "./ways.js";
 import { kindAdvice, kindText, NEWS, problemText } from "./verdict.js";
 
@@ -23,16 +23,7 @@ export function createProblems(context) {
   const stops = roving(list, ".cpulse-problem > details > summary", context.signal);
   const none = h("p", { class: "cpulse-empty", text: t("problems.none") });
   const stall = h("p", { class: "cpulse-stall" });
-  let all = false;
-  const more = button(
-    { label: "", text: "more", kind: "quiet" },
-    () => {
-      all = !all;
-      update();
-    },
-    signal,
-  );
-  const moreText = /** @type {HTMLElement} */ (more.lastElementChild);
+  const more = moreButton(t, () => update(), signal);
   const types = h("ul", { class: "cpulse-types", "aria-label": t("problems.byKind") });
   const byType = h(
     "details",
@@ -46,7 +37,7 @@ export function createProblems(context) {
     h("h3", { text: t("sections.problems") }),
     none,
     list,
-    more,
+    more.element,
     stall,
     byType,
   );
@@ -61,7 +52,7 @@ export function createProblems(context) {
     const rows = listed();
     const at = rows.findIndex(({ chats }) => chats.includes(chatId));
     if (at < 0) return;
-    all ||= at >= FEW;
+    more.all ||= at >= FEW;
     update();
     const details = items.get(keyOf(rows[at]));
     if (!details) return;
@@ -77,15 +68,11 @@ export function createProblems(context) {
     if (!snapshot) return;
     const rows = listed();
     show(none, rows.length === 0);
-    const shown = rows.slice(0, all ? MANY : FEW);
+    const shown = rows.slice(0, more.all ? MANY : FEW);
     fill(shown, keyOf);
     stops();
     for (const key of items.keys()) if (!shown.some((row) => keyOf(row) === key)) items.delete(key);
-    show(more, rows.length > FEW);
-    const label = all ? t("problems.fewer") : t("problems.more", { n: Math.min(MANY, rows.length) - FEW });
-    setText(moreText, label);
-    setAttr(more, "aria-label", label);
-    setAttr(more, "aria-expanded", String(all));
+    more.update(Math.min(MANY, rows.length) - FEW);
 
     const problem = (snapshot.health.problems ?? []).find(({ code }) => STALLS.has(code ?? ""));
     const when = snapshot.system.last_stall?.time;

@@ -8,8 +8,8 @@ import { Answer, framesOf } from "./frames.js";
 
 /** @typedef {import("./frames.js").Frame} Frame */
 
-export const PROTOCOL = "copilot-pulse.v1";
-export const STREAM = "X-Copilot-Pulse-Stream";
+const PROTOCOL = "copilot-pulse.v1";
+const STREAM = "X-Copilot-Pulse-Stream";
 const MODE = "X-Copilot-Pulse-Mode";
 /** Marks what our page sends: no page of another origin can send it without asking the server first. */
 export const MARK = "X-Copilot-Pulse";
