@@ -118,8 +118,10 @@ CHINESE: Final[Mapping[str, str]] = {
     "resume_grace": "没有页面在读、但可以回来续读时，对话还保留多久。0：立即停止。",
     "stream_keep": "已完成的回答保留多久可读。",
     "stream_keep_bytes": "所有已完成的回答合计占用的内存。",
-    "prices": "每百万 token 的价格，按模型：输入 / 输出（/ 缓存输入），例如 gpt-4.1* = $2.00 / $8.00; deepseek-* = 0.27 / 1.10。本地服务器不计费。",
-    "http_client": "由什么承载模型调用：所有对话共用一个客户端（aiohttp 或 httpx），或 own：沿用 Copilot 自己的，每个对话一个。",
+    "prices": "每百万 token 的价格，按模型：输入 / 输出（/ 缓存输入），例如 gpt-4.1* = $2.00 / $8.00; "
+    "deepseek-* = 0.27 / 1.10。本地服务器不计费。",
+    "http_client": "由什么承载模型调用：所有对话共用一个客户端（aiohttp 或 httpx），"
+    "或 own：沿用 Copilot 自己的，每个对话一个。",
     "expose_text": "允许带有对话文字的事件离开本进程。",
     "private": "只给出数字：不含会话、模型、主机和服务器的话；没有面板，也没有人能停止对话。",
     "webhook": "健康状态变化或对话最终失败时通知的 URL，每分钟最多一条：Slack、Discord、ntfy。留空：关闭。",
@@ -217,8 +219,8 @@ def _kinds() -> list[str]:
         "",
         *_prose(
             """*Retried*: the broken model call is made again. *Breaker*: the failure counts against the
-            server's circuit breaker. *Patiently*: the retries spread over the whole budget of waits. The advice is what the user reads; pieces in braces are filled in,
-            and a Chinese chat reads it in Chinese."""
+            server's circuit breaker. *Patiently*: the retries spread over the whole budget of waits. The advice
+            is what the user reads; pieces in braces are filled in, and a Chinese chat reads it in Chinese."""
         ),
         "| kind | class | retried | breaker | meaning | advice |",
         "|---|---|---|---|---|---|",
@@ -306,8 +308,8 @@ def _recorded() -> list[str]:
             """Keys are replaced by `[redacted]`: what looks like one, and those that are known from requests,
             settings and the environment, also from their first 8 characters on where they are cut off, and, if
             they have 16 or more, in Base64, hex and in another case. Known keys are read behind the escapes of
-            URLs, JSON, HTML and programs' strings (`%2F`, `\\/`, `\\u002F`, `\\x2f`, `&#47;`), also where one is quoted in
-            another, up to three deep; and without what steers a terminal or cannot be seen."""
+            URLs, JSON, HTML and programs' strings (`%2F`, `\\/`, `\\u002F`, `\\x2f`, `&#47;`), also where one is
+            quoted in another, up to three deep; and without what steers a terminal or cannot be seen."""
         ),
         "",
         *_prose(

@@ -1,13 +1,9 @@
-"""The structure of backend/ in figures and as a picture.
-
-python -m tests.structure [FOLDER]     the figures of this checkout, or of another one at FOLDER
-python -m tests.structure --write      the picture of the wings in docs/architecture.md, from the imports
-"""
+"""The structure of backend/: its figures, and with --write the picture of the wings in docs/architecture.md."""
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 from pathlib import Path
 
 from tests.support.house import (
@@ -80,15 +76,20 @@ def write() -> None:
     PAGE.write_text(made, "utf-8")
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Print the figures, or write the picture."""
-    if arguments == ["--write"]:
+    parser = argparse.ArgumentParser(prog="python -m tests.structure", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT, help="another checkout (default: this one)")
+    parser.add_argument("--write", action="store_true", help="write the picture, and print no figures")
+    options = parser.parse_args()
+    if options.write:
         write()
         return
-    backend = Path(arguments[0]).resolve() / "backend" if arguments else BACKEND
-    for name, value in figures(backend):
+    if not (options.folder / "backend").is_dir():
+        parser.error(f"{options.folder} is no checkout: there is no backend/ in it")
+    for name, value in figures(options.folder.resolve() / "backend"):
         print(f"{name:30} {value}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

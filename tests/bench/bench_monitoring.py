@@ -1,6 +1,6 @@
 """What monitoring costs: an event, a tick, a snapshot, a scrape, and a chat's life.
 
-`python tests/bench/bench_monitoring.py [--json FILE]`. Medians of processor time on this machine, so look
+`python -m tests.bench.bench_monitoring [--json FILE]`. Medians of processor time on this machine, so look
 at the shares: of a core, of a bare call.
 """
 
@@ -16,8 +16,6 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from backend.metrics.exposition.collector import Reading
 from backend.metrics.histogram import LogHistogram, WindowedHistogram

@@ -1,6 +1,6 @@
 """What heavy scraping does to the chats: 50 chats beside nothing, and beside 1,000 requests a second.
 
-`python tests/bench/bench_scrape.py [--chats 50] [--rate 1000] [--rounds 3] [--json FILE]` starts the host
+`python -m tests.bench.bench_scrape [--chats 50] [--rate 1000] [--rounds 3] [--json FILE]` starts the host
 (the whole pipeline of a chat) as a process, chats with it through a model of 20 tokens a second, and lets a
 third process ask for `/api/metrics`. Quiet and scraped rounds take turns; compare their medians. Three
 processes want three cores: on fewer, part of the difference is the scraper's own appetite.
@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.support.llm_server import FaultServer, answer
 
@@ -83,8 +81,9 @@ async def one_round(base: str, chats: int, rate: float) -> Round:
     scraper = None
     if rate:
         scraper = await asyncio.create_subprocess_exec(
-            sys.executable, __file__, "--scrape", base, "--rate", str(rate), stdout=asyncio.subprocess.PIPE
-        )
+            sys.executable, "-m", "tests.bench.bench_scrape", "--scrape", base, "--rate", str(rate),
+            cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
         assert scraper.stdout is not None
         await scraper.stdout.readline()  # it has reached its speed
     async with ClientSession(connector=TCPConnector(limit=0)) as session:

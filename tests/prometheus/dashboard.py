@@ -1,4 +1,4 @@
-"""The Grafana dashboard, from one table; run as a script it writes docs/grafana-dashboard.json.
+"""The Grafana dashboard, from one table; `python -m tests.prometheus.dashboard` writes docs/grafana-dashboard.json.
 
 Every query in it is run against a real Prometheus by test_prometheus.py.
 """

@@ -1,4 +1,4 @@
-"""The table of metrics in docs/monitoring.md; run as a script it writes it anew."""
+"""The table of metrics in docs/monitoring.md; `python -m tests.prometheus.metrics_table` writes it anew."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from backend.fleet_redis.layout import Seconds
 from backend.metrics.exposition.collector import PulseCollector

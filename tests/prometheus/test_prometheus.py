@@ -110,7 +110,7 @@ async def test_every_query_of_the_dashboard_answers(prometheus: Prometheus) -> N
 
 
 def test_the_dashboard_in_docs_is_current() -> None:
-    """The file that people import is what the table says; `python tests/prometheus/dashboard.py` makes it."""
+    """The file that people import is what the table says; `python -m tests.prometheus.dashboard` makes it."""
     assert text() == TARGET.read_text(encoding="utf-8")
 
 

@@ -114,7 +114,7 @@ def test_nothing_is_registered_process_wide(monitor: Monitor) -> None:
 
 
 def test_the_table_in_the_docs_is_current() -> None:
-    """`python tests/prometheus/metrics_table.py` writes it."""
+    """`python -m tests.prometheus.metrics_table` writes it."""
     document = TARGET.read_text(encoding="utf-8")
 
     assert MARKS.search(document)
