@@ -27,6 +27,7 @@ log = logging.getLogger("copilot_pulse.fleet")
 
 BLOCK: Final = 1.0
 COUNT: Final = 4
+NEW: Final = ">"
 SWEEP: Final = 15.0
 SWEPT: Final = 64
 DELIVERIES: Final = 5
@@ -113,7 +114,7 @@ class Group:
         self._writer, self._registry, self._keys = groups.writer, groups.registry, groups.keys
         self._made: set[str] = set()  # the streams of which Redis knows the group
         self._next_sweep = 0.0
-        self._count = COUNT
+        self._own_first = True
         self._read_at = 0.0  # when the entries in hand were given to us
         # Of entries that come again because of one event: what was done of them here, so that it is not done again.
         self._done: OrderedDict[tuple[str, bytes], set[tuple[str, Share]]] = OrderedDict()
@@ -135,19 +136,20 @@ class Group:
 
     async def _serve(self) -> None:
         self._made.clear()
-        own_first = True  # what was given to us and whose reply was lost is pending, not new
+        self._own_first = True  # what was given to us and whose reply was lost is pending, not new
         while self.shares:
             try:
                 await self._make()
-                if own_first:
+                if self._own_first:
+                    self._own_first = False
                     await self._finish_own()
-                    own_first = False
                 await self._read()
                 await self._sweep_if_due()
             except LinkError as error:
                 if error.detail not in ("NOGROUP", "UNBLOCKED"):
                     raise
                 self._made.clear()  # Redis was wiped, and our own stream with it
+                self._own_first = True
                 self._writer.heal()
                 await asyncio.sleep(AGAIN)
 
@@ -186,24 +188,38 @@ class Group:
 
     async def _read(self) -> None:
         streams = sorted(self._made)
-        found = await self._ask(streams, [">"] * len(streams), block=int(BLOCK * 1000))
+        found = await self._ask(streams, [NEW] * len(streams), block=int(BLOCK * 1000))
         self.link.proved()
         for stream, entries in found.items():
             await self._handle_all(stream, entries, last=False)
 
     async def _ask(self, streams: list[str], ids: list[str], block: int | None) -> dict[str, list[Any]]:
-        waiting = ("BLOCK", block) if block is not None else ()
-        try:
-            reply = await self.link.ask(
-                "XREADGROUP", "GROUP", self.name, self._registry.boot, "COUNT", self._count, *waiting,
-                "STREAMS", *streams, *ids, wait=(block or 0) / 1000,
-            )  # fmt: skip
-        except LinkError as error:
-            if error.too_large:  # they may be ours now: after a reconnect those come first, fewer at a time
-                self._count = max(1, self._count // 2)
-            raise
+        async def ask(some: list[str], cursors: list[str], most: int) -> list[Any]:
+            wait = (block or 0) if len(some) == len(streams) else 0
+            waiting = ("BLOCK", wait) if wait else ()
+            words = ("XREADGROUP", "GROUP", self.name, self._registry.boot, "COUNT", most, *waiting, "STREAMS")
+            try:
+                return await self.link.ask(*words, *some, *cursors, wait=wait / 1000, bulky=True) or []
+            except LinkError as error:
+                # What is new may be ours now although we have not seen it.
+                self._own_first = self._own_first or (error.too_large and cursors[0] == NEW)
+                raise
+
+        reply = await self.link.in_parts(ask, self._unreadable, streams, ids, COUNT)
         self._read_at = self._groups.clock()
-        return {bytes(name).decode(): entries for name, entries in reply or ()}
+        found: dict[str, list[Any]] = {}
+        for name, entries in reply:
+            found.setdefault(name if isinstance(name, str) else bytes(name).decode(), []).extend(entries)
+        return found
+
+    async def _unreadable(self, stream: str, cursor: str) -> list[Any]:
+        """The entry behind `cursor` among our own, which is too large to be read: its id alone."""
+        if cursor == NEW:
+            return []  # it is ours now, and found there
+        rows = await self.link.ask(
+            "XPENDING", stream, self.name, f"({cursor}" if cursor != "0" else "-", "+", 1, self._registry.boot
+        )
+        return [[rows[0][0], None]] if rows else []
 
     # -- handling --------------------------------------------------------------------------------------
 
@@ -211,7 +227,7 @@ class Group:
         for id_, raw in entries:
             if not self.shares:
                 return  # they stay pending, for another instance
-            if raw is None:  # trimmed before it was handled
+            if raw is None:  # trimmed before it was handled, or too large to be read
                 await self._lose(stream, id_)
                 continue
             if not await self._is_ours(stream, id_):
@@ -317,7 +333,15 @@ class Group:
 
     async def _take_over(self, stream: str, id_: bytes, idle: int, deliveries: int) -> None:
         # With the idle time that we saw: whoever comes second gets nothing.
-        entries = await self.link.ask("XCLAIM", stream, self.name, self._registry.boot, idle, id_)
+        claim = ("XCLAIM", stream, self.name, self._registry.boot, idle, id_)
+        try:
+            entries = await self.link.ask(*claim, bulky=True)
+        except LinkError as error:
+            if not error.too_large:
+                raise
+            await self.link.again()
+            await self._lose(stream, id_)
+            return
         if entries and entries[0] is not None:
             self._read_at = self._groups.clock()
             self.redelivered += parse_id(id_)[1]
@@ -327,11 +351,20 @@ class Group:
                 events = self._events(stream, id_, parse_fields(entries[0][1]))
                 await self._bury([event for event in events if self._wants(event)])
                 await self._finish(stream, id_)
-        elif not await self.link.ask("XRANGE", stream, id_, id_):
+        elif await self._is_gone(stream, id_):
             await self._lose(stream, id_)
 
+    async def _is_gone(self, stream: str, id_: bytes) -> bool:
+        try:
+            return not await self.link.ask("XRANGE", stream, id_, id_, bulky=True)
+        except LinkError as error:
+            if not error.too_large:
+                raise
+        await self.link.again()
+        return False
+
     async def _lose(self, stream: str, id_: bytes) -> None:
-        """Redis has trimmed it before anybody had handled it."""
+        """Nobody can handle it any more: Redis has trimmed it, or it is too large to be read."""
         self.lost += parse_id(id_)[1]
         await self._writer.errand(("XACK", stream, self.name, id_))
 

@@ -21,6 +21,8 @@ from ..events import TEXT_KEYS, figures_only, without_text
 
 FORM: Final = 1
 """The version of an entry's form. Others are counted and skipped."""
+UNREADABLE: Final = b"x"
+"""The field that stands for an entry which is too large, to be written or to be read."""
 MAX_ENTRY: Final = 4_000_000
 MAX_NAME: Final = 200
 MAX_WALL: Final = 10**15

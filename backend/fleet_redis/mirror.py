@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from ..aio import wait_set
-from .layout import Keys, weigh
+from .layout import UNREADABLE, Keys, weigh
 from .redis_link import SURELY_TAKEN, Command, LinkError
 from .writer import Writer
 
@@ -24,8 +24,6 @@ PACE: Final = 0.1
 REFRESH: Final = 5.0
 MOST_BYTES: Final = 2_000_000
 """An answer larger than that, written anew as one text, can be read where it is written only."""
-TOO_LARGE: Final = b"x"
-"""The field of the one entry that is left of such an answer."""
 LEASE: Final = 25.0
 """Seconds for which a reader at another instance counts as one here."""
 ENTRY_BYTES: Final = 256_000
@@ -308,7 +306,7 @@ class Mirror:
         key, owner = self._keys.answer(one.name), self._keys.owner(one.name)
         life = int(1000 * max(3 * REFRESH, self._keep() + self._grace()))
         self._over += [
-            ("DEL", key), ("XADD", key, f"{one.reader.seq + 1}-0", TOO_LARGE, 1), ("PEXPIRE", key, life),
+            ("DEL", key), ("XADD", key, f"{one.reader.seq + 1}-0", UNREADABLE, 1), ("PEXPIRE", key, life),
             ("PEXPIRE", owner, life),
         ]  # fmt: skip
 

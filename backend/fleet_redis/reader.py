@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ..event_bus import DONE, EventBus
-from .layout import FORM, FleetEvent, Keys, Seconds, checked, decode, parse_fields, parse_id
+from .layout import FORM, UNREADABLE, FleetEvent, Keys, Seconds, checked, decode, parse_fields, parse_id
 from .redis_link import Link, LinkError
 
 log = logging.getLogger("copilot_pulse.fleet")
@@ -166,7 +166,13 @@ class Reader:
 
     async def _find_inbox(self) -> None:
         """The inbox' ids are Redis' own: after a restart with the clock behind, ours may lie in the future."""
-        newest = await self.link.ask("XREVRANGE", self._inbox, "+", "-", "COUNT", 1)
+        try:
+            newest = await self.link.ask("XREVRANGE", self._inbox, "+", "-", "COUNT", 1, bulky=True)
+        except LinkError as error:
+            if not error.too_large:
+                raise
+            await self.link.again()
+            return  # somebody has put into it what cannot be read; it is passed over when its turn comes
         top = newest[0][0] if newest else b"0-0"
         if self._inbox_cursor == "0-0" or parse_id(top) < parse_id(self._inbox_cursor):
             self._inbox_cursor = top.decode()
@@ -199,22 +205,37 @@ class Reader:
         return bool(found), any(len(entries) >= count for entries in found.values())
 
     async def _ask(self, streams: list[bytes], cursors: list[str], count: int, block: int) -> list[Any]:
-        """What XREAD finds. If that is more at once than a plan allows: fewer entries, then fewer streams at a time."""
-        try:
-            return (
-                await self.link.ask(
-                    "XREAD", "COUNT", count, "BLOCK", block, "STREAMS", *streams, *cursors, wait=block / 1000
-                )
-                or []
-            )
-        except LinkError as error:
-            half = len(streams) // 2
-            if not error.too_large or (count == 1 and not half):
-                raise
-        if count > 1:
-            return await self._ask(streams, cursors, count // 2, block)
-        some = await self._ask(streams[:half], cursors[:half], 1, 1)
-        return some + await self._ask(streams[half:], cursors[half:], 1, 1)
+        """What XREAD finds; in parts, if that is more at once than a plan or the server's buffers allow."""
+
+        async def ask(some: list[bytes], ids: list[str], most: int) -> list[Any]:
+            wait = block if len(some) == len(streams) else 1
+            words = ("XREAD", "COUNT", most, "BLOCK", wait, "STREAMS", *some, *ids)
+            return await self.link.ask(*words, wait=wait / 1000, bulky=True) or []
+
+        return await self.link.in_parts(ask, self._unreadable, streams, cursors, count)
+
+    async def _unreadable(self, stream: bytes, cursor: str) -> list[Any]:
+        """The entry behind `cursor`, which cannot be read: its id, and that it is too large.
+
+        The id is found by asking up to where there is nothing, which costs some 20 commands.
+        """
+
+        async def reaches(end: str) -> bool:
+            try:
+                return bool(await self.link.ask("XRANGE", stream, f"({cursor}", end, "COUNT", 1, bulky=True))
+            except LinkError as error:
+                if not error.too_large:
+                    raise
+            await self.link.again()
+            return True
+
+        begin, _ = parse_id(cursor)
+        first = await _least(begin, lambda number: reaches(f"{number}-{NEWEST}"))
+        second = await _least(0, lambda number: reaches(f"{first}-{number}"))
+        if first is None or second is None:
+            return []  # it is gone
+        log.warning("fleet: an entry of a stream in Redis is too large to be read; it is passed over")
+        return [[f"{first}-{second}".encode(), [UNREADABLE, b"1"]]]
 
     async def _take_other(self, name: bytes, id_: bytes, fields: dict[str, bytes]) -> None:
         if name == self._inbox:
@@ -306,3 +327,20 @@ class Reader:
                 event = FleetEvent("fleet.gap", data, "copilot-pulse", instance=source.instance, wall=self._wall())
                 self.seen(event)
                 await self._bus.publish(event)
+
+
+async def _least(low: int, holds: Callable[[int], Awaitable[bool]]) -> int | None:
+    """The least number from `low` on for which `holds()`, as it does for all above it; None if there is none."""
+    step = 1
+    while not await holds(min(low + step - 1, NEWEST)):
+        if low + step > NEWEST:
+            return None
+        low, step = low + step, 2 * step
+    high = min(low + step - 1, NEWEST)
+    while low < high:
+        middle = (low + high) // 2
+        if await holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low

@@ -31,6 +31,8 @@ else:  # redis brings it there
 log = logging.getLogger("copilot_pulse.fleet")
 
 Command = tuple[Any, ...]
+Ask = Callable[[list[Any], list[Any], int], Awaitable[list[Any]]]
+Alone = Callable[[Any, Any], Awaitable[list[Any]]]
 
 _LIBRARY: Final = "redis.asyncio.connection"
 FIRST_WAIT: Final = 0.05
@@ -68,7 +70,7 @@ RECENT: Final = 60.0
 MOST_REFUSALS: Final = 20
 MOST_CAUSES: Final = 16
 HANG_UPS: Final = 3
-"""After so many in a row at a value beyond SURELY_TAKEN, the value is the reason."""
+"""After so many in a row at a value beyond SURELY_TAKEN, or at a reply that may be large, its size is the reason."""
 NEXT_ADDRESS: Final = 0.25
 """Seconds after which the next address of a host name is tried beside the one that is silent."""
 
@@ -292,7 +294,7 @@ class Link:
         self._connection: Any = None
         self._told: set[str] = set()
         self._refusals: dict[str, _Refusal] = {}
-        self._hung_up = 0  # how often in a row, at a value that not each Redis takes
+        self._hung_up = 0  # how often in a row, at a value that not each Redis takes, or at a reply that may be large
 
     @property
     def up(self) -> bool:
@@ -365,12 +367,20 @@ class Link:
         except Exception as error:
             raise explain(error, self.target, connecting=True) from None
 
-    async def call(self, *commands: Command, wait: float = 0.0) -> list[Any]:
+    async def again(self) -> None:
+        """Connect anew if the connection is gone, and see that Redis answers. Raises LinkError if it does not."""
+        if self._connection is None:
+            await self._connect()
+        await self.ask("TIME")
+
+    async def call(self, *commands: Command, wait: float = 0.0, bulky: bool = False) -> list[Any]:
         """Send all commands at once and return their replies, a LinkError in place of one that was refused.
 
         A Redis that finds a command too large says so and hangs up: those behind it have "lost" for a reply then.
-        `wait`: seconds that a command may block on top of the usual limit. Raises LinkError if the connection is
-        gone or too slow; it is thrown away then, as it is by a cancel, and what was sent may have been done.
+        `wait`: seconds that a command may block on top of the usual limit. `bulky`: the replies may be large; if the
+        connection ends or time runs out again and again, they are told as too large. Raises LinkError if the
+        connection is gone or too slow; it is thrown away then, as it is by a cancel, and what was sent may have been
+        done.
         """
         connection = self._connection
         if connection is None:
@@ -393,7 +403,8 @@ class Link:
             told = explain(error, self.target)
             if told.kind == "lost" and replies and isinstance(replies[-1], LinkError) and replies[-1].too_large:
                 return replies + [told] * (len(commands) - len(replies))
-            if told.kind == "lost" and _has_large(commands):  # what Redis said may have been lost with the connection
+            # What Redis said may have been lost with the connection; of a reply that is too large it says nothing.
+            if (told.kind == "lost" and _has_large(commands)) or (bulky and told.kind in ("lost", "timeout")):
                 self._hung_up += 1
                 told.too_large = self._hung_up >= HANG_UPS
             raise told from None
@@ -401,12 +412,44 @@ class Link:
             self.drop()
             raise
 
-    async def ask(self, *command: Any, wait: float = 0.0) -> Any:
+    async def ask(self, *command: Any, wait: float = 0.0, bulky: bool = False) -> Any:
         """One command's reply. Raises LinkError, also if Redis refused it."""
-        (reply,) = await self.call(command, wait=wait)
+        (reply,) = await self.call(command, wait=wait, bulky=bulky)
         if isinstance(reply, LinkError):
             raise reply
         return reply
+
+    async def in_parts(self, ask: Ask, alone: Alone, streams: list[Any], ids: list[Any], count: int) -> list[Any]:
+        """What `ask(streams, ids, count)` gives. If that is too large: fewer entries, then fewer streams at a time.
+
+        `alone(stream, id)` gives in its place the one entry that is too large by itself. Raises LinkError.
+        """
+        try:
+            found = await ask(streams, ids, count)
+            self._hung_up = 0
+            return found
+        except LinkError as error:
+            if not error.too_large:
+                raise
+        return await self._in_smaller_parts(ask, alone, streams, ids, count)
+
+    async def _in_smaller_parts(
+        self, ask: Ask, alone: Alone, streams: list[Any], ids: list[Any], count: int
+    ) -> list[Any]:
+        await self.again()
+        half = len(streams) // 2
+        if count == 1 and not half:
+            return [[streams[0], await alone(streams[0], ids[0])]]
+        found = []
+        for part in [slice(None)] if count > 1 else [slice(half), slice(half, None)]:
+            smaller = streams[part], ids[part], max(1, count // 2)
+            try:
+                found += await ask(*smaller)
+            except LinkError as error:
+                if not error.too_large:
+                    raise
+                found += await self._in_smaller_parts(ask, alone, *smaller)
+        return found
 
     async def _reply(self, connection: Any) -> Any:
         try:

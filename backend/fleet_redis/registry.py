@@ -234,12 +234,19 @@ class Registry:
         # Of a host that starts again and again there are very many: those that live come first, then those unknown.
         boots = [name for name in names if is_boot(name) and name != self.boot]
         boots = sorted(boots, key=lambda boot: (not self.alive(boot), boot in self.instances, boot))[:MOST_MEMBERS]
-        beats: Any = []
-        if boots:
-            (beats,) = await self._writer.errand(("MGET", *(self._keys.beat(boot) for boot in boots)))
-            if isinstance(beats, LinkError):
-                raise beats
-        return boots, beats
+        return boots, await self._beats(boots)
+
+    async def _beats(self, boots: list[str]) -> list[Any]:
+        """The heartbeats, in parts if they are too large at once; None for one that is by itself."""
+        if not boots:
+            return []
+        (beats,) = await self._writer.errand(("MGET", *(self._keys.beat(boot) for boot in boots)))
+        if not isinstance(beats, LinkError):
+            return list(beats)
+        if not beats.too_large:
+            raise beats
+        half = len(boots) // 2
+        return [*await self._beats(boots[:half]), *await self._beats(boots[half:])] if half else [None]
 
     async def _succeed(self) -> None:
         """Once, before the first beat: if this is a restart, the start before it left nobody to say goodbye.

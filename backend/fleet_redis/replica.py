@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from .layout import Keys, is_boot, parse_fields
-from .mirror import TOO_LARGE, name_of
+from .layout import UNREADABLE, Keys, is_boot, parse_fields
+from .mirror import name_of
 from .reader import Reader
 from .redis_link import Command, LinkError
 from .registry import Registry
@@ -75,7 +75,7 @@ class Answer:
         except (ValueError, RecursionError):
             frames = None
         relay = self._relay
-        if TOO_LARGE.decode() in fields:
+        if UNREADABLE.decode() in fields:
             self.lost(f"\n\n---\n{LARGE}", LARGE)
             return
         if not isinstance(frames, list) or relay is None:
@@ -155,6 +155,8 @@ class Replica:
             owner = bytes(replies[0]).decode("ascii", "replace") if replies[0] else ""
             if not is_boot(owner) or owner == self._registry.boot:
                 return None
+            if isinstance(replies[1], LinkError):  # too large at once: the reader takes it in parts
+                return Answer(self, name, owner, [])
             if replies[1] or last:
                 return Answer(self, name, owner, replies[1] or [])
             await asyncio.sleep(AGAIN)  # it has only just been asked
@@ -175,7 +177,8 @@ class Replica:
             return None
         finally:
             asking.cancel()
-        return None if replies is None or any(isinstance(reply, LinkError) for reply in replies) else replies
+        wrong = [one for one in replies or () if isinstance(one, LinkError) and not one.too_large]
+        return None if wrong else replies
 
     def add(self, answer: Answer, cursor: str) -> None:
         """Read on from `cursor`."""

@@ -255,8 +255,14 @@ class Writer:
     async def _send_lost(self) -> None:
         """After a reconnect: whatever Redis has lost of what it had taken is sent again, in order."""
         self._wiped = self._mortal = False
-        newest = await self.link.ask("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
-        top = parse_id(newest[0][0])[0] if newest else 0
+        top = 0
+        try:
+            newest = await self.link.ask("XREVRANGE", self._stream, "+", "-", "COUNT", 1, bulky=True)
+            top = parse_id(newest[0][0])[0] if newest else 0
+        except LinkError as error:
+            if not error.too_large:  # else all of the tail is sent, and refused as far as it is there
+                raise
+            await self.link.again()
         lost = [batch for batch in self._tail if batch.last > top]
         while lost:
             size, some = 0, []
@@ -269,7 +275,7 @@ class Writer:
                     continue
                 if isinstance(reply, LinkError) and not reply.is_old_id:
                     raise reply
-                self.healed += batch.events
+                self.healed += 0 if isinstance(reply, LinkError) else batch.events
             self.link.proved()
             await self.link.call(self._let_die())
 

@@ -366,6 +366,35 @@ async def test_an_answer_that_redis_finds_too_large_ends_elsewhere_in_a_sentence
         one.registry.finish(stream, "completed")
 
 
+async def test_an_answer_that_a_reader_cannot_have_whole_ends_there_in_a_sentence(redis: RedisServer) -> None:
+    """It was written under a larger limit: what can be read in parts is, and there is no hole in the text."""
+    async with (
+        Plan(redis.port, most=100_000) as plan,
+        sites(redis.url, "a") as (one,),
+        sites(plan.url, "b") as (other,),
+    ):
+        assert await wait_for(lambda: other.node.knows("a"), 30)
+        stream, page, late = one.begin(), Page(), Page()
+        answer = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}"
+        text = ""
+        for number in range(1, 5):
+            text += "words " * 10_000
+            stream.relay.line(line(text))
+            for _ in range(2_000):
+                if await redis.command("XLEN", answer) >= number:
+                    break
+                await asyncio.sleep(0.01)
+        reading = asyncio.ensure_future(other.read(page))
+        assert await wait_for(lambda: page.text == text, 30)
+        stream.relay.line(line(text + "x" * 300_000))
+        await asyncio.wait_for(reading, 30)
+
+        assert page.text.startswith(text + "\n\n---\n")
+        assert "too large to be read at another machine" in page.text
+        assert await other.read(late) == 200
+        assert late.text == page.text
+
+
 async def test_a_key_of_somebody_else_stops_no_other_answer(redis: RedisServer) -> None:
     """One answer cannot be copied; those beside it are, each entry once, and the trouble is told."""
     async with sites(redis.url) as (one, other):

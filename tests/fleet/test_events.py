@@ -22,7 +22,7 @@ from tests.injection.raising import raising
 from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.leaks import no_leaks
 from tests.support.plan import Plan
-from tests.support.proxy import FaultProxy
+from tests.support.proxy import Fault, FaultProxy
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.timeout(120)
@@ -487,6 +487,79 @@ async def test_a_tail_that_is_too_large_now_holds_up_nobody(redis: RedisServer) 
         row = await settle(other, one)
 
         assert row["arrived"] == 7
+
+
+@pytest.mark.parametrize("how", ["refused", "hung up", "slow"])
+async def test_an_entry_that_cannot_be_read_is_told_and_the_rest_comes(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It was written under a larger limit than the reader's: a plan says so, a Redis hangs up, a line is too slow."""
+    monkeypatch.setattr(reader, "BLOCK", 0.1)
+    async with (
+        Plan(redis.port, most=100_000 if how == "refused" else 2**24) as plan,
+        FaultProxy(redis.port) as slow,
+        nodes(redis.url, "ac") as (one, other),
+    ):
+        late = Node("b", {"refused": plan.url, "hung up": redis.url, "slow": url_of(slow)}[how])
+        try:
+            late.start()
+            assert await wait_for(lambda: late.knows("a", "c"), 30)
+            late.fleet._parts.reader.link.drop()  # type: ignore[union-attr]
+            if how == "hung up":
+                await redis.command("CONFIG", "SET", "client-output-buffer-limit", "normal 100kb 0 0")
+            elif how == "slow":
+                slow.default = Fault(delay=0.02, chunk=6_000)
+            for node in (one, other):
+                for number in range(12):
+                    node.offer(2)
+                    offer_large(node, "x" * (200_000 if number == 5 else 40_000))
+            for node in (one, other):
+                row = await settle(late, node)
+
+                assert how == "slow" or 1 <= row["told"] < 9  # its neighbours in the entry are lost with it
+            assert set((late.fleet.figures() or {})["gaps"]) == {"unreadable"}
+            one.offer(1)
+            await settle(late, one)
+        finally:
+            await late.fleet.aclose()
+
+
+async def test_what_is_too_large_in_an_inbox_stops_no_reader(redis: RedisServer) -> None:
+    """Anybody can put a megabyte there; the reading of all else goes on, also after a reconnect."""
+    async with Plan(redis.port, most=100_000) as plan, nodes(plan.url) as (one, other):
+        inbox = f"{{copilot-pulse}}:c:{other.fleet.boot}"
+        await redis.command("XADD", inbox, "*", "k", "x" * 1_000_000)
+        one.offer(3)
+        await settle(other, one)
+        await redis.command("XADD", inbox, "*", "k", "x" * 1_000_000)
+        other.fleet._parts.reader.link.drop()  # type: ignore[union-attr]
+        one.offer(3)
+        await settle(other, one)
+
+
+async def test_a_writer_whose_plan_became_smaller_goes_on(redis: RedisServer) -> None:
+    """After a reconnect it asks for its newest entry, which it may not have any more."""
+    async with Plan(redis.port, most=200_000) as plan, nodes(plan.url) as (one, other):
+        offer_large(one, "x" * 100_000)
+        await settle(other, one)
+        plan.most = 20_000
+        one.fleet._parts.writer.link.drop()  # type: ignore[union-attr]
+        one.offer(3)
+        row = await settle(other, one)
+
+        assert (row["arrived"], (one.fleet.figures() or {})["healed_events"]) == (4, 0)
+
+
+async def test_heartbeats_that_are_too_many_for_a_plan_are_read_in_parts(redis: RedisServer) -> None:
+    """A large fleet on a small plan sees all of itself; one that is too large by itself is nobody."""
+    beat = json.dumps({"label": "x", "status": {"pad": "x" * 4_000}})
+    for number in range(32):
+        boot = "aaaaaaaaaaa" + "abcdefghijklmnopqrstuvwxyz234567"[number]
+        large = json.dumps({"label": "large", "status": {"pad": "x" * 60_000}})
+        await redis.command("SET", f"{{copilot-pulse}}:h:{boot}", large if number == 7 else beat, "PX", 60_000)
+        await redis.command("SADD", "{copilot-pulse}:m", boot)
+    async with Plan(redis.port, most=20_000) as plan, nodes(plan.url) as (one, _):
+        assert len(one.fleet.instances()) == 2 + 31
 
 
 async def test_a_host_that_starts_again_and_again_hides_nobody(redis: RedisServer) -> None:

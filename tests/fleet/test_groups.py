@@ -14,6 +14,7 @@ from backend.fleet import Fleet
 from backend.fleet_redis import groups
 from backend.fleet_redis.redis_link import LinkError
 from tests.support.fleet_nodes import Node, nodes, wait_for
+from tests.support.plan import Plan
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.timeout(120)
@@ -207,6 +208,44 @@ async def test_what_redis_was_not_told_is_done_is_not_done_again(
         assert await wait_for(lambda: len(asked) > 1, 30)
 
         assert done == [1, 2, 3]
+
+
+@pytest.mark.parametrize("how", ["refused", "hung up"])
+async def test_work_that_cannot_be_read_at_once_is_done_in_parts(redis: RedisServer, how: str) -> None:
+    """Also where it is one large entry of each of many machines; what is too large by itself stops nobody."""
+    async with Plan(redis.port, most=100_000 if how == "refused" else 2**24) as plan, nodes(redis.url, "abc") as made:
+        for node in made:
+            for number in range(6):
+                node.local.publish_nowait(Event("chaos", {"i": number, "pad": "x" * 70_000}, "test"))
+        made[0].local.publish_nowait(Event("chaos", {"i": 6, "pad": "x" * 200_000}, "test"))
+        writers = [node.fleet._parts.writer for node in made if node.fleet._parts is not None]
+        assert await wait_for(lambda: all(writer.empty for writer in writers), 30)
+        if how == "hung up":
+            await redis.command("CONFIG", "SET", "client-output-buffer-limit", "normal 100kb 0 0")
+        late = Node("d", plan.url)
+        seen: Counter[str] = Counter()
+        try:
+            late.start()
+            late.fleet.share("chaos", group="work", handler=lambda event: seen.update([event.key]))
+            assert await wait_for(lambda: len(seen) == 18 and figures_of(late)["lost"] == 1, 60), seen
+            made[0].offer(3)
+            assert await wait_for(lambda: len(seen) == 21, 60)
+
+            assert set(seen.values()) == {1}
+            stream = f"{{copilot-pulse}}:i:{made[0].fleet.boot}"
+            for _ in range(2_000):
+                if not (pending := (await redis.command("XPENDING", stream, "work"))["pending"]):
+                    break
+                await asyncio.sleep(0.01)
+            assert pending == 0
+        finally:
+            await late.fleet.aclose()
+
+
+def figures_of(node: Node) -> dict[str, int]:
+    """Of its only group."""
+    (row,) = (node.fleet.figures() or {})["groups"].values()
+    return dict(row)
 
 
 async def test_a_handler_that_runs_into_a_cancel_has_failed_and_work_goes_on(redis: RedisServer) -> None:

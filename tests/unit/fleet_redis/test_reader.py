@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, cast
+from typing import Any
 
 from backend.event_bus import EventBus
 from backend.fleet_redis.layout import Keys, new_boot
 from backend.fleet_redis.reader import SLICE, Reader
-from backend.fleet_redis.redis_link import Link
+from backend.fleet_redis.redis_link import Link, Target
 
 EVENT_SECONDS = SLICE / 250
 
 
-class _Link:
+class _Link(Link):
     """A connection that has one reply."""
 
-    up = False
-
     def __init__(self, reply: Any) -> None:
-        self._reply = reply
+        super().__init__(Target("redis://nowhere.invalid"), "reader", 1.0)
+        self.reply = reply
 
-    def proved(self) -> None:
-        """It works."""
-
-    async def ask(self, *command: Any, wait: float = 0.0) -> Any:
-        return self._reply
+    async def ask(self, *command: Any, wait: float = 0.0, bulky: bool = False) -> Any:
+        return self.reply
 
 
 async def test_a_reply_of_many_entries_does_not_hold_the_loop() -> None:
@@ -47,7 +43,7 @@ async def test_a_reply_of_many_entries_does_not_hold_the_loop() -> None:
     async def nothing() -> None:
         return None
 
-    link = cast("Link", _Link([(keys.events(other).encode(), entries)]))
+    link = _Link([(keys.events(other).encode(), entries)])
     reader = Reader(EventBus(), link, keys, new_boot(), pace=0.0, poke=nothing, clock=clock)
     reader.add(other, "other")
     turns = 0
