@@ -73,6 +73,13 @@ RUN_TIME = {"aiohttp", "yarl", "psutil", "prometheus_client", "typing_extensions
 EXTRAS = dict.fromkeys(("redis", "async_timeout"), ("fleet_redis", "redis_link"))
 AIOHTTP_UNITS = {"webhook", "origin", "streams", "api", "copilot", "standalone", "plugin"}
 WITHOUT_AIOHTTP = {("streams", "relay"), ("streams", "registry"), ("streams", "wire")}
+# Tests of a whole wing: of its page in docs/, or of what its rooms do together.
+WHOLE_WING = {
+    "api": {"docs"},
+    "bus": {"docs"},
+    "pressure": {"stateful"},
+    "recovery": {"attacks", "real_errors", "wire"},
+}
 MOST_NAMES = 12
 MOST_FILES = 14
 MOST_LINES = 60
@@ -147,6 +154,21 @@ def test_the_picture_is_of_today() -> None:
 def test_few_files_lie_directly_in_backend() -> None:
     """`ls backend/` is a table of contents."""
     assert len([file for file in files_of() if file.parent == BACKEND]) <= MOST_FILES + len({"__init__", "__main__"})
+
+
+def test_tests_mirror_the_rooms() -> None:
+    """Who opens a room finds its tests under its name; a room with many has several files that begin with it."""
+    tests = ROOT / "tests" / "unit"
+    wrong = []
+    for file in sorted(tests.glob("*/**/test_*.py")):
+        folder = file.parent.relative_to(tests)
+        if folder.parts[0] == "support":
+            continue
+        rooms = {room.stem for room in (BACKEND / folder).iterdir()} | WHOLE_WING.get(str(folder), set())
+        if not any(f"{file.stem}_".startswith(f"test_{room}_") for room in rooms):
+            wrong.append(str(file.relative_to(ROOT)))
+
+    assert wrong == []
 
 
 def test_functions_fit_on_a_screen() -> None:

@@ -1,4 +1,4 @@
-"""The READMEs and the tables of settings: generated parts are current, and what they name exists."""
+"""The READMEs and docs/: generated parts are current, and what they name exists."""
 
 from __future__ import annotations
 
@@ -13,19 +13,35 @@ import pytest
 from backend import event_bus
 from backend.settings import Settings
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "README.zh.md")
 
 
-@pytest.mark.parametrize("name", [*READMES, "docs/settings.md", "docs/settings.zh.md"])
+PAGES = sorted(str(page.relative_to(ROOT)) for folder in (ROOT, ROOT / "docs") for page in folder.glob("*.md"))
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name: str) -> None:
-    """Every relative link and picture is a file of the repository."""
+    """Every relative link and picture is a file of the repository, and what stands behind a # is a heading there."""
     path = ROOT / name
     text = path.read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) + re.findall(r'src="([^":]+)"', text)
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", text) + [
+        (source, "") for source in re.findall(r'src="([^":]+)"', text)
+    ]
+    targets = [((path.parent / file) if file else path, anchor) for file, anchor in links]
 
-    assert targets
-    assert [target for target in targets if not (path.parent / target).exists()] == []
+    assert [file for file, _ in targets if not file.exists()] == []
+    assert [
+        (file.name, anchor)
+        for file, anchor in targets
+        if anchor and file.suffix == ".md" and anchor not in headings(file)
+    ] == []
 
 
 def test_pictures_speak_the_readers_language() -> None:

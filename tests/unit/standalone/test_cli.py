@@ -1,13 +1,15 @@
-"""`--open` shows the page in the user's browser, and says so in a line where there is none."""
+"""The command line: `--open` shows the page in the user's browser; garbage is collected rarely."""
 
 from __future__ import annotations
 
+import gc
 import threading
 import webbrowser
+from collections.abc import Iterator
 
 import pytest
 
-from backend.standalone.cli import open_page
+from backend.standalone.cli import YOUNG_OBJECTS, open_page, spare_collector
 from backend.standalone.options import parse
 
 
@@ -49,3 +51,36 @@ def test_without_a_browser_a_sentence_says_so(
     opened(monkeypatch, answer)
 
     assert capsys.readouterr().err == "copilot-pulse: no browser could be opened; open http://127.0.0.1:1 yourself\n"
+
+
+@pytest.fixture
+def _collector() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    yield
+    gc.set_threshold(*thresholds)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_collector")
+def test_imports_are_left_out_of_collections_and_garbage_is_not_kept() -> None:
+    """What was there before is not looked at again; a cycle made before or after is freed."""
+
+    class Cycle:
+        freed = 0
+
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            Cycle.freed += 1
+
+    Cycle()
+
+    spare_collector()
+
+    assert Cycle.freed == 1
+    assert gc.get_freeze_count() > 10_000
+    assert gc.get_threshold()[0] == YOUNG_OBJECTS
+    Cycle()
+    gc.collect()
+    assert Cycle.freed == 2
