@@ -16,12 +16,13 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import ssl
 import sys
 import weakref
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import aiohttp
 from yarl import URL
@@ -95,7 +96,7 @@ class SharedHttp:
             base = openai.DefaultAsyncHttpxClient
             library = sys.modules[base.__mro__[1].__module__.partition(".")[0]]
             context = await asyncio.to_thread(_read_ahead, library)
-            kind = _over_aiohttp(base, library) if self.kind == "aiohttp" else base
+            kind = _over_aiohttp(base, library) if self.kind == "aiohttp" else _over_httpx(base, library)
             jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
             self._client = kind(verify=context, trust_env=self._trust_env, cookies=jar)
             self._loop = asyncio.get_running_loop()
@@ -129,6 +130,20 @@ def _read_ahead(library: Any) -> Any:
     return library.create_ssl_context(trust_env=True)
 
 
+def _over_httpx(base: Any, library: Any) -> Any:
+    """The httpx client class `base`, which tells a proxy that is not there as such. `library` is its httpx.
+
+    Overrides a private method that every httpx since 0.20 has. Should a later one not call it, nothing is missed but
+    those words.
+    """
+
+    class OverHttpx(base):  # type: ignore[misc]
+        def _init_proxy_transport(self, proxy: Any, *args: Any, **options: Any) -> Any:
+            return _through_proxy(library, super()._init_proxy_transport(proxy, *args, **options), proxy)
+
+    return OverHttpx
+
+
 def _over_aiohttp(base: Any, library: Any) -> Any:
     """The httpx client class `base`, carried by aiohttp. `library` is its httpx, whatever it calls itself.
 
@@ -136,7 +151,7 @@ def _over_aiohttp(base: Any, library: Any) -> Any:
     transport carries.
     """
 
-    class OverAiohttp(base):  # type: ignore[misc]
+    class OverAiohttp(_over_httpx(base, library)):  # type: ignore[misc]
         def _init_transport(self, *args: Any, transport: Any = None, **options: Any) -> Any:
             if transport is not None:
                 return transport
@@ -148,6 +163,39 @@ def _over_aiohttp(base: Any, library: Any) -> Any:
             return _transport(library, options["verify"], options["limits"], proxy)
 
     return OverAiohttp
+
+
+def _through_proxy(library: Any, transport: Any, proxy: Any) -> Any:
+    """`transport`, httpx's own, which connects to `proxy` alone: if it cannot, that is not the base URL's host."""
+
+    class ThroughProxy(library.AsyncBaseTransport):  # type: ignore[misc]
+        async def handle_async_request(self, request: Any) -> Any:
+            try:
+                return await transport.handle_async_request(request)
+            except library.ConnectError as error:
+                if _is_tls(error):  # of the proxy, or of the host behind it
+                    raise
+                _tell_proxy_is_away(library, proxy)
+
+        async def aclose(self) -> None:
+            await transport.aclose()
+
+    return ThroughProxy()
+
+
+def _is_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _tell_proxy_is_away(library: Any, proxy: Any) -> NoReturn:
+    port = proxy.url.port or {"http": 80, "https": 443}.get(proxy.url.scheme, 1080)
+    words = f"The proxy at {proxy.url.host}:{port} cannot be reached: see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
+    # Not from the error of the connection: who is refused or has no such name would be taken for the base URL's host.
+    raise library.ProxyError(words) from ConnectionError(words)
 
 
 def _transport(library: Any, context: Any, limits: Any, proxy: Any = None) -> Any:
@@ -297,10 +345,7 @@ def _httpx_errors(library: Any, proxy: Any = None) -> Iterator[None]:
         yield
     except (aiohttp.ClientError, ConnectionError, asyncio.TimeoutError) as error:
         if proxy is not None and isinstance(error, _NOT_REACHED):
-            where = f"{proxy.url.host}:{proxy.url.port or 80}"
-            words = f"The proxy at {where} cannot be reached: see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
-            # Not from `error`: who is refused or has no such name would be taken for the base URL's host.
-            raise library.ProxyError(words) from ConnectionError(words)
+            _tell_proxy_is_away(library, proxy)
         cause: BaseException = error
         if isinstance(error, aiohttp.ClientPayloadError) and isinstance(error.__cause__, ConnectionError):
             cause = error.__cause__

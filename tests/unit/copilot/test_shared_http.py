@@ -193,16 +193,20 @@ async def test_an_address_that_is_one_for_httpx_only(client_of: Callable[..., An
     assert {"aiohttp": "bad_url", "httpx": "dns"}[http.kind] == Classifier().classify(caught.value).kind
 
 
+@pytest.mark.parametrize("kind", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("proxy", ["http", "https", "socks5"])
 @pytest.mark.parametrize("host", ["127.0.0.1", INVALID_HOST])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_is_not_there_is_the_proxys_fault(
-    monkeypatch: pytest.MonkeyPatch, scheme: str, host: str
+    monkeypatch: pytest.MonkeyPatch, kind: Kind, scheme: str, host: str, proxy: str
 ) -> None:
     """The base URL is right; it is not said of its host that it refuses, or that its name is unknown."""
+    if proxy == "socks5":
+        pytest.importorskip("socksio", reason="httpx needs it for SOCKS")
     port = closed_port()
-    monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://me:secret@{host}:{port}")
+    monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"{proxy}://me:secret@{host}:{port}")
     monkeypatch.delenv("NO_PROXY", raising=False)
-    shared = SharedHttp("aiohttp")
+    shared = SharedHttp(kind)
     await shared.prepare()
     base = f"{scheme}://good.invalid/v1"
     client = sharing_client(openai.AsyncOpenAI, shared)(base_url=base, api_key="k", max_retries=0)
