@@ -90,7 +90,8 @@ async def chats() -> dict[str, str]:
     from backend.copilot.notices import NO_WIDTH, strip
     from tests.integration.fault_rows import ENVIRONMENT
     from tests.support.host import Host
-    from tests.support.llm_server import FaultServer, Plan, ToolCall, answer, reset_at, status, words
+    from tests.support.llm_server import FaultServer
+    from tests.support.llm_steps import Plan, ToolCall, answer, reset_at, status, words
     from tests.support.plugged import NODES
 
     tool = Plan(ToolCall("count_up", {"note": "a"}))

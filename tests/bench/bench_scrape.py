@@ -20,7 +20,8 @@ from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector
 
-from tests.support.llm_server import FaultServer, answer
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import answer
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 60

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.support.llm_server import Plan, answer, status
-from tests.support.llm_steps import Wait, Words
+from tests.support.llm_steps import Plan, Wait, Words, answer, status
 from tests.support.net import Gate
 
 from .chromium import launch

@@ -20,8 +20,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.support.llm_server import Plan, reset_at, status
-from tests.support.llm_steps import Pause, Words
+from tests.support.llm_steps import Pause, Plan, Words, reset_at, status
 
 from .chromium import launch
 from .comfy_world import World, enter, toggle

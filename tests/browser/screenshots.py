@@ -28,8 +28,8 @@ from pathlib import Path
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from tests.comfyui.harness import ROOT
-from tests.support.llm_server import FaultServer, Plan, answer, reset_at, status
-from tests.support.llm_steps import Pause, Stall, ToolCall, Words
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import Pause, Plan, Stall, ToolCall, Words, answer, reset_at, status
 from tests.support.mcp_server import Tool
 
 from .chromium import launch

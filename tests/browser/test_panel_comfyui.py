@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.llm_server import Plan, answer, reset_at, status
-from tests.support.llm_steps import Words
+from tests.support.llm_steps import Plan, Words, answer, reset_at, status
 
 from .comfy_world import World, enter, newest_frontend, setting, toggle
 from .conftest import HERE

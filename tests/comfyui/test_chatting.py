@@ -14,8 +14,8 @@ import pytest
 from backend.copilot.notices import strip
 from tests.comfyui.conftest import Boot, metrics_of, plugin, standin
 from tests.comfyui.harness import ComfyUI
-from tests.support.llm_server import FaultServer, answer, reset_at, stall_at, words
-from tests.support.llm_steps import Plan, Text, status
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import Plan, Text, answer, reset_at, stall_at, status, words
 from tests.support.page import API_KEY, COPILOT_KEY, Chat, CopilotPage
 
 ROUTES = [

@@ -9,7 +9,8 @@ import pytest
 from backend.copilot.notices import strip
 from tests.comfyui.conftest import Boot, metrics_of, plugin, standin
 from tests.comfyui.harness import NODES, ComfyUI, Node
-from tests.support.llm_server import FaultServer, answer, words
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import answer, words
 from tests.support.page import CopilotPage
 
 

@@ -20,8 +20,11 @@ from backend.recovery.advice import explain
 from backend.recovery.bodies import wrong_body
 from backend.recovery.classify import Classification, Classifier
 from backend.recovery.kinds import Severity
-from tests.support import llm_server as s
-from tests.support.llm_server import FaultServer, Plan, bodies
+from tests.support import llm_bodies as bodies
+from tests.support import llm_steps as steps
+from tests.support import net
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import Plan
 
 KEY = "sk-proj-THEUSERSOWNSECRET0123456789"
 
@@ -58,16 +61,16 @@ async def judged(server: FaultServer, plan: Plan, base: str = "/v1", **how: Any)
 
 
 BROKEN = [
-    ("reset before the headers", s.reset_before_headers(), "connection"),
-    ("reset before the first token", s.reset_first(), "connection"),
-    ("reset in mid-answer", s.reset_at(5), "connection"),
-    ("the body is cut", s.cut_at(5), "connection"),
-    ("an error object inside the stream", s.error_at(3), "server_error"),
-    ("a rate limit inside the stream", s.error_at(3, message="Slow down", code="rate_limit_exceeded"), "rate_limited"),
-    ("overload inside the stream", s.error_at(3, message="Overloaded", code=None, type="overloaded_error"), "overloaded"),
-    ("a status as the code inside the stream", s.error_at(3, message="Provider returned error", code=502), "server_error"),
-    ("a line that is no JSON", s.garbage_at(3), "malformed"),
-    ("bytes that are no UTF-8", s.undecodable_at(3), "malformed"),
+    ("reset before the headers", steps.reset_before_headers(), "connection"),
+    ("reset before the first token", steps.reset_first(), "connection"),
+    ("reset in mid-answer", steps.reset_at(5), "connection"),
+    ("the body is cut", steps.cut_at(5), "connection"),
+    ("an error object inside the stream", steps.error_at(3), "server_error"),
+    ("a rate limit inside the stream", steps.error_at(3, message="Slow down", code="rate_limit_exceeded"), "rate_limited"),
+    ("overload inside the stream", steps.error_at(3, message="Overloaded", code=None, type="overloaded_error"), "overloaded"),
+    ("a status as the code inside the stream", steps.error_at(3, message="Provider returned error", code=502), "server_error"),
+    ("a line that is no JSON", steps.garbage_at(3), "malformed"),
+    ("bytes that are no UTF-8", steps.undecodable_at(3), "malformed"),
 ]  # fmt: skip
 
 
@@ -94,7 +97,7 @@ BLAMED = [
 @pytest.mark.parametrize(("error", "kind"), [b[1:] for b in BLAMED], ids=[b[0] for b in BLAMED])
 async def test_in_stream_refusal_is_not_asked_again(server: FaultServer, error: dict[str, Any], kind: str) -> None:
     """An error object inside the stream that blames the request or the account is judged like its status."""
-    cause = await judged(server, s.error_at(2, **error))
+    cause = await judged(server, steps.error_at(2, **error))
 
     assert (kind, Severity.HIGH, False) == (cause.kind, cause.severity, cause.retryable)
 
@@ -111,7 +114,7 @@ STATUSES = [
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
 async def test_bare_status(server: FaultServer, status: int, kind: str) -> None:
     """A status whose body tells nothing decides alone: those of a moment, 429 and 5xx are asked again."""
-    cause = await judged(server, s.status(status))
+    cause = await judged(server, steps.status(status))
 
     assert (kind, status) == (cause.kind, cause.status)
     assert cause.retryable is (status in (408, 409, 424, 425, 429, 499) or (status >= 500 and status != 511))
@@ -252,7 +255,7 @@ BODIES += [
 async def test_body_of_a_provider(server: FaultServer, status: int, body: Any, kind: str) -> None:
     """What each provider says in its own words, in English or Chinese, is understood."""
     headers = {"Content-Type": "text/html"} if isinstance(body, bytes) else {}
-    cause = await judged(server, s.status(status, body, headers=headers))
+    cause = await judged(server, steps.status(status, body, headers=headers))
 
     assert (kind, status) == (cause.kind, cause.status)
 
@@ -261,7 +264,7 @@ ADDRESSES: list[tuple[str, str, int, Any, str]] = [
     ("ollama without v1", "", 404, b"404 page not found", "missing_v1"),
     ("fastapi without v1", "", 404, bodies.NOT_FOUND, "missing_v1"),
     ("405 without v1", "", 405, {"detail": "Method Not Allowed"}, "missing_v1"),
-    ("a page without v1", "", 404, s.PAGE, "missing_v1"),
+    ("a page without v1", "", 404, steps.PAGE, "missing_v1"),
     (
         "openai without v1",
         "",
@@ -278,7 +281,7 @@ ADDRESSES: list[tuple[str, str, int, Any, str]] = [
         "model_not_found",
     ),
     ("fastapi with v1", "/v1", 404, bodies.NOT_FOUND, "not_found"),
-    ("a page with v1", "/v1", 404, s.PAGE, "html_body"),
+    ("a page with v1", "/v1", 404, steps.PAGE, "html_body"),
     ("the whole address as the base", "/v1/chat/completions", 404, bodies.NOT_FOUND, "bad_url"),
     ("a version of another name", "/api/paas/v4", 404, bodies.NOT_FOUND, "not_found"),
 ]
@@ -300,8 +303,8 @@ class Scripted:
     """
 
     def __init__(self, status: int, body: Any, *, raw: bytes | None = None, redirect: bytes = b"") -> None:
-        plan = s.status(status, body)
-        kind = b"text/html" if plan.body == s.PAGE else b"application/json"
+        plan = steps.status(status, body)
+        kind = b"text/html" if plan.body == steps.PAGE else b"application/json"
         head = b"HTTP/1.1 %d X\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
         self._answer = raw if raw is not None else head % (status, kind, len(plan.body or b"")) + (plan.body or b"")
         self._redirect = redirect
@@ -327,8 +330,8 @@ class Scripted:
 
 
 UNREACHABLE = [
-    ("refused", lambda: s.refused_url("/v1"), "connection_refused", True),
-    ("no such host", lambda: s.dns_failure_url("/v1"), "dns", True),
+    ("refused", lambda: net.refused_url("/v1"), "connection_refused", True),
+    ("no such host", lambda: net.dns_failure_url("/v1"), "dns", True),
     ("no scheme", lambda: "127.0.0.1:1234/v1", "bad_url", False),
     ("not a URL", lambda: "my server", "bad_url", False),
     ("another protocol", lambda: "ftp://127.0.0.1/v1", "bad_url", False),
@@ -348,16 +351,16 @@ async def test_unreachable_address(url: Any, kind: str, retryable: bool) -> None
 async def test_tls_to_a_plain_port_is_told_and_not_retried() -> None:
     """https:// in front of a plain server: every try would fail the same."""
     async with Scripted(0, None, raw=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as url:
-        cause = Classifier().classify(await failure(s.tls_to_plain(url) + "/v1"))
+        cause = Classifier().classify(await failure(net.tls_to_plain(url) + "/v1"))
 
     assert ("tls", False, Severity.HIGH) == (cause.kind, cause.retryable, cause.severity)
-    assert "http:// instead of https://" in explain(cause, base_url=s.tls_to_plain(url) + "/v1")
+    assert "http:// instead of https://" in explain(cause, base_url=net.tls_to_plain(url) + "/v1")
 
 
 async def test_silence_is_a_timeout(server: FaultServer) -> None:
     """The client's own limit, before the headers and in mid-stream."""
-    before = await judged(server, s.stall_headers(), timeout=0.2)
-    within = await judged(server, s.stall_at(3), timeout=0.2)
+    before = await judged(server, steps.stall_headers(), timeout=0.2)
+    within = await judged(server, steps.stall_at(3), timeout=0.2)
 
     assert ["timeout", "timeout"] == [before.kind, within.kind]
     assert before.retryable
@@ -399,16 +402,16 @@ async def test_no_key_at_all() -> None:
 @pytest.mark.parametrize(
     ("plan", "low", "high"),
     [
-        (s.status(429, retry_after=7), 7, 7),
-        (s.status(503, retry_after="2.5"), 2.5, 2.5),
-        (s.status(429, retry_after=90, retry_after_ms=1500), 1.5, 1.5),
-        (s.status(429, retry_at=4000), 2000, 4001),
-        (s.status(429, retry_at=-4000), 0, 0),
-        (s.status(429, bodies.OPENAI_429_RATE), 6, 6),
-        (s.status(429, gemini("", _MINUTE, delay="41.5s")), 41.5, 41.5),
-        (s.status(429, retry_after="soon"), None, None),
-        (s.status(429, retry_after="nan"), None, None),
-        (s.status(400, retry_after=7), None, None),
+        (steps.status(429, retry_after=7), 7, 7),
+        (steps.status(503, retry_after="2.5"), 2.5, 2.5),
+        (steps.status(429, retry_after=90, retry_after_ms=1500), 1.5, 1.5),
+        (steps.status(429, retry_at=4000), 2000, 4001),
+        (steps.status(429, retry_at=-4000), 0, 0),
+        (steps.status(429, bodies.OPENAI_429_RATE), 6, 6),
+        (steps.status(429, gemini("", _MINUTE, delay="41.5s")), 41.5, 41.5),
+        (steps.status(429, retry_after="soon"), None, None),
+        (steps.status(429, retry_after="nan"), None, None),
+        (steps.status(400, retry_after=7), None, None),
     ],
     ids=["seconds", "fraction", "milliseconds", "date", "past", "words", "details", "nonsense", "nan", "no retry"],
 )
@@ -428,14 +431,14 @@ async def test_wait_that_the_server_asks_for(
 async def test_prompt_echoed_by_a_validation_error_is_not_repeated(server: FaultServer) -> None:
     """FastAPI's details hold the whole input; only their messages are taken over."""
     details = {"detail": [{"type": "missing", "loc": ["body"], "msg": "Field required", "input": {"m": "THE PROMPT"}}]}
-    cause = await judged(server, s.status(422, details))
+    cause = await judged(server, steps.status(422, details))
 
     assert ("bad_request", "Field required") == (cause.kind, cause.message)
 
 
 async def test_words_of_an_echoed_prompt_decide_nothing(server: FaultServer) -> None:
     """A body without a message is not searched for words that the user may have written."""
-    cause = await judged(server, s.status(400, {"input": "x" * 400 + " rate limit, insufficient quota"}))
+    cause = await judged(server, steps.status(400, {"input": "x" * 400 + " rate limit, insufficient quota"}))
 
     assert "bad_request" == cause.kind
     assert "quota" not in cause.message
@@ -444,10 +447,10 @@ async def test_words_of_an_echoed_prompt_decide_nothing(server: FaultServer) -> 
 async def test_a_string_under_error_is_kept_whole_and_a_text_in_its_beginning(server: FaultServer) -> None:
     """LM Studio and Ollama put all they have to say into one string; a text of no known sort may be an echo."""
     said = "Error rendering prompt with jinja template: " + "the template of this model cannot do that; " * 3
-    as_json = await judged(server, s.status(400, {"error": said.strip()}))
+    as_json = await judged(server, steps.status(400, {"error": said.strip()}))
     line = f"data: {json.dumps({'error': said.strip()})}\n\n"
-    in_stream = await judged(server, Plan(s.Words(2), s.Raw(line.encode())))
-    as_text = await judged(server, s.status(400, said.encode(), headers={"Content-Type": "text/plain"}))
+    in_stream = await judged(server, Plan(steps.Words(2), steps.Raw(line.encode())))
+    as_text = await judged(server, steps.status(400, said.encode(), headers={"Content-Type": "text/plain"}))
 
     assert said.strip() == as_json.message == in_stream.message
     assert said[:80].strip() == as_text.message
@@ -455,7 +458,7 @@ async def test_a_string_under_error_is_kept_whole_and_a_text_in_its_beginning(se
 
 async def test_redirect_to_a_login_page_is_seen() -> None:
     """A page behind a redirect tells where the request was led, for the advice to name."""
-    async with Scripted(404, s.PAGE, redirect=b"/v1/login") as url:
+    async with Scripted(404, steps.PAGE, redirect=b"/v1/login") as url:
         cause = Classifier().classify(await failure(url + "/v1"))
 
     assert ("html_body", f"{url}/v1/login") == (cause.kind, cause.redirected_to)
@@ -476,12 +479,12 @@ async def test_answer_that_is_no_stream_is_judged_by_its_first_bytes(server: Fau
 async def test_aiohttp_errors(server: FaultServer) -> None:
     """The errors of aiohttp's client, as another part of Copilot may raise them."""
     found = []
-    server.plan(s.status(503), s.html(), s.cut_at(3))
+    server.plan(steps.status(503), steps.html(), steps.cut_at(3))
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         for url in (server.base_url + "/chat/completions",) * 3 + (
-            s.refused_url(),
+            net.refused_url(),
             "http://",
-            s.dns_failure_url(),
+            net.dns_failure_url(),
         ):
             try:
                 async with session.post(url, json={"stream": True}) as answer:
@@ -540,7 +543,7 @@ async def test_nothing_of_the_key_or_the_prompt_is_in_any_verdict(server: FaultS
         {"message": "denied", "code": KEY},
         f"<html><title>token={KEY}</title>".encode(),
     ):
-        cause = await judged(server, s.status(400, body))
+        cause = await judged(server, steps.status(400, body))
         seen.append(f"{cause} {explain(cause)} {explain(cause, language='zh')}")
 
     assert "SECRET" not in " ".join(seen)

@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from tests.support.host import STANDIN, Host
-from tests.support.llm_server import FaultServer, words
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import words
 from tests.support.mcp_server import McpServer
 
 NODE = """

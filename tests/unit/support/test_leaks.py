@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.host import Host
 from tests.support.leaks import no_leaks
-from tests.support.llm_server import FaultServer, answer
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import answer
 from tests.support.page import CopilotPage
 
 

@@ -13,11 +13,11 @@ import aiohttp
 import openai
 import pytest
 
-from tests.support.llm_server import (
+from tests.support import llm_bodies as bodies
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import (
     Eof,
-    FaultServer,
     Finish,
-    Gate,
     Pause,
     Plan,
     Reasoning,
@@ -27,31 +27,25 @@ from tests.support.llm_server import (
     Wait,
     Words,
     answer,
-    bodies,
-    closed_port,
     cut_at,
-    dns_failure_url,
     empty_answer,
     empty_body,
     eof_at,
     error_at,
     garbage_at,
     html,
-    in_thread,
     reasoning_only,
     redirect,
-    refused_url,
     reset_at,
     reset_before_headers,
     reset_first,
     stall_at,
     stall_headers,
     status,
-    tls_to_plain,
     undecodable_at,
-    until,
     words,
 )
+from tests.support.net import Gate, closed_port, dns_failure_url, in_thread, refused_url, tls_to_plain, until
 
 
 class Reply:

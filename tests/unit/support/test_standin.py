@@ -14,30 +14,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import llm_bodies as bodies
 from tests.support.host import Host, standin_host
-from tests.support.llm_server import (
-    FaultServer,
-    Gate,
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import (
     Plan,
     Text,
     ToolCall,
     Wait,
     Words,
     answer,
-    bodies,
     empty_answer,
     eof_at,
     error_at,
     handoff,
-    in_thread,
     reset_at,
     reset_first,
     stall_at,
     status,
-    until,
     words,
 )
 from tests.support.mcp_server import McpServer, Tool, workflow_result
+from tests.support.net import Gate, in_thread, until
 from tests.support.page import API_KEY, COPILOT_KEY
 
 OLD_AGENTS = version("openai-agents").startswith("0.3.")
