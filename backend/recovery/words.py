@@ -47,18 +47,26 @@ NO_ROUTE: Final = _any(
 )
 
 # Not the options that go with tools, nor the messages of a tool: a model may lack these and still call tools.
+# A word of Latin letters may stand between others without a blank.
 _TOOL = (
-    r"(?:(?<!parallel )(?<!role ['\"`])\b(?:tools?\b(?! (?:message|result|output|name|type))"
+    r"(?:(?<!parallel )(?<!role ['\"`])(?<![a-z0-9_])(?:tools?(?![a-z0-9_])(?! (?:message|result|output|name|type))"
     r"|tool[_ -](?:use|calls?|calling)|function[_ -]?call(?:s|ing)?)|(?:工具|函数)调用(?!时|的时候|的情况))"
 )
 _NOT = (
-    r"(?:not support|n't support|unsupported|not (?:been )?enabled|not available|not implemented|no support|"
-    r"不支持|未开启)"
+    r"(?:(?:not|n't) (?:currently |yet |been )?(?:support|enabled|available|implemented)|unsupported|no support|"
+    r"不支持(?!同时|并行)|不被支持|未(?:开启|启用))"
+)
+# What a model goes without, and not what it is asked for together with something else.
+_TOOLS_ALONE = (
+    r"(?:(?:use|call|invoke|using|calling|invoking) )?(?:any )?"
+    r"(?:tools\b|functions\b|tool[_ -](?:use|usage|calls?|calling|support)\b|function[_ -]?(?:calls?|calling)\b)"
+    r"(?![^.\n]{0,40}\b(?:together|at the same time|simultaneously|combined|alongside|at once)\b)"
+    r"(?! (?:and|with|or|while|when|if|for|unless|until|before) )"
 )
 # Here it is the model that goes without them.
 _MODEL_WITHOUT = (
     r"\bmodel\b(?: ['\"`]?[\w./:-]{1,80}['\"`]?)?(?: is| are| was| does| can| could)?"
-    rf" ?(?:{_NOT}|not be used|not work|unavailable)[^.,;:\n]{{0,20}}"
+    rf" ?(?:{_NOT}|not be used|not work|unavailable|incompatible|not compatible)[^.,;:\n]{{0,20}}"
     rf"\b(?:with|when|while|for)\b[^.,;:\n]{{0,20}}{_TOOL}"
 )
 MODEL_WITHOUT_TOOLS: Final = _any(_MODEL_WITHOUT)
@@ -68,6 +76,18 @@ NO_TOOLS: Final = _any(
     rf"{_NOT}[^.\n]{{0,40}}{_TOOL}",
     rf"{_TOOL}[^.\n]{{0,60}}{_NOT}",
     r"support tool use",
+    r"\b(?:cannot|can't|can not|unable to|(?:not|n't) able to|incapable of|(?:not|n't) capable of|"
+    r"(?:not|n't|never) (?:been )?trained (?:for|to|on|with)|"
+    rf"(?:do|does)(?: not|n't) (?:accept|allow|take|handle|understand|offer|provide)) {_TOOLS_ALONE}",
+    r"\b(?:lacks?|ha(?:s|ve) no|(?:do|does)(?: not|n't) have) (?:any )?(?:tools?|functions?)[ _-]?"
+    r"(?:use|usage|call\w*)? ?(?:support|capabilit|abilit)",
+    rf"\bmodel\b[^.\n]{{0,60}}{_TOOL}[^.\n]{{0,12}}\bdisabled\b",
+    rf"{_TOOL}[^.\n]{{0,12}}\bdisabled (?:for|on|by|with|in) (?:this|the|that|your)\b[^.\n]{{0,12}}\bmodel",
+    rf"{_TOOL}[^.\n]{{0,12}} only (?:be )?(?:supported|available|used|work\w*) (?:by|for|with|on|in)\b[^.\n]{{0,24}}"
+    r"\bmodels?\b",
+    r"\b(?:tools|functions)\s{1,4}extra (?:inputs|fields) (?:are )?not permitted",
+    r"(?:不支持|不能|无法|不具备|不会|未启用|未开启|不允许)(?!同时|并行)(?:使用|调用|启用)?[^。，,\n]{0,4}"
+    r"(?:工具|函数)(?!名|结果|返回|消息|参数|列表|描述|[^。\n]{0,12}(?:同时|一起))",
     r"(?:unrecognized|unknown|unexpected|extra)[^.\n]{0,40}\b(?:tools|functions)\b",
     r"\b(?:tools|functions)\b['\"`]? (?:is |are )?(?:an? )?(?:unrecogni[sz]ed|unknown|unexpected|not permitted)",
     r"requires? --(?:enable-auto-tool-choice|jinja|tool-call-parser)",
@@ -188,6 +208,8 @@ NOT_CONTEXT: Final = _any(
     r"^(?![^\n]{0,300}(?:token|context))[^\n]{0,60}(?:images?|audio|video|files?|attachments?|pdf)\b[^.\n]{0,60}"
     r"(?:too (?:large|big|long)|exceed|maximum|larger|size)",
     r"headers?\b[^.\n]{0,30}too (?:large|big|long)",
+    r"(?:次数|频率|速率|并发|qps|[rt]pm|流量|额度|配额)[^。\n]{0,8}(?:超|受限|限制|上限|达)|"
+    r"(?:超|达)[^。\n]{0,6}(?:次数|频率|速率|并发|qps|[rt]pm|流量|额度|配额|请求数|调用量)",
     r"too large for (?:the |this )?(?:system|machine|gpu|host|memory|v?ram)\b",
 )
 # A 429 is a limit of a time, unless it says that this one request is beyond it for ever.
@@ -278,6 +300,7 @@ QUOTA: Final = _any(
     r"余额",
     r"欠费",
     r"充值",
+    r"购买[^。\n]{0,6}(?:套餐|资源包|流量包|额度|会员)",
     r"(?:额度|配额|点数|积分|次数|流量|资源包|套餐)[^。\n]{0,6}(?:已|不足|用|耗尽|过期|到期)",
 )
 FILTER_CODES: Final = _codes(
@@ -373,7 +396,14 @@ MODEL_SURELY: Final = _any(*_SURE_MODEL)
 MODEL: Final = _any(
     *_SURE_MODEL,
     r"models?\b[^\n]{0,120}(?:does not exist|doesn't exist|not exists?\b|not found|no longer available)",
-    r"models?\b[^\n]{0,120}(?:not (?:available|loaded|accessible|a valid|a supported)|is not supported)",
+    r"models?\b[^\n]{0,120}(?:(?:not|n't) (?:available|loaded|accessible|a valid|a supported)|"
+    r"is not supported)",
+    r"\bmodel\b(?: ['\"`]?[\w./:-]{1,80}['\"`]?)? isn't supported",
+    r"(?:not|n't) (?:currently |yet )?(?:in|on|part of|among|one of|listed in|included in) (?:our|the|its|this|my)\b"
+    r"(?: \w{1,12}){0,2} (?:catalog(?:ue)?|models|model (?:list|library|registry|catalog(?:ue)?)|model)s?\b",
+    r"(?:do|does|did)(?: not|n't) (?:have|know|offer|serve|host|provide|recogni[sz]e|match) "
+    r"(?:an? |the |any |this |that )?models?\b",
+    r"\b(?:not|n't) (?:served|hosted|deployed) (?:by|on|at|here)\b",
     r"models?\b[^\n]{0,120}(?:has been (?:decommissioned|deprecated|retired)|is (?:invalid|unknown))",
     r"^model: [\w.:/@-]{1,100} not_found_error",  # Anthropic says no more than that
     r"\bmodels?\b[^\n]{0,60}(?<!temporarily )(?<!currently )\bunavailable",
@@ -381,7 +411,7 @@ MODEL: Final = _any(
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
     r"\bno (?:\w{1,12} )?models? (?:(?:is |are )?(?:called|named|known as)|(?:by|of|with) (?:that|this|the) "
     r"(?:name|id))\b",
-    r"models?\b[^\n]{0,80}\bnot (?:yet )?(?:served|hosted|deployed|registered|installed|downloaded)\b",
+    r"models?\b[^\n]{0,80}(?:\bnot|n't) (?:yet )?(?:served|hosted|offered|deployed|registered|installed|downloaded)\b",
     r"\bmodel not support(?:ed)?\b",
     r"\bmodel\b[^\n]{0,60}(?:end of (?:its )?life|end-of-life|sunset|discontinued|shut ?down|unrecogni[sz]ed|"
     r"(?:been|was|is) (?:removed|retired|deleted|withdrawn))",
@@ -391,7 +421,10 @@ MODEL: Final = _any(
     r"not a chat model",
     r"only supported in v1/(?:responses|completions)",
     r"not a valid model",
-    r"模型[^。\n]{0,60}(?:不存在|未找到|无效|不可用|未开通|已下线)",
+    r"模型[^。\n]{0,60}(?:不存在|未找到|无效|不可用|未开通|已?下[线架]|已?停止服务|已?停用|未部署|未上[线架]|"
+    r"不在[^。\n]{0,12}(?:列表|范围|支持))",
+    r"模型(?:的)?(?:名称?|编码|代码|标识|id)[^。\n]{0,4}(?:错误|有误|不正确|不合法|不对)",
+    r"不支持(?:的|该|此|所选|所选的|这个|当前|指定的?)?模型(?!的|使用|调用|同时)|无[此该]模型",
     r"不存在[^。\n]{0,8}模型",
     r"(?:没有|找不到|未找到|查无)(?:这个|这样的|此|该|对应的?|指定的|所?请求的|名为[^。\n]{1,60}的)?模型(?!的|访问|使用|调用|权限|服务)",
 )
@@ -412,7 +445,7 @@ LOADING: Final = _any(
     r"\bmodel\b[^\n]{0,60}(?:loading now|not loaded yet|being downloaded|downloading)",
     r"\bmodel\b[^\n]{0,100}\b(?:is|are) (?:\w{1,12} )?(?:loading|being loaded|starting|warming up|initiali[sz]ing)",
     r"\bmodel (?:is )?not (?:yet )?ready",
-    r"\bmodel loading\b",
+    r"\bmodel loading\b|\bcold[ -]start",
     r"(?:process of|still|currently) loading|loading in progress|waiting for (?:the )?model|"
     r"weights? (?:are |is )?loading",
     r"\b(?:server|service|upstream|backend|worker|gpu|model|engine|instance|container|endpoint|replica|deployment|"
@@ -427,17 +460,21 @@ OVERLOAD: Final = _any(
     r"overload(?:ed|ing)?\b",
     r"(?:servers?|service|system|model|engine|backend|upstream|cluster|gpus?|workers?)\b[^.\n]{0,24}(?:is |are )?"
     r"(?:currently |too |temporarily |very |all )*(?:busy|unavailable|at (?:full )?capacity|"
-    r"under heavy load|saturated)",
-    r"high (?:demand|load|traffic|concurrency)",
+    r"under (?:heavy|high) load|saturated|congested|swamped|overwhelmed|overburdened)",
+    r"(?:gpus?|workers?|slots?|instances?|replicas?|machines?)\b[^.\n]{0,24}(?:is |are )(?:currently |all |already )*"
+    r"(?:occupied|in use|taken|full|fully used)",
+    r"(?:high|heavy|peak|excessive|huge|too much) (?:demand|load|traffic|concurrency)",
     r"capacity (?:exceeded|reached|constraints?|limit|is (?:full|limited|exhausted))",
     r"(?:exceeded|out of|no|insufficient|at|over|lack of)[^.\n]{0,20} capacity\b",
     r"no (?:healthy|available|ready) (?:upstreams?|backends?|instances?|workers?|servers?|slots?|"
     r"replicas?|nodes?|endpoint)",
-    r"(?:queue|slots?) (?:is |are )?(?:full|unavailable|exhausted)",
+    r"(?:queue|slots?) (?:is |are )?(?:full|unavailable|exhausted|too long)",
+    r"\bqueue (?:length|size|depth|limit|capacity)\b[^.\n]{0,12}(?:reached|exceeded|full)|\byour (?:queue )?position\b",
     r"\bno (?:\w{1,12} )?(?:gpus?|slots?|workers?|instances?|replicas?|nodes?)\b[^.\n]{0,20}"
     r"\b(?:free|available|ready|left)\b",
     r"(?:系统|服务器?|模型|当前|节点)[^。\n]{0,6}(?:繁忙|过载|不可用|拥挤|爆满)",
-    r"负载(?:已)?(?:过高|饱和)",
+    r"负载[^。\n]{0,3}(?:高|大|饱和)|排队|(?:队列|gpu|显卡|节点|资源)[^。\n]{0,3}(?:已满|占满|紧张)|算力[^。\n]{0,3}(?:不足|紧张|满)",
+    r"计算资源[^。\n]{0,3}不足|(?:使用|访问|在线|请求)?(?:人数|用户)(?:较|过|太)多|高峰(?:期|时段)|拥[挤堵]",
     r"(?:访问|请求)量(?:过大|过高)",
 )
 RATE_CODES: Final = _codes(
@@ -456,12 +493,15 @@ RATE: Final = _any(
     r"(?:reached|exceeded|hit)\b[^.\n]{0,40}\blimits?\b",
     r"too many (?:\w{1,12} )?(?:requests|concurrent|messages|calls|connections|attempts)",
     r"too many tokens\b[^\n]{0,40}(?:wait|retry|again|per|minute)",
-    r"too (?:frequent|fast|often)",
+    r"too (?:frequent|fast|often|quick)",
+    r"\bmax(?:imum)?\b[ :]{0,2}(?:\w{1,12} )?(?:concurrency|[rt]p[mds]|qps)\b",
+    r"\b(?:requests?|calls|messages) (?:are |is )?limited to \d",
+    r"\b(?:one|a single|\d{1,3}) (?:\w{1,12} )?requests? at a time\b",
     r"\bslow(?:ing)? down\b",
     r"(?:please )?wait (?:a (?:moment|minute|bit|while) )?before (?:trying|retrying|sending|making)",
     r"throttl(?:ed|ing)",
-    r"限流",
-    r"(?:速率|频率|并发|请求数?|调用|流量)[^。\n]{0,8}(?:限制|上限|超限|受限)",
+    r"限流|流控",
+    r"(?:速率|频率|并发|请求数?|调用|流量|次数|qps|[rt]pm)[^。\n]{0,8}(?:限制|上限|超限|受限)",
     r"(?:请求|访问|调用|操作|发送)[^。\n]{0,8}(?:频繁|频率|过快|太快|过多)",
     r"并发数?(?:超|过高)",
 )
@@ -481,7 +521,8 @@ AUTH: Final = _any(
     r"\bauth(?:entication|orization)? (?:check )?fail(?:ed|ure)|unregistered callers|please use (?:an? )?api key",
     r"\bno connected db\b",  # LiteLLM without a database looks up a key that is not its own
     rf"{_KEY}[^.\n]{{0,30}}\bleaked",
-    r"无效的(?:令牌|api|密钥|key)",
+    r"\byour key\b[^.\n]{0,30}(?:not (?:valid|recogni[sz]ed|found|known)|invalid|unknown|rejected|expired)",
+    r"无效的(?:令牌|api|密钥|key)|未登录|请先?登录",
     r"(?:令牌|密钥|api ?key)[^。\n]{0,10}(?:无效|错误|有误|不对|过期|不正确|不合法|不存在|失效)",
     r"(?:身份验证|鉴权|认证)(?:失败|错误)",
 )
