@@ -24,7 +24,7 @@ log = logging.getLogger("copilot_pulse.chats")
 
 State = Literal["waiting", "streaming", "retrying", "tool", "done", "failed", "cancelled"]
 ENDED: Final = frozenset({"done", "failed", "cancelled"})
-KEPT: Final = 50
+KEPT_CHATS: Final = 50
 _NEXT: Final = {"retry": "ask again", "give_up": "give up"}
 _STOP_LIMIT: Final = 5.0
 _numbers = itertools.count(1)
@@ -566,7 +566,7 @@ class ChatRegistry:
 
     def __init__(self) -> None:
         self._active: dict[str, Chat] = {}
-        self._ended: deque[Chat] = deque(maxlen=KEPT)
+        self._ended: deque[Chat] = deque(maxlen=KEPT_CHATS)
         self._by_request: dict[object, list[Chat]] = {}
 
     def add(self, chat: Chat, request: object | None = None) -> None:

@@ -65,7 +65,7 @@ log = logging.getLogger("copilot_pulse.store")
 T = TypeVar("T")
 
 FLUSH: Final = 0.25
-CLOSING: Final = 2.0
+CLOSING_SECONDS: Final = 2.0
 """Seconds that the end of the program waits for the last commit."""
 MAX_DEATHS: Final = 3
 REVIVE_AFTER: Final = 60.0
@@ -372,10 +372,10 @@ class EventStore:
         threads, self._threads = self._threads, None
         if threads is not None:
             threads.shutdown(wait=False)  # what is asked already is still answered
-        if await wait_set(ended, CLOSING):
-            thread.join(CLOSING)
+        if await wait_set(ended, CLOSING_SECONDS):
+            thread.join(CLOSING_SECONDS)
         else:
-            log.warning("the event store did not end within %g s; its last events may be missing", CLOSING)
+            log.warning("the event store did not end within %g s; its last events may be missing", CLOSING_SECONDS)
 
     def _at_exit(self) -> None:
         """The program ends without `aclose()`: what waits is written, if that takes no longer than 2 s."""
@@ -386,7 +386,7 @@ class EventStore:
             self._writer.inbox.put(Batch(self._batch))
             self._batch = []
         self._writer.inbox.put(Stop())
-        thread.join(CLOSING)
+        thread.join(CLOSING_SECONDS)
 
     # Reading
 

@@ -19,13 +19,13 @@ from .aio import fail_open
 
 log = logging.getLogger("copilot_pulse.webhook")
 
-PACE: Final = 60.0
+MESSAGE_PACE: Final = 60.0
 """Seconds between two messages."""
-LIMIT: Final = 10.0
+POST_SECONDS: Final = 10.0
 """Seconds that the other side may take."""
 TEST_PACE: Final = 10.0
 """Seconds until the next test after one that arrived: whoever reaches the server may ask for it."""
-MOST: Final = 20
+MOST_NEWS: Final = 20
 """What is told in one message; the rest is a number."""
 TRIES: Final = 3
 _LENGTH: Final = 300
@@ -52,7 +52,7 @@ async def post_json(url: str, body: Mapping[str, Any]) -> int:
     """POST it and return the status. Raises what aiohttp raises; follows no redirect, for the URL is a secret."""
     import aiohttp
 
-    limit = aiohttp.ClientTimeout(total=LIMIT)
+    limit = aiohttp.ClientTimeout(total=POST_SECONDS)
     async with (
         aiohttp.ClientSession(timeout=limit, trust_env=True) as session,
         session.post(url, json=body, allow_redirects=False) as response,
@@ -80,7 +80,7 @@ class Webhook:
         self._post = post
         self._clock = clock
         self._sleep = sleep
-        self._news: deque[_News] = deque(maxlen=MOST)
+        self._news: deque[_News] = deque(maxlen=MOST_NEWS)
         self._more = 0
         self._chats: set[Any] = set()  # that are told of in the next message
         self._last_sent: float | None = None
@@ -116,7 +116,7 @@ class Webhook:
         if chat is not None and chat in self._chats:
             return  # one failure is met in several places
         self._chats.add(chat)
-        if len(self._news) >= MOST:
+        if len(self._news) >= MOST_NEWS:
             self._more += 1
             return
         self._news.append(news)
@@ -128,7 +128,7 @@ class Webhook:
         tries = 0
         while self._news and not self._closed:
             if self._last_sent is not None:
-                await self._sleep(max(0.0, self._last_sent + PACE - self._clock()))
+                await self._sleep(max(0.0, self._last_sent + MESSAGE_PACE - self._clock()))
             news, more = list(self._news), self._more
             self._chats.clear()
             self._last_sent = self._clock()
@@ -175,7 +175,7 @@ class Webhook:
         try:
             status = await self._post(settings.url, body)
         except (asyncio.TimeoutError, TimeoutError):
-            return {"ok": False, "error": f"no answer within {LIMIT:.0f} s"}
+            return {"ok": False, "error": f"no answer within {POST_SECONDS:.0f} s"}
         except Exception as error:  # its text may hold the URL
             return {"ok": False, "error": f"it cannot be reached ({type(error).__name__})"}
         return {"ok": 200 <= status < 300, "status": status}

@@ -25,7 +25,7 @@ MAX_LIMIT: Final = 2_000
 MAX_TEXT: Final = 200
 _NOT_TOLD: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 MAX_FOLLOWERS: Final = 32
-BEAT: Final = 15.0
+BEAT_SECONDS: Final = 15.0
 """Seconds of silence after which a follower gets a sign of life; a page that has gone shows then at the latest."""
 OFF: Final = "the event store is off: see COPILOT_PULSE_STORE"
 _CHUNK: Final = 64 * 1024
@@ -230,7 +230,7 @@ async def _send(
         while True:
             if coming is None:
                 coming = asyncio.ensure_future(_next(pages))
-            await asyncio.wait({coming}, timeout=BEAT)
+            await asyncio.wait({coming}, timeout=BEAT_SECONDS)
             if not coming.done():
                 await response.write(b": beat\n\n")
                 continue

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 log = logging.getLogger("copilot_pulse.panel")
 
 MESSAGE: Final = "copilot-pulse.update"
-LEASE: Final = 60.0
+LEASE_SECONDS: Final = 60.0
 MAX_PANELS: Final = 64
 MAX_CLIENT_ID: Final = 128
 
@@ -79,7 +79,7 @@ class PanelFeed:
         """
         if not 0 < len(client_id) <= MAX_CLIENT_ID:
             raise ValueError(f"client_id has to be 1 to {MAX_CLIENT_ID} characters")
-        expires = self._clock() + LEASE
+        expires = self._clock() + LEASE_SECONDS
         lease = self._leases.get(client_id)
         if lease is not None:
             lease.expires = expires
@@ -89,7 +89,7 @@ class PanelFeed:
             self._leases[client_id] = _Lease(expires)
         if not self.running:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="copilot-pulse panel feed")
-        return LEASE
+        return LEASE_SECONDS
 
     def close(self, client_id: str) -> bool:
         """End a client's lease; the task goes with the last one. False if there was none."""

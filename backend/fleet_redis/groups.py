@@ -35,7 +35,7 @@ DELIVERIES: Final = 5
 DEAD_LETTERS: Final = 1_000
 DEAD_LIFE: Final = 30 * 86_400.0
 FORGOTTEN: Final = 600.0
-AGAIN: Final = 0.5
+AGAIN_SECONDS: Final = 0.5
 MOST_HALF_DONE: Final = 1_000
 
 FleetHandler = Callable[[FleetEvent], Any]
@@ -151,7 +151,7 @@ class Group:
                 self._made.clear()  # Redis was wiped, and our own stream with it
                 self._own_first = True
                 self._writer.heal()
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(AGAIN_SECONDS)
 
     def _streams(self) -> list[str]:
         """Those of all instances that may have events, this one's too."""

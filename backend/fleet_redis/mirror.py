@@ -20,11 +20,11 @@ from .layout import UNREADABLE, Keys, weigh
 from .redis_link import SURELY_TAKEN, Command, LinkError
 from .writer import Writer
 
-PACE: Final = 0.1
+MIRROR_PACE: Final = 0.1
 REFRESH: Final = 5.0
 MOST_BYTES: Final = 2_000_000
 """An answer larger than that, written anew as one text, can be read where it is written only."""
-LEASE: Final = 25.0
+LEASE_SECONDS: Final = 25.0
 """Seconds for which a reader at another instance counts as one here."""
 ENTRY_BYTES: Final = 256_000
 TURN_BYTES: Final = 512_000
@@ -187,7 +187,7 @@ class Mirror:
             one.stream.cancel()
         else:
             one.leases[fields.get("f", b"")] = self._clock()
-            one.stream.lease(LEASE)
+            one.stream.lease(LEASE_SECONDS)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -201,7 +201,7 @@ class Mirror:
                 if error.too_large:
                     self._give_up_large()
                 self.renew()
-            await wait_set(self._news, PACE)
+            await wait_set(self._news, MIRROR_PACE)
 
     async def write_last(self) -> None:
         """Write what is left, at the end of this process; as far as Redis is there."""
@@ -323,5 +323,7 @@ class Mirror:
         return {
             "mirrored": len(self.answers),
             "behind": max(waiting, default=0.0),
-            "remote_readers": sum(now - seen < LEASE for one in self.answers.values() for seen in one.leases.values()),
+            "remote_readers": sum(
+                now - seen < LEASE_SECONDS for one in self.answers.values() for seen in one.leases.values()
+            ),
         }

@@ -65,7 +65,7 @@ WORDS: Final = {
 PERMANENT: Final = frozenset(
     {"url", "library", "password", "protected", "rights", "tls", "version", "cluster", "keys", "quota"}
 )
-RECENT: Final = 60.0
+RECENT_SECONDS: Final = 60.0
 """Seconds for which a command that was refused is told, if nobody has tried it again."""
 MOST_REFUSALS: Final = 20
 MOST_CAUSES: Final = 16
@@ -307,7 +307,7 @@ class Link:
         if self.problem is not None:
             return self.problem, self.down_since
         now = self._clock()
-        for name in [name for name, one in self._refusals.items() if now - one.last > RECENT]:
+        for name in [name for name, one in self._refusals.items() if now - one.last > RECENT_SECONDS]:
             del self._refusals[name]
         return next(((one.error, one.since) for one in self._refusals.values()), None)
 

@@ -18,8 +18,8 @@ from .writer import Writer
 
 log = logging.getLogger("copilot_pulse.fleet")
 
-FIND: Final = 0.5
-AGAIN: Final = 0.3
+FIND_SECONDS: Final = 0.5
+AGAIN_SECONDS: Final = 0.3
 CLAIMED: Final = 0.25
 LEASE_EVERY: Final = 10.0
 LOOK: Final = 1.0
@@ -149,7 +149,7 @@ class Replica:
         name = name_of(stream_id, session)
         key = self._keys.answer(name)
         for last in (False, True):
-            replies = await self._ask(FIND, ("GET", self._keys.owner(name)), ("XRANGE", key, "-", "+"))
+            replies = await self._ask(FIND_SECONDS, ("GET", self._keys.owner(name)), ("XRANGE", key, "-", "+"))
             if replies is None:
                 return None
             owner = bytes(replies[0]).decode("ascii", "replace") if replies[0] else ""
@@ -159,7 +159,7 @@ class Replica:
                 return Answer(self, name, owner, [])
             if replies[1] or last:
                 return Answer(self, name, owner, replies[1] or [])
-            await asyncio.sleep(AGAIN)  # it has only just been asked
+            await asyncio.sleep(AGAIN_SECONDS)  # it has only just been asked
         return None
 
     async def claimed(self, stream_id: str, session: str) -> bool:

@@ -27,16 +27,16 @@ from .rows import Stored, dumps
 log = logging.getLogger("copilot_pulse.store")
 
 ANSWER: Final = "store.answer"
-PACE: Final = 0.25
-KEPT: Final = 86_400.0
+WRITE_PACE: Final = 0.25
+KEPT_SECONDS: Final = 86_400.0
 """Seconds for which an answer of a former run can be asked for."""
-MOST: Final = 4_000_000
+MOST_BYTES: Final = 4_000_000
 """Characters of one answer that are stored; what is behind them is not."""
 PART: Final = 20_000
 STRING: Final = 1_900
 ABOVE: Final = 10**9
 """Numbers of frames, more than an answer has: pages may have some that were not stored."""
-FIND: Final = 5.0
+FIND_SECONDS: Final = 5.0
 # A secret must not lie on disk in two halves: the last two words wait for what follows them.
 _LAST_WORDS: Final = re.compile(r"[!-~]{0,200}\s{0,20}[!-~]{0,200}\s{0,20}\Z")
 _LONGEST_WORDS: Final = 440
@@ -257,7 +257,7 @@ class Answers:
 
     def _arm(self) -> None:
         if self._timer is None and self._written:
-            self._timer = asyncio.get_running_loop().call_later(PACE, self._look)
+            self._timer = asyncio.get_running_loop().call_later(WRITE_PACE, self._look)
 
     @fail_open(_MISSING)
     def _look(self) -> None:
@@ -269,7 +269,7 @@ class Answers:
     def _write(self, one: _Written) -> None:
         stream = one.stream
         # What has no chat says nothing of one, and `forget` would not find it.
-        if not stream.chat_id or not stream.relay.seq or one.size > MOST or (one.batches and not self._with_text):
+        if not stream.chat_id or not stream.relay.seq or one.size > MOST_BYTES or (one.batches and not self._with_text):
             return
         head = {"chat_id": stream.chat_id, "run": self._run, "language": stream.language, "batch": one.batches}
         if not self._with_text:
@@ -294,7 +294,7 @@ class Answers:
             self._ask(self._load, name_of(stream_id, session))
         )
         try:
-            await asyncio.wait({asking}, timeout=FIND)
+            await asyncio.wait({asking}, timeout=FIND_SECONDS)
             return asking.result() if asking.done() else None
         except Exception as error:
             log.warning("an answer of a former run cannot be read: %s", type(error).__name__)
@@ -303,7 +303,7 @@ class Answers:
             asking.cancel()
 
     def _load(self, name: str) -> StoredAnswer | str | None:
-        rows = list(self._read(ANSWER, name, self._wall() - KEPT))
+        rows = list(self._read(ANSWER, name, self._wall() - KEPT_SECONDS))
         if not rows:
             return None
         run, language = rows[-1].data.get("run"), str(rows[-1].data.get("language"))

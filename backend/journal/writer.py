@@ -31,7 +31,7 @@ T = TypeVar("T")
 log = logging.getLogger("copilot_pulse.store")
 
 CHUNK: Final = 256  # rows of one transaction
-RETRY: Final = {
+RETRY_SECONDS: Final = {
     Fault.FULL: 30.0,
     Fault.UNWRITABLE: 60.0,
     Fault.LOCKED: 1.0,
@@ -222,7 +222,7 @@ class Writer:
         if self.figures.fault is not fault:
             log.warning("the event store cannot write (%s): %s", fault.value, error)
         self.figures.fault, self.figures.fault_text = fault, str(error)
-        self._retry_at = self._clock() + RETRY[fault]
+        self._retry_at = self._clock() + RETRY_SECONDS[fault]
         self._tries += 1
         if fault is Fault.UNWRITABLE and not self._ever and self._tries >= _GIVE_UP_AFTER:
             self._let_go(fault.value)

@@ -31,7 +31,7 @@ log = logging.getLogger("copilot_pulse.standalone")
 
 START: Final = 60.0
 STOP: Final = 5.0
-AGAIN: Final = 5.0
+RESTART_SECONDS: Final = 5.0
 """Seconds after which a host that has ended is started again."""
 TRY: Final = """\
 Try it: ask /slow (or a model of your own for something long). A line here names the host through which the answer
@@ -182,8 +182,10 @@ class LocalFleet:
         try:
             while True:
                 await member.process.wait()
-                self._say(f"{member.name} has ended; pages read on at the others. It starts again in {AGAIN:.0f} s.")
-                await asyncio.sleep(AGAIN)
+                self._say(
+                    f"{member.name} has ended; pages read on at the others. It starts again in {RESTART_SECONDS:.0f} s."
+                )
+                await asyncio.sleep(RESTART_SECONDS)
                 member.process = await self._start_process(member.name, member.port)
                 await self._until_up(member)
                 self._say(member.line)

@@ -21,7 +21,7 @@ Group = Literal["repaired", "told", "plain"]
 FOREVER: Final = 1_000_000
 MAX_TIMES: Final = 20
 FLOOD_TOKENS: Final = 2_000
-PACE: Final = 0.02
+TOKEN_PACE: Final = 0.02
 SLOW_PACE: Final = 0.35
 RETRY_AFTER: Final = 2
 
@@ -99,7 +99,7 @@ class Plan:
     tokens: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
     tools: tuple[ToolCall, ...] = ()
-    pace: float = PACE
+    pace: float = TOKEN_PACE
     fault: Fault = ""
     fail_at: int = 0
     status: int = 200
@@ -213,7 +213,7 @@ def _answer(ask: Ask, results: Sequence[str]) -> Plan:
     return Plan(
         tokens=tokens(text.format_map(values).strip()),
         reasoning=tokens(texts["thoughts"]) if name == "reasoning" else (),
-        pace=SLOW_PACE if name == "slow" else PACE,
+        pace=SLOW_PACE if name == "slow" else TOKEN_PACE,
     )
 
 

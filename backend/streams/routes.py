@@ -18,7 +18,7 @@ from aiohttp import WSCloseCode, web
 from ..origin import Refused, check_reader, check_socket, read_json, refusal, serve
 from .registry import MAX_RUNNING, StreamRefused, StreamRegistry
 from .socket import CODES, MAX_FRAME, SMALL_FRAME, Socket
-from .wire import BEAT, PROTOCOL, STATE, Shortener, line, notice_silence, write_in_time
+from .wire import BEAT_SECONDS, PROTOCOL, STATE, Shortener, line, notice_silence, write_in_time
 
 log = logging.getLogger("copilot_pulse.streams")
 
@@ -83,7 +83,7 @@ class Streams:
             await response.prepare(request)
             short = Shortener()
             await response.write(line({"type": "state", "state": stream.state, "seq": stream.relay.seq}))
-            async for frame in reader.frames(BEAT):
+            async for frame in reader.frames(BEAT_SECONDS):
                 if transport is None or transport.is_closing():
                     break
                 data = line(short(frame))

@@ -22,7 +22,7 @@ from aiohttp.abc import AbstractStreamWriter
 from ..aio import fail_open, in_front, missed, our_fault
 from .registry import Stream, StreamRefused, StreamRegistry
 from .relay import Outcome, RelayReader
-from .wire import BEAT, MODE, STREAM, LineWriter, Shortener, line, notice_silence, write_in_time
+from .wire import BEAT_SECONDS, MODE, STREAM, LineWriter, Shortener, line, notice_silence, write_in_time
 
 if TYPE_CHECKING:
     from ..chats import Chat
@@ -206,7 +206,7 @@ class StreamTap:
         assert send is not None
         lines, short = LineWriter(), Shortener()
         try:
-            async for frame in reader.frames(BEAT):
+            async for frame in reader.frames(BEAT_SECONDS):
                 data = line(short(frame)) if self.mode == "frames" else lines.encode(frame)
                 if data:
                     await write_in_time(self._transport, send(data), len(data))

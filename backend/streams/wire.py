@@ -26,7 +26,7 @@ PAGE: Final = "X-Copilot-Pulse-Page"
 STATE: Final = "X-Copilot-Pulse-State"
 PROTOCOL: Final = "copilot-pulse.v1"
 PROTOCOL_VERSION: Final = 1
-BEAT: Final = 10.0
+BEAT_SECONDS: Final = 10.0
 """Seconds of silence after which a frame without content keeps proxies from cutting the connection."""
 WRITE_LIMIT: Final = 30.0
 """Seconds that a peer may take for what is written to it ..."""

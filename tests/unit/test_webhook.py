@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientConnectionError, web
 from aiohttp.test_utils import TestServer
 
-from backend.webhook import MOST, PACE, TEST_PACE, TRIES, Webhook, WebhookSettings, post_json
+from backend.webhook import MESSAGE_PACE, MOST_NEWS, TEST_PACE, TRIES, Webhook, WebhookSettings, post_json
 from tests.support.clock import FakeClock
 from tests.support.net import until
 
@@ -102,16 +102,16 @@ async def test_at_most_one_a_minute_and_the_rest_in_the_next(world: World) -> No
     """A burst is two messages: the first at once, all else a minute later, with a number for what is too much."""
     world.hook.on_event(changed())
     await until(lambda: world.sent)
-    for n in range(MOST + 5):
+    for n in range(MOST_NEWS + 5):
         world.hook.on_event(gave_up(str(n)))
         world.hook.on_event(gave_up(str(n)))  # one failure, met in two places
     await until(lambda: world.slept)
-    assert (1, [PACE]) == (len(world.sent), world.slept)
+    assert (1, [MESSAGE_PACE]) == (len(world.sent), world.slept)
     world.go_on.set()
     await until(lambda: len(world.sent) == 2)
 
     assert "loop:lag warns: Slow. Act." in world.sent[0]["text"]
-    assert MOST == len(world.sent[1]["news"])
+    assert MOST_NEWS == len(world.sent[1]["news"])
     assert "and 5 more" in world.sent[1]["text"]
     assert len(world.sent[1]["content"]) < 2_000
 

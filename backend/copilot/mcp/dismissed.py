@@ -10,7 +10,7 @@ from typing import Final
 
 log = logging.getLogger("copilot_pulse.mcp")
 
-MOST: Final = 200
+MOST_SERVERS: Final = 200
 
 
 class Dismissed:
@@ -29,7 +29,7 @@ class Dismissed:
             log.warning("the dismissed notices could not be read: %s", type(error).__name__)
             stored = []
         if isinstance(stored, list):
-            self._names = [name for name in stored if isinstance(name, str)][:MOST]
+            self._names = [name for name in stored if isinstance(name, str)][:MOST_SERVERS]
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
@@ -39,7 +39,7 @@ class Dismissed:
         if dismissed == (name in self._names):
             return
         self._names = [other for other in self._names if other != name] + [name] * dismissed
-        self._names = self._names[-MOST:]
+        self._names = self._names[-MOST_SERVERS:]
         if self._file is None:
             return
         try:

@@ -27,7 +27,7 @@ _OTHERS: Final = re.compile(
     re.IGNORECASE,
 )
 _SIZE: Final = 256
-MOST: Final = 10**12
+MOST_TOKENS: Final = 10**12
 """More tokens than this are no count: a server may say 1e999, which JSON reads as infinity."""
 
 # -- counts that a server tells ----------------------------------------------------------------------
@@ -65,7 +65,7 @@ def counts_of(usage: Mapping[str, Any] | None) -> Counts | None:
 def _first(holder: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = holder.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MOST:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS:
             return int(value)
     return None
 

@@ -15,12 +15,12 @@ from ..layers.system import SystemLayer
 from ..prices import Prices
 from . import fleet, store
 
-RECENT: Final = 300.0
+RECENT_SECONDS: Final = 300.0
 """Seconds for which a failed chat counts."""
 ALL_FAILED_MIN: Final = 3
 RECOVERY_MIN: Final = 5
 RECOVERY_LOW: Final = 0.8
-NEWS: Final = 60.0
+NEWS_SECONDS: Final = 60.0
 """Seconds for which a stall of the loop, a dropped event or a critical error is still news."""
 STALL_WARNS: Final = 1.0
 """Seconds; shorter ones, of the loop or of the process, are told as events: each load of ComfyUI's own page
@@ -129,7 +129,7 @@ def _faults(monitor: Watched) -> Check:
     def check() -> Finding | None:
         if monitor.value("faults") is None:
             return None
-        rows = [row for row in monitor.rows("faults") if row["ago"] < RECENT]
+        rows = [row for row in monitor.rows("faults") if row["ago"] < RECENT_SECONDS]
         if not rows:
             return Finding("pass", 0, "faults", 1)
         missing = ", ".join(dict.fromkeys(row["missing"] for row in rows))
@@ -152,7 +152,7 @@ def _critical(monitor: Watched) -> Check:
         when, kind, type_ = monitor.errors.last_critical or (float("-inf"), "", "")
         used = monitor.system.process.get("memory_used_percent")
         full = kind == "memory" and used is not None and used > MEMORY_FULL
-        if monitor.clock() - when >= NEWS and not full:
+        if monitor.clock() - when >= NEWS_SECONDS and not full:
             monitor.errors.last_critical = None
             return Finding("pass", 0, "errors", 1)
         code, advice = _CRITICAL_ADVICE.get(kind, _CRITICAL_ADVICE["memory"])
@@ -173,11 +173,13 @@ _OURS: Final = frozenset(("fault", *_CRITICAL_ADVICE))
 
 def _chat_failures(monitor: Watched) -> Check:
     def check() -> Finding:
-        ended = [o for o in monitor.chat.ended_within(RECENT, monitor.clock()) if o != "cancelled"]
+        ended = [o for o in monitor.chat.ended_within(RECENT_SECONDS, monitor.clock()) if o != "cancelled"]
         failed = ended.count("failed")
         if not failed:
             return Finding("pass", 0, "chats", 1)
-        lost = [row for row in monitor.errors.ended_within(RECENT, monitor.clock()) if row["outcome"] == "gave_up"]
+        lost = [
+            row for row in monitor.errors.ended_within(RECENT_SECONDS, monitor.clock()) if row["outcome"] == "gave_up"
+        ]
         cause = str(lost[-1].get("message", "")).rstrip(". ")[:200] if lost else ""
         because = f" Last: {cause}." if cause else ""
         # With the newest chat answered, what failed before it is no reason to act any more.
@@ -301,7 +303,7 @@ def _dropped(monitor: Watched) -> Check:
         if total > seen["total"]:
             seen["at"] = now
         seen["total"] = total
-        if now - seen["at"] > NEWS:
+        if now - seen["at"] > NEWS_SECONDS:
             return Finding("pass", total, "events")
         return Finding(
             "warn", total, "events", None,
@@ -360,7 +362,7 @@ def _lag(monitor: Watched) -> Check:
 def _stall(monitor: Watched) -> Check:
     def check() -> Finding:
         stall = monitor.system.last_stall
-        if stall is None or monitor.clock() - monitor.system.last_stall_at > NEWS:
+        if stall is None or monitor.clock() - monitor.system.last_stall_at > NEWS_SECONDS:
             return Finding("pass", 0, "s")
         seconds, frame = float(stall.get("seconds", 0)), str(stall.get("frame", ""))
         if seconds < STALL_WARNS:

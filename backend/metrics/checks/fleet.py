@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..health import Check, Finding
 
-NEWS: Final = 300.0
+NEWS_SECONDS: Final = 300.0
 DOWN_WARNS: Final = 5.0
 FILL_WARNS: Final = 0.7
 SERVER_KINDS: Final = frozenset(
@@ -77,7 +77,7 @@ def _gaps(read: Read) -> Check:
         if figures is None or "gaps" not in figures:
             return None
         lost = sum(figures["gaps"].values())
-        if figures["gap_seconds"] is None or figures["gap_seconds"] > NEWS:
+        if figures["gap_seconds"] is None or figures["gap_seconds"] > NEWS_SECONDS:
             return Finding("pass", lost, "events")
         return Finding(
             "warn", lost, "events", None,
@@ -96,7 +96,7 @@ def _instances(read: Read) -> Check:
             return None
         up = figures["instances"]["up"]
         gone = figures["gone"]
-        if not gone or figures["gone_seconds"] is None or figures["gone_seconds"] > NEWS:
+        if not gone or figures["gone_seconds"] is None or figures["gone_seconds"] > NEWS_SECONDS:
             return Finding("pass", up, "instances")
         names = ", ".join(gone[:5])
         return Finding(

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from ..counters import BoundedCounter, Count
 
-KEPT: Final = 200
+KEPT_ERRORS: Final = 200
 SHOWN: Final = 50
 MAX_TYPES: Final = 60
 RECOVERY_WINDOW: Final = 300.0
@@ -71,7 +71,7 @@ class ErrorLayer:
             ident = f"unnamed {self._unnamed}"
         self._kept.pop(ident, None)
         self._kept[ident] = ended
-        if len(self._kept) > KEPT:
+        if len(self._kept) > KEPT_ERRORS:
             self._kept.popitem(last=False)
 
     def restore(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -86,7 +86,7 @@ class ErrorLayer:
         for ident, ended in mine.items():
             self._kept.pop(ident, None)
             self._kept[ident] = ended
-        while len(self._kept) > KEPT:
+        while len(self._kept) > KEPT_ERRORS:
             self._kept.popitem(last=False)
 
     @property

@@ -192,7 +192,7 @@ async def test_follow_goes_on_where_the_browser_was(world: World) -> None:
 
 async def test_follow_from_now_on_and_signs_of_life(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an id the stream begins with what comes; a silent one says that it lives."""
-    monkeypatch.setattr(module, "BEAT", 0.01)
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     store = world.store
     assert store is not None
     async with world.client.get(f"{PATH}/follow?type=new.*") as response:
@@ -210,7 +210,7 @@ async def test_follow_from_now_on_and_signs_of_life(world: World, monkeypatch: p
 
 async def test_follower_that_leaves_or_is_ended_leaves_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither its task nor its place among the store's followers."""
-    monkeypatch.setattr(module, "BEAT", 0.01)
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     store = world.store
     assert store is not None
     response = await world.client.get(f"{PATH}/follow")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backend.api.panel import LEASE, MAX_PANELS, MESSAGE, PanelFeed
+from backend.api.panel import LEASE_SECONDS, MAX_PANELS, MESSAGE, PanelFeed
 from tests.support.clock import FakeClock
 from tests.support.net import until
 
@@ -123,7 +123,7 @@ async def test_a_lease_runs_out_by_itself() -> None:
     stage = Stage()
     stage.feed.open("a")
     await stage.sleeping.wait()
-    stage.clock.advance(LEASE)
+    stage.clock.advance(LEASE_SECONDS)
     await stage.refresh()
 
     assert (len(stage.feed), stage.feed.running, len(stage.sent)) == (0, False, 1)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backend.metrics.layers.chat import MAX_MODELS, ChatLayer
-from backend.metrics.layers.error import KEPT, SHOWN, ErrorLayer
+from backend.metrics.layers.error import KEPT_ERRORS, SHOWN, ErrorLayer
 from backend.metrics.layers.event import EventLayer
 from backend.metrics.layers.http import HttpLayer
 from backend.metrics.layers.system import ProcessSampler, SystemLayer
@@ -146,7 +146,7 @@ def test_the_last_200_failures_are_kept_and_50_shown_newest_first() -> None:
         layer.on_error(failure("gave_up", message=str(n), error_id=str(n)), NOW, float(n))
     recent = layer.snapshot(NOW, [])["recent"]
 
-    assert (len(layer.recent), len(recent), recent[0]["message"]) == (KEPT, SHOWN, "499")
+    assert (len(layer.recent), len(recent), recent[0]["message"]) == (KEPT_ERRORS, SHOWN, "499")
 
 
 def test_history_counts_the_errors_of_its_second() -> None:

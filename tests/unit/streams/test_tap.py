@@ -223,7 +223,7 @@ async def test_bad_names_and_modes(http: aiohttp.ClientSession, headers: dict[st
 
 async def test_beats_before_the_first_word(http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that has begun to answer and is silent does not make the page believe that its connection died."""
-    monkeypatch.setattr(tap, "BEAT", 0.01)
+    monkeypatch.setattr(tap, "BEAT_SECONDS", 0.01)
     go = asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..tokens import MOST
+from ..tokens import MOST_TOKENS
 
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
@@ -61,7 +61,7 @@ def _usage_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
     counts: dict[str, int] = {}
     for name in _COUNTS:
         value = usage.get(name, usage.get(aliases.get(name, name)))
-        counts[name] = int(value) if isinstance(value, (int, float)) and 0 <= value < MOST else 0
+        counts[name] = int(value) if isinstance(value, (int, float)) and 0 <= value < MOST_TOKENS else 0
     if not any(counts.values()):
         return None
     counts["total_tokens"] = counts["total_tokens"] or counts["prompt_tokens"] + counts["completion_tokens"]

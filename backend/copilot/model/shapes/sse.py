@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 BOM: Final = b"\xef\xbb\xbf"
 # A longer body that is no stream is no answer of a model, in bytes.
-LIMIT: Final = 32 * 1024 * 1024
+LARGEST_LINE: Final = 32 * 1024 * 1024
 DONE: Final = "[DONE]"
 # Where some gateways put the completion.
 WRAPPERS: Final = ("data", "result", "output", "response", "body")
@@ -122,7 +122,7 @@ class EventReader:
         elif self.streams:
             if self._lines or line.lstrip()[:1] == b"{":  # JSON that goes on, or a line of it, without its field
                 yield from self._saw_data(line)
-        elif self._size < LIMIT:
+        elif self._size < LARGEST_LINE:
             self._size += len(line)
             self._raw.append(line)
             if len(self._raw) == 1 and line[:1] == b"{" and (value := _loads(line)) is not _NOTHING:
