@@ -25,7 +25,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from ..aio import cancel_all
+from ..aio import cancel_all, ends
 
 log = logging.getLogger("copilot_pulse.standalone")
 
@@ -229,11 +229,10 @@ class LocalFleet:
             if member.alive:
                 member.process.terminate()
         for member in self.members:
-            try:
-                await asyncio.wait_for(member.process.wait(), STOP)
-            except asyncio.TimeoutError:
+            ending = asyncio.ensure_future(member.process.wait())
+            if not await ends(ending, STOP):
                 member.process.kill()
-                await member.process.wait()
+                await ending
         redis, self._redis = self._redis, None
         if redis is not None:
             redis.terminate()
