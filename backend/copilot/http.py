@@ -425,6 +425,11 @@ def _wrong_session(session: Any) -> str | None:
     return None
 
 
+def _names(data: Any) -> bool:
+    """Whether this is a list of names, or nothing."""
+    return data is None or (isinstance(data, list) and all(isinstance(name, (str, type(None))) for name in data))
+
+
 async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegistry) -> str | None:
     """What is wrong with the body of a chat request, in a sentence, or None. It can be read again."""
     try:
@@ -453,7 +458,7 @@ async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegis
     if not isinstance(ext, list) or not all(isinstance(item, dict) and "type" in item for item in ext):
         return 'The field "ext" must be a list of objects with a "type"; it may be empty.'
     for item in ext:
-        if item["type"] == "model_select" and not isinstance(item.get("data", []), (list, type(None))):
+        if item["type"] == "model_select" and not _names(item.get("data")):
             return 'The "data" of "model_select" in "ext" must be a list with the model\'s name.'
     messages = body.get("messages", [])
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):

@@ -205,8 +205,9 @@ def user_texts(messages: Messages) -> list[str]:
         if not isinstance(message, dict) or message.get("role") != "user":
             continue
         content = message.get("content")
-        parts = content if isinstance(content, list) else [{"text": content}]
-        texts += (t for part in parts if isinstance(part, dict) and isinstance(t := part.get("text"), str))
+        parts = content if isinstance(content, list) else [content]
+        told = (part.get("text") if isinstance(part, dict) else part for part in parts)
+        texts += (text for text in told if isinstance(text, str))
     return texts
 
 

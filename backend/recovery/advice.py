@@ -32,7 +32,18 @@ _QUOTED: Final = frozenset(
 )
 # Kinds of which the error's own text helps: it is no sentence of a server.
 _DETAILED: Final = frozenset(
-    ("unknown", "fault", "internal", "model_behavior", "user_error", "tls", "system", "unknown_tool", "mcp")
+    (
+        "unknown",
+        "fault",
+        "internal",
+        "model_behavior",
+        "bad_messages",
+        "user_error",
+        "tls",
+        "system",
+        "unknown_tool",
+        "mcp",
+    )
     + ("stopped_early",)
 )
 # Pieces that are told of a local server only, and those that have another form there.

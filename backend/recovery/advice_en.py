@@ -185,6 +185,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "{Model}{at} gave an answer that {assistant} cannot use.",
         "Send the message again, or choose another model{picker}.",
     ),
+    "bad_messages": (
+        "The agent of {assistant} cannot read the messages of this chat, so {model} was not asked.",
+        "Begin a new chat. If another program than the page sent these messages, it has to be mended.",
+    ),
     "user_error": (
         "The agent of {assistant} or one of its tools is set up wrongly.",
         "Update {package} and openai-agents; if it stays, report the error to {package}.",

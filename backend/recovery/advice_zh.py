@@ -170,6 +170,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "请每次少提一些要求，或换一个更强的模型{picker}。",
     ),
     "model_behavior": ("{Model}{at}给出的回答{assistant}无法使用。", "请重新发送，或换一个模型{picker}。"),
+    "bad_messages": (
+        "{assistant}的智能体无法读取此对话的消息，因此没有请求{model}。",
+        "请新建对话。若这些消息由页面以外的程序发送，请修正该程序。",
+    ),
     "user_error": (
         "{assistant}的智能体或其工具设置有误。",
         "请更新 {package} 和 openai-agents；若仍然如此，请向 {package} 反馈。",

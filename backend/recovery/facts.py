@@ -91,6 +91,8 @@ class Facts(NamedTuple):
     """Whose numbers the codes are; "" if nobody knows."""
     param: str = ""
     """The field of the request that the server refuses, in lower case."""
+    of_messages: bool = False
+    """It was raised where the agent library makes a request of the chat's messages."""
     told: times.Told = times.NOTHING
     """When to come back, by the words and the body; the headers are read by `retry_after()`."""
 
@@ -183,6 +185,7 @@ def gather(error: BaseException, wall: Callable[[], float] = time.time) -> Facts
         body=bool(body),
         spoken=bool(said) and bool(message),
         provider=provider,
+        of_messages=_of_messages(error),
         param=told_of.param.lower(),
         told=told if told.any else times.in_words(text, clock, zone),
     )
@@ -223,6 +226,15 @@ def _short(cls: type) -> str:
     package = cls.__module__.partition(".")[0]
     package = _PACKAGES.get(package, package)
     return f"{package}.{cls.__name__}" if package else cls.__name__
+
+
+def _of_messages(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == "items_to_messages":
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _text(error: BaseException) -> str:
@@ -437,6 +449,8 @@ def _own_words(error: BaseException, raw: str, body: Any) -> str:
         return ""
     if type(error).__name__ == "ValidationError":  # quotes its input
         return "data of an unexpected shape"
+    if _of_messages(error):  # what follows quotes a message
+        return re.split("[:{]", raw)[0].strip() if "agents.UserError" in type_names(error) else ""
     if type(error).__name__ == "ModelBehaviorError":
         return raw.partition(" when parsing")[0]  # what follows quotes the answer
     return raw

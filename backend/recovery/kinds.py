@@ -100,6 +100,7 @@ KINDS: Final[Mapping[str, KindSpec]] = {
     "unknown_tool": _high("The model insists on a tool that does not exist."),
     "max_turns": _high("The agent used all its turns."),
     "model_behavior": _high("The model's answer makes no sense to the agent."),
+    "bad_messages": _high("The agent cannot make a request of the chat's messages; no server was asked."),
     "user_error": _high("The agent or one of its tools is set up wrongly."),
     "fault": _high("Code of Copilot Pulse failed that should not."),
     "internal": _high("Code failed that should not (a KeyError, a ValueError...): Copilot's, or that of a library."),

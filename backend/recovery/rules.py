@@ -531,6 +531,7 @@ RULES: Final[tuple[Rule, ...]] = (
         words=w.MCP_SERVER,
         wrapper=True,
     ),
+    Rule("bad_messages", "The agent cannot make a request of the chat's messages", when=lambda f: f.of_messages),
     Rule("user_error", "The agent is set up wrongly", types=("agents.UserError",)),
     Rule("model_behavior", "The answer hit the model's own limit", types=("openai.LengthFinishReasonError",)),
     Rule(

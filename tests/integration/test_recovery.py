@@ -423,3 +423,20 @@ async def test_a_strangers_key_hides_the_name_of_a_model_from_him_alone(llm: Fau
     assert FULL == answered.text
     assert "correct-horse" in models
     assert any("correct-horse" in text for text in told[before:])
+
+
+async def test_messages_of_no_form_are_told_as_such(llm: FaultServer) -> None:
+    """Whoever sends them is told so, in a sentence, and Copilot is not blamed; the model is not asked."""
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        await warm(host, llm, "a")
+        about = {"session_id": "a", "prompt": "hi", "ext": [], "images": []}
+        told = [
+            await host.chat(session="a", body={**about, "messages": [{"role": "user", "content": 5}]}),
+            await host.chat(session="a", body={**about, "messages": [{"role": "wizard", "content": "hi"}]}),
+        ]
+        model = [{"type": "model_select", "data": [5]}]
+        refused = await host.chat(session="a", body={**about, "messages": [], "ext": model})
+
+    assert [] == llm.chats
+    assert ["cannot read the messages of this chat" in chat.text for chat in told] == [True, True]
+    assert 400 == refused.status

@@ -547,3 +547,29 @@ async def test_nothing_of_the_key_or_the_prompt_is_in_any_verdict(server: FaultS
         seen.append(f"{cause} {explain(cause)} {explain(cause, language='zh')}")
 
     assert "SECRET" not in " ".join(seen)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "zzz", "text": "my secret words"},
+        {"role": "user", "content": {"my secret words": 1}},
+        {"role": "user", "content": ["my secret words"]},
+        {"role": "user", "content": 5},
+        {"role": "user"},
+        {"type": "function_call", "name": "my secret words"},
+        {"role": "wizard", "content": "my secret words"},
+    ],
+    ids=["type", "dict", "text in a list", "number", "no content", "call", "role"],
+)
+def test_messages_that_the_agent_cannot_read_are_nobodys_code_at_fault(message: Any) -> None:
+    """They come from the page or from another program: no error of Copilot's, and nothing of them is quoted."""
+    converter = pytest.importorskip("agents.models.chatcmpl_converter").Converter
+    with pytest.raises(Exception) as raised:
+        converter.items_to_messages([message])
+
+    verdict = Classifier().classify(raised.value)
+
+    assert ("bad_messages", False) == (verdict.kind, verdict.retryable)
+    assert "secret" not in verdict.message
+    assert "report" not in explain(verdict)
