@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from .events import without_text
 from .metrics.checks.builtin import builtin
-from .metrics.health import Check, Finding, HealthBoard
+from .metrics.health import WELL, Check, Finding, HealthBoard
 from .metrics.histogram import RELATIVE_ERROR
 from .metrics.history import History
 from .metrics.layers.chat import ChatLayer, known_cost, tokens_of, with_cost
@@ -38,7 +38,7 @@ from .metrics.layers.system import Sampler, SystemLayer
 from .metrics.loop_watch import LoopWatch
 from .metrics.prices import Prices, estimated, parse_prices, rounded
 
-__all__ = ["RELATIVE_ERROR", "EventLike", "Finding", "Monitor", "Past", "PastEvent", "SourceNames"]
+__all__ = ["RELATIVE_ERROR", "WELL", "EventLike", "Finding", "Monitor", "Past", "PastEvent", "SourceNames"]
 
 log = logging.getLogger("copilot_pulse.monitoring")
 

@@ -243,6 +243,8 @@ export interface FleetRow {
   name: string;
   here: boolean;
   state: "up" | "gone" | "left";
+  /** How long it has been so. */
+  seconds: number | null;
   behind: number;
   status: {
     health: string;

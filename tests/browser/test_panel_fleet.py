@@ -66,6 +66,9 @@ def test_all_machines_are_in_one_panel(
     os.kill(pids["host-3"], signal.SIGSTOP)  # one that ends is started again at once
     try:
         expect(view.locator(".cpulse-row[data-tone=down] .cpulse-state")).to_have_text(silent)
+        # That it is missed is not how the others are.
+        expect(page.locator(".cpulse-verdict")).to_contain_text("host-3", timeout=30_000)
+        expect(view.locator(".cpulse-row .cpulse-state", has_text="host-3")).to_have_count(0)
     finally:
         os.kill(pids["host-3"], signal.SIGCONT)
 
@@ -87,6 +90,41 @@ def test_machines_that_vanish_in_one_moment_are_all_told(
     page.route("**/copilot-pulse/fleet?*", answer)
     for name in ("one", "two"):
         expect(log.filter(has_text=name)).to_have_count(1)
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        ("en-US", ["well", "no sign of life", "for 1 min 15 s", "Last heard of it:"]),
+        ("zh-CN", ["运行正常", "没有响应", "已持续 1", "最后收到的状态："]),
+    ],
+)
+def test_a_machine_that_is_gone_is_no_machine_at_work(
+    fleet: tuple[str, dict[str, int]], open_page: OpenPage, locale: str, words: list[str]
+) -> None:
+    """It is told since when, and what it did is told as the last that was heard; who is well is told so in words."""
+    url, _ = fleet
+    page = open_page(url, 1280, 1400, locale=locale)
+    chat = {"chat_id": "1", "model": "m", "state": "streaming", "seconds": 3.0, "tokens": 7}
+    status = {
+        "health": "pass", "impact": "", "summary": "Copilot Pulse is well.", "problems": [], "current": [chat],
+        "chats": 1, "failed": 0, "first_token": 0.1, "lag": 0.1,
+    }  # fmt: skip
+    row = {"here": False, "version": "1", "started": 1.0, "behind": 0, "seconds": 75.2, "status": status}
+    rows = [{**row, "boot": name, "name": name, "state": name} for name in ("up", "gone")]
+    page.route(
+        "**/copilot-pulse/fleet?*", lambda route: route.fulfill(json={"instances": rows, "seq": 0, "events": []})
+    )
+    shown = page.locator(".cpulse-fleet > .cpulse-list").first.locator(":scope > .cpulse-row")
+    expect(shown).to_have_count(2)
+    well, silent, since, last = words
+
+    expect(shown.nth(0).locator(".cpulse-state")).to_have_text(well)
+    expect(shown.nth(1).locator(".cpulse-state")).to_have_text(silent)
+    expect(shown.nth(1).locator(".cpulse-figures")).to_contain_text(since)
+    shown.nth(1).locator("summary").click()
+    expect(shown.nth(1).locator("details li").first).to_have_text(last)
+    expect(shown.nth(0).locator("details li")).to_have_count(1)
 
 
 def test_with_one_machine_it_is_not_there(open_page: OpenPage) -> None:

@@ -101,8 +101,9 @@ function createRow(first, { t, format }) {
       up ? (TONES[status.impact === "none" ? "pass" : status.health] ?? "unknown") : "down",
     );
     setText(title, row.here ? t("fleet.here", { name: row.name }) : row.name);
-    setText(state, up ? status.summary || t("fleet.unknown") : t(`fleet.${row.state}`));
-    // Figures of a machine that is gone are no news.
+    const verdict = status.health === "pass" ? t("fleet.well") : status.summary || t("fleet.unknown");
+    setText(state, up ? verdict : t(`fleet.${row.state}`));
+    // Figures of a machine that is gone are no news; since when it is, is.
     const told = [
       t("fleet.running", { n: status.chats ?? 0 }),
       t("fleet.failed", { n: status.failed ?? 0 }),
@@ -110,8 +111,9 @@ function createRow(first, { t, format }) {
       `${t("fleet.lag")} ${format.seconds(status.lag)}`,
       ...(row.behind ? [t("fleet.behind", { n: row.behind })] : []),
     ];
-    setText(figures, up ? told.join(" · ") : "");
+    setText(figures, up ? told.join(" · ") : t("fleet.since", { time: format.duration(row.seconds) }));
     const lines = [
+      ...(up || !(status.current.length || status.problems.length) ? [] : [t("fleet.told")]),
       ...status.current.map((chat) =>
         [chat.model, chat.state, format.seconds(chat.seconds), t("fleet.tokens", { n: chat.tokens ?? 0 })].join(" · "),
       ),

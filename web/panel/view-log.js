@@ -19,8 +19,10 @@ export const NOISE = new Set([
   "stream.opened",
   "stream.closed",
   "chat.model",
+  "chat.model_ended",
   "chat.agent_changed",
   "metrics.minute",
+  "metrics.totals",
 ]);
 const TROUBLE = new Set([
   "error",
