@@ -44,6 +44,24 @@ def test_links_lead_somewhere(name: str) -> None:
     ] == []
 
 
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_rooms_that_are_named_exist(name: str) -> None:
+    """Who looks for the place where something is decided is sent to a file that is there."""
+    named = set(re.findall(r"`([\w/]+\.(?:py|js))`", (ROOT / name).read_text(encoding="utf-8")))
+    found = (
+        ROOT.glob(where) for where in ("backend/**/*.[jp][sy]", "web/**/*.js", "tests/*/*.py", "tests/unit/**/*.py")
+    )
+    files = [f"/{file.relative_to(ROOT)}" for some in found for file in some]
+
+    assert named
+    # A room that stands beside one that was just named goes by its last name.
+    assert [
+        room
+        for room in sorted(named)
+        if not (ROOT / room).exists() and not any(file.endswith(f"/{room}") for file in files)
+    ] == []
+
+
 def test_pictures_speak_the_readers_language() -> None:
     """The panel and the page in the Chinese README are in Chinese."""
     chinese = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.zh.md").read_text(encoding="utf-8"))
