@@ -28,6 +28,20 @@ from tests.support.stores import event, everything, new_store, numbers, put, raw
 KEY = "sk-proj-A1b2C3d4E5f6G7h8I9j0"
 
 
+@pytest.fixture
+def go_on(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The disk hangs in every commit until this is set."""
+    released = threading.Event()
+    real = ActiveFile.insert
+
+    def insert(self: ActiveFile, rows: list[Any]) -> None:
+        released.wait(PATIENCE)
+        real(self, rows)
+
+    monkeypatch.setattr(ActiveFile, "insert", insert)
+    return released
+
+
 # What goes in
 
 
@@ -122,16 +136,8 @@ async def test_sqlite_is_never_called_on_the_loop(tmp_path: Path, monkeypatch: p
     assert threading.main_thread() not in callers
 
 
-async def test_slow_disk_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_disk_holds_nobody(tmp_path: Path, go_on: threading.Event) -> None:
     """While a commit hangs, events go on to be taken; they are stored when it goes on."""
-    go_on = threading.Event()
-    real = ActiveFile.insert
-
-    def insert(self: ActiveFile, rows: list[Any]) -> None:
-        go_on.wait(30)
-        real(self, rows)
-
-    monkeypatch.setattr(ActiveFile, "insert", insert)
     async with running(tmp_path) as store:
         put(store, 1000)
         assert store.statistics()["stored"] == 0
@@ -141,18 +147,8 @@ async def test_slow_disk_holds_nobody(tmp_path: Path, monkeypatch: pytest.Monkey
         assert numbers(store) == list(range(1000))
 
 
-async def test_flood_beyond_the_bound_is_refused_counted_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_flood_beyond_the_bound_is_refused_counted_and_told(tmp_path: Path, go_on: threading.Event) -> None:
     """Memory has an end; then the newest are refused, and the history says how many of which type."""
-    go_on = threading.Event()
-    real = ActiveFile.insert
-
-    def insert(self: ActiveFile, rows: list[Any]) -> None:
-        go_on.wait(30)
-        real(self, rows)
-
-    monkeypatch.setattr(ActiveFile, "insert", insert)
     async with running(tmp_path) as store:
         put(store, 20_480 + 512)
         put(store, 256, "late.one")
@@ -276,18 +272,8 @@ async def test_forgetting_everything_begins_anew_with_higher_ids(tmp_path: Path)
 # Its life
 
 
-async def test_cancelled_flush_and_close_leave_the_thread_to_its_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_cancelled_flush_and_close_leave_the_thread_to_its_work(tmp_path: Path, go_on: threading.Event) -> None:
     """A cancel of who waits takes nothing back."""
-    go_on = threading.Event()
-    real = ActiveFile.insert
-
-    def insert(self: ActiveFile, rows: list[Any]) -> None:
-        go_on.wait(30)
-        real(self, rows)
-
-    monkeypatch.setattr(ActiveFile, "insert", insert)
     store = new_store(tmp_path)
     store.start()
     thread = store._thread

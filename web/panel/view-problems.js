@@ -172,7 +172,7 @@ function createRow(first, { t, format, service, signal, ways }) {
     icon("chevron"),
   );
   const message = h("p", { class: "cpulse-message" });
-  const advice = h("p", { class: "cpulse-advice" });
+  const advice = h("p");
   const chat = button(
     { label: t("problems.chat"), text: t("problems.chat"), kind: "link" },
     () => ways.go("chat", current.chats[0]),
