@@ -452,8 +452,8 @@ class Monitor:
         prometheus-client takes 0.1 s to import: that is done in a thread too, when somebody scrapes for the first time.
         """
         module = await asyncio.to_thread(import_module, ".metrics.exposition.collector", __package__)
-        reading = module.Reading(self)
-        body: bytes = await asyncio.to_thread(getattr(reading, format_))
+        scrape = module.Scrape(self)
+        body: bytes = await asyncio.to_thread(getattr(scrape, format_))
         return body
 
     def __repr__(self) -> str:

@@ -33,7 +33,7 @@ from .event_bus import Event
 from .journal.answers import ANSWER, Answers
 from .journal.chats import CHAT_EVENTS, UNDER_WAY, Chats, ChatSearch
 from .journal.export import FORMATS, lines
-from .journal.faults import Fault, NotStored, fault_of
+from .journal.faults import FileFault, NotStored, fault_of
 from .journal.reader import PAGE_ROWS, Cursor, Filter, Page, Reader, TooSlow, parse_filter
 from .journal.redaction import DataRedactor, Redaction
 from .journal.replay import Projection, Upcaster, Upcasters, replay
@@ -444,7 +444,7 @@ class EventStore:
                 try:
                     page = await self.ask(self.catch_up, which, cursor)
                 except Exception as error:
-                    if fault_of(error) is not Fault.LOCKED:
+                    if fault_of(error) is not FileFault.LOCKED:
                         raise
                     await wait_set(news, POLL)  # a backup, or the writer that closes its file on a slow disk
                     continue

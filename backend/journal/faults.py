@@ -8,7 +8,7 @@ import sqlite3
 from typing import Final
 
 
-class Fault(enum.Enum):
+class FileFault(enum.Enum):
     """Why something could not be written or read; the value is the word for it in figures and gap rows."""
 
     FULL = "disk full"
@@ -25,27 +25,27 @@ class NotStored(Exception):
 
 # Python 3.10 tells no error code: the words of SQLite have been the same for many years.
 _WORDS: Final = (
-    ("disk is full", Fault.FULL),
-    ("disk i/o error", Fault.IO),
-    ("malformed", Fault.CORRUPT),
-    ("not a database", Fault.CORRUPT),
-    ("unsupported file format", Fault.CORRUPT),
-    ("no such table", Fault.CORRUPT),
-    ("no such column", Fault.CORRUPT),
-    ("locked", Fault.LOCKED),
-    ("busy", Fault.LOCKED),
-    ("readonly", Fault.UNWRITABLE),
-    ("unable to open", Fault.UNWRITABLE),
-    ("permission", Fault.UNWRITABLE),
+    ("disk is full", FileFault.FULL),
+    ("disk i/o error", FileFault.IO),
+    ("malformed", FileFault.CORRUPT),
+    ("not a database", FileFault.CORRUPT),
+    ("unsupported file format", FileFault.CORRUPT),
+    ("no such table", FileFault.CORRUPT),
+    ("no such column", FileFault.CORRUPT),
+    ("locked", FileFault.LOCKED),
+    ("busy", FileFault.LOCKED),
+    ("readonly", FileFault.UNWRITABLE),
+    ("unable to open", FileFault.UNWRITABLE),
+    ("permission", FileFault.UNWRITABLE),
 )
 _FULL_NUMBERS: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
-def fault_of(error: BaseException) -> Fault:
+def fault_of(error: BaseException) -> FileFault:
     """The kind of an error."""
     if isinstance(error, sqlite3.Error):
         text = str(error).lower()
-        return next((fault for words, fault in _WORDS if words in text), Fault.OTHER)
+        return next((fault for words, fault in _WORDS if words in text), FileFault.OTHER)
     if isinstance(error, OSError):
-        return Fault.FULL if error.errno in _FULL_NUMBERS else Fault.UNWRITABLE
-    return Fault.OTHER
+        return FileFault.FULL if error.errno in _FULL_NUMBERS else FileFault.UNWRITABLE
+    return FileFault.OTHER

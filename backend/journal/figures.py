@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .faults import Fault
+from .faults import FileFault
 
 
 class Figures:
@@ -20,7 +20,7 @@ class Figures:
         self.bytes = 0
         self.segments = 0
         self.dropped_segments = 0  # because the disk was full
-        self.fault: Fault | None = None
+        self.fault: FileFault | None = None
         self.fault_text = ""
         self.set_aside = ""  # the name of the last file that was found broken
         self.slot: int | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from .faults import Fault, fault_of
+from .faults import FileFault, fault_of
 from .figures import Figures
 from .folder import free_bytes
 from .layout import SCHEMA, schema_of
@@ -146,11 +146,11 @@ class OwnFiles:
 
     # Healing
 
-    def fault_of(self, error: BaseException) -> Fault:
+    def fault_of(self, error: BaseException) -> FileFault:
         """The kind of an error, on this disk."""
         fault = fault_of(error)
-        if fault is Fault.IO:  # also what a file says that could not grow; but a broken disk is not a full one
-            return Fault.FULL if free_bytes(self._folder) < _FULL_BELOW else Fault.OTHER
+        if fault is FileFault.IO:  # also what a file says that could not grow; but a broken disk is not a full one
+            return FileFault.FULL if free_bytes(self._folder) < _FULL_BELOW else FileFault.OTHER
         return fault
 
     def heal(self, error: Exception) -> bool:
@@ -159,11 +159,11 @@ class OwnFiles:
             self._vanished(self.active)  # SQLite says "readonly" of it, or nothing at all
             return True
         fault = self.fault_of(error)
-        if fault is Fault.FULL:
+        if fault is FileFault.FULL:
             return self._make_room()
-        if fault is Fault.CORRUPT:
+        if fault is FileFault.CORRUPT:
             return self._set_aside(str(error))
-        if fault is not Fault.LOCKED:
+        if fault is not FileFault.LOCKED:
             self.close()
         return False
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from pathlib import Path
 
-from .faults import Fault, NotStored, fault_of
+from .faults import FileFault, NotStored, fault_of
 from .layout import layout_of
 from .segments import LOCK_SECONDS, ActiveFile, Segment, open_readonly, remove
 
@@ -81,7 +81,7 @@ def _erase_sealed(segment: Segment, session: str, chats: set[str]) -> dict[str, 
         finally:
             connection.close()
     except sqlite3.Error as error:
-        if fault_of(error) is not Fault.CORRUPT:
+        if fault_of(error) is not FileFault.CORRUPT:
             raise NotStored(f"{segment.path.name} could not be changed: {error}") from error
         remove(segment)  # nobody can say what is in there
         return {}

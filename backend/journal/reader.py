@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from .faults import Fault, fault_of
+from .faults import FileFault, fault_of
 from .layout import SCHEMA, Layout, Search, layout_of, schema_of
 from .rows import Stored, dumps
 from .segments import Segment, list_segments, open_readonly
@@ -360,14 +360,14 @@ class _OneFile:
                     yield event
             except sqlite3.DatabaseError as error:
                 self._raise_if_late(error)
-                if fault_of(error) is not Fault.CORRUPT or _is_newer(connection):
+                if fault_of(error) is not FileFault.CORRUPT or _is_newer(connection):
                     raise
                 yield from self._salvage(connection, layout, last)
         except sqlite3.DatabaseError as error:
             self._raise_if_late(error)
             if not self._segment.path.exists():
                 return  # let go while we looked
-            if fault_of(error) is Fault.LOCKED:
+            if fault_of(error) is FileFault.LOCKED:
                 raise
             self._damaged.append(f"{self._segment.path.name}: {self._words(error, connection)}")
         finally:
@@ -376,7 +376,7 @@ class _OneFile:
 
     def _words(self, error: sqlite3.Error, connection: sqlite3.Connection | None) -> str:
         """Why a file cannot be read."""
-        if fault_of(error) is Fault.UNWRITABLE and Path(f"{self._segment.path}-journal").exists():
+        if fault_of(error) is FileFault.UNWRITABLE and Path(f"{self._segment.path}-journal").exists():
             return "the program was killed while it changed this file; its next start mends it"
         if connection is not None and _is_newer(connection):
             return "it was written by a newer version of Copilot Pulse"

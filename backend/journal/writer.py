@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeVar
 
-from .faults import Fault, NotStored
+from .faults import FileFault, NotStored
 from .figures import Figures
 from .files import OwnFiles
 from .forgetting import chats_in, erase_session, remove_all
@@ -32,12 +32,12 @@ log = logging.getLogger("copilot_pulse.store")
 
 CHUNK: Final = 256  # rows of one transaction
 RETRY_SECONDS: Final = {
-    Fault.FULL: 30.0,
-    Fault.UNWRITABLE: 60.0,
-    Fault.LOCKED: 1.0,
-    Fault.CORRUPT: 30.0,
-    Fault.IO: 30.0,
-    Fault.OTHER: 30.0,
+    FileFault.FULL: 30.0,
+    FileFault.UNWRITABLE: 60.0,
+    FileFault.LOCKED: 1.0,
+    FileFault.CORRUPT: 30.0,
+    FileFault.IO: 30.0,
+    FileFault.OTHER: 30.0,
 }
 _HEALED_AT_ONCE: Final = 64  # files that one commit may drop or set aside
 _GIVE_UP_AFTER: Final = 3  # tries of a folder that has never been writable, before what waits is let go
@@ -199,7 +199,7 @@ class Writer:
         now = self._clock()
         if self.figures.fault is not None and now < self._retry_at and not force:
             return
-        fault: Fault | None = None
+        fault: FileFault | None = None
         try:
             self._healed(self._open)
             while self._waiting:
@@ -215,7 +215,7 @@ class Writer:
             log.info("the event store writes again")
         self.figures.fault, self.figures.fault_text, self._tries = None, "", 0
 
-    def _note(self, error: Exception) -> Fault:
+    def _note(self, error: Exception) -> FileFault:
         if not isinstance(error, (sqlite3.Error, OSError)):
             raise error
         fault = self._files.fault_of(error)
@@ -224,7 +224,7 @@ class Writer:
         self.figures.fault, self.figures.fault_text = fault, str(error)
         self._retry_at = self._clock() + RETRY_SECONDS[fault]
         self._tries += 1
-        if fault is Fault.UNWRITABLE and not self._ever and self._tries >= _GIVE_UP_AFTER:
+        if fault is FileFault.UNWRITABLE and not self._ever and self._tries >= _GIVE_UP_AFTER:
             self._let_go(fault.value)
         return fault
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backend.metrics.exposition.collector import Reading
+from backend.metrics.exposition.collector import Scrape
 from backend.metrics.histogram import LogHistogram, WindowedHistogram
 from backend.monitoring import Monitor
 from tests.support.figures import bus_figures
@@ -105,9 +105,9 @@ def costs() -> dict[str, float]:
         "snapshot as JSON us": 1e6 * median(lambda: json.dumps(monitor.snapshot()), 20),
         "JSON bytes": len(json.dumps(monitor.snapshot())),
         "health us": 1e6 * median(monitor.health, 50),
-        "look (on the loop) us": 1e6 * median(lambda: Reading(monitor), 5),
-        "text (in a thread) us": 1e6 * median(Reading(monitor).text, 5),
-        "openmetrics (in a thread) us": 1e6 * median(Reading(monitor).openmetrics, 5),
+        "look (on the loop) us": 1e6 * median(lambda: Scrape(monitor), 5),
+        "text (in a thread) us": 1e6 * median(Scrape(monitor).text, 5),
+        "openmetrics (in a thread) us": 1e6 * median(Scrape(monitor).openmetrics, 5),
         "history 24h us": 1e6 * median(lambda: json.dumps(monitor.read_history("24h")), 5),
     }
     return found

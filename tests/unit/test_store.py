@@ -17,7 +17,7 @@ from backend.event_bus import EventBus
 from backend.journal import retention as retention_module
 from backend.journal import waiting as waiting_module
 from backend.journal import writer as writer_module
-from backend.journal.faults import Fault
+from backend.journal.faults import FileFault
 from backend.journal.segments import ActiveFile, list_segments
 from backend.store import Cursor, Filter, NotStored, Redaction
 from tests.injection.raising import raising
@@ -452,7 +452,7 @@ def test_faults_have_words_for_the_user() -> None:
     """Each fault of the thread has a sentence and advice, or falls back to one that has."""
     from backend.store import _PROBLEMS
 
-    assert {fault.value for fault in Fault} - set(_PROBLEMS) == {"I/O error"}
+    assert {fault.value for fault in FileFault} - set(_PROBLEMS) == {"I/O error"}
     for text, advice in _PROBLEMS.values():
         assert text.endswith(".")
         assert advice.endswith(".")

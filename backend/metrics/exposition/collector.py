@@ -241,7 +241,7 @@ class PulseCollector(Collector):
         yield from (breaker, up, tools, seam, health)
 
 
-class Reading:
+class Scrape:
     """What the collector saw at one moment, in a registry of its own: it may be encoded in any thread.
 
     With every label set full that takes 10 ms and more, too long for the event loop.

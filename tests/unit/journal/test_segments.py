@@ -9,7 +9,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from backend.journal.faults import Fault, fault_of
+from backend.journal.faults import FileFault, fault_of
 from backend.journal.segments import list_segments, open_readonly, set_aside, uri_of
 from tests.support.stores import numbered, segment
 
@@ -65,20 +65,20 @@ def test_set_aside_takes_the_wal_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        (sqlite3.OperationalError("database or disk is full"), Fault.FULL),
-        (OSError(errno.ENOSPC, "No space left on device"), Fault.FULL),
-        (sqlite3.OperationalError("disk I/O error"), Fault.IO),
-        (sqlite3.OperationalError("attempt to write a readonly database"), Fault.UNWRITABLE),
-        (sqlite3.OperationalError("unable to open database file"), Fault.UNWRITABLE),
-        (PermissionError(errno.EACCES, "Permission denied"), Fault.UNWRITABLE),
-        (sqlite3.OperationalError("database is locked"), Fault.LOCKED),
-        (sqlite3.DatabaseError("file is not a database"), Fault.CORRUPT),
-        (sqlite3.DatabaseError("database disk image is malformed"), Fault.CORRUPT),
-        (sqlite3.IntegrityError("UNIQUE constraint failed"), Fault.OTHER),
-        (ValueError("something"), Fault.OTHER),
+        (sqlite3.OperationalError("database or disk is full"), FileFault.FULL),
+        (OSError(errno.ENOSPC, "No space left on device"), FileFault.FULL),
+        (sqlite3.OperationalError("disk I/O error"), FileFault.IO),
+        (sqlite3.OperationalError("attempt to write a readonly database"), FileFault.UNWRITABLE),
+        (sqlite3.OperationalError("unable to open database file"), FileFault.UNWRITABLE),
+        (PermissionError(errno.EACCES, "Permission denied"), FileFault.UNWRITABLE),
+        (sqlite3.OperationalError("database is locked"), FileFault.LOCKED),
+        (sqlite3.DatabaseError("file is not a database"), FileFault.CORRUPT),
+        (sqlite3.DatabaseError("database disk image is malformed"), FileFault.CORRUPT),
+        (sqlite3.IntegrityError("UNIQUE constraint failed"), FileFault.OTHER),
+        (ValueError("something"), FileFault.OTHER),
     ],
 )
-def test_errors_are_known_by_their_words(error: Exception, fault: Fault) -> None:
+def test_errors_are_known_by_their_words(error: Exception, fault: FileFault) -> None:
     """Python 3.10 has no codes."""
     assert fault_of(error) is fault
 

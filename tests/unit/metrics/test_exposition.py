@@ -7,7 +7,7 @@ import re
 import pytest
 
 from backend.fleet_redis.layout import Seconds
-from backend.metrics.exposition.collector import PulseCollector, Reading
+from backend.metrics.exposition.collector import PulseCollector, Scrape
 from backend.metrics.exposition.families import PREFIX
 from backend.monitoring import Monitor
 from tests.prometheus.metrics_table import MARKS, TARGET, Sample, text
@@ -62,7 +62,7 @@ def test_series_stay_bounded_whatever_is_named(monitor: Monitor) -> None:
             monitor.add_source(source, lambda rows=rows: rows)  # type: ignore[misc]
         monitor.add_source("bus", lambda rows=rows: bus_figures(*rows))  # type: ignore[misc]
         monitor.tick()
-        sizes.append(len(Reading(monitor).text().splitlines()))
+        sizes.append(len(Scrape(monitor).text().splitlines()))
 
     assert sizes[0] == sizes[1]
     assert sizes[0] < 2_500
@@ -70,13 +70,13 @@ def test_series_stay_bounded_whatever_is_named(monitor: Monitor) -> None:
 
 def test_a_look_does_not_change(monitor: Monitor) -> None:
     """What was seen on the loop is what a thread encodes, whatever happens meanwhile."""
-    look = Reading(monitor)
+    look = Scrape(monitor)
     before = look.text()
     monitor.on_event(Happened("error", 1))
     monitor.tick()
 
     assert before == look.text()
-    assert before != Reading(monitor).text()
+    assert before != Scrape(monitor).text()
 
 
 def test_servers_of_one_host_are_series_of_their_own(monitor: Monitor) -> None:
@@ -84,7 +84,7 @@ def test_servers_of_one_host_are_series_of_their_own(monitor: Monitor) -> None:
     rows = [{"server": name, "host": "h:1", "state": "up", "tools": 1} for name in ("h:1", "h:1 (2)")]
     monitor.add_source("mcp", lambda: rows)
     monitor.tick()
-    text = Reading(monitor).text().decode()
+    text = Scrape(monitor).text().decode()
 
     assert 'copilot_pulse_mcp_server_up{server="h:1"} 1.0' in text
     assert 'copilot_pulse_mcp_server_up{server="h:1 (2)"} 1.0' in text
@@ -98,7 +98,7 @@ def test_a_name_that_cannot_be_written_spoils_nothing(monitor: Monitor) -> None:
     monitor.add_source("fleet", lambda: {**figures, "groups": {name: {**row, "pending": 2} for name in names}})
     monitor.tick()
 
-    lines = [line for line in Reading(monitor).text().decode().splitlines() if "redis_group_pending{" in line]
+    lines = [line for line in Scrape(monitor).text().decode().splitlines() if "redis_group_pending{" in line]
     series = [line.rpartition(" ")[0] for line in lines]
     assert len(series) == len(set(series)) == 3
     assert 'copilot_pulse_redis_group_pending{group="half"} 4.0' in lines
@@ -108,7 +108,7 @@ def test_nothing_is_registered_process_wide(monitor: Monitor) -> None:
     """Another plugin that uses prometheus-client has its registry for itself."""
     from prometheus_client import REGISTRY
 
-    Reading(monitor).openmetrics()
+    Scrape(monitor).openmetrics()
 
     assert not [family for family in REGISTRY.collect() if family.name.startswith(PREFIX)]
 
