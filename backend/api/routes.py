@@ -30,7 +30,7 @@ from .fleet import view
 from .negotiation import JSON, OFFERS, OPENMETRICS, TEXT, Offer, choose
 from .panel import PanelFeed, Send
 
-__all__ = ["PanelFeed", "RoutesReport", "Services", "add_routes"]
+__all__ = ["RoutesReport", "Services", "add_routes"]
 
 log = logging.getLogger("copilot_pulse.http")
 

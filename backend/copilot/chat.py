@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..aio import missed, our_fault
 from ..chats import Chat, current_chat
-from ..error_handling import hold_prompt
-from .http import current_request, language_of
+from ..error_handling import hold_prompt, language_of
+from .http import current_request
 from .memory import user_texts, workflow_texts
 from .notices import strip_messages
 from .pump import ChatPump

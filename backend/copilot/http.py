@@ -40,7 +40,7 @@ from .seam import CopilotModules
 if TYPE_CHECKING:
     from ..pulse import Pulse
 
-__all__ = ["HttpSeam", "RequestInfo", "current_request", "language_of"]
+__all__ = ["HttpSeam", "RequestInfo", "current_request"]
 
 log = logging.getLogger("copilot_pulse.http")
 
