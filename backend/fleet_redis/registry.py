@@ -203,10 +203,9 @@ class Registry:
             ("PEXPIRE", self._keys.members, life),
             ("TIME",),
         )
-        refused, before, now = isinstance(told, LinkError), self._beaten, self._clock()
-        # Ours is gone, as after a wipe or a jump of Redis' clock, or was kept away for so long that those of the others
-        # may have run out as well.
-        if refused or (before is not None and (told is None or now - before > ALIVE - 2 * BEAT)):
+        refused, now = isinstance(told, LinkError), self._clock()
+        # Ours is gone, as after a wipe or a jump of Redis' clock, or was kept away for long.
+        if refused or self._may_have_run_out() or (self._beaten is not None and told is None):
             self._excused = now
         if refused:
             self._writer.link.complain(told)
@@ -216,6 +215,10 @@ class Registry:
         if kept == 0 and self._writer.acked:
             self._writer.heal()
         self._set_clock(moment, self._clock() - began)
+
+    def _may_have_run_out(self) -> bool:
+        """Whether our last heartbeat is so old, as after a sleep of the machine, that those of the others are too."""
+        return self._beaten is not None and self._clock() - self._beaten > ALIVE - 2 * BEAT
 
     def _set_clock(self, moment: Any, took: float) -> None:
         """Note how far Redis' clock is from ours, so that the `wall` of all instances can be compared."""
@@ -234,7 +237,11 @@ class Registry:
         # Of a host that starts again and again there are very many: those that live come first, then those unknown.
         boots = [name for name in names if is_boot(name) and name != self.boot]
         boots = sorted(boots, key=lambda boot: (not self.alive(boot), boot in self.instances, boot))[:MOST_MEMBERS]
-        return boots, await self._beats(boots)
+        beats = await self._beats(boots)
+        (there,) = await self._writer.errand(("EXISTS", self._keys.beat(self.boot)))
+        if there == 0 and self._beaten is not None:  # Redis has lost its data since our beat, a moment ago
+            self._excused = self._clock()
+        return boots, beats
 
     async def _beats(self, boots: list[str]) -> list[Any]:
         """The heartbeats, in parts if they are too large at once; None for one that is by itself."""
@@ -270,7 +277,8 @@ class Registry:
             boot: beat for boot, raw in zip(boots, beats, strict=True) if isinstance(beat := loads(raw, MAX_BEAT), dict)
         }
         left = {boot for boot, beat in found.items() if beat.get("left") is True}
-        all_may_be_missing = self._clock() - self._excused < EXCUSED
+        # The machine may have slept since our beat.
+        all_may_be_missing = self._clock() - self._excused < EXCUSED or self._may_have_run_out()
         for boot in [boot for boot in self.instances if boot in left or not (boot in found or all_may_be_missing)]:
             await self._is_missing(boot, left=boot in left)
         for boot, beat in found.items():  # after those that have gone, whose names are free

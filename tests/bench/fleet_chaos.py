@@ -136,7 +136,7 @@ async def run(seconds: float, seed: int, rate: float = 500.0, report: Any = None
             await asyncio.sleep(draw.uniform(0.2, 1.5))
         stopping.set()
         await offering
-        await wait_for(lambda: one.settled(other) and other.settled(one), 30)
+        await wait_for(lambda: one.settled(other) and other.settled(one))
         healed = [node.fleet.figures()["healed_events"] for node in (one, other)]  # type: ignore[index]
         return {
             "seed": seed, "faults": len(done), "kinds": sorted(set(done)), "healed": healed,

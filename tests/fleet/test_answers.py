@@ -17,11 +17,11 @@ from backend.settings import Settings
 from backend.streams.registry import Stream, StreamRefused, StreamRegistry
 from backend.streams.routes import Streams
 from tests.support.fleet_nodes import Node, nodes, wait_for
+from tests.support.net import PATIENCE
 from tests.support.plan import Plan
 from tests.support.redis_server import RedisServer
 from tests.support.stream_reading import Page
 
-pytestmark = pytest.mark.timeout(120)
 NAME = "answer-of-twenty-two-chars"
 SESSION = "session-of-a-page"
 LINE = {"session_id": SESSION, "type": "message", "ext": None, "finished": False}
@@ -117,7 +117,7 @@ async def test_a_page_reads_on_at_another_instance(redis: RedisServer) -> None:
         stream.relay.line(line(text, ext=[{"type": "workflow"}], finished=True))
         one.registry.finish(stream, "completed")
 
-        assert await asyncio.wait_for(reading, 30) == 200
+        assert await asyncio.wait_for(reading, PATIENCE) == 200
         assert (page.text, page.outcome) == (text, "completed")
         assert page.lines[-1]["ext"] == [{"type": "workflow"}]
         late = Page()
@@ -144,10 +144,7 @@ async def test_a_name_that_is_asked_elsewhere_is_not_asked_again(redis: RedisSer
     async with sites(redis.url) as (one, other):
         one.begin()
         claim = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}:o"
-        for _ in range(1_000):
-            if await redis.command("EXISTS", claim):
-                break
-            await asyncio.sleep(0.01)
+        assert await wait_for(lambda: redis.command("EXISTS", claim))
         refused: list[int] = []
         for _ in range(20):  # within a quarter second, unless the machine is very busy
             try:
@@ -165,16 +162,16 @@ async def test_a_name_that_two_instances_begin_belongs_to_the_first(redis: Redis
         first, page = one.begin(), Page()
         first.relay.line(line("One "))
         reading = asyncio.ensure_future(third.read(page))
-        assert await wait_for(lambda: page.text == "One ", 30)
+        assert await wait_for(lambda: page.text == "One ")
         second = other.begin()
         second.relay.line(line("Another answer altogether."))
         answers = other.node.fleet.answers
         assert answers is not None
-        assert await wait_for(lambda: answers.figures()["mirrored"] == 0, 30)
+        assert await wait_for(lambda: answers.figures()["mirrored"] == 0)
         other.registry.discard(second)
         first.relay.line(line("One answer."))
         one.registry.finish(first, "completed")
-        await asyncio.wait_for(reading, 30)
+        await asyncio.wait_for(reading, PATIENCE)
 
         assert (page.text, page.outcome) == ("One answer.", "completed")
         assert (await redis.command("GET", claim)).decode() == one.node.fleet.boot
@@ -191,7 +188,7 @@ async def test_a_name_that_was_given_back_is_free_everywhere(redis: RedisServer)
             for _ in range(turns):
                 await asyncio.sleep(0)
             one.registry.discard(stream)
-            assert await wait_for(lambda: answers.figures()["mirrored"] == 0, 20)
+            assert await wait_for(lambda: answers.figures()["mirrored"] == 0)
             while await redis.command("EXISTS", claim):
                 await asyncio.sleep(0.01)
             await other.registry.check(NAME, SESSION)
@@ -205,14 +202,14 @@ async def test_a_cancel_and_a_lease_go_to_the_owner(redis: RedisServer) -> None:
         stream.stop = lambda: stopped.append(time.monotonic())
         stream.relay.line(line("words"))
         reading = asyncio.ensure_future(other.read(page))
-        assert await wait_for(lambda: NAME in one.registry._leases, 30)
+        assert await wait_for(lambda: NAME in one.registry._leases)
         await asyncio.sleep(0)
         assert not stopped
         async with ClientSession() as client, client.post(other.url + "/cancel", json={"session": SESSION}) as answer:
             assert (answer.status, (await answer.json())["cancelled"]) == (200, True)
-        assert await wait_for(lambda: stopped, 30)
+        assert await wait_for(lambda: stopped)
         one.registry.finish(stream, "cancelled")
-        await asyncio.wait_for(reading, 30)
+        await asyncio.wait_for(reading, PATIENCE)
 
         assert (page.text, page.outcome) == ("words", "cancelled")
 
@@ -223,12 +220,12 @@ async def test_the_owners_death_ends_the_answer_in_a_sentence(redis: RedisServer
         stream, page = one.begin(), Page()
         stream.relay.line(line("Half an ans"))
         reading = asyncio.ensure_future(other.read(page))
-        assert await wait_for(lambda: page.text == "Half an ans", 30)
+        assert await wait_for(lambda: page.text == "Half an ans")
         parts = one.node.fleet._parts
         assert parts is not None
         for task in parts.tasks:  # as kill -9 would
             task.cancel()
-        await asyncio.wait_for(reading, 60)
+        await asyncio.wait_for(reading, PATIENCE)
 
         assert page.text.startswith("Half an ans\n")
         assert "has stopped" in page.text
@@ -242,16 +239,16 @@ async def test_a_redis_that_is_wiped_has_the_answer_again(redis: RedisServer) ->
         text = "before "
         stream.relay.line(line(text))
         reading = asyncio.ensure_future(other.read(page))
-        assert await wait_for(lambda: page.text == text, 30)
+        assert await wait_for(lambda: page.text == text)
         redis.kill()
         text += "meanwhile "
         stream.relay.line(line(text))
         await redis.start()
         text += "after"
         stream.relay.line(line(text))
-        assert await wait_for(lambda: page.text == text, 30)
+        assert await wait_for(lambda: page.text == text)
         one.registry.finish(stream, "completed")
-        await asyncio.wait_for(reading, 30)
+        await asyncio.wait_for(reading, PATIENCE)
 
         assert (page.text, page.outcome) == (text, "completed")
 
@@ -260,7 +257,7 @@ async def test_without_redis_everything_is_as_before(redis: RedisServer) -> None
     """A name that is not here is 404, at once; a chat begins at once."""
     async with sites(redis.url) as (_, other):
         redis.kill()
-        assert await wait_for(lambda: not (other.node.fleet.figures() or {})["links"]["writer"]["up"], 30)
+        assert await wait_for(lambda: not (other.node.fleet.figures() or {})["links"]["writer"]["up"])
         assert await other.read(Page()) == 404
         await other.registry.check(NAME, SESSION)
         stream = other.begin()
@@ -275,7 +272,7 @@ async def test_while_redis_is_away_no_more_is_held_than_can_be_read_here(redis: 
     async with sites(redis.url) as (one, other):
         one.settings = Settings(stream_keep_bytes=100_000)
         redis.kill()
-        assert await wait_for(lambda: not (one.node.fleet.figures() or {})["links"]["writer"]["up"], 30)
+        assert await wait_for(lambda: not (one.node.fleet.figures() or {})["links"]["writer"]["up"])
         for number in range(50):
             stream = one.registry.claim(f"{NAME}-{number}", SESSION, "chat")
             stream.relay.head(200, {})
@@ -283,10 +280,10 @@ async def test_while_redis_is_away_no_more_is_held_than_can_be_read_here(redis: 
             one.registry.finish(stream, "completed")
         kept = one.registry.snapshot()["kept"]
         held = one.node.fleet._parts.mirror.answers  # type: ignore[union-attr]
-        assert await wait_for(lambda: len(held) == kept, 30), (len(held), kept)
+        assert await wait_for(lambda: len(held) == kept), (len(held), kept)
         assert 0 < kept < 50
         await redis.start()
-        assert await wait_for(lambda: not held, 30)
+        assert await wait_for(lambda: not held)
 
         last = await other.registry.find_anywhere(f"{NAME}-49", SESSION)
         assert last.relay.text == "x" * 20_000
@@ -301,11 +298,11 @@ async def test_an_answer_of_nearly_two_megabytes_moves_whole(redis: RedisServer)
         for part in range(1, 9):
             piece = text[: len(text) * part // 8]
             stream.relay.line(line(piece))
-            assert await wait_for(lambda piece=piece: page.text == piece, 30)
+            assert await wait_for(lambda piece=piece: page.text == piece)
         text += "x" * 1_200_000
         stream.relay.line(line(text))
         one.registry.finish(stream, "completed")
-        await asyncio.wait_for(reading, 60)
+        await asyncio.wait_for(reading, PATIENCE)
         assert await third.read(late) == 200
 
         assert (len(page.text), page.outcome) == (len(text), "completed")
@@ -319,13 +316,13 @@ async def test_an_answer_that_is_too_large_ends_elsewhere_in_a_sentence(redis: R
         stream, page, late = one.begin(), Page(), Page()
         stream.relay.line(line("The beginning."))
         reading = asyncio.ensure_future(other.read(page))
-        assert await wait_for(lambda: page.text == "The beginning.", 30)
+        assert await wait_for(lambda: page.text == "The beginning.")
         if what == "text":
             stream.relay.line(line("The beginning." + "x" * 2_100_000))
         else:
             for number in range(12):
                 stream.relay.line(line("The beginning.", ext=[{"n": number, "pad": "x" * 200_000}]))
-        await asyncio.wait_for(reading, 30)
+        await asyncio.wait_for(reading, PATIENCE)
         assert await third.read(late) == 200
         answers = one.node.fleet.answers
         assert answers is not None
@@ -355,11 +352,11 @@ async def test_an_answer_that_redis_finds_too_large_ends_elsewhere_in_a_sentence
         stream, page = one.begin(), Page()
         stream.relay.line(line("The beginning."))
         reading = asyncio.ensure_future(other.read(page))
-        assert await wait_for(lambda: page.text == "The beginning.", 30)
+        assert await wait_for(lambda: page.text == "The beginning.")
         stream.relay.line(line("The beginning." + "x" * 1_500_000))
-        await asyncio.wait_for(reading, 60)
+        await asyncio.wait_for(reading, PATIENCE)
         one.node.offer(3)
-        await wait_for(lambda: other.node.settled(one.node), 30)
+        assert await wait_for(lambda: other.node.settled(one.node))
 
         assert "too large to be read at another machine" in page.text
         assert other.node.account(one.node)["arrived"] == 3
@@ -373,7 +370,7 @@ async def test_an_answer_that_a_reader_cannot_have_whole_ends_there_in_a_sentenc
         sites(redis.url, "a") as (one,),
         sites(plan.url, "b") as (other,),
     ):
-        assert await wait_for(lambda: other.node.knows("a"), 30)
+        assert await wait_for(lambda: other.node.knows("a"))
         stream, page, late = one.begin(), Page(), Page()
         answer = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}"
         text = ""
@@ -385,9 +382,9 @@ async def test_an_answer_that_a_reader_cannot_have_whole_ends_there_in_a_sentenc
                     break
                 await asyncio.sleep(0.01)
         reading = asyncio.ensure_future(other.read(page))
-        assert await wait_for(lambda: page.text == text, 30)
+        assert await wait_for(lambda: page.text == text)
         stream.relay.line(line(text + "x" * 300_000))
-        await asyncio.wait_for(reading, 30)
+        await asyncio.wait_for(reading, PATIENCE)
 
         assert page.text.startswith(text + "\n\n---\n")
         assert "too large to be read at another machine" in page.text
@@ -411,7 +408,7 @@ async def test_a_key_of_somebody_else_stops_no_other_answer(redis: RedisServer) 
             stream.relay.line(line(text))
             await asyncio.sleep(0.02)
         one.registry.finish(stream, "completed")
-        await asyncio.wait_for(reading, 30)
+        await asyncio.wait_for(reading, PATIENCE)
 
         assert (page.text, page.outcome) == (text, "completed")
         problem = (one.node.fleet.figures() or {})["links"]["writer"]["problem"]

@@ -17,10 +17,10 @@ import aiohttp
 import pytest
 
 from backend.standalone.fleet import arguments_of_host
+from tests.support.net import PATIENCE
 from tests.support.redis_server import need_redis
 from tests.support.stream_reading import Page
 
-pytestmark = pytest.mark.timeout(180)
 ROOT = Path(__file__).parents[2]
 NAME = "an-answer-of-22-letters"
 
@@ -36,14 +36,14 @@ async def command(hosts: int, until: str, **environment: str) -> AsyncIterator[t
     said = ""
     try:
         while until not in said:
-            line = await asyncio.wait_for(process.stdout.readline(), 120)
+            line = await asyncio.wait_for(process.stdout.readline(), 2 * PATIENCE)
             assert line, said
             said += line.decode()
         yield process, said
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), 60) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
 
 
 @asynccontextmanager
@@ -61,7 +61,7 @@ async def test_without_a_redis_nothing_is_promised(tmp_path: Path) -> None:
     async with command(2, "redis-server", PATH=str(tmp_path)) as (process, said):
         assert process.stdout is not None
         process.send_signal(signal.SIGINT)
-        said += (await asyncio.wait_for(process.stdout.read(), 60)).decode()
+        said += (await asyncio.wait_for(process.stdout.read(), PATIENCE)).decode()
         await process.wait()
 
     assert "apt-get install redis-server" in said

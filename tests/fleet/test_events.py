@@ -25,8 +25,6 @@ from tests.support.plan import Plan
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 async def redis() -> AsyncIterator[RedisServer]:
@@ -48,7 +46,7 @@ def url_of(proxy: FaultProxy) -> str:
 
 async def settle(reader: Node, writer: Node) -> dict[str, Any]:
     """Wait until the reader knows what became of everything, and hold that against what was offered."""
-    await wait_for(lambda: reader.settled(writer), 40)
+    assert await wait_for(lambda: reader.settled(writer)), reader.account(writer)
     row = reader.account(writer)
     assert (row["arrived"] + row["told"], row["twice"], row["in_order"]) == (row["offered"], 0, True), row
     return row
@@ -83,7 +81,7 @@ async def test_events_of_all_instances_are_on_one_bus(redis: RedisServer) -> Non
             node.fleet.bus.subscribe("chat.*", heard.append)
         event = Event("chat.started", {"chat_id": "7", "kind": "chat", "messages": 2}, "copilot-pulse", "session")
         one.local.publish_nowait(event)
-        assert await wait_for(lambda: len(heard) == 2, 20)
+        assert await wait_for(lambda: len(heard) == 2)
 
         here, there = heard
         assert (here.instance, there.instance) == ("", "a")
@@ -111,7 +109,7 @@ async def test_text_leaves_the_process_only_if_it_may(redis: RedisServer, expose
         heard: list[Any] = []
         other.fleet.bus.subscribe("chat.finished", heard.append)
         one.local.publish_nowait(Event("chat.finished", {"chat_id": "7", "notice": "hush"}, "test"))
-        assert await wait_for(lambda: heard, 20)
+        assert await wait_for(lambda: heard)
 
         stored = str(await redis.command("XRANGE", f"{{copilot-pulse}}:i:{one.fleet.boot}", "-", "+"))
         assert ("hush" in str(heard[0].data), "hush" in stored) == (expose, expose)
@@ -125,7 +123,7 @@ async def test_deltas_and_what_the_patterns_leave_out_stay_here(redis: RedisServ
         other.fleet.bus.subscribe("*", lambda event: heard.append(event.type))
         for type_ in ("chat.delta", "chat.started", "http.request", "fleet.gap", "error", "chaos"):
             one.local.publish_nowait(Event(type_, {"i": 1}, "test"))
-        assert await wait_for(lambda: "chaos" in heard, 20)
+        assert await wait_for(lambda: "chaos" in heard)
 
         assert heard == ["error", "chaos"]
 
@@ -146,7 +144,7 @@ async def test_a_fault_loses_nothing_untold(kind: str) -> None:
                 await asyncio.sleep(0.005)
 
         offering = asyncio.ensure_future(offer())
-        await wait_for(lambda: len(other.got.get("a", ())) > 20, 20)
+        assert await wait_for(lambda: len(other.got.get("a", ())) > 20)
         await fleet_chaos.strike(kind.split(" ", 1)[0], redis, proxy, random.Random(kind))
         stop.set()
         await offering
@@ -164,13 +162,13 @@ async def test_a_restart_while_nothing_happens_is_noticed(redis: RedisServer) ->
         redis.kill()
         await redis.start()
         stream = f"{{copilot-pulse}}:i:{one.fleet.boot}"
-        for _ in range(2_000):
-            if await redis.command("EXISTS", stream, f"{{copilot-pulse}}:h:{one.fleet.boot}") == 2:
-                break
-            await asyncio.sleep(0.01)
 
-        rows = await redis.command("XRANGE", stream, "-", "+")
-        assert sum(int(id_.split(b"-")[1]) for id_, _ in rows) == 50
+        async def there_again() -> bool:
+            rows = await redis.command("XRANGE", stream, "-", "+")
+            healed = sum(int(id_.split(b"-")[1]) for id_, _ in rows) == 50
+            return healed and bool(await redis.command("EXISTS", f"{{copilot-pulse}}:h:{one.fleet.boot}"))
+
+        assert await wait_for(there_again)
         one.offer(1)
         await settle(other, one)
 
@@ -182,7 +180,7 @@ async def test_a_wipe_while_nothing_happens_is_healed(redis: RedisServer) -> Non
         await settle(other, one)
         await redis.command("FLUSHALL")
         figures = one.fleet.figures
-        assert await wait_for(lambda: (figures() or {})["healed_events"] == 50, 30)
+        assert await wait_for(lambda: (figures() or {})["healed_events"] == 50)
 
 
 async def test_reading_works_again_before_there_is_anything_to_read(
@@ -194,11 +192,11 @@ async def test_reading_works_again_before_there_is_anything_to_read(
         links = [getattr(node.fleet._parts, part).link for part in ("reader", "writer")]
         assert links[0].up
         redis.kill()
-        assert await wait_for(lambda: not any(link.up for link in links), 30)
+        assert await wait_for(lambda: not any(link.up for link in links))
         await redis.start()
-        assert await wait_for(lambda: all(link.up for link in links), 30)
+        assert await wait_for(lambda: all(link.up for link in links))
         async with nodes(redis.url, "b") as (other,):
-            assert await wait_for(lambda: node.knows("b"), 30)
+            assert await wait_for(lambda: node.knows("b"))
             other.offer(3)
             await settle(node, other)
 
@@ -226,12 +224,38 @@ async def test_nobody_is_missed_because_of_redis(redis: RedisServer, how: str) -
             for one in registries:
                 await look(one)
             await redis.command("CONFIG", "SET", "maxmemory", "0")
-            assert await wait_for(lambda: all(node.knows() for node in made), 30)
+            assert await wait_for(lambda: all(node.knows() for node in made))
         for node in made:
             node.offer(1)
         for node in made:
             for other in made:
-                assert node is other or await wait_for(lambda node=node, other=other: node.settled(other), 40)
+                assert node is other or await wait_for(lambda node=node, other=other: node.settled(other))
+
+        assert told == []
+
+
+@pytest.mark.parametrize("how", ["wiped", "asleep"])
+async def test_nobody_is_missed_because_of_what_happens_between_a_heartbeat_and_a_look(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Redis is wiped there, or the machine on which all of it runs is put to sleep."""
+    async with nodes(redis.url) as (one, other):
+        told: list[Any] = []
+        one.fleet.bus.subscribe("fleet.instance", lambda event: told.append(event.data))
+        registry = one.fleet._parts.registry  # type: ignore[union-attr]
+        beat = registry._beat
+
+        async def beat_and_sleep() -> None:
+            await beat()
+            if how == "wiped":
+                await redis.command("FLUSHALL")
+            else:
+                await redis.command("DEL", f"{{copilot-pulse}}:h:{other.fleet.boot}")
+                registry._clock = later(30.0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, "_beat", beat_and_sleep)
+            await look(registry)
 
         assert told == []
 
@@ -254,9 +278,9 @@ async def test_who_comes_back_after_long_is_read_on(
             while one.fleet.boot in (here._reader.sources if remembered else here.instances):
                 await look(here)
             one.offer(30)
-            assert await wait_for(lambda: there._writer.empty, 30)
+            assert await wait_for(lambda: there._writer.empty)
         await look(there)
-        assert await wait_for(lambda: one.fleet.boot in here._reader.sources, 30)
+        assert await wait_for(lambda: one.fleet.boot in here._reader.sources)
         row = await settle(other, one)
 
         assert (row["arrived"], row["told"]) == (50, 0)
@@ -268,14 +292,14 @@ async def test_a_full_outbox_tells_how_much_it_dropped(redis: RedisServer) -> No
         heard: list[str] = []
         other.fleet.bus.subscribe("error", lambda event: heard.append(event.data["i"]))
         redis.kill()
-        assert await wait_for(lambda: not (one.fleet.figures() or {})["links"]["writer"]["up"], 20)
+        assert await wait_for(lambda: not (one.fleet.figures() or {})["links"]["writer"]["up"])
         one.local.publish_nowait(Event("error", {"i": "essential"}, "test"))
         one.offered += 1
         one.offer(400)
         await redis.start()
-        assert await wait_for(lambda: heard and other.told.get("a"), 40)
+        assert await wait_for(lambda: heard and other.told.get("a"))
 
-        assert await wait_for(lambda: len(other.got["a"]) + other.told["a"] + len(heard) == one.offered, 20)
+        assert await wait_for(lambda: len(other.got["a"]) + other.told["a"] + len(heard) == one.offered)
         assert heard == ["essential"]
         assert other.got["a"][-1] == one.offered
         assert (one.fleet.figures() or {})["outbox"]["dropped"] == other.told["a"] == 301
@@ -294,7 +318,7 @@ async def test_a_reader_that_stays_away_is_told_what_redis_no_longer_has(redis: 
         for _ in range(100):
             one.offer(30)
             await asyncio.sleep(0.005)
-        assert await wait_for(lambda: one.fleet._parts is not None and one.fleet._parts.writer.empty, 20)
+        assert await wait_for(lambda: one.fleet._parts is not None and one.fleet._parts.writer.empty)
         gate.set()
         row = await settle(other, one)
 
@@ -317,7 +341,7 @@ async def test_what_redis_lost_beyond_the_tail_is_told(redis: RedisServer) -> No
         for _ in range(40):
             one.offer(30)
             await asyncio.sleep(0.005)
-        assert await wait_for(lambda: one.fleet._parts is not None and one.fleet._parts.writer.empty, 20)
+        assert await wait_for(lambda: one.fleet._parts is not None and one.fleet._parts.writer.empty)
         redis.kill()
         await redis.start()
         gate.set()
@@ -333,15 +357,15 @@ async def test_readers_do_not_depend_on_redis_clock(redis: RedisServer) -> None:
         ahead = f"{int(time.time() * 1000) + 3_600_000}-0"
         await redis.command("XADD", inbox, ahead, "k", "poke")
         reader = other._reader
-        assert await wait_for(lambda: reader._inbox_cursor == ahead, 20)
+        assert await wait_for(lambda: reader._inbox_cursor == ahead)
         redis.kill()
         await redis.start()
-        assert await wait_for(lambda: reader.link.up and reader._inbox_cursor != ahead, 20)
+        assert await wait_for(lambda: reader.link.up and reader._inbox_cursor != ahead)
         one.offer(5)
         await settle(other, one)
         async with nodes(redis.url, "c") as (late,):
             late.offer(5)
-            assert await wait_for(lambda: other.knows("c"), 20)
+            assert await wait_for(lambda: other.knows("c"))
             await settle(other, late)
 
 
@@ -354,10 +378,11 @@ async def test_a_failover_to_a_lagging_replica_is_healed(redis: RedisServer, pro
         one.offer(300)
         await settle(other, one)
         stream = f"{{copilot-pulse}}:i:{one.fleet.boot}"
-        for _ in range(1_000):
-            if await replica.command("XLEN", stream) == await redis.command("XLEN", stream):
-                break
-            await asyncio.sleep(0.01)
+
+        async def has_all() -> bool:
+            return bool(await replica.command("XLEN", stream) == await redis.command("XLEN", stream))
+
+        assert await wait_for(has_all)
         replica.pause()  # it lags
         one.offer(300)
         await settle(other, one)
@@ -391,7 +416,7 @@ async def test_who_writes_rubbish_into_the_stream_harms_nobody(redis: RedisServe
         await redis.command("XADD", stream, "30-7", "v", 9, "b", "[]")
         await redis.command("XADD", stream, "31-1", "nothing", "at all")
         await redis.command("XADD", stream, "32-1", "v", "1", "b", json.dumps([[32, "chaos", 1, "s", None, {"i": 32}]]))
-        assert await wait_for(lambda: other.got["a"][-1] == 32, 20)
+        assert await wait_for(lambda: other.got["a"][-1] == 32)
 
         assert other.told["a"] == 32 - 4
         assert (other.fleet.figures() or {})["bad_entries"] == len(rubbish) + 2
@@ -408,7 +433,7 @@ async def test_an_event_of_any_size_and_shape_can_be_shown(redis: RedisServer) -
         }  # fmt: skip
         one.local.publish_nowait(Event("chaos.odd", odd, "test"))
         one.local.publish_nowait(Event("chaos.last", {}, "test"))
-        assert await wait_for(lambda: any(e["type"] == "chaos.last" for e in other.fleet.events_since(0)[1]), 30)
+        assert await wait_for(lambda: any(e["type"] == "chaos.last" for e in other.fleet.events_since(0)[1]))
         _, events = other.fleet.events_since(0)
         (shown,) = [event["data"] for event in events if event["type"] == "chaos.odd"]
 
@@ -423,7 +448,7 @@ def offer_large(node: Node, pad: str) -> None:
 
 async def test_an_event_too_large_for_a_plan_is_told_and_the_rest_goes_on(redis: RedisServer) -> None:
     """A batch is halved until it fits; what is too large by itself is lost, as a number, and holds up nobody."""
-    async with Plan(redis.port, most=20_000) as plan, nodes(plan.url) as (one, other):
+    async with Plan(redis.port, most=20_000) as plan, nodes(plan.url, redis_timeout=60.0) as (one, other):
         for _ in range(3):
             offer_large(one, "x" * 30_000)
             one.offer(200)
@@ -462,7 +487,10 @@ async def test_more_than_a_plan_gives_at_once_is_read_in_parts(redis: RedisServe
 
 async def test_no_value_is_larger_than_each_redis_takes() -> None:
     """A Redis with the least limit that can be set, and events of which a letter is three bytes, or six."""
-    async with RedisServer("--proto-max-bulk-len", "1mb") as server, nodes(server.url) as (one, other):
+    async with (
+        RedisServer("--proto-max-bulk-len", "1mb") as server,
+        nodes(server.url, redis_timeout=60.0) as (one, other),
+    ):
         one.offer(3)
         offer_large(one, "中" * 400_000)
         one.offer(3)
@@ -503,7 +531,7 @@ async def test_an_entry_that_cannot_be_read_is_told_and_the_rest_comes(
         late = Node("b", {"refused": plan.url, "hung up": redis.url, "slow": url_of(slow)}[how])
         try:
             late.start()
-            assert await wait_for(lambda: late.knows("a", "c"), 30)
+            assert await wait_for(lambda: late.knows("a", "c"))
             late.fleet._parts.reader.link.drop()  # type: ignore[union-attr]
             if how == "hung up":
                 await redis.command("CONFIG", "SET", "client-output-buffer-limit", "normal 100kb 0 0")
@@ -564,10 +592,11 @@ async def test_heartbeats_that_are_too_many_for_a_plan_are_read_in_parts(redis: 
 
 async def test_a_host_that_starts_again_and_again_hides_nobody(redis: RedisServer) -> None:
     """Each start is remembered for an hour; those that live are found among a thousand that do not."""
-    for number in range(1_000):
-        boot = "aaaaaaaa" + "".join("abcdefghijklmnopqrstuvwxyz234567"[number // 32**i % 32] for i in range(4))
-        await redis.command("SADD", "{copilot-pulse}:m", boot)
-        await redis.command("SET", f"{{copilot-pulse}}:h:{boot}", '{"left": true}', "PX", 600_000)
+    letters = "abcdefghijklmnopqrstuvwxyz234567"
+    boots = ["aaaaaaaa" + "".join(letters[number // 32**i % 32] for i in range(4)) for number in range(1_000)]
+    await redis.command("SADD", "{copilot-pulse}:m", *boots)
+    left = "redis.call('SET', '{copilot-pulse}:h:' .. boot, '{\"left\": true}', 'PX', 600000)"
+    await redis.command("EVAL", f"for _, boot in ipairs(ARGV) do {left} end", 0, *boots)
     async with nodes(redis.url) as (one, other):
         one.offer(3)
         await settle(other, one)
@@ -584,7 +613,7 @@ async def test_who_writes_rubbish_as_a_heartbeat_harms_nobody(redis: RedisServer
             await redis.command("SADD", "{copilot-pulse}:m", boot, "no boot", "x" * 1_000)
         await redis.command("XADD", f"{{copilot-pulse}}:c:{one.fleet.boot}", "*", "k", "look")
         async with nodes(redis.url, "c") as (late,):
-            assert await wait_for(lambda: one.knows("c"), 30)
+            assert await wait_for(lambda: one.knows("c"))
             late.offer(3)
             await settle(one, late)
 
@@ -595,12 +624,12 @@ async def test_a_member_that_vanishes_is_noticed_and_one_that_leaves_at_once(red
         heard: list[tuple[str, str]] = []
         one.fleet.bus.subscribe("fleet.instance", lambda event: heard.append(tuple(event.data.values())))
         await third.fleet.aclose()
-        assert await wait_for(lambda: ("c", "left") in heard, 20)
+        assert await wait_for(lambda: ("c", "left") in heard)
         parts = other.fleet._parts
         assert parts is not None
         for task in parts.tasks:
             task.cancel()
-        assert await wait_for(lambda: ("b", "gone") in heard, 30)
+        assert await wait_for(lambda: ("b", "gone") in heard)
 
         assert [row["state"] for row in one.fleet.instances()] == ["up", "gone", "left"]
         assert (one.fleet.figures() or {})["gone"] == ["b"]
@@ -612,7 +641,7 @@ async def test_a_status_with_half_an_emoji_makes_nobody_invisible(redis: RedisSe
     async with nodes(redis.url, "b") as (other,):
         try:
             node.fleet.start(node.settings, status=lambda: {"summary": "half \ud83d"})
-            assert await wait_for(lambda: other.knows("odd"), 30)
+            assert await wait_for(lambda: other.knows("odd"))
 
             assert other.fleet.instances()[1]["status"] == {"summary": "half \ud83d"}
         finally:
@@ -626,7 +655,7 @@ async def test_servers_on_one_machine_have_names_of_their_own(redis: RedisServer
         try:
             for twin in twins:
                 twin.start()
-            assert await wait_for(lambda: len(one.fleet.instances()) == 3, 30)
+            assert await wait_for(lambda: len(one.fleet.instances()) == 3)
             names = [row["name"] for row in one.fleet.instances()]
             assert len(set(names)) == 3
         finally:
@@ -664,14 +693,14 @@ async def test_a_restart_takes_its_name_back(redis: RedisServer, pause: str) -> 
     async with nodes(redis.url, "a") as (one,):
         process = start()
         try:
-            assert await wait_for(lambda: one.knows("b"), 60)
+            assert await wait_for(lambda: one.knows("b"))
             (before,) = others(one)
             process.kill()
             process.wait()
             if pause != "at once":
-                assert await wait_for(lambda: (one.fleet.figures() or {})["gone"] == ["b"], 30)
+                assert await wait_for(lambda: (one.fleet.figures() or {})["gone"] == ["b"])
             process = start()
-            assert await wait_for(lambda: [row["boot"] != before["boot"] for row in others(one)] == [True], 60)
+            assert await wait_for(lambda: [row["boot"] != before["boot"] for row in others(one)] == [True])
         finally:
             process.kill()
             process.wait()
@@ -690,7 +719,7 @@ async def test_nothing_stays_in_redis_for_ever(redis: RedisServer) -> None:
     async with nodes(redis.url, "abcdefghijkl") as many:
         for node in many:
             node.offer(1)
-        await wait_for(lambda: many[0].settled(many[1]), 20)
+        assert await wait_for(lambda: many[0].settled(many[1]))
     for key in await redis.command("KEYS", "*"):
         assert 0 < await redis.command("PTTL", key) <= 3_600_000, key
 
@@ -713,9 +742,8 @@ async def test_closing_leaves_no_task_and_no_connection(redis: RedisServer, prox
 
 
 async def test_a_random_chaos_loses_nothing_untold() -> None:
-    """Twenty seconds of all faults in a row, by a seed that the failure shows."""
-    seed = int(time.time()) % 10_000
-    result = await fleet_chaos.run(20, seed)
+    """Twenty seconds of all faults in a row, always the same, so that it fails for a reason."""
+    result = await fleet_chaos.run(20, 7)
 
     assert fleet_chaos.is_well(result), result
 
@@ -740,7 +768,7 @@ async def test_a_task_that_breaks_begins_anew(redis: RedisServer, monkeypatch: p
         with raising(f"fleet_redis/{function}") as injection:
             async with nodes(redis.url) as (one, other):
                 one.offer(20)
-                assert await wait_for(lambda: other.settled(one), 30)
+                assert await wait_for(lambda: other.settled(one))
                 assert other.account(one)["arrived"] == 20
         assert injection.hit
         assert [row["missing"] for row in faults()] == ["the fleet"]

@@ -21,13 +21,12 @@ from backend.fleet_redis import redis_link
 from backend.settings import Settings
 from backend.streams.registry import StreamRegistry
 from tests.support.fleet_nodes import Node, nodes, wait_for
-from tests.support.net import INVALID_HOST, closed_port
+from tests.support.net import INVALID_HOST, PATIENCE, closed_port
 from tests.support.proxy import FaultProxy
 from tests.support.redis_server import RedisServer, need_redis
 
 SECRET = "hush-7Kq"
 CLUSTER = ("--cluster-enabled", "yes")
-pytestmark = pytest.mark.timeout(120)
 
 
 def two_addresses(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
@@ -52,7 +51,7 @@ async def problem_of(url: str, role: str = "writer") -> dict[str, Any]:
         def told() -> Any:
             return (node.fleet.figures() or {})["links"].get(role, {}).get("problem")
 
-        assert await wait_for(told, 20)
+        assert await wait_for(told)
         problem: dict[str, Any] = told()
         return problem
     finally:
@@ -107,7 +106,7 @@ async def test_a_wrong_password_is_told_and_not_hammered(redis: RedisServer, log
             def problems() -> list[Any]:
                 return [link["problem"] for link in (node.fleet.figures() or {})["links"].values()]
 
-            assert await wait_for(lambda: all(problems()), 20)
+            assert await wait_for(lambda: all(problems()))
             tries = len(proxy.links)
             node.offer(1_000)
             await wait_for(lambda: len(proxy.links) > tries, 1.5)
@@ -132,7 +131,9 @@ async def test_the_line_of_the_docs_is_enough(redis: RedisServer) -> None:
     docs = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text("utf-8")
     (line,) = [one for one in docs.splitlines() if one.startswith("ACL SETUSER pulse ")]
     await redis.command(*line.replace(">CHANGE-ME", f">{SECRET}").split())
-    async with nodes(f"redis://pulse:{SECRET}@127.0.0.1:{redis.port}/0", "abc", redis_answers=True) as (
+    async with nodes(
+        f"redis://pulse:{SECRET}@127.0.0.1:{redis.port}/0", "abc", redis_answers=True, redis_timeout=60.0
+    ) as (
         one,
         other,
         third,
@@ -155,15 +156,15 @@ async def test_the_line_of_the_docs_is_enough(redis: RedisServer) -> None:
         stream = registry.claim("an-answer-of-twenty-two", "session", "chat")
         stream.relay.head(200, {})
         one.offer(10)
-        assert await wait_for(lambda: other.settled(one) and len(done) == 10, 30)
+        assert await wait_for(lambda: other.settled(one) and len(done) == 10)
         assert other.fleet.answers is not None
         while (found := await other.fleet.answers.find(stream.id, stream.session)) is None:
             await asyncio.sleep(0.01)
         found.cancel()
         registry.finish(stream, "completed")
         await third.fleet.aclose()
-        assert await wait_for(lambda: [row["state"] for row in one.fleet.instances()] == ["up", "up", "left"], 30)
-        assert await wait_for(lambda: (one.fleet.figures() or {})["answers"]["mirrored"] == 0, 30)
+        assert await wait_for(lambda: [row["state"] for row in one.fleet.instances()] == ["up", "up", "left"])
+        assert await wait_for(lambda: (one.fleet.figures() or {})["answers"]["mirrored"] == 0)
         for node in (one, other):
             links = (node.fleet.figures() or {})["links"]
             assert sorted(links) == ["groups", "reader", "writer"]
@@ -186,7 +187,7 @@ async def test_a_key_of_somebody_else_is_told() -> None:
         node.start()
         node.offer(1)
         assert await wait_for(
-            lambda: ((node.fleet.figures() or {})["links"]["writer"]["problem"] or {}).get("kind") == "keys", 20
+            lambda: ((node.fleet.figures() or {})["links"]["writer"]["problem"] or {}).get("kind") == "keys"
         )
         await node.fleet.aclose()
 
@@ -199,10 +200,10 @@ async def test_a_replica_is_told() -> None:
         node.offer(5)
         link = node.fleet.figures
         assert await wait_for(
-            lambda: ((link() or {})["links"]["writer"]["problem"] or {}).get("kind") in ("readonly", "loading"), 20
+            lambda: ((link() or {})["links"]["writer"]["problem"] or {}).get("kind") in ("readonly", "loading")
         )
         await replica.command("REPLICAOF", "NO", "ONE")
-        assert await wait_for(lambda: (link() or {})["links"]["writer"]["up"], 30)
+        assert await wait_for(lambda: (link() or {})["links"]["writer"]["up"])
         await node.fleet.aclose()
 
 
@@ -272,7 +273,7 @@ async def test_what_a_redis_cannot_do_is_told_and_is_over_when_it_can() -> None:
                 node.offer(1)
                 return words in told()
 
-            assert await wait_for(said, 30), (words, told())
+            assert await wait_for(said), (words, told())
 
         await says("up")
         await server.command("CONFIG", "SET", "min-replicas-to-write", 1)
@@ -366,9 +367,9 @@ async def test_a_right_that_is_given_at_last_ends_the_complaint(redis: RedisServ
         row: dict[str, Any] = (node.fleet.figures() or {})["links"]["writer"]
         return row
 
-    assert await wait_for(lambda: link()["problem"] and link()["down_seconds"] > 3.5, 30)
+    assert await wait_for(lambda: link()["problem"] and link()["down_seconds"] > 3.5)
     await redis.command(*full, "+smembers")
-    assert await wait_for(lambda: link()["up"] and link()["problem"] is None, 30)
+    assert await wait_for(lambda: link()["up"] and link()["problem"] is None)
     await node.fleet.aclose()
 
 
@@ -387,11 +388,11 @@ async def test_a_server_that_becomes_a_replica_leaves_nobody_deaf(monkeypatch: p
     monkeypatch.setattr(redis_link, "PERMANENT_WAIT", 3600.0)
     async with RedisServer() as server, RedisServer() as new, nodes(server.url) as (one, other):
         one.offer(5)
-        assert await wait_for(lambda: other.settled(one), 20)
+        assert await wait_for(lambda: other.settled(one))
         await server.command("REPLICAOF", "127.0.0.1", new.port)
         await server.command("REPLICAOF", "NO", "ONE")
         one.offer(5)
-        assert await wait_for(lambda: other.settled(one), 60)
+        assert await wait_for(lambda: other.settled(one))
 
 
 async def test_a_name_with_a_silent_address_is_reached_at_its_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,7 +408,7 @@ async def test_a_name_with_a_silent_address_is_reached_at_its_next(monkeypatch: 
             two_addresses(monkeypatch, "127.0.0.2", "127.0.0.1")
             node = Node("a", f"redis://redis.test:{server.port}/0", redis_timeout=5.0)
             node.start()
-            assert await wait_for(lambda: (node.fleet.figures() or {})["links"]["writer"]["up"], 30)
+            assert await wait_for(lambda: (node.fleet.figures() or {})["links"]["writer"]["up"])
             await node.fleet.aclose()
             for one in full:
                 one.close()
@@ -440,7 +441,7 @@ async def test_tls_works_with_its_ca_and_is_refused_without(tls: RedisServer, ce
     """A certificate is verified; what is wrong with it is told, as is TLS on one side only."""
     async with nodes(f"{tls.url}?ssl_ca_certs={certificate / 'cert.pem'}") as (one, other):
         one.offer(5)
-        assert await wait_for(lambda: other.settled(one), 20)
+        assert await wait_for(lambda: other.settled(one))
     unknown = await problem_of(tls.url)
     missing = await problem_of(f"{tls.url}?ssl_ca_certs=/nowhere/{datetime.date.today()}.pem")
     no_file = await problem_of(f"{tls.url}?ssl_ca_certs={certificate}")
@@ -471,7 +472,7 @@ async def test_a_server_that_asks_for_a_certificate_is_told(certificate: Path) -
         url = f"{server.url}?ssl_ca_certs={mine[0]}"
         async with nodes(f"{url}&ssl_certfile={mine[0]}&ssl_keyfile={mine[1]}") as (one, other):
             one.offer(1)
-            assert await wait_for(lambda: other.settled(one), 20)
+            assert await wait_for(lambda: other.settled(one))
         problem = await problem_of(url)
 
     assert (problem["kind"], "ssl_certfile" in problem["text"]) == ("tls", True), problem
@@ -536,7 +537,7 @@ async def test_who_asks_before_the_first_connection_is_told_when_it_fails(redis:
         node.start()
         try:
             asking = asyncio.ensure_future(node.fleet._parts.writer.errand(("TIME",)))  # type: ignore[union-attr]
-            await asyncio.wait({asking}, timeout=30)
+            await asyncio.wait({asking}, timeout=PATIENCE)
 
             assert isinstance(asking.exception(), redis_link.LinkError)
         finally:

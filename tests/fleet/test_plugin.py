@@ -22,7 +22,6 @@ from tests.support.fleet_nodes import wait_for
 from tests.support.redis_server import RedisServer
 
 SECRET = "hush-7Kq"
-pytestmark = pytest.mark.timeout(120)
 
 
 @asynccontextmanager
@@ -55,12 +54,12 @@ async def test_each_instance_shows_all(caplog: pytest.LogCaptureFixture) -> None
     redis = RedisServer("--requirepass", SECRET)
     redis.password = SECRET
     async with redis, plugin("left", redis.url) as (left, address), plugin("right", redis.url) as (right, _):
-        assert await wait_for(lambda: len(left.fleet.instances()) == 2, 30)
-        assert await wait_for(lambda: left.fleet._parts is not None and left.fleet._parts.reader.sources, 30)
+        assert await wait_for(lambda: len(left.fleet.instances()) == 2)
+        assert await wait_for(lambda: left.fleet._parts is not None and left.fleet._parts.reader.sources)
         problem = {"check": "mcp:connections", "status": "warn", "was": "pass", "output": "Not reachable."}
         right.bus.publish_nowait(Event("health.changed", problem, "test"))
         right.bus.publish_nowait(Event("chat.finished", {"chat_id": "7", "notice": "words of a chat"}, "test"))
-        assert await wait_for(lambda: left.fleet.events_since(0)[0] >= 3, 30)
+        assert await wait_for(lambda: left.fleet.events_since(0)[0] >= 3)
         status, body = await get(address + "/copilot-pulse/fleet")
 
         assert (status, body["on"]) == (200, True)
@@ -87,8 +86,8 @@ async def test_a_private_machine_sends_figures_only() -> None:
         plugin("left", redis.url) as (left, address),
         plugin("", redis.url, private=True, expose_text=True) as (right, _),
     ):
-        assert await wait_for(lambda: len(left.fleet.instances()) == 2, 30)
-        assert await wait_for(lambda: left.fleet._parts is not None and left.fleet._parts.reader.sources, 30)
+        assert await wait_for(lambda: len(left.fleet.instances()) == 2)
+        assert await wait_for(lambda: left.fleet._parts is not None and left.fleet._parts.reader.sources)
         chat = Chat(session=secret)
         chat.figures.of(secret, secret).told(1, 2, 3, 4)
         right.chats.add(chat)
@@ -103,9 +102,9 @@ async def test_a_private_machine_sends_figures_only() -> None:
             ("other.plugin", {secret: 1}),
         ):  # fmt: skip
             right.bus.publish_nowait(Event(type_, data, "test", secret))
-        assert await wait_for(lambda: any(e["type"] == "other.plugin" for e in left.fleet.events_since(0)[1]), 30)
+        assert await wait_for(lambda: any(e["type"] == "other.plugin" for e in left.fleet.events_since(0)[1]))
         right.fleet._parts.registry.look_soon()  # type: ignore[union-attr]
-        assert await wait_for(lambda: left.fleet.instances()[1]["status"].get("chats") == 1, 30)
+        assert await wait_for(lambda: left.fleet.instances()[1]["status"].get("chats") == 1)
         _, body = await get(address + "/copilot-pulse/fleet")
         stored = [
             str(await redis.command(*command, f"{{copilot-pulse}}:{key}:{right.fleet.boot}", *rest))
@@ -131,10 +130,10 @@ async def test_a_private_machine_sends_figures_only() -> None:
 async def test_the_metrics_tell_of_the_fleet_and_of_redis() -> None:
     """All families of docs/fleet.md with their values; none of them without a Redis."""
     async with RedisServer() as redis, plugin("one", redis.url) as (pulse, address):
-        assert await wait_for(lambda: pulse.fleet._parts is not None and pulse.fleet._parts.writer.link.up, 30)
+        assert await wait_for(lambda: pulse.fleet._parts is not None and pulse.fleet._parts.writer.link.up)
         pulse.publish("chat.started", {"chat_id": "7", "kind": "chat", "messages": 1})
         # Sources are read once a second.
-        assert await wait_for(lambda: (pulse.monitor.value("fleet") or {}).get("sent_events"), 30)
+        assert await wait_for(lambda: (pulse.monitor.value("fleet") or {}).get("sent_events"))
         _, text = await get(address + "/copilot-pulse/metrics?format=prometheus")
     families = {family.name: family for family in parse(text)}
 
@@ -162,7 +161,7 @@ async def test_health_says_what_is_wrong_with_redis_and_never_fails() -> None:
             link = (clock() or {})["links"]["writer"]
             return bool(link["problem"]) and link["down_seconds"] > 5
 
-        assert await wait_for(waited, 30)
+        assert await wait_for(waited)
         status, body = await get(address + "/copilot-pulse/health")
         verdict = pulse.monitor.board.verdict()["problems"]
 

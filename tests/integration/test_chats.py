@@ -114,7 +114,7 @@ async def test_a_slow_reader_gets_the_whole_text_and_holds_no_memory(host: Host,
 
     chat = await host.begin(session="a", read_pace=0.05)
     await until(lambda: llm.chats and not llm.active, what="the model has finished")
-    await chat.done(60)
+    await chat.done()
 
     assert words(3000) == chat.text
 
@@ -197,7 +197,7 @@ async def test_the_stop_button_ends_the_answer_where_it_is(host: Host, llm: Faul
 
     async with host.page.session.post(f"{host.url}/copilot-pulse/chats/{running.id}/stop", json={}) as response:
         assert 200 == response.status
-    await chat.done(5)
+    await chat.done()
 
     await until(lambda: llm.active == 0, what="the model's request has ended")
     assert chat.finished
@@ -221,7 +221,7 @@ async def test_a_cancel_at_any_moment_leaves_nothing(host: Host, llm: FaultServe
             for _ in range(chance.randrange(400)):
                 await asyncio.sleep(0)
             await asyncio.gather(*(running.stop() for running in pulse.chats))
-            await chat.done(10)
+            await chat.done()
 
     assert 0 == len(pulse.chats)
 
@@ -462,11 +462,13 @@ async def test_every_page_hears_of_a_chat_that_failed_and_one_says_so(host: Host
     await host.chat(session="well")
     async with contextlib.AsyncExitStack() as stack:
         for name in ("first", "asks", "newest"):
-            await stack.enter_async_context(host.page.session.ws_connect(f"{host.url}/ws?clientId={name}"))
+            page = host.page.session.ws_connect(f"{host.url}/ws?clientId={name}")
+            # ComfyUI greets a page that it knows.
+            assert (await (await stack.enter_async_context(page)).receive_json())["type"] == "status"
         aloud = []
-        for page in ("asks", "gone", ""):
+        for name in ("asks", "gone", ""):
             llm.plan(status(401))
-            await host.chat(session="refused", headers={"X-Copilot-Pulse-Page": page})
+            await host.chat(session="refused", headers={"X-Copilot-Pulse-Page": name})
             told = await failures_told(host, 3)
             assert [client for _, client in told] == ["first", "asks", "newest"]
             aloud += [client for data, client in told if data["here"]]

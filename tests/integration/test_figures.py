@@ -30,7 +30,7 @@ async def _stopped(host: Host, llm: FaultServer) -> None:
     running = next(iter(pulse_of(host).chats))
     async with host.page.session.post(f"{host.url}/copilot-pulse/chats/{running.id}/stop", json={}) as response:
         assert 200 == response.status
-    await chat.done(5)
+    await chat.done()
     await until(lambda: llm.active == 0, what="the model's request has ended")
 
 

@@ -224,7 +224,7 @@ async def test_the_stop_button_stops(host: Host, client: aiohttp.ClientSession) 
         assert response.status == 200
 
     await asking
-    assert model.active == 0
+    await until(lambda: model.active == 0)
 
 
 async def test_closing_in_mid_chat_leaves_nothing(start: Start) -> None:

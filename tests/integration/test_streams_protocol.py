@@ -144,6 +144,7 @@ async def test_too_many_streams_of_a_session(host: Host, llm: FaultServer, clien
         for _ in range(registry.MAX_PER_SESSION):
             client.id = new_id()
             await socket.invoke()
+        await until(lambda: pulse_of(host).streams.snapshot()["running"] == registry.MAX_PER_SESSION)
         async with client.socket() as second:
             client.id = new_id()
             await second.invoke()

@@ -52,7 +52,7 @@ def server(command: list[str], url: str, folder: Path, **environment: str) -> It
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

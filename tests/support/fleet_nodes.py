@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from backend.event_bus import Event, EventBus
 from backend.fleet import Fleet
 from backend.settings import Secret, Settings
+from tests.support.net import PATIENCE
 
 BASE = Settings(redis_timeout=0.5)
 
@@ -84,18 +86,20 @@ async def nodes(url: str, names: Iterable[str] = "ab", **settings: Any) -> Async
     try:
         for node in made:
             node.start()
-        await wait_for(lambda: all(node.knows(*(set(names) - {node.settings.instance})) for node in made), 30)
+        assert await wait_for(lambda: all(node.knows(*(set(names) - {node.settings.instance})) for node in made))
         yield made
     finally:
         for node in made:
             await node.fleet.aclose()
 
 
-async def wait_for(condition: Any, seconds: float) -> bool:
-    """Wait until `condition()`; returns whether it came true."""
+async def wait_for(condition: Any, seconds: float = PATIENCE) -> bool:
+    """Wait until `condition()`, or what it lets be awaited, is true; returns whether it came true."""
     end = time.monotonic() + seconds
-    while not condition():
+    while True:
+        found = condition()
+        if await found if inspect.isawaitable(found) else found:
+            return True
         if time.monotonic() > end:
             return False
         await asyncio.sleep(0.01)
-    return True

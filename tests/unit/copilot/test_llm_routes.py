@@ -36,7 +36,7 @@ class Blocker:
 
         async def list_models(request: web.Request) -> web.Response:
             self.threads.append(threading.current_thread())
-            self.gate.wait(10)
+            self.gate.wait(60)
             key = request.headers.get("Openai-Api-Key")
             return web.json_response({"key": key, "q": request.query_string})
 

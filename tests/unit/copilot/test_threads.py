@@ -108,5 +108,5 @@ def test_a_loop_that_has_closed_is_no_error() -> None:
     asyncio.run(main())
     thread = next(t for t in threading.enumerate() if t.name == "copilot-pulse test")
     gate.set()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
