@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from .layout import FORM, FleetEvent, Keys, checked, decode, dumps, parse_fields, parse_id
 from .outbox import matches
-from .redis_link import Link, LinkError
+from .redis_link import PERMANENT_WAIT, Link, LinkError
 from .registry import Registry
 from .writer import STREAM_LIFE, Writer
 
@@ -113,6 +113,7 @@ class Group:
         self._groups = groups
         self._writer, self._registry, self._keys = groups.writer, groups.registry, groups.keys
         self._made: set[str] = set()  # the streams of which Redis knows the group
+        self._avoided: dict[str, float] = {}  # what is no stream -> until when it is not asked for again
         self._next_sweep = 0.0
         self._own_first = True
         self._read_at = 0.0  # when the entries in hand were given to us
@@ -159,7 +160,9 @@ class Group:
 
     async def _make(self) -> None:
         """Let Redis know the group, from each stream's beginning."""
-        missing = [stream for stream in self._streams() if stream not in self._made]
+        for stream in [stream for stream, until in self._avoided.items() if until < self._groups.clock()]:
+            del self._avoided[stream]
+        missing = [one for one in self._streams() if one not in self._made and one not in self._avoided]
         if not missing:
             return
         life = int(STREAM_LIFE * 1000)
@@ -168,9 +171,17 @@ class Group:
             *(("PEXPIRE", stream, life) for stream in missing),
         )
         for stream, reply in zip(missing, replies, strict=False):
+            if isinstance(reply, LinkError) and reply.kind == "keys":
+                self._avoid(stream)
+                continue
             if isinstance(reply, LinkError) and reply.detail != "BUSYGROUP":
                 raise reply
             self._made.add(stream)
+
+    def _avoid(self, stream: str) -> None:
+        """It is a key of somebody else: the others' work goes on without it."""
+        self._made.discard(stream)
+        self._avoided[stream] = self._groups.clock() + PERMANENT_WAIT
 
     async def _finish_own(self) -> None:
         """First what was given to this instance before the connection was lost."""
@@ -188,6 +199,9 @@ class Group:
 
     async def _read(self) -> None:
         streams = sorted(self._made)
+        if not streams:
+            await asyncio.sleep(BLOCK)
+            return
         found = await self._ask(streams, [NEW] * len(streams), block=int(BLOCK * 1000))
         self.link.proved()
         for stream, entries in found.items():
@@ -212,8 +226,11 @@ class Group:
             found.setdefault(name if isinstance(name, str) else bytes(name).decode(), []).extend(entries)
         return found
 
-    async def _unreadable(self, stream: str, cursor: str) -> list[Any]:
+    async def _unreadable(self, stream: str, cursor: str, why: LinkError) -> list[Any]:
         """The entry behind `cursor` among our own, which is too large to be read: its id alone."""
+        if why.kind == "keys":
+            self._avoid(stream)
+            return []
         if cursor == NEW:
             return []  # it is ours now, and found there
         rows = await self.link.ask(

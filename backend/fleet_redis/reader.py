@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ..event_bus import DONE, EventBus
 from .layout import FORM, UNREADABLE, FleetEvent, Keys, Seconds, checked, decode, parse_fields, parse_id
-from .redis_link import Link, LinkError
+from .redis_link import PERMANENT_WAIT, Link, LinkError
 
 log = logging.getLogger("copilot_pulse.fleet")
 
@@ -87,6 +87,7 @@ class Reader:
         self._wall = wall
         self._others: dict[bytes, tuple[str, OnEntry]] = {}
         self._names: dict[bytes, Source] = {}
+        self._avoided: dict[bytes, float] = {}  # what is no stream -> until when it is not asked for again
         self._asked: set[str] = set()
         self._pokes: set[asyncio.Task[Any]] = set()
         self._since = 0.0  # when the loop was last given to others
@@ -169,19 +170,26 @@ class Reader:
         try:
             newest = await self.link.ask("XREVRANGE", self._inbox, "+", "-", "COUNT", 1, bulky=True)
         except LinkError as error:
-            if not error.too_large:
+            if not error.too_large and error.kind != "keys":
                 raise
             await self.link.again()
-            return  # somebody has put into it what cannot be read; it is passed over when its turn comes
+            return  # somebody has put there what cannot be read; it is passed over when its turn comes
         top = newest[0][0] if newest else b"0-0"
         if self._inbox_cursor == "0-0" or parse_id(top) < parse_id(self._inbox_cursor):
             self._inbox_cursor = top.decode()
 
     async def _read(self) -> tuple[bool, bool]:
         """One XREAD. Returns whether anything came, and whether more may be there already."""
-        names, others = dict(self._names), dict(self._others)
-        streams = [self._inbox, *names, *others]
-        cursors = [self._inbox_cursor, *(s.cursor for s in names.values()), *(c for c, _ in others.values())]
+        names, wanted = dict(self._names), {self._inbox: self._inbox_cursor}
+        wanted.update((name, source.cursor) for name, source in names.items())
+        wanted.update((name, cursor) for name, (cursor, _) in self._others.items())
+        for name in [name for name, until in self._avoided.items() if until < self._clock()]:
+            del self._avoided[name]
+        streams = [name for name in wanted if name not in self._avoided]
+        if not streams:
+            await asyncio.sleep(BLOCK)
+            return False, False
+        cursors = [wanted[name] for name in streams]
         count = max(1, min(COUNT, MOST_ENTRIES // len(streams)))
         asked, self._asked = self._asked, set()
         # Whoever owes us something is not waited for: one look tells whether it is there. Nor is the first entry after
@@ -214,11 +222,15 @@ class Reader:
 
         return await self.link.in_parts(ask, self._unreadable, streams, cursors, count)
 
-    async def _unreadable(self, stream: bytes, cursor: str) -> list[Any]:
+    async def _unreadable(self, stream: bytes, cursor: str, why: LinkError) -> list[Any]:
         """The entry behind `cursor`, which cannot be read: its id, and that it is too large.
 
-        The id is found by asking up to where there is nothing, which costs some 20 commands.
+        The id is found by asking up to where there is nothing, which costs some 20 commands. A stream that is none is
+        left alone for a while.
         """
+        if why.kind == "keys":
+            self._avoided[stream] = self._clock() + PERMANENT_WAIT
+            return [[cursor.encode(), [UNREADABLE, b"1"]]] if stream in self._others else []
 
         async def reaches(end: str) -> bool:
             try:

@@ -32,7 +32,7 @@ log = logging.getLogger("copilot_pulse.fleet")
 
 Command = tuple[Any, ...]
 Ask = Callable[[list[Any], list[Any], int], Awaitable[list[Any]]]
-Alone = Callable[[Any, Any], Awaitable[list[Any]]]
+Alone = Callable[[Any, Any, "LinkError"], Awaitable[list[Any]]]
 
 _LIBRARY: Final = "redis.asyncio.connection"
 FIRST_WAIT: Final = 0.05
@@ -422,33 +422,34 @@ class Link:
     async def in_parts(self, ask: Ask, alone: Alone, streams: list[Any], ids: list[Any], count: int) -> list[Any]:
         """What `ask(streams, ids, count)` gives. If that is too large: fewer entries, then fewer streams at a time.
 
-        `alone(stream, id)` gives in its place the one entry that is too large by itself. Raises LinkError.
+        Fewer streams, too, if one of them is a key of somebody else. `alone(stream, id, error)` gives what is told of
+        the one stream that cannot be read at all. Raises LinkError.
         """
         try:
             found = await ask(streams, ids, count)
             self._hung_up = 0
             return found
         except LinkError as error:
-            if not error.too_large:
-                raise
-        return await self._in_smaller_parts(ask, alone, streams, ids, count)
+            return await self._in_smaller_parts(error, ask, alone, streams, ids, count)
 
     async def _in_smaller_parts(
-        self, ask: Ask, alone: Alone, streams: list[Any], ids: list[Any], count: int
+        self, error: LinkError, ask: Ask, alone: Alone, streams: list[Any], ids: list[Any], count: int
     ) -> list[Any]:
+        if not error.too_large and error.kind != "keys":
+            raise error
         await self.again()
         half = len(streams) // 2
-        if count == 1 and not half:
-            return [[streams[0], await alone(streams[0], ids[0])]]
+        parts = [slice(half), slice(half, None)]
+        if error.too_large and count > 1:
+            parts, count = [slice(None)], count // 2
+        elif not half:
+            return [[streams[0], await alone(streams[0], ids[0], error)]]
         found = []
-        for part in [slice(None)] if count > 1 else [slice(half), slice(half, None)]:
-            smaller = streams[part], ids[part], max(1, count // 2)
+        for part in parts:
             try:
-                found += await ask(*smaller)
-            except LinkError as error:
-                if not error.too_large:
-                    raise
-                found += await self._in_smaller_parts(ask, alone, *smaller)
+                found += await ask(streams[part], ids[part], count)
+            except LinkError as smaller:
+                found += await self._in_smaller_parts(smaller, ask, alone, streams[part], ids[part], count)
         return found
 
     async def _reply(self, connection: Any) -> Any:

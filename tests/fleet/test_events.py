@@ -565,6 +565,33 @@ async def test_what_is_too_large_in_an_inbox_stops_no_reader(redis: RedisServer)
         await settle(other, one)
 
 
+@pytest.mark.parametrize("key", ["i", "c"])
+async def test_a_key_that_is_no_stream_makes_nobody_deaf(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """Somebody else wrote to one machine's stream, or to the reader's inbox: the others are read, and it is told."""
+    monkeypatch.setattr(reader, "PERMANENT_WAIT", 1.0)
+    async with nodes(redis.url, "abc") as (one, other, third):
+        name = f"{{copilot-pulse}}:{key}:{(one if key == 'i' else other).fleet.boot}"
+        await redis.command("SET", name, "mine")
+        for _ in range(2):
+            other.fleet._parts.reader.link.drop()  # type: ignore[union-attr]
+            for _ in range(5):
+                third.offer(3)
+                await settle(other, third)
+        assert await wait_for(lambda: told_of(other) == "keys", 30)
+        await redis.command("DEL", name)
+        if key == "c":
+            one.offer(3)
+            await settle(other, one)
+
+
+def told_of(node: Node) -> str | None:
+    """What is wrong with its reading."""
+    problem = (node.fleet.figures() or {})["links"]["reader"]["problem"]
+    return problem and str(problem["kind"])
+
+
 async def test_a_writer_whose_plan_became_smaller_goes_on(redis: RedisServer) -> None:
     """After a reconnect it asks for its newest entry, which it may not have any more."""
     async with Plan(redis.port, most=200_000) as plan, nodes(plan.url) as (one, other):

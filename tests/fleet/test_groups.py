@@ -240,6 +240,23 @@ async def test_work_that_cannot_be_read_at_once_is_done_in_parts(redis: RedisSer
             await late.fleet.aclose()
 
 
+@pytest.mark.parametrize("when", ["before", "later"])
+async def test_a_key_that_is_no_stream_stops_no_shared_work(redis: RedisServer, when: str) -> None:
+    """Somebody else wrote to one machine's key: the work of the others is done."""
+    async with nodes(redis.url, "abc") as (one, other, third):
+        seen: Counter[str] = Counter()
+        mine = ("SET", f"{{copilot-pulse}}:i:{one.fleet.boot}", "mine")
+        if when == "before":
+            await redis.command(*mine)
+        other.fleet.share("chaos", group="work", handler=lambda event: seen.update([event.key]))
+        for number in range(1, 6):
+            third.offer(3)
+            assert await wait_for(lambda number=number: len(seen) == 3 * number, 30)
+            if when == "later" and number == 2:
+                await redis.command(*mine)
+        assert set(seen.values()) == {1}
+
+
 def figures_of(node: Node) -> dict[str, int]:
     """Of its only group."""
     (row,) = (node.fleet.figures() or {})["groups"].values()
