@@ -175,9 +175,9 @@ async def test_hang_up_stops_the_model(comfy: ComfyUI) -> None:
         llm.plan(stall_at(3))
         async with CopilotPage(comfy.url, llm.base_url) as page:
             chat = await page.begin()
-            await chat.until_text(words(3).strip(), 30)
+            await chat.until_text(words(3).strip())
             await chat.hang_up()
-            await llm.until_idle(30)
+            await llm.until_idle()
 
     assert llm.requests[0].aborted_at is not None
 
@@ -222,7 +222,7 @@ async def test_stops_cleanly_during_a_chat(boot: Boot) -> None:
         llm.plan(stall_at(3))
         async with CopilotPage(comfy.url, llm.base_url) as page:
             chat = await page.begin()
-            await chat.until_text(words(3).strip(), 30)
+            await chat.until_text(words(3).strip())
             code = await asyncio.to_thread(comfy.stop, signal.SIGINT)
             await chat.done()
 

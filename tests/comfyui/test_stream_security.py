@@ -28,7 +28,7 @@ def comfy(request: pytest.FixtureRequest, boot: Boot) -> ComfyUI:
 
 def status_of(comfy: ComfyUI, path: str, headers: Mapping[str, str]) -> int:
     """The status of a GET with exactly these headers."""
-    connection = http.client.HTTPConnection("127.0.0.1", comfy.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", comfy.port, timeout=60)
     try:
         host = headers.get("Host", f"127.0.0.1:{comfy.port}")
         connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)

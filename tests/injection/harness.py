@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from tests.injection.raising import functions, name_of, raising, traced
-from tests.injection.scenarios import SCENARIOS, Scenario, world
+from tests.injection.scenarios import LOST, SCENARIOS, Scenario, world
 
 
 class Try(NamedTuple):
@@ -35,7 +35,10 @@ async def todo() -> dict[str, tuple[str, list[str]]]:
     seen: set[str] = set()
     tried: dict[str, tuple[str, list[str]]] = {}
     for scenario, plan in SCENARIOS.items():
-        expected, names = await entered(scenario)
+        for _ in range(3):  # a machine that is busy with other things loses some by itself, see `tries`
+            expected, names = await entered(scenario)
+            if not expected.startswith(LOST):
+                break
         tried[scenario] = expected, [name for name in names if plan.every or name not in seen]
         seen.update(names)
     return tried

@@ -668,7 +668,7 @@ async def world(scenario: str = "post") -> AsyncIterator[World]:
         if plan.neighbour:
             running.neighbour = await stack.enter_async_context(_machine(llm, environment))
             bus = pulse_of(host).fleet
-            await until(lambda: len(bus.instances()) == 2, HUNG * 2, "two machines")
+            await until(lambda: len(bus.instances()) == 2, what="two machines")
         yield running
 
 

@@ -23,9 +23,8 @@ from backend.fleet_redis.layout import Seconds
 from backend.monitoring import Monitor
 from backend.settings import LiveSettings
 from tests.support.figures import bus_figures, fleet_figures
-from tests.support.net import closed_port
+from tests.support.net import PATIENCE, closed_port
 
-PATIENCE = 30.0
 CONFIG = """
 global:
   scrape_interval: 500ms
