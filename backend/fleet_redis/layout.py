@@ -64,6 +64,13 @@ class FleetEvent(Event):
         """When it was made, as seconds since the epoch, by this machine's clock."""
         return self._made or super().wall
 
+    def cut(self) -> FleetEvent:
+        """The same, with as much of its data as anybody may want to read."""
+        data = shown(dict(self.data))
+        return FleetEvent(
+            self.type, data, self.source, shown(self.session), instance=self.instance, key=self.key, wall=self._made
+        )
+
 
 class Seconds:
     """Counts of durations under fixed bounds, as Prometheus wants them."""

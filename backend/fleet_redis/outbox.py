@@ -6,9 +6,11 @@ for the fleet gets a number; one that has to be dropped keeps it, so that whoeve
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Final
 
 from ..event_bus import Event
@@ -19,6 +21,12 @@ MOST_EVENTS: Final = 256
 MOST_BYTES: Final = 64_000
 LARGEST: Final = 1_000_000
 """Bytes of one event as JSON; a larger one is dropped and told as lost."""
+HEAVY: Final = 4_000
+"""Bytes from which on an event counts for MOST_HEAVY: 10,000 lighter ones are 40 MB at most."""
+MOST_HEAVY: Final = 32_000_000
+"""Bytes of heavy events that wait, while Redis is away."""
+WEIGHED: Final = 64
+"""Events that are weighed in one turn of the loop."""
 MAX_TYPES: Final = 1_000
 _SKIP, _SPARE, _ESSENTIAL = 0, 1, 2
 _SMALL: Final = frozenset({int, float, bool, type(None)})
@@ -66,6 +74,8 @@ class Outbox:
         self._ranks: dict[str, int] = {}
         self._waiting: OrderedDict[int, Event] = OrderedDict()
         self._spare: deque[int] = deque()  # the numbers of those that may be dropped for others
+        self._heavy: dict[int, int] = {}  # number -> bytes of the heavy ones that wait
+        self._weighed = 0  # the newest number of which that is known
         self._taken = 0  # the newest number that a batch holds
         self._sent = 0  # how many events batches held so far
         self._halves: deque[list[Row]] = deque()  # of batches that were too large, the oldest events first
@@ -109,6 +119,30 @@ class Outbox:
             if self._waiting.pop(number, None) is not None:
                 return
         self._waiting.popitem(last=False)
+
+    async def keep_small(self) -> None:
+        """Drop the oldest heavy events while there are more than MOST_HEAVY bytes of them. To be called now and then.
+
+        To weigh an event costs more than to take it, so it is done for those that have to wait.
+        """
+        waiting = self._waiting
+        news = list(takewhile(lambda number: number > self._weighed, reversed(waiting)))
+        self._weighed = self.last
+        for turn, number in enumerate(reversed(news), 1):
+            event = waiting.get(number)
+            weight = weigh(event.data) if event is not None else 0
+            if weight > HEAVY:
+                self._heavy[number] = weight
+            if turn % WEIGHED == 0:
+                await asyncio.sleep(0)
+        self._heavy = {number: weight for number, weight in self._heavy.items() if number in waiting}
+        over = sum(self._heavy.values()) - MOST_HEAVY
+        for number in list(self._heavy):
+            if over <= 0:
+                break
+            over -= self._heavy.pop(number)
+            del waiting[number]
+            self.dropped += 1
 
     def take(self) -> tuple[list[Row], int]:
         """The oldest events as rows, and about how many bytes they are as JSON; both 0 if nothing waits.

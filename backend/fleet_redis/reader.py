@@ -28,6 +28,8 @@ SLICE: Final = 0.001
 """Seconds for which the loop is held at most, however many entries a reply has."""
 PACE_PER_PEER: Final = 0.005
 NEWEST: Final = 2**64 - 1
+LARGE: Final = 100_000
+"""Bytes of an entry from which on its events are remembered for the panel as far as they are shown."""
 
 OnEntry = Callable[[bytes, dict[str, bytes]], Awaitable[None] | None]
 
@@ -73,7 +75,7 @@ class Reader:
         self.bad = 0
         self.gaps: Counter[str] = Counter()
         self.last_gap: float | None = None
-        self.seen: Callable[[FleetEvent], None] = lambda event: None
+        self.seen: Callable[[FleetEvent], None] = lambda event: None  # may keep what it is given
         self.on_inbox: Callable[[dict[str, bytes]], None] = lambda fields: None
         self.delivery_seconds = Seconds()
         self.wall_offset = 0.0  # of Redis' clock against ours
@@ -291,7 +293,7 @@ class Reader:
         if len(good) < expected:
             self.bad += 1
             await self._tell_gaps(source, {"unreadable": expected - len(good)})
-        await self._publish(source, good)
+        await self._publish(source, good, len(fields.get("b", b"")) > LARGE)
 
     def _rows(self, fields: dict[str, bytes]) -> list[Any]:
         if fields.get("v") != str(FORM).encode():
@@ -301,7 +303,7 @@ class Reader:
         except ValueError:
             return []
 
-    async def _publish(self, source: Source, rows: list[Any]) -> None:
+    async def _publish(self, source: Source, rows: list[Any], large: bool) -> None:
         bus, boot, instance, seen = self._bus, source.boot, source.instance, self.seen
         shift = self.wall_offset
         self.received += len(rows)
@@ -311,7 +313,7 @@ class Reader:
             event = FleetEvent(
                 type_, data, origin, session, instance=instance, key=f"{boot}-{number}", wall=wall / 1000 - shift
             )
-            seen(event)
+            seen(event.cut() if large else event)
             waiting = bus.publish(event)
             if waiting is not DONE:
                 await waiting

@@ -135,7 +135,7 @@ class Registry:
         writer.on_connected.append(self._hurry.set)
 
     async def run(self) -> None:
-        """Beat and look until cancelled."""
+        """Beat and look until cancelled; and see that what waits stays small."""
         while True:
             try:
                 await self._succeed()
@@ -143,6 +143,7 @@ class Registry:
                 await self._look()
             except LinkError:
                 pass  # the link tells, and says when it is back
+            await self._outbox.keep_small()
             began = self._clock()
             if await wait_set(self._hurry, BEAT * (0.9 + 0.2 * random.random())):
                 await asyncio.sleep(max(0.0, HURRY - (self._clock() - began)))

@@ -16,7 +16,7 @@ import pytest
 
 from backend.aio import faults, forget_faults
 from backend.event_bus import Event
-from backend.fleet_redis import reader, registry
+from backend.fleet_redis import outbox, reader, registry
 from tests.bench import fleet_chaos
 from tests.injection.raising import raising
 from tests.support.fleet_nodes import Node, nodes, wait_for
@@ -500,6 +500,39 @@ async def test_no_value_is_larger_than_each_redis_takes() -> None:
 
         assert (row["arrived"], row["told"]) == (7, 2)
         assert (one.fleet.figures() or {})["links"]["writer"]["reconnects"] == {}
+
+
+async def test_large_events_that_wait_are_bounded_in_bytes(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand events of a plugin may be gigabytes. The oldest large ones go, and are told; the small ones stay."""
+    monkeypatch.setattr(outbox, "MOST_HEAVY", 2_000_000)
+    monkeypatch.setattr(registry, "BEAT", 0.1)
+    async with nodes(redis.url) as (one, other):
+        redis.kill()
+        assert await wait_for(lambda: not one.fleet._parts.writer.link.up, 30)  # type: ignore[union-attr]
+        for _ in range(20):
+            offer_large(one, "x" * 500_000)
+            one.offer(10)
+        assert await wait_for(lambda: (one.fleet.figures() or {})["outbox"]["dropped"] >= 15, 30)
+        await redis.start()
+        row = await settle(other, one)
+
+        assert row["arrived"] >= 200 + 3
+        assert row["told"] >= 15
+
+
+async def test_what_is_remembered_for_the_panel_is_small(redis: RedisServer) -> None:
+    """The last 200 events of others may each be a megabyte; who subscribes gets all of them."""
+    async with nodes(redis.url) as (one, other):
+        heard: list[int] = []
+        other.fleet.bus.subscribe("chaos", lambda event: heard.append(len(event.data["pad"])))
+        for _ in range(5):
+            offer_large(one, "x" * 500_000)
+        await settle(other, one)
+
+        assert heard == [500_000] * 5
+        kept = [event for _, event in other.fleet._recent if event.type == "chaos"]
+        assert [len(event.data["pad"]) for event in kept] == [1_000] * 5
+        assert [event.key for event in kept] == [f"{one.fleet.boot}-{number}" for number in range(1, 6)]
 
 
 async def test_a_tail_that_is_too_large_now_holds_up_nobody(redis: RedisServer) -> None:
