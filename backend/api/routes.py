@@ -439,9 +439,9 @@ class _Api:
         return _json({"stopped": True})
 
     async def probe_breaker(self, request: web.Request) -> web.StreamResponse:
-        """Let the next call of a paused upstream through at once. The name is in the path, query or body."""
+        """Let the next call of a paused upstream through at once. The name is in the path or body."""
         data = await read_json(request)
-        name = request.match_info.get("name") or request.query.get("name") or data.get("name")
+        name = request.match_info.get("name") or data.get("name")
         breakers = self._services.recovery.breakers
         if not isinstance(name, str) or name not in {row["name"] for row in breakers.snapshot()}:
             raise Refused(404, "no such breaker")

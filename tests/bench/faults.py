@@ -68,7 +68,7 @@ async def _expected(host: Host, row: Row) -> str | None:
     return strip((await _ask(host, like, f"like {row.name}"))[0].text)
 
 
-def _verdict(row: Row, chat: Chat, expected: str | None) -> str:
+def _seen(row: Row, chat: Chat, expected: str | None) -> str:
     if not chat.finished:
         return "hangs" if chat.error is None else "the connection is cut"
     text = strip(chat.text).strip()
@@ -96,13 +96,13 @@ async def _column(host: Host, expected: dict[str, str | None], rows: Sequence[Ro
     async def one(row: Row) -> tuple[str, str]:
         async with gate:
             chat, _ = await _ask(host, row, f"session {row.name}")
-            return row.name, _verdict(row, chat, expected[row.name])
+            return row.name, _seen(row, chat, expected[row.name])
 
     return dict(await asyncio.gather(*(one(row) for row in rows)))
 
 
 async def measure() -> list[tuple[Row, str, str, str]]:
-    """Every row with its three verdicts."""
+    """Every row with its three outcomes."""
     async with FaultServer() as calm:
         calm.plan(answer(1))
         async with Host([PLUGIN, STANDIN], llm=calm, env=IN_REAL_TIME) as host:
@@ -122,7 +122,7 @@ async def measure() -> list[tuple[Row, str, str, str]]:
 def table(results: list[tuple[Row, str, str, str]]) -> str:
     """The page in Markdown."""
     columns = zip(*(row[1:] for row in results), strict=True)
-    good = [Counter(verdict in _GOOD for verdict in column)[True] for column in columns]
+    good = [Counter(seen in _GOOD for seen in column)[True] for column in columns]
     total = len(results)
     lines = [
         _HEAD,
@@ -147,8 +147,8 @@ def main() -> None:
         TARGET.write_text(table(results), "utf-8")
     wrong = [(row.name, pulse) for row, _, _, pulse in results if pulse not in _GOOD]
     out.write(table(results).split("\n\n")[2] + "\n")
-    for name, verdict in wrong:
-        out.write(f"not right: {name}: {verdict}\n")
+    for name, seen in wrong:
+        out.write(f"not right: {name}: {seen}\n")
     if options.check and wrong:
         raise SystemExit(1)
 

@@ -174,7 +174,7 @@ export class PulseService extends EventTarget {
 
   /** @param {string} name @returns {Promise<Response>} */
   probeBreaker(name) {
-    return this._post(`/copilot-pulse/breakers/probe?name=${encodeURIComponent(name)}`, { name });
+    return this._post("/copilot-pulse/breakers/probe", { name });
   }
 
   /** The redacted report for a bug report, as indented JSON. @returns {Promise<string>} */

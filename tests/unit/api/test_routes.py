@@ -142,7 +142,6 @@ async def test_a_chat_is_stopped(client: Client) -> None:
     ("path", "data"),
     [
         ("/copilot-pulse/breakers/127.0.0.1:1234/probe", None),
-        ("/copilot-pulse/breakers/probe?name=127.0.0.1:1234", None),
         ("/copilot-pulse/breakers/probe", {"name": "127.0.0.1:1234"}),
     ],
 )
