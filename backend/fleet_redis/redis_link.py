@@ -71,6 +71,8 @@ MOST_REFUSALS: Final = 20
 MOST_CAUSES: Final = 16
 HANG_UPS: Final = 3
 """After so many in a row at a value beyond SURELY_TAKEN, or at a reply that may be large, its size is the reason."""
+STOOD_STILL: Final = 0.5
+"""Seconds after a deadline from which on it is not Redis that was late."""
 NEXT_ADDRESS: Final = 0.25
 """Seconds after which the next address of a host name is tried beside the one that is silent."""
 
@@ -128,6 +130,7 @@ class LinkError(Exception):
         self.detail = detail
         self.is_old_id = False  # an entry with this id, or a newer one, is there already
         self.too_large = False  # it will never be taken as it is, however often it is tried
+        self.ours = False  # this process stood still, as a laptop does that sleeps; Redis may have answered meanwhile
 
     @property
     def permanent(self) -> bool:
@@ -353,8 +356,10 @@ class Link:
 
     def _failed(self, error: LinkError) -> float:
         """Note what happened; returns how long to leave Redis alone."""
-        self.complain(error)
         self.reconnects[error.kind] += 1
+        if error.ours:
+            return 0.0
+        self.complain(error)
         return self._backoff.wait(error)
 
     async def _connect(self) -> None:
@@ -386,6 +391,7 @@ class Link:
         if connection is None:
             raise LinkError("lost", str(self.target))
         replies: list[Any] = []
+        late = self._clock() + self._timeout + wait + STOOD_STILL
         try:
             async with _deadline(self._timeout + wait):
                 await connection.send_packed_command(pack(commands), check_health=False)
@@ -401,6 +407,9 @@ class Link:
         except Exception as error:
             self.drop()
             told = explain(error, self.target)
+            if told.kind == "timeout" and self._clock() > late:
+                told.ours = True
+                raise told from None
             if told.kind == "lost" and replies and isinstance(replies[-1], LinkError) and replies[-1].too_large:
                 return replies + [told] * (len(commands) - len(replies))
             # What Redis said may have been lost with the connection; of a reply that is too large it says nothing.

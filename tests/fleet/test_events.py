@@ -585,6 +585,24 @@ async def test_an_entry_that_cannot_be_read_is_told_and_the_rest_comes(
             await late.fleet.aclose()
 
 
+async def test_a_process_that_stood_still_does_not_blame_redis(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A laptop that slept, a loop that was held: it connects anew, and nothing is said of a Redis that did answer."""
+    monkeypatch.setattr(reader, "BLOCK", 0.1)
+    async with nodes(redis.url) as (one, other):
+        link = other.fleet._parts.reader.link  # type: ignore[union-attr]
+        before = link._connection
+        while link._connection is before:
+            await asyncio.sleep(0.05)
+            time.sleep(1.5)
+        one.offer(3)
+        await settle(other, one)
+
+        assert "does not answer" not in caplog.text
+        assert link.up
+
+
 async def test_what_is_too_large_in_an_inbox_stops_no_reader(redis: RedisServer) -> None:
     """Anybody can put a megabyte there; the reading of all else goes on, also after a reconnect."""
     async with Plan(redis.port, most=100_000) as plan, nodes(plan.url) as (one, other):
