@@ -7,7 +7,7 @@ import contextvars
 import functools
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,15 +23,6 @@ from tests.support.net import PATIENCE
 
 def event(type_: str = "chat.delta", number: int = 0) -> Event:
     return Event(type=type_, data={"n": number}, source="test")
-
-
-@pytest.fixture
-async def bus() -> AsyncIterator[EventBus]:
-    """An open bus, closed after the test, with no task left."""
-    bus = EventBus()
-    yield bus
-    await bus.aclose(drain=False)
-    assert {asyncio.current_task()} == asyncio.all_tasks()
 
 
 def test_all_is_what_the_module_defines() -> None:

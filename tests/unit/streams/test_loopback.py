@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from backend.streams.loopback import Loopback, NotAsked, headers_for, not_carried
-from backend.streams.registry import StreamRegistry
+from backend.streams.registry import Stream, StreamRegistry
 from tests.support.page import CopilotPage
 from tests.support.stream_client import chat_body
 
@@ -141,26 +142,37 @@ async def test_refused_because_of_who_asks(status: int) -> None:
     await answered_by(lambda request: web.Response(status=status, headers={"Location": "/login"}), NotAsked)
 
 
+async def asked(
+    handler: Any,
+    context: ssl.SSLContext | None = None,
+    headers: dict[str, str] | None = None,
+    raises: type[Exception] | None = None,
+) -> Stream:
+    """The stream of one question to a server with this handler; with `raises`, asking it fails so."""
+    app = web.Application()
+    app.router.add_post("/api/chat/invoke", handler)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    streams = registry()
+    stream = streams.reserve(ID, "s")
+    loopback = Loopback(request_to(runner.addresses[0], context))
+    try:
+        with pytest.raises(raises) if raises else contextlib.nullcontext():
+            await loopback.chat(streams, stream, "/api/chat/invoke", headers or {}, ASKS)
+    finally:
+        await loopback.aclose()
+        await runner.cleanup()
+    return stream
+
+
 async def answered_by(answer: Any, raises: type[Exception]) -> None:
     """Ask a server that answers so."""
 
     async def handler(request: web.Request) -> Any:
         return answer(request)
 
-    app = web.Application()
-    app.router.add_post("/api/chat/invoke", handler)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    streams = registry()
-    stream = streams.reserve(ID, "s")
-    loopback = Loopback(request_to(runner.addresses[0]))
-    try:
-        with pytest.raises(raises):
-            await loopback.chat(streams, stream, "/api/chat/invoke", {}, ASKS)
-    finally:
-        await loopback.aclose()
-        await runner.cleanup()
+    stream = await asked(handler, raises=raises)
     assert (0, False) == (stream.relay.seq, stream.claimed)
 
 
@@ -178,20 +190,8 @@ async def test_refused_by_somebody_else_s_middleware(over_tls: bool, tmp_path: P
         await response.write(b"large")
         return response
 
-    app = web.Application()
-    app.router.add_post("/api/chat/invoke", refuse)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
     context = server_context(tmp_path) if over_tls else None
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    streams = registry()
-    stream = streams.reserve(ID, "s")
-    loopback = Loopback(request_to(runner.addresses[0], context))
-    try:
-        await loopback.chat(streams, stream, "/api/chat/invoke", {"Openai-Api-Key": "sk"}, ASKS)
-    finally:
-        await loopback.aclose()
-        await runner.cleanup()
+    stream = await asked(refuse, context, {"Openai-Api-Key": "sk"})
 
     reader = stream.relay.read()
     head, body = reader.next_nowait(), reader.next_nowait()
@@ -232,18 +232,6 @@ async def test_an_answer_without_its_tap_goes_on_plain() -> None:
             await asyncio.sleep(0)
         return response
 
-    app = web.Application()
-    app.router.add_post("/api/chat/invoke", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    streams = registry()
-    stream = streams.reserve(ID, "s")
-    loopback = Loopback(request_to(runner.addresses[0]))
-    try:
-        await loopback.chat(streams, stream, "/api/chat/invoke", {}, ASKS)
-    finally:
-        await loopback.aclose()
-        await runner.cleanup()
+    stream = await asked(answer)
 
     assert ("a b c", "completed") == (stream.relay.text, stream.relay.outcome)

@@ -28,12 +28,7 @@ class Work:
     async def connect(self) -> None:
         """Open the connection."""
         self.seen.append("connect")
-        self.tasks.add(asyncio.current_task())
-        try:
-            await self.hold.wait()
-        except asyncio.CancelledError:
-            self.cancels += 1
-            raise
+        await self._wait(self.hold)
         if self.error is not None:
             raise self.error
 
@@ -45,13 +40,16 @@ class Work:
     async def cleanup(self) -> None:
         """Close the connection."""
         self.seen.append("cleanup")
+        await self._wait(self.hold_cleanup)
+        self.seen.append("clean")
+
+    async def _wait(self, hold: asyncio.Event) -> None:
         self.tasks.add(asyncio.current_task())
         try:
-            await self.hold_cleanup.wait()
+            await hold.wait()
         except asyncio.CancelledError:
             self.cancels += 1
             raise
-        self.seen.append("clean")
 
     def link(self, limit: float = 5.0) -> Link:
         """A link that does this work; outcomes are noted in `seen`."""

@@ -183,42 +183,32 @@ async def test_a_failure_of_ours_leaves_the_original_behaviour(
         assert "found it" == text_of(result)
 
 
-def test_a_failure_of_ours_outside_of_a_task_leaves_the_original_behaviour(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The same for an object that begins only when it is entered."""
-    world = McpWorld()
-    sys.modules[MODULE] = world.module
-    monkeypatch.setattr(world.seam.directory, "want", None)
-    try:
-        world.seam.attach(CopilotModules(ROOT))
-
-        async def main() -> list[str]:
-            async with McpServer() as mcp:
-                server = await asyncio.to_thread(world.server, mcp.url)
-                async with server:
-                    return [tool.name for tool in await server.list_tools()]
-
-        assert ["search_node"] == asyncio.run(main())
-    finally:
-        world.seam.detach()
-        sys.modules.pop(MODULE, None)
-
-
 def test_a_server_made_without_a_loop_connects_when_it_is_entered() -> None:
     """An object made outside of a task works, too."""
+    assert ["search_node"] == _tools_without_a_task(McpWorld())
+
+
+def test_a_failure_of_ours_outside_of_a_task_leaves_the_original_behaviour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for such an object, which begins only when it is entered."""
     world = McpWorld()
+    monkeypatch.setattr(world.seam.directory, "want", None)
+
+    assert ["search_node"] == _tools_without_a_task(world)
+
+
+def _tools_without_a_task(world: McpWorld) -> list[str]:
+    """The tools of a server whose object was made in a thread, where no loop runs."""
+
+    async def main() -> list[str]:
+        async with McpServer() as mcp:
+            server = await asyncio.to_thread(world.server, mcp.url)
+            async with server:
+                return [tool.name for tool in await server.list_tools()]
+
     sys.modules[MODULE] = world.module
     try:
         world.seam.attach(CopilotModules(ROOT))
-
-        async def main() -> list[str]:
-            async with McpServer() as mcp:
-                server = await asyncio.to_thread(world.server, mcp.url)
-                async with server:
-                    return [tool.name for tool in await server.list_tools()]
-
-        assert ["search_node"] == asyncio.run(main())
+        return asyncio.run(main())
     finally:
         world.seam.detach()
         sys.modules.pop(MODULE, None)

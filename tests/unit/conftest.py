@@ -1,4 +1,4 @@
-"""What the tests of the event bus share."""
+"""What the tests of the event bus, its door and its wing, share."""
 
 from __future__ import annotations
 
