@@ -26,7 +26,7 @@ from ...error_handling import host_of
 from ..log import hide_urls
 from .dismissed import Dismissed
 from .link import Link
-from .reason import judged, reason, refused_key
+from .reason import judged, refused_key
 
 if TYPE_CHECKING:
     from ...pulse import Pulse
@@ -134,7 +134,7 @@ class McpDirectory:
         if server.up_at > since:
             self.suspect(server)
             return
-        text = self._redact(reason(error, server.host))
+        text = self._reason(server, error)
         if key is not None and refused_key(error):
             while len(server.refused) >= MAX_SESSIONS:
                 server.refused.pop(next(iter(server.refused)))
@@ -317,7 +317,7 @@ class McpDirectory:
             server.probing = None
 
     def _down_again(self, server: Server, error: BaseException) -> None:
-        self._down(server, self._redact(reason(error, server.host)), error, key_only=refused_key(error))
+        self._down(server, self._reason(server, error), error, key_only=refused_key(error))
         self._keep(server)
 
     def _publish(self, server: Server) -> None:
@@ -334,8 +334,8 @@ class McpDirectory:
         except Exception as error:
             log.warning("an mcp.changed event was not published: %s", type(error).__name__)
 
-    def _redact(self, text: str) -> str:
-        return str(self._pulse.recovery.redactor.redact(text))[:200]
+    def _reason(self, server: Server, error: BaseException) -> str:
+        return str(judged(self._pulse.recovery, error, server.host).message)[:200]
 
     def __repr__(self) -> str:
         return f"<McpDirectory {list(self._servers.values())}>"

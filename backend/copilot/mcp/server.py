@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sys
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -72,7 +72,7 @@ class ServerGuard:
         chat = current_chat.get()
         self._session = chat.session if chat is not None else _session(params.get("headers"))
         self._limit = servers.pulse.settings.current.mcp_timeout
-        self._make = _link_maker(base, args, kwargs)
+        self._make = _link_maker(base, args, kwargs, partial(_learn, servers.pulse, params.get("headers")))
         share_tls_context(target)
         self._link: Link | None = None
         self._server: Server | None = None
@@ -372,8 +372,17 @@ def guarded_class(base: Any, make_guard: MakeGuard) -> Any:
     return mark_wrapper(type(base)(base.__name__, (_Guarded, base), {**names, **own, **fronts}), base)
 
 
-def _link_maker(base: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[float], Link]:
+@fail_open("the keys of a tool server, for the redactor")
+def _learn(pulse: Pulse, headers: Any) -> None:
+    if isinstance(headers, Mapping):
+        pulse.recovery.redactor.learn_headers(headers)
+
+
+def _link_maker(
+    base: Any, args: tuple[Any, ...], kwargs: dict[str, Any], learn: Callable[[], None]
+) -> Callable[[float], Link]:
     def make(limit: float) -> Link:
+        learn()  # a probe runs in no request's context, and sends the keys of the one that wanted the server
         # An object of the original class: a probe is no chat's.
         server = base(*args, **kwargs)
         share_tls_context(server)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from agents import mcp as agents_mcp
 
+from backend.error_handling import hold_prompt
 from tests.support.leaks import no_leaks
 from tests.support.mcp_server import McpServer, Tool
 from tests.support.mcp_world import McpWorld, text_of
@@ -411,3 +412,28 @@ async def test_many_chats_leave_nothing(make_world: Callable[..., McpWorld]) -> 
 
         assert {str(n) for n in range(20)} == {arguments["query"] for _, arguments in good.calls}
         assert 1 == mute.connects
+
+
+class _Echoing(McpServer):
+    """Refuses to list its tools, and gives back the key and what a user has said."""
+
+    async def _answer(self, stream: Any, message: Any) -> None:
+        if message.get("method") != "tools/list":
+            return await super()._answer(stream, message)
+        said = f"no {self.connects}: {self.headers[-1]['authorization']} wants a purple hippopotamus"
+        error = {"jsonrpc": "2.0", "id": message["id"], "error": {"code": -1, "message": said}}
+        await stream.send("message", json.dumps(error))
+        return None
+
+
+async def test_the_reason_why_a_server_is_down_has_neither_key_nor_prompt(world: McpWorld) -> None:
+    """Also when it is asked again later, outside of the request that brought the key."""
+    async with _Echoing() as mcp:
+        world.pulse.recovery.redactor.learn_headers({"Authorization": "Bearer correct-horse-battery"})
+        hold_prompt(["a purple hippopotamus"])
+        await world.tools(mcp.url, key="correct-horse-battery")
+        await until(lambda: "no 2" in world.row(mcp.url)["reason"])
+
+        assert "correct-horse" not in world.row(mcp.url)["reason"]
+        first = next(data["reason"] for type_, data in world.events if type_ == "mcp.changed")
+        assert "no 1: Bearer [redacted] wants [prompt]" == first
