@@ -25,7 +25,7 @@ from tests.support.clock import FakeClock
 from tests.support.net import until
 
 LIMIT = 0.05
-PATIENCE = 20.0
+PATIENCE = 60.0
 ENOUGH = 10  # samples are a beat, a third of the limit, apart: with ten of them the limit is long past
 
 
@@ -248,12 +248,12 @@ def test_a_loop_that_does_not_run_is_no_stall(seen: Seen) -> None:
         watch.start()
 
     loop.run_until_complete(begin())
-    wait_blocking(lambda: watch._loop_was_off and time.monotonic() > watch._due + 10 * LIMIT)
+    wait_blocking(lambda: watch._loop_was_off and time.monotonic() > watch._due + 40 * LIMIT)
     loop.run_until_complete(until(lambda: bool(seen.lags)))
     watch.stop()
     loop.close()
 
-    assert max((stall["seconds"] for stall in seen.stalls), default=0) < 10 * LIMIT
+    assert max((stall["seconds"] for stall in seen.stalls), default=0) < 40 * LIMIT
 
 
 def test_a_closed_loop_ends_the_thread(seen: Seen) -> None:
