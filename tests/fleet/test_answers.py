@@ -197,7 +197,7 @@ async def test_a_name_that_was_given_back_is_free_everywhere(redis: RedisServer)
 async def test_a_cancel_and_a_lease_go_to_the_owner(redis: RedisServer) -> None:
     """A page that reads elsewhere keeps the chat alive, and its Stop stops it."""
     async with sites(redis.url) as (one, other):
-        one.settings = Settings(resume_grace=0.5)
+        one.settings = Settings(resume_grace=10.0)
         stream, stopped, page = one.begin(), [], Page()
         stream.stop = lambda: stopped.append(time.monotonic())
         stream.relay.line(line("words"))

@@ -508,11 +508,11 @@ async def test_large_events_that_wait_are_bounded_in_bytes(redis: RedisServer, m
     monkeypatch.setattr(registry, "BEAT", 0.1)
     async with nodes(redis.url) as (one, other):
         redis.kill()
-        assert await wait_for(lambda: not one.fleet._parts.writer.link.up, 30)  # type: ignore[union-attr]
+        assert await wait_for(lambda: not one.fleet._parts.writer.link.up)  # type: ignore[union-attr]
         for _ in range(20):
             offer_large(one, "x" * 500_000)
             one.offer(10)
-        assert await wait_for(lambda: (one.fleet.figures() or {})["outbox"]["dropped"] >= 15, 30)
+        assert await wait_for(lambda: (one.fleet.figures() or {})["outbox"]["dropped"] >= 15)
         await redis.start()
         row = await settle(other, one)
 
@@ -630,7 +630,7 @@ async def test_a_key_that_is_no_stream_makes_nobody_deaf(
             for _ in range(5):
                 third.offer(3)
                 await settle(other, third)
-        assert await wait_for(lambda: told_of(other) == "keys", 30)
+        assert await wait_for(lambda: told_of(other) == "keys")
         await redis.command("DEL", name)
         if key == "c":
             one.offer(3)

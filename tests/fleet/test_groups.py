@@ -251,7 +251,7 @@ async def test_a_key_that_is_no_stream_stops_no_shared_work(redis: RedisServer, 
         other.fleet.share("chaos", group="work", handler=lambda event: seen.update([event.key]))
         for number in range(1, 6):
             third.offer(3)
-            assert await wait_for(lambda number=number: len(seen) == 3 * number, 30)
+            assert await wait_for(lambda number=number: len(seen) == 3 * number)
             if when == "later" and number == 2:
                 await redis.command(*mine)
         assert set(seen.values()) == {1}

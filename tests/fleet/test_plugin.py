@@ -27,7 +27,7 @@ SECRET = "hush-7Kq"
 @asynccontextmanager
 async def plugin(name: str, url: str, **more: Any) -> AsyncIterator[tuple[Pulse, str]]:
     """A running plugin on a bus of its own, and the address of its routes."""
-    settings = dataclasses.replace(Settings(), redis_url=Secret(url), instance=name, redis_timeout=0.5, **more)
+    settings = dataclasses.replace(Settings(), redis_url=Secret(url), instance=name, redis_timeout=10.0, **more)
     pulse = Pulse(LiveSettings(settings), EventBus())
     app = web.Application()
     add_routes(app, pulse, lambda *message: None)

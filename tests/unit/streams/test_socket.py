@@ -72,7 +72,7 @@ def invoke(**more: Any) -> str:
 
 async def closed(ws: Any) -> tuple[int, str]:
     """Read until the server closes: its code and reason."""
-    while (message := await ws.receive(10)).type is aiohttp.WSMsgType.TEXT:
+    while (message := await ws.receive(PATIENCE)).type is aiohttp.WSMsgType.TEXT:
         pass
     assert message.type is aiohttp.WSMsgType.CLOSE
     return message.data, message.extra
@@ -81,7 +81,7 @@ async def closed(ws: Any) -> tuple[int, str]:
 async def state(ws: Any) -> dict[str, Any]:
     """Read until a state comes."""
     while True:
-        frame = json.loads((await ws.receive(10)).data)
+        frame = json.loads((await ws.receive(PATIENCE)).data)
         if isinstance(frame, dict) and frame["type"] == "state":
             return frame
 
@@ -91,22 +91,23 @@ async def test_a_socket_that_reads_nothing_is_closed(
     world: World, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, pings: bool
 ) -> None:
     """Neither the heartbeat's pongs nor the client's pings keep it open; our code is what is counted."""
-    monkeypatch.setattr(routes, "HEARTBEAT", 0.6)  # a pong has half of that to come, on a slow machine, too
-    monkeypatch.setattr(stream_socket, "IDLE_LIMIT", 1.5)
+    # A pong has half of the heartbeat to come, on a slow machine, too; there are two of them before the limit.
+    monkeypatch.setattr(routes, "HEARTBEAT", 60.0 if pings else 2.0)
+    monkeypatch.setattr(stream_socket, "IDLE_LIMIT", 1.5 if pings else 5.0)
     monkeypatch.setattr(stream_socket, "BURST", 10**9)
     async with socket_of(world, http) as ws:
         if pings:
             sent = 0
             while not ws.closed and sent < 100_000:
                 await ws.send_str(json.dumps({"type": "ping", "t": sent}))
-                message = await ws.receive(10)
+                message = await ws.receive(PATIENCE)
                 if message.type is aiohttp.WSMsgType.CLOSE:
                     break
                 sent += 1
         else:
-            message = await ws.receive(10)
+            message = await ws.receive(PATIENCE)
             assert "hello" == json.loads(message.data)["type"]
-            message = await ws.receive(10)
+            message = await ws.receive(PATIENCE)
 
     assert (aiohttp.WSMsgType.CLOSE, 4408) == (message.type, message.data)
     await until(lambda: world.streams.closed == {"4408": 1})
@@ -171,7 +172,7 @@ async def test_a_pause_that_ends_in_time_is_forgotten(
         await until(lambda: timers and timers[-1].cancelled())
         assert timers[0] is timers[1]
         handler.go.set()
-        while "outcome" not in (await ws.receive(10)).data:
+        while "outcome" not in (await ws.receive(PATIENCE)).data:
             pass
 
     assert "hi" == world.stream().relay.text
@@ -239,7 +240,7 @@ async def test_what_breaks_in_a_socket_leaves_no_page_waiting(
             await ws.send_str(json.dumps({"type": "read", "stream": ID, "after": 0}))
         else:
             await ws.send_str(invoke())
-        while "outcome" not in (await ws.receive(10)).data:
+        while "outcome" not in (await ws.receive(PATIENCE)).data:
             pass
 
     assert ("hi", 1) == (world.stream().relay.text, len(handler.asked))
@@ -258,10 +259,10 @@ async def test_a_frame_s_body_is_parsed_once(
 
     handler.go.set()
     async with socket_of(world, http) as ws:
-        await ws.receive(10)
+        await ws.receive(PATIENCE)
         monkeypatch.setattr("backend.streams.wire.json.loads", counted)
         await ws.send_str(invoke())
-        while "outcome" not in (await ws.receive(10)).data:
+        while "outcome" not in (await ws.receive(PATIENCE)).data:
             pass
     assert "hi" == world.stream().relay.text
     assert [] == [data for data in parsed if "session_id" in str(data)]
@@ -285,7 +286,7 @@ async def test_codes_that_a_page_makes_up_are_counted_as_one(world: World, http:
     """Each would stay for good otherwise, here and as a series of its own in Prometheus."""
     for code in (1000, 4400, 3000, 3001, 4999):
         async with socket_of(world, http) as ws:
-            await ws.receive(10)
+            await ws.receive(PATIENCE)
             await ws.close(code=code)
     await until(lambda: sum(world.streams.closed.values()) == 5, what="the ends of all sockets")
 
