@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from .layout import UNREADABLE, Keys, is_boot, parse_fields
+from .layout import UNREADABLE, Keys, is_boot
 from .mirror import name_of
 from .reader import Reader
 from .redis_link import Command, LinkError
@@ -41,12 +41,11 @@ class Relay(Protocol):
 class Answer:
     """One answer that another instance writes: follow it, cancel it, leave it."""
 
-    def __init__(self, replica: Replica, name: str, owner: str, entries: list[Any]) -> None:
+    def __init__(self, replica: Replica, name: str, owner: str) -> None:
         self.owner = owner
         self.name = name
         self.bad = 0
         self._replica = replica
-        self._entries = entries
         self._relay: Relay | None = None
         self.lost: Callable[..., None] = lambda *sentences: None
         self.heard = replica.clock()
@@ -59,12 +58,7 @@ class Answer:
         comes: `early` is for an answer without text so far.
         """
         self._relay, self.lost = relay, lost
-        cursor = "0-0"
-        for id_, raw in self._entries:
-            cursor = bytes(id_).decode("ascii", "replace")
-            self.take(id_, parse_fields(raw or ()))
-        self._entries = []
-        self._replica.add(self, cursor)
+        self._replica.add(self)
 
     def take(self, id_: bytes, fields: dict[str, bytes]) -> None:
         """One entry of the copy."""
@@ -147,18 +141,17 @@ class Replica:
     async def find(self, stream_id: str, session: str) -> Answer | None:
         """The answer of this name and session at another instance, or None; waits for Redis for 0.5 s at most."""
         name = name_of(stream_id, session)
-        key = self._keys.answer(name)
         for last in (False, True):
-            replies = await self._ask(FIND_SECONDS, ("GET", self._keys.owner(name)), ("XRANGE", key, "-", "+"))
+            # Only whether it is there: it may be large, and the reader takes it in parts, beside all else.
+            commands = ("GET", self._keys.owner(name)), ("EXISTS", self._keys.answer(name))
+            replies = await self._ask(FIND_SECONDS, *commands)
             if replies is None:
                 return None
             owner = bytes(replies[0]).decode("ascii", "replace") if replies[0] else ""
             if not is_boot(owner) or owner == self._registry.boot:
                 return None
-            if isinstance(replies[1], LinkError):  # too large at once: the reader takes it in parts
-                return Answer(self, name, owner, [])
             if replies[1] or last:
-                return Answer(self, name, owner, replies[1] or [])
+                return Answer(self, name, owner)
             await asyncio.sleep(AGAIN_SECONDS)  # it has only just been asked
         return None
 
@@ -177,15 +170,13 @@ class Replica:
             return None
         finally:
             asking.cancel()
-        wrong = [one for one in replies or () if isinstance(one, LinkError) and not one.too_large]
-        return None if wrong else replies
+        return None if replies is None or any(isinstance(reply, LinkError) for reply in replies) else replies
 
-    def add(self, answer: Answer, cursor: str) -> None:
-        """Read on from `cursor`."""
-        if not answer.finished:
-            self.followed.add(answer)
-            self._reader.watch(self._keys.answer(answer.name), cursor, answer.take)
-            self._some.set()
+    def add(self, answer: Answer) -> None:
+        """Read it from its beginning."""
+        self.followed.add(answer)
+        self._reader.watch(self._keys.answer(answer.name), "0-0", answer.take)
+        self._some.set()
 
     def remove(self, answer: Answer) -> None:
         """Stop reading it."""

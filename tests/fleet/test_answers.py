@@ -19,6 +19,7 @@ from backend.streams.routes import Streams
 from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.net import PATIENCE
 from tests.support.plan import Plan
+from tests.support.proxy import Fault, FaultProxy
 from tests.support.redis_server import RedisServer
 from tests.support.stream_reading import Page
 
@@ -37,6 +38,7 @@ class Site:
         self.registry.elsewhere = [one for one in (node.fleet.answers,) if one is not None]
         self.streams = Streams(self.registry)
         self.url = ""
+        self.peers: list[Site] = [self]
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -57,8 +59,16 @@ class Site:
         stream.relay.head(200, {"Content-Type": "application/json"})
         return stream
 
+    @property
+    def has_claimed(self) -> bool:
+        """Whether Redis knows of the answers that it writes, as far as Redis is there."""
+        parts = self.node.fleet._parts
+        assert parts is not None
+        return not parts.writer.link.up or all(one.claimed for one in list(parts.mirror.answers.values()))
+
     async def read(self, page: Page, *, until: str = "", session: str = SESSION) -> int:
         """Read over HTTP from where the page is, to the end or until it has this text; returns the status."""
+        assert await wait_for(lambda: all(site.has_claimed for site in self.peers))
         query = {"after": str(page.seq), "session": session}
         # An answer of megabytes that comes at once is one line.
         async with ClientSession(read_bufsize=2**23) as client, client.get(self.url, params=query) as answer:
@@ -84,6 +94,7 @@ async def sites(url: str, names: str = "ab") -> AsyncIterator[list[Site]]:
     async with nodes(url, names, redis_answers=True) as made:
         found = [Site(node) for node in made]
         for site in found:
+            site.peers = found
             await site.start()
         try:
             yield found
@@ -286,7 +297,7 @@ async def test_while_redis_is_away_no_more_is_held_than_can_be_read_here(redis: 
         assert await wait_for(lambda: not held)
 
         last = await other.registry.find_anywhere(f"{NAME}-49", SESSION)
-        assert last.relay.text == "x" * 20_000
+        assert await wait_for(lambda: last.relay.text == "x" * 20_000)
 
 
 async def test_an_answer_of_nearly_two_megabytes_moves_whole(redis: RedisServer) -> None:
@@ -390,6 +401,37 @@ async def test_an_answer_that_a_reader_cannot_have_whole_ends_there_in_a_sentenc
         assert "too large to be read at another machine" in page.text
         assert await other.read(late) == 200
         assert late.text == page.text
+
+
+async def test_an_answer_comes_whole_over_a_slow_line(redis: RedisServer) -> None:
+    """It is there although not all of it can be had at once; and nothing else that is written waits behind it."""
+    async with (
+        FaultProxy(redis.port) as slow,
+        sites(redis.url, "a") as (one,),
+        sites(f"redis://127.0.0.1:{slow.port}/0", "b") as (other,),
+    ):
+        stream, page = one.begin(), Page()
+        text, answer = "", f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}"
+        for number in range(1, 11):
+            text += "words " * 12_000
+            stream.relay.line(line(text))
+            for _ in range(6_000):
+                if await redis.command("XLEN", answer) >= number:
+                    break
+                await asyncio.sleep(0.01)
+        one.registry.finish(stream, "completed")
+        slow.default = Fault(delay=0.02, chunk=6_000)
+        parts = other.node.fleet._parts
+        assert parts is not None
+        for link in (parts.reader.link, parts.writer.link):
+            link.drop()
+        assert await wait_for(lambda: len([link for link in slow.open_links if link.fault.delay]) == 2)
+        assert await wait_for(lambda: parts.writer.link.up and other.node.knows("a"))
+        before = parts.writer.link._connection
+
+        assert await other.read(page) == 200
+        assert (page.text, page.outcome) == (text, "completed")
+        assert parts.writer.link._connection is before
 
 
 async def test_a_key_of_somebody_else_stops_no_other_answer(redis: RedisServer) -> None:
