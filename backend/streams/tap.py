@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from aiohttp import web
@@ -197,6 +198,8 @@ class StreamTap:
             self._forwarder = asyncio.get_running_loop().create_task(
                 self._forward(reader), name="copilot-pulse stream response"
             )
+            # By whatever the task ends: a page to which nothing comes any more would wait until the answer ends.
+            self._forwarder.add_done_callback(partial(self._forwarded, reader))
 
         again = in_front(then_start, then_start, "the response of a stream, at the first try")
         writer.write_headers = again  # type: ignore[method-assign]
@@ -212,10 +215,14 @@ class StreamTap:
                     await write_in_time(self._transport, send(data), len(data))
         except (ConnectionError, RuntimeError):
             log.debug("the page of a stream is gone")
-        finally:
-            self._streams.leave(self.stream, reader)
-            if not reader.done:
-                self._break_off()
+
+    def _forwarded(self, reader: RelayReader, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            missed(error, "the response of a stream")
+        self._streams.leave(self.stream, reader)
+        if not reader.done:
+            self._break_off()
 
     def _break_off(self) -> None:
         # A response that is not whole must not look as if it were, nor be followed by another on its connection.

@@ -321,6 +321,34 @@ async def test_readers_that_take_nothing_are_counted_and_go(
             await until(lambda: streams.snapshot()["readers"]["http"] == 0)
 
 
+async def test_a_response_that_cannot_be_made_is_broken_off_at_once(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails before the first line must not let the page wait for the end: it comes back and reads on."""
+    door = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(row("a"))
+        await door.wait()
+        return response
+
+    def broken() -> Any:
+        raise ValueError("injected")
+
+    monkeypatch.setattr(tap, "Shortener", broken)
+    async with World(handler) as world:
+        with pytest.raises(aiohttp.ClientError):
+            async with http.post(world.url, json=BODY, headers=named()) as response:
+                await asyncio.wait_for(response.read(), PATIENCE)
+        async with http.get(f"{world.base}/copilot-pulse/streams/{ID}?session=s") as response:
+            door.set()
+            text = await response.text()
+
+    assert '"a"' in text
+
+
 async def test_a_detached_answer_is_not_for_ever(http: aiohttp.ClientSession) -> None:
     """Whoever asks for an answer that nobody reads gets it for the grace period, like everybody."""
     cancelled = asyncio.Event()
