@@ -383,6 +383,11 @@ class Group:
     async def _lose(self, stream: str, id_: bytes) -> None:
         """Nobody can handle it any more: Redis has trimmed it, or it is too large to be read."""
         self.lost += parse_id(id_)[1]
+        if "lost" not in self._told:
+            self._told.add("lost")
+            log.warning(
+                "fleet: events of group %s are lost: Redis keeps too few of them, or they are too large", self.name
+            )
         await self._writer.errand(("XACK", stream, self.name, id_))
 
     async def _bury(self, events: list[FleetEvent]) -> None:

@@ -209,7 +209,9 @@ async def test_what_redis_was_not_told_is_done_is_not_done_again(
 
 
 @pytest.mark.parametrize("how", ["refused", "hung up"])
-async def test_work_that_cannot_be_read_at_once_is_done_in_parts(redis: RedisServer, how: str) -> None:
+async def test_work_that_cannot_be_read_at_once_is_done_in_parts(
+    redis: RedisServer, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Also where it is one large entry of each of many machines; what is too large by itself stops nobody."""
     async with Plan(redis.port, most=100_000 if how == "refused" else 2**24) as plan, nodes(redis.url, "abc") as made:
         for node in made:
@@ -236,6 +238,7 @@ async def test_work_that_cannot_be_read_at_once_is_done_in_parts(redis: RedisSer
                     break
                 await asyncio.sleep(0.01)
             assert pending == 0
+            assert "events of group work are lost" in caplog.text
         finally:
             await late.fleet.aclose()
 

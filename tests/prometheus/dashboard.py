@@ -147,7 +147,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         Panel("Shared work",
               (("{{group}} in hand", f"sum by (group) ({P}redis_group_pending{{{I}}})"),
                ("{{group}} again", rate("redis_group_redelivered", "group")),
-               ("{{group}} given up", rate("redis_group_dead", "group")))),
+               ("{{group}} given up", rate("redis_group_dead", "group")),
+               ("{{group}} lost", rate("redis_group_lost", "group")))),
     )),
 )  # fmt: skip
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}

@@ -29,7 +29,7 @@ def fleet_figures(n: int, seconds: dict[str, Any]) -> dict[str, Any]:
     return {
         "target": "127.0.0.1:6379", "answers": {"mirrored": 1, "behind": 0.02, "remote_readers": 1, "followed": 1},
         "links": {"writer": {**link, "reconnects": {"lost": n}, "errors": {"lost": n}}, "reader": link},
-        "groups": {"billing": {"pending": 1, "redelivered": n, "dead": n}},
+        "groups": {"billing": {"pending": 1, "redelivered": n, "dead": n, "lost": n}},
         "outbox": {"size": 30, "capacity": 100, "peak": 40, "dropped": n},
         "sent_events": 10 * n, "sent_batches": n, "healed_events": n, "received_events": 20 * n, "bad_entries": n,
         "gaps": {"trimmed": n}, "lag": 3, "instances": {"up": 3, "gone": 1}, "gone": ["studio-3"],

@@ -51,6 +51,7 @@ def _work(figures: Mapping[str, Any]) -> Iterator[Metric]:
             (gauges, "redis_group_pending", "Events being handled here.", "pending"),
             (counters, "redis_group_redelivered", "Events taken over.", "redelivered"),
             (counters, "redis_group_dead", "Events given up.", "dead"),
+            (counters, "redis_group_lost", "Events that were gone, or too large to be read.", "lost"),
         ):
             yield make(name, text, ["group"], [(group, row[key]) for group, row in groups])
     answers = figures.get("answers")
