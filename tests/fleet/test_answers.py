@@ -81,13 +81,6 @@ class Site:
             return answer.status
 
 
-@pytest.fixture
-async def redis() -> AsyncIterator[RedisServer]:
-    """A server without persistence."""
-    async with RedisServer() as server:
-        yield server
-
-
 @asynccontextmanager
 async def sites(url: str, names: str = "ab") -> AsyncIterator[list[Site]]:
     """Instances whose answers move."""

@@ -24,13 +24,6 @@ MOST = 400
 """No part suspends so often in what is tried here: a driver that never ends is a mistake of the test."""
 
 
-@pytest.fixture
-async def redis() -> AsyncIterator[RedisServer]:
-    """A server without persistence."""
-    async with RedisServer() as server:
-        yield server
-
-
 class Work:
     """A node that does everything that there is: events, shared work, an answer written and one of another read."""
 

@@ -6,14 +6,17 @@ import asyncio
 import dataclasses
 import inspect
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
+
+import pytest
 
 from backend.event_bus import Event, EventBus
 from backend.fleet import Fleet
 from backend.settings import Secret, Settings
 from tests.support.net import PATIENCE
+from tests.support.proxy import FaultProxy
 
 BASE = Settings(redis_timeout=0.5)
 
@@ -103,3 +106,37 @@ async def wait_for(condition: Any, seconds: float = PATIENCE) -> bool:
         if time.monotonic() > end:
             return False
         await asyncio.sleep(0.01)
+
+
+def url_of(proxy: FaultProxy) -> str:
+    """Redis, by way of this network."""
+    return f"redis://127.0.0.1:{proxy.port}/0"
+
+
+async def settle(reader: Node, writer: Node) -> dict[str, Any]:
+    """Wait until the reader knows what became of everything, and hold that against what was offered."""
+    assert await wait_for(lambda: reader.settled(writer)), reader.account(writer)
+    row = reader.account(writer)
+    assert (row["arrived"] + row["told"], row["twice"], row["in_order"]) == (row["offered"], 0, True), row
+    return row
+
+
+def later(seconds: float) -> Callable[[], float]:
+    """A clock that is ahead."""
+    return lambda: time.monotonic() + seconds
+
+
+async def look(registry: Any) -> None:
+    """Let it beat and look for the others now, and wait until it has."""
+    done = asyncio.Event()
+    original = registry._look
+
+    async def noted() -> None:
+        await original()
+        done.set()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_look", noted)
+        while not done.is_set():  # Redis may be back a moment later
+            registry.look_soon()
+            await asyncio.sleep(0.01)
