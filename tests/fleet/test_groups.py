@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,13 +16,6 @@ from tests.support.fleet_nodes import Node, nodes, wait_for
 from tests.support.net import PATIENCE
 from tests.support.plan import Plan
 from tests.support.redis_server import RedisServer
-
-
-@pytest.fixture
-async def redis() -> AsyncIterator[RedisServer]:
-    """A server without persistence."""
-    async with RedisServer() as server:
-        yield server
 
 
 def hurry(*made: Node) -> None:
