@@ -33,6 +33,7 @@ from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import (
     PAGE,
     Eof,
+    Finish,
     Plan,
     Reasoning,
     Stall,
@@ -54,7 +55,7 @@ from tests.support.llm_steps import (
 from tests.support.loop_time import LoopTime, stalls_skipped
 from tests.support.mcp_server import McpServer
 from tests.support.net import Gate, refused_url, until
-from tests.support.page import Chat
+from tests.support.page import API_KEY, Chat
 from tests.support.plugged import NODES, pulse_of, user_folder
 from tests.support.redis_server import RedisServer, need_redis
 from tests.support.stream_client import StreamClient
@@ -228,6 +229,40 @@ async def _given_up(world: World) -> str:
         world.llm.plan(broken)
         texts.append(_told(await world.host.chat(session="injected", timeout=HUNG)))
     texts.append(_told(await world.host.chat(session="injected", llm=refused_url("/v1"), timeout=HUNG)))
+    return _joined(texts)
+
+
+async def _refused(world: World) -> str:
+    """The many ways in which a server refuses, with what it was sent in its words, and an answer is none."""
+    said = "please draw a purple hippopotamus under the moonlight"
+
+    def no(code: int, message: str) -> Plan:
+        return status(code, {"error": {"message": message}})
+
+    plans = [
+        no(401, f"Incorrect API key: {API_KEY}"),
+        no(400, f"{API_KEY} asked: {said}"),
+        no(400, "This model does not support tools"),
+        no(400, "the maximum context length is 8192 tokens"),
+        no(403, "you are not allowed to use this model"),
+        no(403, "your account is suspended"),
+        no(429, "quota exceeded per day"),
+        status(400, {"detail": [{"loc": ["body", "messages"], "msg": "bad", "input": said}]}),
+        status(404, b"nothing here"),
+        no(429, "Rate limit reached. Try again at 2099-01-01 00:00:00"),
+        html(403, b"<html><title>Unsupported region</title>"),
+        Plan(Finish("content_filter")),
+        Plan(Text("x"), Finish("strange")),
+        Plan(ToolCall("no_such_tool", {})),
+    ]
+    texts = []
+    for plan in plans:
+        world.llm.plan(plan)
+        texts.append(_told(await world.host.chat(said, session="injected", timeout=HUNG)))
+    for url in ("http://a..b/v1", "nonsense"):
+        texts.append(_told(await world.host.chat(said, session="injected", llm=url, timeout=HUNG)))
+    body = {"session_id": "injected", "prompt": said, "ext": [], "images": [], "messages": [{"role": "nobody"}]}
+    texts.append(_told(await world.host.chat(session="injected", body=body, timeout=HUNG)))
     return _joined(texts)
 
 
@@ -616,6 +651,7 @@ SCENARIOS: dict[str, Scenario] = {
     "broken": Scenario(_broken, may_tell=True),
     "strange": Scenario(_strange, may_tell=True),
     "given up": Scenario(_given_up, may_tell=True),
+    "refused": Scenario(_refused, may_tell=True),
     "fleet": Scenario(_streamed("http"), redis=True),
     "neighbour": Scenario(_neighbour, redis=True, neighbour=True),
     "start": Scenario(_start, host=False, redis=True),
