@@ -140,6 +140,8 @@ class Reader:
             source.known_unsent = max(source.known_unsent, unsent)
             if source.lag:
                 self._asked.add(boot)
+                if parse_id(source.cursor)[0] > source.last:  # somebody else's entry has led it astray
+                    source.cursor = f"{source.last}-{NEWEST}"
 
     def _poke_soon(self) -> None:
         """Let a read that blocks end, by an entry in the inbox: it does not know of the new stream."""
@@ -279,6 +281,9 @@ class Reader:
             return
         before = source.last
         source.cursor = id_.decode()
+        if "v" not in fields and UNREADABLE.decode() not in fields:  # somebody else's, whose number says nothing
+            self.bad += 1
+            return
         if last <= before:
             return
         source.last = last

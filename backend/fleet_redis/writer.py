@@ -73,6 +73,8 @@ class Writer:
         self._tail: deque[Batch] = deque()  # acknowledged, to be sent again
         self._tail_size = 0
         self._wiped = self._serving = self._mortal = False
+        self._foreign = False  # whether somebody else has put an entry into the stream
+        self._is_new = False  # whether the batch in hand was never sent before
         # Called when Redis can be written to again, and when it has lost what it had.
         self.on_connected: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -136,6 +138,7 @@ class Writer:
     async def _turn(self) -> bool:
         """Write a batch if one is due, and do errands. Returns whether there was anything."""
         batch = self._in_hand
+        self._is_new = batch is None
         if batch is None and self.outbox and (self._due() or len(self.outbox) >= MOST_EVENTS):
             batch = await self._next_batch()
         running = self._running = [self._errands.popleft() for _ in range(min(len(self._errands), MOST_ERRANDS))]
@@ -239,7 +242,10 @@ class Writer:
             self.outbox.refuse(self._rows)
             self._in_hand, self._rows = None, []
             return
-        # An old id: it was written before and its reply lost, for nobody else writes to this stream.
+        if isinstance(reply, LinkError) and reply.is_old_id and self._is_new:
+            self._foreign = self._wiped = True
+            return
+        # An old id: it was written before and its reply lost.
         if isinstance(reply, LinkError) and not reply.is_old_id:
             raise reply
         self.link.proved()
@@ -255,6 +261,9 @@ class Writer:
     async def _send_lost(self) -> None:
         """After a reconnect: whatever Redis has lost of what it had taken is sent again, in order."""
         self._wiped = self._mortal = False
+        if self._foreign:  # nobody else writes to this stream, and behind a larger id nothing can be written
+            await self.link.ask("DEL", self._stream)
+            self._foreign = False
         top = 0
         try:
             newest = await self.link.ask("XREVRANGE", self._stream, "+", "-", "COUNT", 1, bulky=True)
@@ -263,6 +272,9 @@ class Writer:
             if not error.too_large:  # else all of the tail is sent, and refused as far as it is there
                 raise
             await self.link.again()
+        if top > self.outbox.last:  # no event of ours has this number
+            await self.link.ask("DEL", self._stream)
+            top = 0
         lost = [batch for batch in self._tail if batch.last > top]
         while lost:
             size, some = 0, []

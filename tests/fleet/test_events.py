@@ -312,6 +312,26 @@ async def test_who_writes_rubbish_into_the_stream_harms_nobody(redis: RedisServe
         assert (other.fleet.figures() or {})["bad_entries"] == len(rubbish) + 2
 
 
+@pytest.mark.parametrize("when", ["idle", "reconnect"])
+async def test_an_entry_of_somebody_else_stops_no_writer(redis: RedisServer, when: str) -> None:
+    """An XADD by hand gets an id of the clock, beyond all of ours: what is written from then on still arrives."""
+    async with nodes(redis.url, "abc") as (one, other, third):
+        seen: list[str] = []
+        third.fleet.share("chaos", group="work", handler=lambda event: seen.append(event.key))
+        one.offer(5)
+        await settle(other, one)
+        for turn in range(1, 4):
+            await redis.command("XADD", f"{{copilot-pulse}}:i:{one.fleet.boot}", "*", "foo", "bar")
+            assert await wait_for(lambda turn=turn: (other.fleet.figures() or {})["bad_entries"] >= turn)
+            if when == "reconnect":
+                one.fleet._parts.writer.link.drop()  # type: ignore[union-attr]
+            one.offer(5)
+            row = await settle(other, one)
+
+            assert (row["arrived"], row["told"]) == (5 + 5 * turn, 0)
+        assert await wait_for(lambda: len(set(seen)) == 20)
+
+
 @pytest.mark.parametrize("key", ["i", "c"])
 async def test_a_key_that_is_no_stream_makes_nobody_deaf(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, key: str
