@@ -424,6 +424,23 @@ async def test_the_data_of_a_tool_server_reaches_the_page(llm: FaultServer) -> N
     assert [{"type": "workflow", "data": data}] == chat.ext
 
 
+@pytest.mark.parametrize("number", [0, 2])
+async def test_a_tool_may_return_nothing_or_several_pieces(llm: FaultServer, number: int) -> None:
+    """The model is asked again, and its answer is whole."""
+    content = [{"type": "text", "text": f"found {n}"} for n in range(number)]
+
+    async def call(_params: Any) -> dict[str, Any]:
+        return {"content": content}
+
+    async with McpServer(tools={"find": Tool()}) as tools, McpServer(tools={}) as search:
+        tools.call = call  # type: ignore[method-assign]
+        async with Host(NODES, llm=llm, env=ENVIRONMENT, mcp=(tools.root, search.url)) as host:
+            llm.plan(Plan(ToolCall("find", {})), answer(3))
+            chat = await host.chat()
+
+    assert (words(3), 2) == (chat.text, len(llm.chats))
+
+
 async def test_it_can_be_switched_off_and_on_while_it_runs(host: Host, llm: FaultServer) -> None:
     """The setting in ComfyUI's dialog puts Copilot back as it was, and attaches again; health says so."""
     wrapped = _targets(host)

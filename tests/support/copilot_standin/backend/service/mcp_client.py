@@ -76,6 +76,8 @@ def _read_output(output: Any) -> tuple[dict[str, Any], list[Any] | None]:
     """What a tool's output holds: a result (perhaps empty), and ext items for the canvas."""
     live = None
     parsed = json.loads(str(output))
+    if not isinstance(parsed, dict):  # no piece of content, or several
+        return {}, live
     items = parsed.get("ext") or []
     if any(item.get("type") in LIVE_EXT for item in items):
         live = items
