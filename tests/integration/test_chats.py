@@ -433,7 +433,7 @@ async def test_a_tool_may_return_nothing_or_several_pieces(llm: FaultServer, num
         return {"content": content}
 
     async with McpServer(tools={"find": Tool()}) as tools, McpServer(tools={}) as search:
-        tools.call = call  # type: ignore[method-assign]
+        tools.call = call  # type: ignore[assignment]
         async with Host(NODES, llm=llm, env=ENVIRONMENT, mcp=(tools.root, search.url)) as host:
             llm.plan(Plan(ToolCall("find", {})), answer(3))
             chat = await host.chat()

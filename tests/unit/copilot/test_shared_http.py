@@ -201,8 +201,6 @@ async def test_a_proxy_that_is_not_there_is_the_proxys_fault(
     monkeypatch: pytest.MonkeyPatch, kind: Kind, scheme: str, host: str, proxy: str
 ) -> None:
     """The base URL is right; it is not said of its host that it refuses, or that its name is unknown."""
-    if proxy == "socks5":
-        pytest.importorskip("socksio", reason="httpx needs it for SOCKS")
     port = closed_port()
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"{proxy}://me:secret@{host}:{port}")
     monkeypatch.delenv("NO_PROXY", raising=False)
