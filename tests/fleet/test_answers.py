@@ -288,6 +288,7 @@ async def test_while_redis_is_away_no_more_is_held_than_can_be_read_here(redis: 
         assert 0 < kept < 50
         await redis.start()
         assert await wait_for(lambda: not held)
+        assert await wait_for(lambda: all(row["up"] for row in (other.node.fleet.figures() or {})["links"].values()))
 
         last = await other.registry.find_anywhere(f"{NAME}-49", SESSION)
         assert await wait_for(lambda: last.relay.text == "x" * 20_000)
