@@ -11,7 +11,8 @@ NAME = "comfyui_copilot"
 FORMAT = "%(asctime)s | %(levelname)-8s | %(place)s | %(message)s"
 
 
-def _handlers() -> list[logging.Handler]:
+def _open() -> None:
+    """Make the handlers; once, for a task that outlives its test must not open the next one's."""
     logger = logging.getLogger(NAME)
     logger.setLevel(logging.DEBUG)
     if not logger.handlers:
@@ -25,7 +26,6 @@ def _handlers() -> list[logging.Handler]:
             handler.setLevel(logging.DEBUG)
             handler.setFormatter(logging.Formatter(FORMAT))
             logger.addHandler(handler)
-    return logger.handlers
 
 
 class Log:
@@ -38,7 +38,7 @@ class Log:
             NAME, level, code.co_filename, caller.f_lineno, text, args, None, code.co_name
         )
         record.place = f"{os.path.basename(code.co_filename)}:{code.co_name}:{caller.f_lineno}"
-        for handler in _handlers():
+        for handler in list(logging.getLogger(NAME).handlers):
             if level >= handler.level:
                 handler.handle(record)
 
@@ -59,5 +59,5 @@ class Log:
         self._write(logging.ERROR, text, args)
 
 
-_handlers()
+_open()
 log = Log()
