@@ -47,7 +47,7 @@ _AROUND_A_WORD: Final = ".,:;!?()\"'"
 _LONGEST_WORD: Final = 40
 # A word of a text: one of a language that writes without spaces ends where another begins.
 _WORD: Final = LazyPattern("[\u2e80-\uffef]+|[^\\s\u2e80-\uffef]+")
-_LETTERS: Final = LazyPattern(r"[A-Za-z0-9]{12,}")
+_LETTERS: Final = LazyPattern(r"[A-Za-z0-9]{6,}")
 _KIND_CHANGES: Final = LazyPattern(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[a-z0-9])|(?<=[0-9])(?=[A-Za-z])")
 _HEX_KEY: Final = LazyPattern(r"\b[0-9A-Fa-f]{4}(?:-?[0-9A-Fa-f]{4}){5,}")
 _RUN: Final = LazyPattern(r"[A-Za-z0-9_*+/=~-]*")
@@ -418,9 +418,15 @@ def looks_like_a_key(text: str) -> bool:
     if _HEX_KEY.search(text) is not None or _SHAPES.search(text) is not None or redact(text) != text:
         return True
     return any(
-        len(_KIND_CHANGES.compiled.findall(run)) >= max(4, len(run) / (4 if any(map(str.isdigit, run)) else 2.5))
-        for run in _LETTERS.compiled.findall(text)
+        len(_KIND_CHANGES.compiled.findall(run)) >= _changes_of_a_key(run) for run in _LETTERS.compiled.findall(text)
     )
+
+
+def _changes_of_a_key(run: str) -> float:
+    """How often a run of letters and digits changes its kind if no name does: `Mixtral8x7B` does so 5 times in 11."""
+    if len(run) < 12:
+        return max(4, 0.6 * len(run))
+    return max(4, len(run) / (4 if any(map(str.isdigit, run)) else 2.5))
 
 
 def _user_of(url: str) -> tuple[str, ...]:

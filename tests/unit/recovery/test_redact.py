@@ -383,7 +383,7 @@ def test_a_strangers_key_hides_no_name_from_others(key: str, said: str) -> None:
 @pytest.mark.parametrize(
     "key",
     ["sk-proj-aaaabbbbcccc", "123e4567-e89b-12d3-a456-426614174000", "0a1b2c3d4e5f60718293a4b5c6d7e8f9"]
-    + ["Zk9xQ2mT7vLp4RwY8sNbA1cE", "q1W2e3R4t5Y6", "AIzaSyB-1234567890abcdefghij"],
+    + ["Zk9xQ2mT7vLp4RwY8sNbA1cE", "q1W2e3R4t5Y6", "Zk9Qm2-local+word/key=77", "AIzaSyB-1234567890abcdefghij"],
 )
 def test_what_looks_like_a_key_is_hidden_from_everybody(key: str) -> None:
     """A server may remember a key and give it back to somebody else."""
