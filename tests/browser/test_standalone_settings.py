@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from .conftest import OpenPage
 from .program import ANSWER_MS, Program
@@ -107,20 +107,47 @@ def test_the_theme_is_chosen_and_kept(page: Page) -> None:
     assert page.evaluate(f"[{ground}, {panel}]") == light
 
 
-def test_a_failure_is_told_where_nobody_looks(program: Program, open_page: OpenPage) -> None:
-    """On a narrow screen the chat hides the panel: its tab and the page's title tell, until it is looked at."""
-    page = open_page(program.url, 390, 800, locale="en-US")
+@pytest.mark.parametrize("late", [False, True])
+def test_a_failure_is_told_where_nobody_looks(program: Program, open_page: OpenPage, late: bool) -> None:
+    """On a narrow screen the chat hides the panel: its tab and the page's title tell, until it is looked at; also if
+    the page's first push comes after the failure (`late`). A failure of before the page was opened is no news.
+    """
+    page = open_page("about:blank", 390, 800, locale="en-US")
+    held, pushes = late, 0
+
+    def pass_on(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def down(message: str | bytes) -> None:
+            nonlocal pushes
+            if not held:
+                socket.send(message)
+                pushes += "copilot-pulse.update" in str(message)
+
+        server.on_message(down)
+
+    page.route_web_socket(re.compile("/ws"), pass_on)
+    page.goto(program.url)
     page.wait_for_selector(".welcome")
     expect(page.locator(".cpulse-tile-value").first).not_to_be_empty()
     assert page.title() == "Copilot Pulse"
     send(page, "/401")
+    expect(page.get_by_text("refused the API key").first).to_be_visible(timeout=ANSWER_MS)
+    held = False
     tab = page.get_by_role("button", name="Monitor: something needs a look")
-    expect(tab).to_be_visible(timeout=ANSWER_MS)
-    expect(page).to_have_title("(!) Copilot Pulse")
+    expect(page).to_have_title("(!) Copilot Pulse", timeout=ANSWER_MS)
+    expect(tab).to_be_visible()
     tab.click()
 
     expect(page).to_have_title("Copilot Pulse")
     expect(page.get_by_role("button", name="Monitor", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Chat", exact=True).click()
+    before = pushes
+    page.reload()
+    # The second one goes out when the first has been read. Asking the page lets the route work meanwhile.
+    wait_for(lambda: page.evaluate("true") and pushes >= before + 2, what="a push to the page that was loaded again")
+    expect(page.locator(".cpulse-chat[data-state=failed]").first).to_be_attached()
+    expect(page).to_have_title("Copilot Pulse")
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 640), (360, 700), (640, 400)])

@@ -101,14 +101,19 @@ async function start() {
 function watch(transport, show, badge) {
   const looking = () => document.visibilityState === "visible" && byId("panel").checkVisibility();
   const attention = new Attention({ looking, badge });
-  /** Chats that had failed at the last push; null before the first one. @type {Set<string> | null} */
-  let failed = null;
+  /** Chats whose failure is known. @type {Set<string>} */
+  let known = new Set();
   transport.addEventListener("update", (event) => {
     const update = /** @type {CustomEvent<import("../../../web/types").Update>} */ (event).detail;
     show(update);
-    const rows = (update.snapshot?.chat.current ?? []).filter(({ state }) => state === "failed");
-    if (rows.some(({ chat_id: id }) => failed?.has(id) === false)) attention.failed();
-    failed = new Set(rows.map(({ chat_id: id }) => id));
+    const { snapshot } = update;
+    const failed = (snapshot?.chat.current ?? []).filter(({ state }) => state === "failed");
+    // The first push may come after a failure. What failed before this page was opened is no news; ages are by the
+    // server's clock alone, for the two clocks may differ.
+    const open = performance.now() / 1000;
+    const fresh = failed.filter(({ started = 0, seconds = 0 }) => (snapshot?.time ?? 0) - started - seconds < open);
+    if (fresh.some(({ chat_id: id }) => !known.has(id))) attention.failed();
+    known = new Set(failed.map(({ chat_id: id }) => id));
     attention.health(update.snapshot?.health);
   });
   document.addEventListener("visibilitychange", () => attention.looked());
