@@ -113,7 +113,7 @@ class Fleet:
             self._problem = error
             log.warning("fleet: %s", error)
             return
-        if not target.tls and not target.is_local:
+        if not target.tls and not target.is_loopback:
             log.warning("fleet: the connection to Redis at %s is not encrypted; rediss:// would be", target)
         self._parts = _Parts(self, target, settings, version, status)
         for share in self._shared:

@@ -37,8 +37,20 @@ from .metrics.layers.http import HttpLayer
 from .metrics.layers.system import Sampler, SystemLayer
 from .metrics.loop_watch import LoopWatch
 from .metrics.prices import Prices, estimated, parse_prices, rounded
+from .metrics.webhook import Webhook, WebhookSettings
 
-__all__ = ["RELATIVE_ERROR", "WELL", "EventLike", "Finding", "Monitor", "Past", "PastEvent", "SourceNames"]
+__all__ = [
+    "RELATIVE_ERROR",
+    "WELL",
+    "EventLike",
+    "Finding",
+    "Monitor",
+    "Past",
+    "PastEvent",
+    "SourceNames",
+    "Webhook",
+    "WebhookSettings",
+]
 
 log = logging.getLogger("copilot_pulse.monitoring")
 

@@ -14,7 +14,6 @@ And its body is JSON, which a form cannot send. No I/O in here but reading a bod
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import socket
@@ -25,6 +24,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from .hosts import bare_host, is_address, is_loopback, is_private_name
+
 log = logging.getLogger("copilot_pulse.origin")
 
 MARK: Final = "X-Copilot-Pulse"
@@ -32,8 +33,6 @@ MARK: Final = "X-Copilot-Pulse"
 MAX_BODY: Final = 64 * 1024
 _PORTS: Final = {"http": 80, "https": 443}
 _PROXIED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
-# No registry gives these out.
-_PRIVATE: Final = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
 
 
 class Refused(Exception):
@@ -93,7 +92,7 @@ def check_socket(request: web.Request) -> None:
         raise Refused(403, "a browser has to say where the request comes from")
     if any(header in headers for header in _PROXIED):
         return
-    if not (is_loopback(name) if _came_to_loopback(request) else _is_private(name)):
+    if not (is_loopback(name) if _came_to_loopback(request) else _leads_only_here(name)):
         raise Refused(403, "this server answers to names of this machine and of its own network only")
 
 
@@ -139,32 +138,9 @@ def host_name(host: str) -> str:
         return ""
 
 
-def is_loopback(name: str) -> bool:
-    """Whether a name or an address without a port is this machine and nothing else."""
-    name = _plain(name)
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    address = _address(name)
-    return address is not None and (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
-def _is_private(name: str) -> bool:
+def _leads_only_here(name: str) -> bool:
     """Whether nobody from outside can have this name lead to us: an address, or a name that is not public."""
-    name = _plain(name)
-    if _address(name) is not None:
-        return True
-    return "." not in name or name.endswith(_PRIVATE) or name == socket.gethostname().lower()
-
-
-def _plain(name: str) -> str:
-    return name.strip("[]").rstrip(".").lower()
-
-
-def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        return None
+    return is_address(name) or is_private_name(name) or bare_host(name) == socket.gethostname().lower()
 
 
 def _came_to_loopback(request: web.Request) -> bool:

@@ -24,11 +24,10 @@ from .error_handling import RecoveryManager, Redactor, Severity, secret_name
 from .event_bus import Event, EventBus, get_event_bus
 from .events import EVENTS, own_words
 from .fleet import Fleet, get_fleet
-from .monitoring import WELL, Finding, Monitor, Past, PastEvent, SourceNames
+from .monitoring import WELL, Finding, Monitor, Past, PastEvent, SourceNames, Webhook, WebhookSettings
 from .settings import LiveSettings, Settings, from_environment
 from .store import EventStore, Filter, NotStored, Redaction
 from .streams.registry import StreamRegistry
-from .webhook import Webhook, WebhookSettings
 
 log = logging.getLogger("copilot_pulse")
 

@@ -19,9 +19,10 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from importlib import import_module
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ..hosts import is_address, is_loopback
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as _deadline
@@ -178,9 +179,9 @@ class Target:
         self._tls: Any = None
 
     @property
-    def is_local(self) -> bool:
+    def is_loopback(self) -> bool:
         """Whether what is sent stays on this machine."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return is_loopback(self.host)
 
     async def open(self) -> Any:
         """A new connection of the library, logged in; `prepare()` comes first. Raises what the library raises."""
@@ -200,7 +201,7 @@ class Target:
             connection.ssl_context = self._tls
         else:
             connection = library.Connection(**common)
-        if self._is_name and isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+        if not is_address(self.host) and isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
             # A name may have several addresses, and the first may be one that nothing answers at.
             arguments = connection._connection_arguments
             connection._connection_arguments = lambda: {**arguments(), "happy_eyeballs_delay": NEXT_ADDRESS}
@@ -218,14 +219,6 @@ class Target:
             raise LinkError("tls", str(self), "a file named in the URL is no certificate or not its key") from None
         except OSError:
             raise LinkError("tls", str(self), "a file named in the URL is missing or cannot be read") from None
-
-    @property
-    def _is_name(self) -> bool:
-        try:
-            ip_address(self.host)
-        except ValueError:
-            return True
-        return False
 
     async def prepare(self) -> None:
         """Import the library, beside the loop, for it takes 0.1 s and more. Raises LinkError if it cannot be used."""

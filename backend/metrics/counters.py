@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 OTHER: Final = "other"
+UNKNOWN: Final = "unknown"
 MAX_LABEL: Final = 100
 
 WINDOWS: Final = (1, 10, 60)
@@ -21,7 +22,7 @@ def clean(value: object) -> str:
     text = str(value)[: 4 * MAX_LABEL]
     if not text.isprintable():
         text = "".join(c for c in text if c.isprintable())
-    return text.strip()[:MAX_LABEL].strip() or "unknown"
+    return text.strip()[:MAX_LABEL].strip() or UNKNOWN
 
 
 class BoundedLabels(Generic[T]):

@@ -9,7 +9,6 @@ nothing. A sign before the numbers is shown with every figure.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,12 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from ..hosts import is_local
+from .counters import OTHER, UNKNOWN
+
 _MILLION: Final = 1_000_000
 _NUMBER: Final = re.compile(r"([^\d\s.,=/;-]{0,4})\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})")
 _SHOWN: Final = 60
-# No registry gives these out.
-_PRIVATE: Final = (".localhost", ".local", ".lan", ".internal", ".home.arpa")
 
 
 class Price(NamedTuple):
@@ -43,7 +43,7 @@ class Prices(NamedTuple):
 
     def of(self, model: str, host: str) -> Price | None:
         """The price of a model on a host (`name:port`), or None if nobody has told it."""
-        if is_local(host):
+        if is_free(host):
             return Price(model, 0.0, 0.0)
         name = model.lower()
         return next((row for row in self.rows if fnmatchcase(name, row.pattern.lower())), None)
@@ -63,6 +63,11 @@ class Prices(NamedTuple):
         costs = [self.cost(row) for row in rows]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if known and len(known) == len(costs) else None
+
+
+def is_free(host: str) -> bool:
+    """Whether a row's host is this machine or one of its own network; a label that stands for several is none."""
+    return host not in (UNKNOWN, OTHER) and is_local(host)
 
 
 def estimated(row: Mapping[str, Any]) -> bool:
@@ -97,20 +102,3 @@ def parse_prices(text: str) -> Prices:
 def rounded(cost: float | None) -> float | None:
     """A cost for JSON: six significant digits, for a single answer may cost a thousandth of a cent."""
     return None if cost is None or not math.isfinite(cost) else float(f"{cost:.6g}")
-
-
-@lru_cache(maxsize=256)
-def is_local(host: str) -> bool:
-    """Whether a host (`name`, `name:port` or `[address]:port`) is this machine or one of the private network."""
-    name = host.strip().lower()
-    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return (
-            bool(name)
-            and name not in ("unknown", "other", "invalid url")
-            and ("." not in name.rstrip(".") or name.rstrip(".").endswith(_PRIVATE))
-        )
-    address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback or address.is_private or address.is_link_local

@@ -1,4 +1,4 @@
-"""What is known about base URLs: which hosts are local, and what a provider's right address looks like."""
+"""What is known about base URLs: whose they are, and what a provider's right address looks like."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
+from ..hosts import bare_host, is_local
 from .lazy import LazyPattern
 
-_PRIVATE: Final = LazyPattern(
-    r"^(?:localhost|127\.|0\.0\.0\.0|10\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|\[?::1\]?$|\[?f[cd][0-9a-f]{2}:|host\.docker\.internal|"
-    r"[^.:]+$|.+\.(?:local|lan|internal|home|localhost)$)",
-    re.IGNORECASE,
-)
 _VERSION: Final = LazyPattern(r"/v\d", re.IGNORECASE)
 _CALL: Final = LazyPattern(r"/(?:chat/completions|completions|responses|messages|embeddings)/?$")
 
@@ -95,27 +91,15 @@ def host_of(url: str | None) -> str:
     return (f"[{name}]" if ":" in name else name) + (f":{port}" if name and port is not None else "")
 
 
-def host_name(host: str) -> str:
-    """The host without its port."""
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0] if host.count(":") == 1 else host
-
-
-def is_local(host: str | None) -> bool:
-    """True for this computer and the local network, by the name alone."""
-    return bool(host) and _PRIVATE.match(host_name(str(host))) is not None
-
-
 def provider_base(host: str | None) -> str | None:
     """The base URL of the provider that this host, or its website, belongs to."""
-    name = host_name(host or "").lower()
+    name = bare_host(host or "")
     return next((base for end, base in _PROVIDERS if name == end or name.endswith("." + end)), None)
 
 
 def provider_of(host: str | None) -> str:
     """Whose numbers the error codes of this host are; "" if they mean nothing to us."""
-    name = host_name(host or "").lower()
+    name = bare_host(host or "")
     return next((whose for end, whose in _NUMBERED if name == end or name.endswith("." + end)), "")
 
 

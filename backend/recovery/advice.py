@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from ..hosts import bare_host, is_local
 from . import addresses, advice_en, advice_zh
 from .lazy import LazyPattern
 from .redact import one_line, redact
@@ -151,7 +152,7 @@ class _Pieces(Mapping[str, str]):
         self._url = base
         self._where_set = where_set
         self._quoted = quoted
-        self._is_local = addresses.is_local(host)
+        self._is_local = is_local(host or "")
 
     def __getitem__(self, name: str) -> str:
         if name in advice_en.PLACES:
@@ -192,7 +193,7 @@ class _Pieces(Mapping[str, str]):
         return self._p["at"].format(host=self._host) if self._host else ""
 
     def _hostname(self) -> str:
-        return addresses.host_name(self._host) or self._server()
+        return bare_host(self._host) or self._server()
 
     def _address(self) -> str:
         return self._server()

@@ -16,7 +16,7 @@ from ..copilot.client import sharing_client
 from ..copilot.model.seam import read_ahead, recovering_model
 from ..copilot.run import read_run, without_tracing
 from ..copilot.shared_http import Kind, SharedHttp
-from ..origin import is_loopback
+from ..hosts import is_loopback
 from .options import ModelServer
 from .scripted_model import CHAT_HEADER
 

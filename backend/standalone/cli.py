@@ -97,7 +97,7 @@ def spare_collector() -> None:
 async def _run_fleet(options: Options, environ: Mapping[str, str], arguments: Sequence[str]) -> int:
     stop = asyncio.Event()
     _listen(stop)
-    from ..origin import is_loopback
+    from ..hosts import is_loopback
     from .fleet import CannotStart, LocalFleet, arguments_of_host
 
     if not is_loopback(options.host):
@@ -128,7 +128,7 @@ async def _run_fleet(options: Options, environ: Mapping[str, str], arguments: Se
 
 
 async def _serve(host: Host, stop: asyncio.Event) -> None:
-    from ..origin import is_loopback
+    from ..hosts import is_loopback
 
     options = host.options
     taken = options.port not in (0, urlsplit(host.url).port)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from ..origin import is_loopback
+from ..hosts import is_loopback
 from .options import ModelServer
 
 _LIMIT: Final = 3.0

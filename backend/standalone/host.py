@@ -16,8 +16,8 @@ from ..api.routes import RoutesReport, add_routes
 from ..chats import Chat
 from ..copilot.chat import ChatSeam
 from ..copilot.http import HttpSeam, current_request
+from ..hosts import is_loopback
 from ..monitoring import SourceNames
-from ..origin import is_loopback
 from ..pulse import VERSION, Pulse
 from ..streams.routes import Streams
 from .agent import HostAgent

@@ -10,9 +10,8 @@ from aiohttp import ClientSession
 from backend.api.routes import RoutesReport
 from backend.event_bus import EventBus
 from backend.fleet import Fleet
-from backend.monitoring import Monitor
+from backend.monitoring import Monitor, Webhook, WebhookSettings
 from backend.settings import LiveSettings
-from backend.webhook import Webhook, WebhookSettings
 
 SECRET = "sk-proj-Zx81qPwLm0aVt5yHn3Ke9RbUc7Dg"  # no key of anybody
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ...events import usage_of
 from ..counters import BoundedCounter, BoundedLabels
 from ..histogram import Buckets, LogHistogram, WindowedHistogram, quantiles
-from ..prices import Prices, estimated, is_local, rounded
+from ..prices import Prices, estimated, is_free, rounded
 
 WINDOW: Final = 3600.0
 MAX_MODELS: Final = 20
@@ -58,7 +58,7 @@ class ModelFigures:
         return {
             "model": model,
             "host": host,
-            "local": is_local(host),
+            "local": is_free(host),
             "chats": sum(self.outcomes.values()),
             "failed": self.outcomes["failed"],
             "saved": self.saved,

@@ -26,6 +26,13 @@ def test_a_url_is_read(url: str, shown: str, database: int, tls: bool) -> None:
     assert (repr(target), target.database, target.tls) == (shown, database, tls)
 
 
+def test_a_name_that_only_begins_like_loopback_is_elsewhere() -> None:
+    """A connection without TLS that leaves this machine is warned of, whatever its name looks like."""
+    assert Target("redis://127.0.0.1").is_loopback
+    assert Target("redis://[::ffff:127.0.0.1]").is_loopback
+    assert not Target("redis://127.0.0.1.example.com").is_loopback
+
+
 def test_a_password_is_decoded() -> None:
     """Special characters are written percent-encoded."""
     target = Target("redis://us%3Aer:p%40s%2Fs@host")

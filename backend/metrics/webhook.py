@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from .aio import fail_open
+from ..aio import fail_open
 
 log = logging.getLogger("copilot_pulse.webhook")
 

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientConnectionError, web
 from aiohttp.test_utils import TestServer
 
-from backend.webhook import MESSAGE_PACE, MOST_NEWS, TEST_PACE, TRIES, Webhook, WebhookSettings, post_json
+from backend.metrics.webhook import MESSAGE_PACE, MOST_NEWS, TEST_PACE, TRIES, Webhook, WebhookSettings, post_json
 from tests.support.clock import FakeClock
 from tests.support.net import until
 
