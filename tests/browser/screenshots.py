@@ -1,18 +1,12 @@
-"""Takes the pictures of docs/screenshots/ from a real ComfyUI with real chats and real faults.
+"""Takes the pictures of the panel and of ComfyUI's window from a real ComfyUI with real chats and real faults.
 
     COPILOT_PULSE_COMFY_PYTHON=$(.ci/env.sh comfyui-plugin) python -m tests.browser.screenshots
 
 The chats go through the stand-in Copilot to a model server on loopback, which is told when to break: hence
-its name, 127.0.0.1, with the port of Ollama where that is free. Each picture is the panel alone, in two pixels for
-one. Takes about eight minutes, longer on a busy machine: no picture is taken while the panel says that ComfyUI is
-late or stood still. Nothing is drawn or retouched.
-
-    python -m tests.browser.screenshots --scenes busy --target /tmp/pictures
-
-The scene `window` is all of ComfyUI with the sidebar as wide as it comes and the strip in the top bar, one pixel for
-one; `--newest` gives it another name and the newest frontend:
-
-    python -m tests.browser.screenshots --scenes window --newest
+its name, 127.0.0.1, with the port of Ollama where that is free. It is the newest frontend, and the panel alone in two
+pixels for one, or all of ComfyUI with the sidebar as wide as it comes and the strip in the top bar in one for one.
+Takes about four minutes, longer on a busy machine: no picture is taken while the panel says that ComfyUI is late or
+stood still. Nothing is drawn or retouched.
 """
 
 from __future__ import annotations
@@ -22,7 +16,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from playwright.sync_api import Page, ViewportSize, sync_playwright
@@ -37,26 +31,27 @@ from .comfy_world import World, enter, newest_frontend, setting, toggle
 from .waiting import wait_for
 
 TARGET = ROOT / "docs" / "screenshots"
-LOOKS = [("dark", "en"), ("light", "en"), ("dark", "zh"), ("light", "zh")]
+Looks = Mapping[str, tuple[str, str]]
+# What is shown on a page, each with ComfyUI's palette and language; a picture that no page shows is not taken.
+STORY = {"panel-story-dark.png": ("dark", "en")}
+WINDOW = {"comfyui-newest-dark.png": ("dark", "en"), "comfyui-newest-light-zh.png": ("light", "zh")}
+FAILING = {"panel-failing-light.png": ("light", "en")}
 BANNER = ".bg-gradient-to-r button >> nth=-1"
 # What the panel says of a machine that has too much to do, and not of Copilot.
 MACHINE = {"loop_lag", "loop_stalled", "process_paused", "latency_high", "memory_low"}
 OLLAMA, LM_STUDIO = 11434, 1234
-SCENES = ("idle", "busy", "story", "window", "failing", "recovered")
 WIDTH, NARROW = 640, 360
-SIZE, WINDOW = ViewportSize(width=1280, height=1900), ViewportSize(width=1280, height=860)
+SIZE, WINDOW_SIZE = ViewportSize(width=1280, height=1900), ViewportSize(width=1280, height=860)
 QUICK = {"LoopStall": 2, "RetryBase": 0.1, "McpRetry": 60, "BreakerOpen": 60, "RetryBudget": 60}
 
 
 class Photographer:
     """One page of ComfyUI that is put into each look and photographed."""
 
-    def __init__(self, world: World, page: Page, target: Path, scenes: Sequence[str], *, newest: bool) -> None:
+    def __init__(self, world: World, page: Page, target: Path) -> None:
         self.world = world
         self.page = page
         self.target = target
-        self.scenes = scenes
-        self.frontend = "newest" if newest else "pinned"
 
     def look(self, palette: str, language: str) -> None:
         setting(self.page, "Comfy.ColorPalette", palette)
@@ -66,32 +61,25 @@ class Photographer:
             "title => document.querySelector('.cpulse-charts h3')?.textContent === title", arg=title
         )
 
-    def all_looks(self, scene: str, prepare: Callable[[], None] = lambda: None) -> None:
+    def take(self, pictures: Looks, prepare: Callable[[], None] = lambda: None, *, whole: bool = False) -> None:
         """A picture in each look; another language begins with everything closed, hence `prepare`."""
-        if scene not in self.scenes:
-            return
-        for palette, language in LOOKS:
+        for name, (palette, language) in pictures.items():
             self.look(palette, language)
             prepare()
-            name = f"panel-{scene}-{palette}" + ("" if language == "en" else f"-{language}")
-            self.shoot(name)
+            self.shoot(self.target / name, whole=whole)
         self.look("dark", "en")
 
-    def windows(self) -> None:
-        """All of ComfyUI, dark in English and light in Chinese, with a story beside the workflow."""
+    def take_windows(self) -> None:
+        """All of ComfyUI, with a story beside the workflow."""
         setting(self.page, "CopilotPulse.Strip", True)
-        self.page.set_viewport_size(WINDOW)
+        self.page.set_viewport_size(WINDOW_SIZE)
         widen(self.page, NARROW)
-        for palette, language in (("dark", "en"), ("light", "zh")):
-            self.look(palette, language)
-            open_story(self.page)
-            self.shoot(f"comfyui-{self.frontend}-{palette}" + ("" if language == "en" else f"-{language}"), whole=True)
+        self.take(WINDOW, lambda: open_story(self.page), whole=True)
         setting(self.page, "CopilotPulse.Strip", False)
         self.page.set_viewport_size(SIZE)
         widen(self.page, WIDTH)
-        self.look("dark", "en")
 
-    def shoot(self, name: str, *, whole: bool = False) -> None:
+    def shoot(self, path: Path, *, whole: bool) -> None:
         self.page.evaluate("document.querySelector('.cpulse').scrollTop = 0")
         self.page.mouse.move(1200, 600)
         wait_for(lambda: not machine_trouble(self.world), 600, "a quiet machine")
@@ -100,7 +88,6 @@ class Photographer:
         self.page.wait_for_function("!document.querySelector('.p-toast-message, [data-testid=toast]')")
         # Two frames: one for the theme, one for the charts that follow it.
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        path = self.target / f"{name}.png"
         if whole:
             self.page.screenshot(path=path, scale="css")
         else:
@@ -184,13 +171,10 @@ def main() -> int:
     """Take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", type=Path, default=TARGET)
-    parser.add_argument("--scenes", nargs="+", choices=SCENES, default=SCENES, help="keep only these; all are played")
-    parser.add_argument("--newest", action="store_true", help="on the newest frontend in place of the pinned one")
     options = parser.parse_args()
     options.target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="screenshots-") as folder, sync_playwright() as playwright:
-        frontend = newest_frontend() if options.newest else None
-        world = World(Path(folder) / "run", frontend=frontend, llm_port=free_port(OLLAMA))
+        world = World(Path(folder) / "run", frontend=newest_frontend(), llm_port=free_port(OLLAMA))
         browser = launch(playwright)
         try:
             context = browser.new_context(viewport=SIZE, locale="en-US", device_scale_factor=2, reduced_motion="reduce")
@@ -199,12 +183,10 @@ def main() -> int:
             enter(page, world.url)
             for name, value in QUICK.items():
                 setting(page, f"CopilotPulse.{name}", value)
-            if not options.newest:
-                page.locator(BANNER).click()
             toggle(page)
             page.wait_for_selector(".cpulse-tile-value")
             widen(page, WIDTH)
-            scenes(Photographer(world, page, options.target, options.scenes, newest=options.newest))
+            scenes(Photographer(world, page, options.target))
         finally:
             browser.close()
             world.close()
@@ -212,30 +194,18 @@ def main() -> int:
 
 
 def scenes(camera: Photographer) -> None:
-    """The scenes, in the order in which a bad day brings them, as far as pictures are wanted."""
+    """The scenes, in the order in which a bad day brings them."""
     world, page = camera.world, camera.page
-    last = max(SCENES.index(name) for name in camera.scenes)
     # What ComfyUI does while it starts is no news in a picture of a quiet minute.
     page.wait_for_selector(".cpulse-verdict[data-status=pass]", timeout=400_000)
-    camera.all_looks("idle")
-    if last == 0:
-        return
-
     world.search.tools["search_nodes"] = Tool("found", delay=600)
     steady(world, 45)
     busy(world)
     page.wait_for_selector(".cpulse-chat[data-state=streaming]")
     steady(world, 8)
-    camera.all_looks("busy")
     stop_chats(world)
-    if last == SCENES.index("busy"):
-        return
-
-    camera.all_looks("story", lambda: open_story(page))
-    if "window" in camera.scenes:
-        camera.windows()
-    if last <= SCENES.index("window"):
-        return
+    camera.take(STORY, lambda: open_story(page))
+    camera.take_windows()
 
     world.search.tools.pop("search_nodes")
     fallen = FaultServer(port=free_port(LM_STUDIO))
@@ -246,22 +216,7 @@ def scenes(camera: Photographer) -> None:
     for number in range(4):
         world.chat(f"into the void {number}", model="qwen3:8b", llm=base_url, session=f"void-{number}")
     page.wait_for_selector(".cpulse-verdict[data-status=fail], .cpulse-verdict[data-status=warn]")
-    camera.all_looks("failing")
-    if last == SCENES.index("failing"):
-        return
-
-    for server in (fallen, world.mcp, world.search):
-        world.run(server.start())
-    # All "try again now" buttons at once: each goes away as soon as its server is back.
-    page.evaluate("document.querySelectorAll('.cpulse-links button:not([hidden])').forEach((one) => one.click())")
-    world.chat("and back again", model="qwen3:8b", llm=base_url, session="back")
-    page.locator('.cpulse input[value="1h"]').check(force=True)
-    # The failed chats are news for five minutes.
-    begun = time.monotonic()
-    while not page.locator(".cpulse-verdict[data-status=pass]").count() and time.monotonic() - begun < 420:
-        steady(world, 10)
-    camera.all_looks("recovered")
-    world.run(fallen.stop())
+    camera.take(FAILING)
 
 
 if __name__ == "__main__":

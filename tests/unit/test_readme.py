@@ -44,6 +44,17 @@ def test_links_lead_somewhere(name: str) -> None:
     ] == []
 
 
+def test_every_picture_is_shown_and_can_be_taken_again() -> None:
+    """Nobody downloads a picture that no page shows, and each that is shown is one that a script takes."""
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    pictures = {file.name for file in (ROOT / "docs").rglob("*") if file.suffix in (".png", ".webp", ".svg")}
+    taken = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests" / "browser").glob("*.py"))
+
+    assert pictures == set(re.findall(r"[\w-]+\.(?:png|webp|svg)(?=[)\"])", text))
+    assert [name for name in sorted(pictures) if not name.endswith(".svg") and f'"{name}"' not in taken] == []
+    assert set(re.findall(r'"([\w-]+\.(?:png|webp))"', taken)) <= pictures
+
+
 @pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_rooms_that_are_named_exist(name: str) -> None:
     """Who looks for the place where something is decided is sent to a file that is there."""
