@@ -195,20 +195,26 @@ async def test_a_full_outbox_tells_how_much_it_dropped(redis: RedisServer) -> No
         assert (one.fleet.figures() or {})["outbox"]["dropped"] == other.told["a"] == 301
 
 
+async def fall_behind(reader: Node, writer: Node, count: int) -> asyncio.Event:
+    """Redis has `count` events of `writer`, of which `reader` handles none before the gate, which this returns."""
+    gate = asyncio.Event()
+
+    async def slow(event: Any) -> None:
+        await gate.wait()
+
+    reader.fleet.bus.subscribe("chaos", slow, capacity=10)
+    reader.fleet.bus.configure(put_timeout=60, essential=lambda event: True)
+    for _ in range(count // 30):
+        writer.offer(30)
+        await asyncio.sleep(0.005)
+    assert await wait_for(lambda: writer.fleet._parts is not None and writer.fleet._parts.writer.empty)
+    return gate
+
+
 async def test_a_reader_that_stays_away_is_told_what_redis_no_longer_has(redis: RedisServer) -> None:
     """A slow handler slows the reading; beyond what Redis keeps, the numbers tell the gap."""
     async with nodes(redis.url, redis_keep_bytes=20_000) as (one, other):
-        gate = asyncio.Event()
-
-        async def slow(event: Any) -> None:
-            await gate.wait()
-
-        other.fleet.bus.subscribe("chaos", slow, capacity=10)
-        other.fleet.bus.configure(put_timeout=60, essential=lambda event: True)
-        for _ in range(100):
-            one.offer(30)
-            await asyncio.sleep(0.005)
-        assert await wait_for(lambda: one.fleet._parts is not None and one.fleet._parts.writer.empty)
+        gate = await fall_behind(other, one, 3000)
         gate.set()
         row = await settle(other, one)
 
@@ -221,17 +227,7 @@ async def test_what_redis_lost_beyond_the_tail_is_told(redis: RedisServer) -> No
     async with nodes(redis.url, redis_tail_bytes=2_000, redis_read_pace=0.0) as (one, other):
         one.offer(10)
         await settle(other, one)
-        gate = asyncio.Event()
-
-        async def slow(event: Any) -> None:
-            await gate.wait()
-
-        other.fleet.bus.subscribe("chaos", slow, capacity=10)
-        other.fleet.bus.configure(put_timeout=60, essential=lambda event: True)
-        for _ in range(40):
-            one.offer(30)
-            await asyncio.sleep(0.005)
-        assert await wait_for(lambda: one.fleet._parts is not None and one.fleet._parts.writer.empty)
+        gate = await fall_behind(other, one, 1200)
         redis.kill()
         await redis.start()
         gate.set()

@@ -32,6 +32,19 @@ def die(node: Node) -> None:
         task.cancel()
 
 
+async def hang_with(node: Node, source: Node, count: int) -> None:
+    """`node` begins with the first of `count` events of `source` and never ends."""
+    begun = asyncio.Event()
+
+    async def hang(event: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    node.fleet.share("chaos", group="work", handler=hang)
+    source.offer(count)
+    await asyncio.wait_for(begun.wait(), PATIENCE)
+
+
 async def test_each_event_is_handled_by_one_of_the_group(redis: RedisServer) -> None:
     """Of all instances, their own among them; two groups have all of it each."""
     async with nodes(redis.url, "abc") as made:
@@ -64,15 +77,7 @@ async def test_what_an_instance_had_in_hand_when_it_died_is_done_by_another(redi
     async with nodes(redis.url, "abc", redis_claim_idle=1.0) as made:
         hurry(*made)
         seen: Counter[str] = Counter()
-        stuck = asyncio.Event()
-
-        async def hang(event: Any) -> None:
-            stuck.set()
-            await asyncio.Event().wait()
-
-        made[0].fleet.share("chaos", group="work", handler=hang)
-        made[1].offer(50)
-        await asyncio.wait_for(stuck.wait(), PATIENCE)
+        await hang_with(made[0], made[1], 50)
         for node in made[1:]:
             node.fleet.share("chaos", group="work", handler=lambda event: seen.update([event.key]))
         die(made[0])
@@ -410,15 +415,7 @@ async def test_redis_forgets_the_consumers_of_machines_that_are_gone(redis: Redi
     async with nodes(redis.url, "abc", redis_claim_idle=1.0) as made:
         hurry(*made)
         seen: Counter[str] = Counter()
-        stuck = asyncio.Event()
-
-        async def hang(event: Any) -> None:
-            stuck.set()
-            await asyncio.Event().wait()
-
-        made[0].fleet.share("chaos", group="work", handler=hang)
-        made[2].offer(20)
-        await asyncio.wait_for(stuck.wait(), PATIENCE)
+        await hang_with(made[0], made[2], 20)
         made[1].fleet.share("chaos", group="work", handler=lambda event: seen.update([event.key]))
         die(made[0])
         stream = f"{{copilot-pulse}}:i:{made[2].fleet.boot}"

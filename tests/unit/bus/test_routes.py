@@ -16,11 +16,8 @@ from tests.support.net import PATIENCE
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
 
-@pytest.mark.parametrize("essential", [False, True])
-async def test_two_full_mailboxes_are_waited_for_at_the_same_time(essential: bool) -> None:
-    """One hangs; the other gets the event as soon as it has room, whatever becomes of the first."""
-    time = ManualTime()
-    bus = calm(time, capacity=2, essential=lambda e: essential)
+async def full_and_waiting(bus: EventBus) -> tuple[Shut, Shut, asyncio.Task[Any]]:
+    """Two handlers that hang, their mailboxes for two filled with 0 and 1, and a publisher of 2 that waits for both."""
     stuck, quick = Shut(), Shut()
     bus.subscribe("*", stuck)
     bus.subscribe("*", quick)
@@ -28,6 +25,15 @@ async def test_two_full_mailboxes_are_waited_for_at_the_same_time(essential: boo
         await bus.publish(event(number))
     waiting = asyncio.create_task(awaited(bus.publish(event(2))))
     await turns()
+    return stuck, quick, waiting
+
+
+@pytest.mark.parametrize("essential", [False, True])
+async def test_two_full_mailboxes_are_waited_for_at_the_same_time(essential: bool) -> None:
+    """One hangs; the other gets the event as soon as it has room, whatever becomes of the first."""
+    time = ManualTime()
+    bus = calm(time, capacity=2, essential=lambda e: essential)
+    stuck, quick, waiting = await full_and_waiting(bus)
     assert [1, 1] == [row(bus, number)["waiting_producers"] for number in range(2)]
     await time.advance(3)
     quick.open.set()
@@ -51,13 +57,7 @@ async def test_two_full_mailboxes_are_waited_for_at_the_same_time(essential: boo
 async def test_a_cancelled_publisher_leaves_all_lines() -> None:
     """The mailbox that had room in the meantime keeps the event; the other never gets it, and no place is lost."""
     bus = calm(capacity=2)
-    stuck, quick = Shut(), Shut()
-    bus.subscribe("*", stuck)
-    bus.subscribe("*", quick)
-    for number in range(2):
-        await bus.publish(event(number))
-    waiting = asyncio.create_task(awaited(bus.publish(event(2))))
-    await turns()
+    stuck, quick, waiting = await full_and_waiting(bus)
     quick.open.set()
     await turns()
     waiting.cancel()

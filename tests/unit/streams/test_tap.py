@@ -26,6 +26,15 @@ BODY: dict[str, Any] = {"session_id": "s", "messages": [], "ext": []}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+async def hang(cancelled: asyncio.Event) -> None:
+    """What a handler does that goes on until it is cancelled, and then says so."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
+
+
 class World:
     """A server whose chat handler is the test's."""
 
@@ -186,11 +195,7 @@ async def test_the_handler_outlives_the_connection_for_its_grace(http: aiohttp.C
         await response.write(row("a"))
         await left.wait()
         await response.write(row("ab"))
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
+        await hang(cancelled)
         return response
 
     async with World(handler) as world:
@@ -356,11 +361,7 @@ async def test_a_detached_answer_is_not_for_ever(http: aiohttp.ClientSession) ->
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
+        await hang(cancelled)
         return response
 
     async with World(handler) as world:

@@ -206,6 +206,14 @@ async def test_a_connection_that_breaks_is_reported_as_lost() -> None:
     assert "clean" in work.seen
 
 
+async def hang(ended: list[str]) -> None:
+    """A call without an answer, which tells when it is over."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append("ended")
+
+
 async def test_run_gives_up_after_its_limit_and_cancels_the_call() -> None:
     """A call that takes too long is cancelled and says how long it was given."""
     work = Work()
@@ -213,15 +221,8 @@ async def test_run_gives_up_after_its_limit_and_cancels_the_call() -> None:
     link.start()
     await link.ready(5)
     ended: list[str] = []
-
-    async def call() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("ended")
-
     with pytest.raises(McpTimeout) as caught:
-        await link.run(call(), 0.01)
+        await link.run(hang(ended), 0.01)
     assert ["ended"] == ended
     assert 0.01 == caught.value.seconds
     await link.close(5)
@@ -233,14 +234,7 @@ async def test_cancelling_run_cancels_the_call() -> None:
     link.start()
     await link.ready(5)
     ended: list[str] = []
-
-    async def call() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("ended")
-
-    task = asyncio.create_task(link.run(call(), None))
+    task = asyncio.create_task(link.run(hang(ended), None))
     await until(lambda: len(asyncio.all_tasks()) >= 4)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
