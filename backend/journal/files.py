@@ -13,8 +13,17 @@ from .faults import FileFault, fault_of
 from .figures import Figures
 from .folder import free_bytes
 from .layout import SCHEMA, schema_of
-from .retention import last_time
-from .segments import ActiveFile, Segment, list_segments, open_readonly, remove, roll_back, seal_file, set_aside
+from .segments import (
+    ActiveFile,
+    Segment,
+    list_segments,
+    newest_of,
+    open_readonly,
+    remove,
+    roll_back,
+    seal_file,
+    set_aside,
+)
 from .slots import SlotLock, free_slots, take_slot
 from .waiting import Loss
 
@@ -92,7 +101,7 @@ class OwnFiles:
 
     def last_time(self) -> float | None:
         """When the newest event of our files was; None if there is none."""
-        return next((told for one in reversed(self._own()) if (told := last_time(one)) is not None), None)
+        return next((newest[1] for one in reversed(self._own()) if (newest := newest_of(one)) is not None), None)
 
     def _own(self) -> list[Segment]:
         return [one for one in list_segments(self._folder) if one.slot == self._slot]

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from .faults import FileFault, fault_of
 from .layout import SCHEMA, Layout, Search, layout_of, schema_of
 from .rows import Stored, dumps
-from .segments import Segment, list_segments, open_readonly
+from .segments import Segment, list_segments, newest_of, open_readonly
 from .slots import mend
 
 PAGE_ROWS: Final = 500
@@ -213,9 +213,9 @@ class Reader:
         places = {}
         for slot, segments in self._by_slot(True).items():
             for segment in segments:
-                newest = self._newest(segment)
+                newest = newest_of(segment)
                 if newest is not None:
-                    places[slot] = newest
+                    places[slot], _ = newest
                     break
         return Cursor(tuple(sorted(places.items())))
 
@@ -238,17 +238,6 @@ class Reader:
             for segments in slots.values():
                 segments.reverse()
         return slots
-
-    def _newest(self, segment: Segment) -> int | None:
-        try:
-            connection = open_readonly(segment.path)
-            try:
-                row = connection.execute("SELECT id FROM events ORDER BY id DESC LIMIT 1").fetchone()
-                return row[0] if row else None
-            finally:
-                connection.close()
-        except sqlite3.Error:
-            return None
 
     def _slot(
         self,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from .folder import free_bytes
-from .segments import ActiveFile, Segment, list_segments, open_readonly, remove
+from .segments import ActiveFile, Segment, list_segments, newest_of, remove
 from .slots import free_slots
 
 log = logging.getLogger("copilot_pulse.store")
@@ -117,23 +116,10 @@ class Retention:
                 del ages[slot]
 
 
-def last_time(segment: Segment) -> float | None:
-    """When the newest event of a file was; None if it has none or cannot be read."""
-    try:
-        connection = open_readonly(segment.path)
-        try:
-            row = connection.execute("SELECT time FROM events ORDER BY id DESC LIMIT 1").fetchone()
-            return row[0] if row else None
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return None
-
-
 def _age(segment: Segment) -> float:
     """The time by which a file is too old or not."""
-    told = last_time(segment)
+    newest = newest_of(segment)
     try:
-        return told if told is not None else segment.path.stat().st_mtime
+        return newest[1] if newest is not None else segment.path.stat().st_mtime
     except OSError:
         return 0.0

@@ -86,6 +86,21 @@ def open_readonly(path: Path, timeout: float = LOCK_SECONDS) -> sqlite3.Connecti
     )
 
 
+def newest_of(segment: Segment) -> tuple[int, float] | None:
+    """Id and time of the newest event of a file; None if it has none or cannot be read."""
+    try:
+        connection = open_readonly(segment.path)
+        try:
+            row: tuple[int, float] | None = connection.execute(
+                "SELECT id, time FROM events ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+            return row
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return None
+
+
 def uri_of(path: PurePath) -> str:
     """A path as SQLite takes it in a URI, on every system: a drive needs a slash before it, a server two more."""
     posix = path.as_posix()

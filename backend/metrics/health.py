@@ -42,6 +42,17 @@ class Finding(NamedTuple):
 
 
 Check = Callable[[], "Finding | None"]
+Figures = Mapping[str, Any]
+
+
+def check_of(read: Callable[[], Figures | None], judge: Callable[[Figures], Finding | None]) -> Check:
+    """The check of a part by the figures that it gives of itself; it has nothing to say while `read()` is None."""
+
+    def check() -> Finding | None:
+        figures = read()
+        return None if figures is None else judge(figures)
+
+    return check
 
 
 class Level:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
-def prompt_length(*parts: Any) -> int:
-    """Characters of text in a prompt: strings anywhere in lists and dicts, pictures left out."""
-    total = 0
+def prompt_texts(*parts: Any) -> Iterator[str]:
+    """The texts of a prompt: strings anywhere in lists and dicts, pictures left out."""
     stack = list(parts)
     while stack:
         part = stack.pop()
         if isinstance(part, str):
             if not part.startswith("data:"):
-                total += len(part)
+                yield part
         elif isinstance(part, Mapping):
             stack.extend(part.values())
         elif isinstance(part, (list, tuple)):
             stack.extend(part)
-    return total
 
 
 def completed_event(text: str, sequence_number: int = 0) -> Any:

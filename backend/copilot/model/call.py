@@ -11,7 +11,7 @@ import copy
 import inspect
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from ...aio import fail_open, missed, our_fault
@@ -24,7 +24,7 @@ from .answers import (
     completed_event,
     function_calls,
     names_of,
-    prompt_length,
+    prompt_texts,
     with_unknown_calls_answered,
 )
 from .attempt import Attempt
@@ -321,7 +321,7 @@ class ModelCall:
         settings = self._settings()
         first, stall = settings.first_token_timeout, settings.stall_timeout
         if first > 0:
-            first += settings.first_token_per_1000_chars * prompt_length(*self._prompt()) / 1000
+            first += settings.first_token_per_1000_chars * sum(map(len, self._prompt_texts())) / 1000
         # Whoever has waited once in vain does not wait as long again.
         shorter = SHORTER**self._stalls
         return StreamWatch(
@@ -331,14 +331,14 @@ class ModelCall:
             listener=self._report,
         )
 
-    def _prompt(self) -> list[Any]:
+    def _prompt_texts(self) -> Iterator[str]:
         """All text that is sent: instructions, history, tools."""
         arguments = self._arguments.arguments
         tools = [
             (tool.name, getattr(tool, "description", ""), getattr(tool, "params_json_schema", {}))
             for tool in arguments.get("tools") or ()
         ]
-        return [arguments.get("system_instructions"), arguments.get("input"), tools]
+        return prompt_texts(arguments.get("system_instructions"), arguments.get("input"), tools)
 
     # -- an answer that has come -----------------------------------------------------------------
 
@@ -397,7 +397,7 @@ class ModelCall:
             tokens = attempt.normaliser.written.tokens
             usage.estimated += tokens
         if (counts is None or counts.input is None) and attempt.watch.answered:
-            usage.estimated_input += estimate_prompt(*self._prompt())
+            usage.estimated_input += estimate_prompt(self._prompt_texts())
         self._count_stretch(attempt, tokens, counts)
 
     def _count_stretch(self, attempt: Attempt, tokens: int, counts: Counts | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 log = logging.getLogger("copilot_pulse.model")
@@ -165,21 +165,12 @@ def estimate(text: str) -> float:
     return tokens
 
 
-def estimate_prompt(*parts: Any) -> int:
-    """About how many tokens a prompt has: strings anywhere in lists and dicts, pictures left out. Of a very long
-    text the beginning stands for the rest."""
+def estimate_prompt(texts: Iterable[str]) -> int:
+    """About how many tokens a prompt of these texts has. Of a very long one the beginning stands for the rest."""
     tokens = 0.0
-    stack = list(parts)
-    while stack:
-        part = stack.pop()
-        if isinstance(part, str):
-            if not part.startswith("data:"):
-                begin = part[:_LOOKED_AT]
-                tokens += estimate(begin) * (len(part) / len(begin) if begin else 0)
-        elif isinstance(part, Mapping):
-            stack.extend(part.values())
-        elif isinstance(part, (list, tuple)):
-            stack.extend(part)
+    for text in texts:
+        begin = text[:_LOOKED_AT]
+        tokens += estimate(begin) * (len(text) / len(begin) if begin else 0)
     return round(tokens)
 
 

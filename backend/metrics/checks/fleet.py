@@ -5,10 +5,10 @@ The monitor knows no Redis: the source `fleet` gives plain data (`Fleet.figures(
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-from ..health import Check, Finding
+from ..health import Check, Figures, Finding, check_of
 
 NEWS_SECONDS: Final = 300.0
 DOWN_WARNS: Final = 5.0
@@ -17,93 +17,74 @@ SERVER_KINDS: Final = frozenset(
     {"full", "loading", "readonly", "busy", "refused", "keys", "cluster", "protected", "quota"}
 )
 
-Read = Callable[[], Mapping[str, Any] | None]
 
-
-def checks(read: Read) -> dict[str, tuple[Check, str]]:
+def checks(read: Callable[[], Figures | None]) -> dict[str, tuple[Check, str]]:
     """name -> (check, componentType). None of them fails: chats go on without Redis."""
     return {
-        "redis:connection": (_connection(read), "datastore"),
-        "redis:outbox": (_outbox(read), "datastore"),
-        "redis:gaps": (_gaps(read), "datastore"),
-        "fleet:instances": (_instances(read), "component"),
+        "redis:connection": (check_of(read, _connection), "datastore"),
+        "redis:outbox": (check_of(read, _outbox), "datastore"),
+        "redis:gaps": (check_of(read, _gaps), "datastore"),
+        "fleet:instances": (check_of(read, _instances), "component"),
     }
 
 
-def _connection(read: Read) -> Check:
-    def check() -> Finding | None:
-        figures = read()
-        if figures is None:
-            return None
-        links = figures["links"]
-        down = [link for link in links.values() if not link["up"] and link["problem"]]
-        lasting = [link for link in down if link["down_seconds"] is None or link["down_seconds"] > DOWN_WARNS]
-        if not lasting:
-            return Finding("pass", len(links) - len(down), "connections", len(links))
-        problem = lasting[0]["problem"]
-        return Finding(
-            "warn", len(links) - len(down), "connections", len(links),
-            problem["text"],
-            "Chats go on; other machines do not see this one until Redis works again.",
-            "redis_" + ("server" if problem["kind"] in SERVER_KINDS else problem["kind"]),
-            {"target": figures["target"], "cause": problem["text"]}, "none",
-        )  # fmt: skip
-
-    return check
+def _connection(figures: Figures) -> Finding:
+    links = figures["links"]
+    down = [link for link in links.values() if not link["up"] and link["problem"]]
+    lasting = [link for link in down if link["down_seconds"] is None or link["down_seconds"] > DOWN_WARNS]
+    if not lasting:
+        return Finding("pass", len(links) - len(down), "connections", len(links))
+    problem = lasting[0]["problem"]
+    return Finding(
+        "warn", len(links) - len(down), "connections", len(links),
+        problem["text"],
+        "Chats go on; other machines do not see this one until Redis works again.",
+        "redis_" + ("server" if problem["kind"] in SERVER_KINDS else problem["kind"]),
+        {"target": figures["target"], "cause": problem["text"]}, "none",
+    )  # fmt: skip
 
 
-def _outbox(read: Read) -> Check:
-    def check() -> Finding | None:
-        outbox = (read() or {}).get("outbox")
-        if outbox is None:
-            return None
-        fill = outbox["size"] / outbox["capacity"]
-        if fill < FILL_WARNS:
-            return Finding("pass", round(fill, 3), "ratio", FILL_WARNS)
-        return Finding(
-            "warn", round(fill, 3), "ratio", FILL_WARNS,
-            f"Events for the other machines wait: their outbox is {fill:.0%} full.",
-            "Beyond that the oldest are dropped and told as a gap. See redis:connection, or raise "
-            "COPILOT_PULSE_REDIS_OUTBOX.",
-            "redis_outbox", {"percent": round(100 * fill)}, "none",
-        )  # fmt: skip
-
-    return check
+def _outbox(figures: Figures) -> Finding | None:
+    outbox = figures.get("outbox")
+    if outbox is None:
+        return None
+    fill = outbox["size"] / outbox["capacity"]
+    if fill < FILL_WARNS:
+        return Finding("pass", round(fill, 3), "ratio", FILL_WARNS)
+    return Finding(
+        "warn", round(fill, 3), "ratio", FILL_WARNS,
+        f"Events for the other machines wait: their outbox is {fill:.0%} full.",
+        "Beyond that the oldest are dropped and told as a gap. See redis:connection, or raise "
+        "COPILOT_PULSE_REDIS_OUTBOX.",
+        "redis_outbox", {"percent": round(100 * fill)}, "none",
+    )  # fmt: skip
 
 
-def _gaps(read: Read) -> Check:
-    def check() -> Finding | None:
-        figures = read()
-        if figures is None or "gaps" not in figures:
-            return None
-        lost = sum(figures["gaps"].values())
-        if figures["gap_seconds"] is None or figures["gap_seconds"] > NEWS_SECONDS:
-            return Finding("pass", lost, "events")
-        return Finding(
-            "warn", lost, "events", None,
-            f"Events of other machines were lost in the last 5 minutes ({lost} since the start).",
-            "Redis was away for too long or keeps too little: see COPILOT_PULSE_REDIS_OUTBOX and _KEEP_BYTES.",
-            "fleet_gap", {"lost": lost}, "none",
-        )  # fmt: skip
-
-    return check
+def _gaps(figures: Figures) -> Finding | None:
+    if "gaps" not in figures:
+        return None
+    lost = sum(figures["gaps"].values())
+    if figures["gap_seconds"] is None or figures["gap_seconds"] > NEWS_SECONDS:
+        return Finding("pass", lost, "events")
+    return Finding(
+        "warn", lost, "events", None,
+        f"Events of other machines were lost in the last 5 minutes ({lost} since the start).",
+        "Redis was away for too long or keeps too little: see COPILOT_PULSE_REDIS_OUTBOX and _KEEP_BYTES.",
+        "fleet_gap", {"lost": lost}, "none",
+    )  # fmt: skip
 
 
-def _instances(read: Read) -> Check:
-    def check() -> Finding | None:
-        figures = read()
-        if figures is None or "instances" not in figures:
-            return None
-        up = figures["instances"]["up"]
-        gone = figures["gone"]
-        if not gone or figures["gone_seconds"] is None or figures["gone_seconds"] > NEWS_SECONDS:
-            return Finding("pass", up, "instances")
-        names = ", ".join(gone[:5])
-        return Finding(
-            "warn", up, "instances", None,
-            f"No sign of life from {names}.",
-            "Look whether that machine runs and reaches Redis. The chats here are not affected.",
-            "fleet_gone", {"names": names}, "none",
-        )  # fmt: skip
-
-    return check
+def _instances(figures: Figures) -> Finding | None:
+    if "instances" not in figures:
+        return None
+    up = figures["instances"]["up"]
+    gone = figures["gone"]
+    if not gone or figures["gone_seconds"] is None or figures["gone_seconds"] > NEWS_SECONDS:
+        return Finding("pass", up, "instances")
+    names = ", ".join(gone[:5])
+    return Finding(
+        "warn", up, "instances", None,
+        f"No sign of life from {names}.",
+        "Look whether that machine runs and reaches Redis. The chats here are not affected.",
+        "fleet_gone", {"names": names}, "none",
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from backend.copilot.model.answers import prompt_texts
 from backend.copilot.model.shapes.chunks import _usage_of
 from backend.copilot.model.tokens import Asking, Counts, UsageMemory, Written, counts_of, estimate, estimate_prompt
 
@@ -66,8 +67,8 @@ def test_a_prompt_is_counted_by_its_texts() -> None:
         {"role": "user", "content": [{"text": "how are you"}, {"image_url": "data:image/png;base64," + "A" * 999}]}
     ]
 
-    assert 4 <= estimate_prompt("hello", messages, None) <= 6
-    assert 190_000 <= estimate_prompt("word " * 200_000) <= 210_000
+    assert 4 <= estimate_prompt(prompt_texts("hello", messages, None)) <= 6
+    assert 190_000 <= estimate_prompt(["word " * 200_000]) <= 210_000
 
 
 @pytest.mark.parametrize(
