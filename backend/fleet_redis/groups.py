@@ -339,16 +339,16 @@ class Group:
             return
         for stream in sorted(self._made):
             pending = await self.link.ask("XPENDING", stream, self.name, "-", "+", SWEPT)
-            for id_, consumer, idle, deliveries in pending:
+            for id_, consumer, idle, _ in pending:
                 name = bytes(consumer).decode("ascii", "replace")
                 seconds = int(idle) / 1000
                 orphaned = not self._registry.alive(name) and seconds > min(5.0, self._groups.claim_idle)
                 if orphaned or seconds > self._groups.claim_idle:
-                    await self._take_over(stream, id_, int(idle), int(deliveries))
+                    await self._take_over(stream, id_, int(idle))
             await self._forget_consumers(stream)
         self._next_sweep = self._groups.clock() + self._groups.sweep * random.uniform(0.8, 1.2)
 
-    async def _take_over(self, stream: str, id_: bytes, idle: int, deliveries: int) -> None:
+    async def _take_over(self, stream: str, id_: bytes, idle: int) -> None:
         # With the idle time that we saw: whoever comes second gets nothing.
         claim = ("XCLAIM", stream, self.name, self._registry.boot, idle, id_)
         try:
@@ -361,9 +361,14 @@ class Group:
             return
         if entries and entries[0] is not None:
             self._read_at = self._groups.clock()
+            # Others may have tried it since we looked: only now the number cannot change.
+            rows = await self.link.ask("XPENDING", stream, self.name, id_, id_, 1, self._registry.boot)
+            if not rows:
+                return
+            deliveries = int(rows[0][3])
             self.redelivered += parse_id(id_)[1]
-            if deliveries < DELIVERIES:
-                await self._handle_all(stream, entries, last=deliveries + 1 >= DELIVERIES)
+            if deliveries <= DELIVERIES:
+                await self._handle_all(stream, entries, last=deliveries == DELIVERIES)
             elif self.shares:  # one of its events may be what ended all the machines that had it
                 events = self._events(stream, id_, parse_fields(entries[0][1]))
                 await self._bury([event for event in events if self._wants(event)])

@@ -357,13 +357,16 @@ class Link:
 
     async def _connect(self) -> None:
         await self.target.prepare()
+        late = self._clock() + self._timeout + STOOD_STILL
         try:
             async with _deadline(self._timeout):
                 self._connection = await self.target.open()
         except LinkError:
             raise
         except Exception as error:
-            raise explain(error, self.target, connecting=True) from None
+            told = explain(error, self.target, connecting=True)
+            told.ours = told.kind == "timeout" and self._clock() > late
+            raise told from None
 
     async def again(self) -> None:
         """Connect anew if the connection is gone, and see that Redis answers. Raises LinkError if it does not."""

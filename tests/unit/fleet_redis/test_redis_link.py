@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ssl
 
 import pytest
 
-from backend.fleet_redis.redis_link import PERMANENT_WAIT, WORDS, Backoff, LinkError, Target, explain, pack
+from backend.fleet_redis.redis_link import PERMANENT_WAIT, WORDS, Backoff, Link, LinkError, Target, explain, pack
+from tests.support.clock import FakeClock
 
 
 @pytest.mark.parametrize(
@@ -153,3 +155,29 @@ def test_commands_are_packed_as_the_library_packs_them() -> None:
     library = pytest.importorskip("redis.asyncio.connection").Connection()
 
     assert pack(commands) == b"".join(library.pack_commands(commands))
+
+
+@pytest.mark.parametrize("stood_still", [False, True])
+async def test_a_process_that_stood_still_while_it_connected_does_not_blame_redis(
+    monkeypatch: pytest.MonkeyPatch, clock: FakeClock, stood_still: bool
+) -> None:
+    """A laptop that wakes up tries again at once, and complains of nothing; a Redis that is silent is told."""
+    target = Target("redis://127.0.0.1")
+
+    async def open_() -> None:
+        clock.advance(60.0 if stood_still else 0.0)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(target, "open", open_)
+    monkeypatch.setattr(target, "prepare", lambda: asyncio.sleep(0))
+    link = Link(target, "reader", 0.01, clock)
+    tries: list[str] = []
+
+    def last(error: LinkError) -> bool:
+        tries.append(error.kind)
+        return False
+
+    await link.keep(lambda: asyncio.sleep(0), last)
+
+    assert tries == ["timeout"]
+    assert (link.problem is None) == stood_still
