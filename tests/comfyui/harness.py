@@ -33,7 +33,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
 
-from tests.support.net import closed_port
+from tests.support.net import PATIENCE, closed_port
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 NODES: Final = Path(__file__).resolve().parent / "nodes"
@@ -41,7 +41,7 @@ PYTHON_VARIABLE: Final = "COPILOT_PULSE_COMFY_PYTHON"
 
 # Generous, for a machine with two busy cores; a boot takes 10 to 20 s.
 BOOT_SECONDS: Final = 300.0
-STOP_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 240.0
 AGAIN_SECONDS: Final = 15.0
 STOPPED: Final = "Stopped server"
 
@@ -192,7 +192,7 @@ class ComfyUI:
         return self
 
     def stop(self, signal_number: int = signal.SIGINT) -> int | None:
-        """Ask the process to end as Ctrl-C does, again if it does not, kill it after a minute; its exit code.
+        """Ask the process to end as Ctrl-C does, again if it does not, kill it in the end; its exit code.
 
         None if it was never started, so a second call changes nothing. A negative code is the signal that
         ended it: -9 says that it had to be killed.
@@ -223,11 +223,13 @@ class ComfyUI:
     ) -> None:
         self.stop()
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None, *, timeout: float = 30) -> Response:
+    def get(self, path: str, headers: Mapping[str, str] | None = None, *, timeout: float = PATIENCE) -> Response:
         """GET `path`, for at most `timeout` seconds. OSError if nothing answers."""
         return _request(urllib.request.Request(self.url + path, headers=dict(headers or {})), timeout)
 
-    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, timeout: float = 30) -> Response:
+    def post(
+        self, path: str, body: Any, headers: Mapping[str, str] | None = None, *, timeout: float = PATIENCE
+    ) -> Response:
         """POST `body` as JSON to `path`, for at most `timeout` seconds."""
         headers = {"Content-Type": "application/json", **(headers or {})}
         data = json.dumps(body).encode()

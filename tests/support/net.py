@@ -92,15 +92,15 @@ def unacknowledged(sock: Any) -> int:
     return size[0]
 
 
-async def flushed(transport: asyncio.WriteTransport, limit: float = 2.0) -> None:
+async def flushed(transport: asyncio.WriteTransport, looks: int = 2_000) -> None:
     """Wait until the peer's kernel has every byte written, so that a reset cannot overtake them.
 
-    Gives up silently after `limit` seconds: a peer that does not read keeps its bytes for ever.
+    Gives up silently after so many looks, some seconds: a peer that does not read keeps its bytes for ever. They are
+    counted, because a process that stood still has not looked meanwhile.
     """
     sock = transport.get_extra_info("socket")
-    until = time.monotonic() + limit
-    while time.monotonic() < until and not transport.is_closing():
-        if transport.get_write_buffer_size() == 0 and unacknowledged(sock) == 0:
+    for _ in range(looks):
+        if transport.is_closing() or (transport.get_write_buffer_size() == 0 and unacknowledged(sock) == 0):
             return
         await asyncio.sleep(0.001)
 
@@ -198,5 +198,5 @@ async def in_thread(server: S) -> AsyncIterator[S]:
             await call(loop.shutdown_asyncgens())
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        await asyncio.to_thread(thread.join, 5)
+        await asyncio.to_thread(thread.join, PATIENCE)
         loop.close()
