@@ -82,7 +82,8 @@ class Streams:
             notice_silence(transport)
             await response.prepare(request)
             short = Shortener()
-            await response.write(line({"type": "state", "state": stream.state, "seq": stream.relay.seq}))
+            state = {"type": "state", "state": stream.state, "seq": stream.relay.seq, "after": reader.after}
+            await response.write(line(state))
             async for frame in reader.frames(BEAT_SECONDS):
                 if transport is None or transport.is_closing():
                     break

@@ -260,7 +260,8 @@ class Socket:
         except StreamRefused as refused:
             await self._refused(stream_id, refused)
             return
-        await self._send({"type": "state", "stream": stream_id, "state": stream.state, "seq": stream.relay.seq})
+        known = {"state": stream.state, "seq": stream.relay.seq, "after": reader.after}
+        await self._send({"type": "state", "stream": stream_id, **known})
         self._begin(stream, reader)
 
     async def _refused(self, stream_id: str, refused: StreamRefused) -> None:

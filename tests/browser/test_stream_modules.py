@@ -209,6 +209,20 @@ def test_beats_are_a_connection_that_lasts(page: Page) -> None:
     assert '"text":"a"' in got["text"]
 
 
+def test_a_machine_that_has_less_of_the_answer(page: Page) -> None:
+    """Read on at a machine that had not got all of it, the answer is what that one has: nothing stands there twice."""
+    script = """(url, init, n) => n === 1
+        ? frames([HEAD, { ...ITEM, line: { ...ITEM.line, ext: [1] } }, [1, 'b'], [1, 'c']], { cut: true })
+        : frames([{ ...RUNS, seq: 3, after: 0 }, HEAD, { ...ITEM, line: { ...ITEM.line, ext: [1] } }, [1, 'b'],
+            { ...ITEM, seq: 100, at: 2, text: '!' }, { ...END, seq: 101 }], { asked: false })"""
+    got = run(page, script)
+    lines = [json.loads(each) for each in got["text"].splitlines()]
+
+    assert "ab!" == lines[-1]["text"]
+    assert 1 == sum(1 for made in lines if made["ext"])
+    assert all("abc!".startswith(made["text"]) or made["text"] == "ab!" for made in lines)
+
+
 def test_a_question_that_takes_long_to_send(page: Page) -> None:
     """A slow upload is not a dead connection: the question is asked once, and answered."""
     script = """(url, init) => init.method === 'POST'

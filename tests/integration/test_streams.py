@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from typing import Any
@@ -253,6 +254,26 @@ async def test_unknown_running_finished_and_gone(host: Host, llm: FaultServer) -
         pulse.settings.update({"stream_keep": 0})
         await until(lambda: pulse.streams.snapshot()["kept"] == 0)
         assert (410, None) == await look()
+
+
+@pytest.mark.parametrize(("asked", "counted"), [(1, 1), (10**6, 0)])
+async def test_the_first_frame_says_from_where_it_goes_on(
+    host: Host, llm: FaultServer, asked: int, counted: int
+) -> None:
+    """A page that had more of the answer than there is here, as after a crash, knows that it gets all of it again."""
+    llm.plan(Plan(Words(5)))
+    async with StreamClient(host.url, llm.base_url) as client:
+        await client.ask_http()
+        url = f"{host.url}/copilot-pulse/streams/{client.id}?session={client.session_id}&after={asked}"
+        async with client.http.get(url) as response:
+            over_http = json.loads(await response.content.readline())
+        async with client.socket() as socket:
+            await socket.send("read", after=asked)
+            while not any(frame["type"] == "state" for frame in socket.others):
+                await socket.next()
+
+    assert counted == over_http["after"]
+    assert counted == socket.others[-1]["after"]
 
 
 async def test_a_second_chat_under_the_same_id_is_refused(host: Host, llm: FaultServer) -> None:

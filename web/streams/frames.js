@@ -10,6 +10,8 @@ export class Answer {
   constructor() {
     /** The newest number, after which to go on. */
     this.seq = 0;
+    /** The newest number there ever was: what comes up to it a second time is text, and no news. */
+    this._most = 0;
     this.text = "";
     /** How the answer ended, or null. @type {string | null} */
     this.outcome = null;
@@ -24,9 +26,13 @@ export class Answer {
   /** Take one frame. A frame that was taken before changes nothing. @param {Frame | unknown[]} wire */
   take(wire) {
     const frame = Array.isArray(wire) ? this._long(wire) : wire;
+    // Another machine may have less of the answer than came here: it begins anew then, and its numbers with it.
+    if (frame.type === "state" && frame.after < this.seq) this.seq = frame.after;
     if (typeof frame.seq !== "number" || frame.type === "state" || frame.seq <= this.seq) return;
     this.seq = frame.seq;
     if (typeof frame.at === "number") this.text = this.text.slice(0, frame.at) + frame.text;
+    if (frame.seq <= this._most) return this._again(frame);
+    this._most = frame.seq;
     if (frame.type === "head") this.head = { status: frame.status, headers: frame.headers ?? {} };
     else if (frame.type === "delta" || frame.type === "gap") this._newest();
     else if (frame.type === "item") this._item(frame);
@@ -61,6 +67,13 @@ export class Answer {
 
   _newest() {
     if (this._waiting.at(-1) !== "" && Object.keys(this._line).length) this._waiting.push("");
+  }
+
+  /** A frame that came before: only its text may differ from what the page has. @param {Frame} frame */
+  _again(frame) {
+    if (typeof frame.at !== "number") return;
+    if (frame.type === "item") this._line = frame.line;
+    this._newest();
   }
 
   /** @param {Frame} frame */

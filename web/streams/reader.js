@@ -155,7 +155,7 @@ export class StreamReader extends EventTarget {
     const back = this.lost;
     this.lost = false;
     this.answer.take(frame);
-    const more = this.answer.seq !== seq;
+    const more = this.answer.seq > seq;
     // A beat shows that the connection has lasted. That the server says its state shows nothing: the next bytes may
     // break it, each time.
     if (more || ("type" in frame && (frame.type === "beat" || frame.type === "pong"))) this._failures = 0;
