@@ -13,7 +13,6 @@ generator is used as it is.
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -29,8 +28,6 @@ from .seam import CopilotModules, Replacements, SeamMissing, is_wrapper, mark_wr
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
-
-log = logging.getLogger("copilot_pulse.chat")
 
 MODULE: Final = "backend.controller.conversation_api"
 TARGETS: Final[dict[str, Literal["chat", "debug"]]] = {

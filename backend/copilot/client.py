@@ -11,7 +11,6 @@ without one. Such a client gets a word in its place that is no secret; a server 
 from __future__ import annotations
 
 import inspect
-import logging
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..aio import fail_open, in_front
@@ -20,8 +19,6 @@ from .shared_http import Kind, SharedHttp
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
-
-log = logging.getLogger("copilot_pulse.client")
 
 _MODULE: Final = "backend.agent_factory"
 _NAME: Final = "AsyncOpenAI"

@@ -20,7 +20,6 @@ from .folder import on_network
 from .layout import TABLES, Layout, Numbers, insert, schema_of
 from .rows import Row
 
-PAGE: Final = 4096
 LOCK_SECONDS: Final = 2.0
 _NAME: Final = re.compile(r"events-(\d{1,3})-(\d{12,19})\.db(\.corrupt-\d+)?")
 _SIDES: Final = ("-wal", "-shm", "-journal")
@@ -74,7 +73,7 @@ def remove(segment: Segment) -> bool:
     return True
 
 
-def open_readonly(path: Path, timeout: float = LOCK_SECONDS) -> sqlite3.Connection:
+def open_readonly(path: Path) -> sqlite3.Connection:
     """A connection that can only read. Raises sqlite3.Error."""
     mode = "mode=ro"
     if not os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids) and not _size(
@@ -82,7 +81,11 @@ def open_readonly(path: Path, timeout: float = LOCK_SECONDS) -> sqlite3.Connecti
     ):
         mode += "&immutable=1"  # SQLite would want to make files beside it, and nobody can write to it here
     return sqlite3.connect(
-        f"{uri_of(path.absolute())}?{mode}", uri=True, isolation_level=None, timeout=timeout, check_same_thread=False
+        f"{uri_of(path.absolute())}?{mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=LOCK_SECONDS,
+        check_same_thread=False,
     )
 
 

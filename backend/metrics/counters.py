@@ -88,9 +88,9 @@ class BoundedCounter:
     def __init__(self, *, width: int = 1, cap: int = 50) -> None:
         self._cells: BoundedLabels[Count] = BoundedLabels(Count, width=width, cap=cap)
 
-    def add(self, *labels: str, by: int = 1) -> None:
+    def add(self, *labels: str) -> None:
         """Add to the counter of these labels."""
-        self._cells.get(*labels).value += by
+        self._cells.get(*labels).value += 1
 
     def items(self) -> Iterator[tuple[tuple[str, ...], int]]:
         """(labels, value) in the order of first use."""

@@ -187,11 +187,6 @@ class LoopWatch:
         self._onlookers = tuple(dict.fromkeys((*self._onlookers, *told)))
 
     @property
-    def running(self) -> bool:
-        """Whether the watch is on."""
-        return self._thread is not None
-
-    @property
     def samples(self) -> int:
         """Samples taken of the stall that goes on now; from any thread."""
         stall = self._stall

@@ -150,14 +150,6 @@ class CircuitBreaker:
             return Lease(self, self._epoch, probe=True)
         return Lease(self, self._epoch, probe=False)
 
-    def reset(self) -> None:
-        """Close it and forget what was counted; calls under way are not counted."""
-        self._window.clear()
-        if self._state is not State.CLOSED:
-            self._move(State.CLOSED)
-        else:
-            self._epoch += 1
-
     def probe_now(self) -> bool:
         """Let the next call through as a probe without waiting. False if the breaker is not open."""
         if self._state is not State.OPEN:
@@ -261,18 +253,15 @@ class Lease:
         self.epoch = epoch
         self.probe = probe
 
-    @property
-    def settled(self) -> bool:
-        """True once the result was told."""
-        return not self._open
-
     def success(self) -> None:
         """The upstream answered."""
         self._end(False)
 
-    def failure(self) -> None:
-        """The upstream failed."""
-        self._end(True)
+    def failure(self, cause: Classification | None = None) -> None:
+        """The upstream failed; of the cause only its kind, type and status are kept."""
+        if cause is not None:
+            cause = cause._replace(message="", code=None, retry_after=None, url=None, redirected_to=None)
+        self._end(True, cause)
 
     def cancelled(self) -> None:
         """The call was given up before it said anything about the upstream; a probe gives its slot back."""
@@ -289,7 +278,7 @@ class Lease:
         elif cause.kind == "circuit_open" or cause.severity in (Severity.LOW, Severity.CRITICAL):
             self.cancelled()
         elif cause.counts_against_upstream:
-            self._end(True, cause._replace(message="", code=None, retry_after=None, url=None, redirected_to=None))
+            self.failure(cause)
         elif cause.status is not None or cause.severity is Severity.MEDIUM:
             self.success()
         else:

@@ -65,9 +65,8 @@ class UnparsedToolCall(PulseError):
     """Raised, or only classified, when the markup of a tool call stands in the answer's text: the server does not
     parse what the model writes."""
 
-    def __init__(self, tool: str = "") -> None:
-        self.tool = tool[:60]
-        super().__init__("the server passed a tool call on as text" + (f": {self.tool}" if self.tool else ""))
+    def __init__(self) -> None:
+        super().__init__("the server passed a tool call on as text")
 
 
 class EmptyAnswer(PulseError):
@@ -140,23 +139,13 @@ class StreamError(PulseError):
 
     `body` is what it said: the parsed object (the whole event, an error object or a choice's), or its text. It is
     judged like the body of an error status; with words and numbers that nobody knows it is the server's own
-    failure, and the model is asked again. `status` is given only where the stream names one itself. `headers` are
-    the response's, which may tell when to come back.
+    failure, and the model is asked again. `headers` are the response's, which may tell when to come back.
     """
 
-    def __init__(
-        self,
-        host: str,
-        url: str = "",
-        body: Any = None,
-        *,
-        status: int | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, host: str, url: str = "", body: Any = None, *, headers: Mapping[str, str] | None = None) -> None:
         self.host = host
         self.url = url
         self.body = body
-        self.status_code = status
         self.headers = headers or {}
         super().__init__(f"{host} told of a failure inside its answer")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import secrets
 import shutil
 import socket
@@ -26,8 +25,6 @@ import aiohttp
 from aiohttp import web
 
 from ..aio import cancel_all, ends
-
-log = logging.getLogger("copilot_pulse.standalone")
 
 START: Final = 60.0
 STOP: Final = 5.0

@@ -21,7 +21,7 @@ def prompt_texts(*parts: Any) -> Iterator[str]:
             stack.extend(part)
 
 
-def completed_event(text: str, sequence_number: int = 0) -> Any:
+def completed_event(text: str) -> Any:
     """A `response.completed` event whose answer is `text`: it ends a model call normally."""
     from openai.types.responses import (
         Response,
@@ -49,10 +49,10 @@ def completed_event(text: str, sequence_number: int = 0) -> Any:
         tools=[],
         parallel_tool_calls=False,
     )
-    return ResponseCompletedEvent(response=response, type="response.completed", sequence_number=sequence_number)
+    return ResponseCompletedEvent(response=response, type="response.completed", sequence_number=0)
 
 
-def text_event(text: str, sequence_number: int = 0) -> Any:
+def text_event(text: str) -> Any:
     """A text delta of ours, for a caller that no chat seam serves."""
     from openai.types.responses import ResponseTextDeltaEvent
 
@@ -62,7 +62,7 @@ def text_event(text: str, sequence_number: int = 0) -> Any:
         content_index=0,
         output_index=0,
         item_id="copilot_pulse",
-        sequence_number=sequence_number,
+        sequence_number=0,
         logprobs=[],
     )
 

@@ -35,7 +35,8 @@ def test_counts_sum_by_any_label() -> None:
     counter = BoundedCounter(width=2)
     counter.add("medium", "Timeout")
     counter.add("medium", "Reset")
-    counter.add("high", "Timeout", by=2)
+    counter.add("high", "Timeout")
+    counter.add("high", "Timeout")
 
     assert counter.by(0) == {"medium": 2, "high": 2}
     assert counter.by(1) == {"Timeout": 3, "Reset": 1}

@@ -180,7 +180,7 @@ def test_lease_counts_once(breaker: CircuitBreaker) -> None:
     lease.success()
     lease.cancelled()
 
-    assert (1, 1, True) == (breaker.snapshot()["window_failures"], breaker.snapshot()["window_calls"], lease.settled)
+    assert (1, 1) == (breaker.snapshot()["window_failures"], breaker.snapshot()["window_calls"])
 
 
 def refusal(status: int) -> UnexpectedBody:
@@ -247,24 +247,13 @@ def test_a_probe_under_way_is_not_forgotten(breaker: CircuitBreaker, clock: Fake
     assert "open" == breaker.state
 
 
-def test_probe_now_and_reset(breaker: CircuitBreaker) -> None:
-    """The panel's buttons: try at once, or forget what was."""
+def test_probe_now(breaker: CircuitBreaker) -> None:
+    """The panel's button: try at once."""
     assert not breaker.probe_now()
     calls(breaker, "ffff")
     assert breaker.probe_now()
+
     assert breaker.acquire().probe
-    breaker.reset()
-
-    assert ("closed", 0) == (breaker.state, breaker.snapshot()["window_calls"])
-
-
-def test_reset_forgets_calls_under_way(breaker: CircuitBreaker) -> None:
-    """What began before the reset is not counted after it."""
-    lease = breaker.acquire()
-    breaker.reset()
-    lease.failure()
-
-    assert breaker.idle
 
 
 def test_changes_are_told_once_each(clock: FakeClock) -> None:
@@ -318,7 +307,7 @@ def test_repr_tells_state_and_counts(breaker: CircuitBreaker) -> None:
 operations = st.lists(
     st.one_of(
         st.just(("acquire",)), st.tuples(st.sampled_from(["success", "failure", "cancelled", "lose"]), st.integers(0, 30)),
-        st.tuples(st.just("advance"), st.floats(0, 50)), st.just(("probe_now",)), st.just(("reset",)),
+        st.tuples(st.just("advance"), st.floats(0, 50)), st.just(("probe_now",)),
     ),
     max_size=80,
 )  # fmt: skip
@@ -341,11 +330,11 @@ def test_invariants_hold_for_any_sequence(script: list[tuple[Any, ...]], probes:
             clock.advance(rest[0])
         elif name == "lose":
             leases = leases[: rest[0]]
-        elif name in ("probe_now", "reset"):
+        elif name == "probe_now":
             getattr(breaker, name)()
         elif leases:
             getattr(leases[rest[0] % len(leases)], name)()
-        under_way = [x for x in leases if x.probe and not x.settled and x.epoch == breaker._epoch]
+        under_way = [x for x in leases if x.probe and x._open and x.epoch == breaker._epoch]
         row = breaker.snapshot()
         assert len(under_way) == breaker._probing <= probes
         assert 0 <= row["failures"] <= row["calls"]
