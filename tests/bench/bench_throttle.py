@@ -25,7 +25,7 @@ from backend.backpressure import ThrottlePlan
 from backend.pressure.forecast import Tuning
 from tests.bench.page import write_section
 from tests.bench.throttle_play import Outcome, play
-from tests.bench.throttle_report import missed, report, verdict
+from tests.bench.throttle_report import comparison, missed, report
 from tests.bench.throttle_shapes import SMALL, Shape, exam, named, random_shape
 
 HERE = Path(__file__).resolve().parent
@@ -123,7 +123,7 @@ def main() -> int:
         results["unseen"] = json.loads(kept.read_text("utf-8"))
     text = report(results)
     print(text)
-    won, why = verdict(results)
+    won, why = comparison(results)
     misses = missed(results)
     print("\n".join([why, *(f"missed: {miss}" for miss in misses)]))
     if arguments.check:

@@ -202,7 +202,7 @@ def shapes(rows: Rows) -> str:
     return table(head, lines)
 
 
-def verdict(results: Mapping[str, Any]) -> tuple[bool, str]:
+def comparison(results: Mapping[str, Any]) -> tuple[bool, str]:
     """Whether the model has beaten every rule without one: less lost, no more time above 70 %."""
     rows = {**results["named"], **results["exam"], **results["random"], **results["small"]}
     learned = Summary(rows, "learned")
@@ -261,5 +261,5 @@ def report(results: Mapping[str, Any]) -> str:
         f"({exam.p99_worst[1]}).\n",
         "### Shapes with a name: the same\n",
         shapes(results["named"]) + "\n",
-        f"Verdict of the command: {verdict(results)[1]}. Targets missed: {'; '.join(missed(results)) or 'none'}.\n",
+        f"The comparison: {comparison(results)[1]}. Targets missed: {'; '.join(missed(results)) or 'none'}.\n",
     ])  # fmt: skip

@@ -280,7 +280,7 @@ def test_language(header: str | None, language: str) -> None:
     assert language == language_of(header)
 
 
-def test_verdict_to_advice_end_to_end() -> None:
+def test_classification_to_advice_end_to_end() -> None:
     """From the error to the sentence, for those whose facts travel in the classification."""
     judge = Classifier().classify
     anyway = {"error": "Unexpected endpoint or method. (POST /chat/completions). Returning 200 anyway"}

@@ -534,7 +534,7 @@ async def test_a_broken_mcp_server_is_no_fault_of_the_agent(said: str, kind: str
     assert ("connection_refused" if kind == "mcp" else kind) == Classifier().classify(caused).kind
 
 
-async def test_nothing_of_the_key_or_the_prompt_is_in_any_verdict(server: FaultServer) -> None:
+async def test_nothing_of_the_key_or_the_prompt_is_in_any_classification(server: FaultServer) -> None:
     """Whatever the server echoes: the key is taken out by its looks alone."""
     seen = []
     for body in (
@@ -568,8 +568,8 @@ def test_messages_that_the_agent_cannot_read_are_nobodys_code_at_fault(message: 
     with pytest.raises(Exception) as raised:
         converter.items_to_messages([message])
 
-    verdict = Classifier().classify(raised.value)
+    cause = Classifier().classify(raised.value)
 
-    assert ("bad_messages", False) == (verdict.kind, verdict.retryable)
-    assert "secret" not in verdict.message
-    assert "report" not in explain(verdict)
+    assert ("bad_messages", False) == (cause.kind, cause.retryable)
+    assert "secret" not in cause.message
+    assert "report" not in explain(cause)

@@ -471,7 +471,7 @@ def test_last_256_are_kept_and_a_day_old_ones_forgotten(clock: FakeClock) -> Non
     assert MARK == redactor.redact("another-secret")
 
 
-def test_known_secrets_are_hidden_in_values_verdicts_and_advice() -> None:
+def test_known_secrets_are_hidden_in_values_classifications_and_advice() -> None:
     """A key without any shape, such as a UUID, is hidden wherever the redactor is used."""
     redactor = Redactor()
     redactor.add("123e4567-e89b-12d3-a456-426614174000")
