@@ -178,15 +178,19 @@ async def read_json(request: web.Request) -> dict[str, Any]:
     return data
 
 
-def refusal(status: int, reason: str) -> web.Response:
-    """The answer that says no, in JSON; `reason` is one sentence for the client."""
-    return web.json_response(
-        {"error": reason}, status=status, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    )
+def refusal(status: int, reason: str, after: int = 0) -> web.Response:
+    """The answer that says no, in JSON; `reason` is one sentence for the client.
+
+    `after`: seconds after which it makes sense to ask again; 0 if that is not known.
+    """
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    if after:
+        headers["Retry-After"] = str(after)
+    return web.json_response({"error": reason}, status=status, headers=headers)
 
 
 def answer_refusals(handler: Handler, *more: type[Exception]) -> Handler:
-    """`handler` with its refusals as answers: Refused, and `more` classes that have `status` and `reason`.
+    """`handler` with its refusals as answers: Refused, and `more` classes with `status`, `reason` and maybe `after`.
 
     What nobody expected is logged and answered by 500, also in JSON, unless the answer has begun already.
     """
@@ -197,7 +201,8 @@ def answer_refusals(handler: Handler, *more: type[Exception]) -> Handler:
         try:
             return await handler(request)
         except refusals as refused:
-            return refusal(getattr(refused, "status", 400), getattr(refused, "reason", ""))
+            status, reason = getattr(refused, "status", 400), getattr(refused, "reason", "")
+            return refusal(status, reason, getattr(refused, "after", 0))
         except web.HTTPError as error:
             return refusal(error.status, error.reason)
         except (ConnectionError, web.HTTPException):

@@ -18,8 +18,12 @@ from .writer import Writer
 
 log = logging.getLogger("copilot_pulse.fleet")
 
-FIND_SECONDS: Final = 0.5
+FIND_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 0.3
+LATER: Final = 1
+"""Seconds after which whoever looks for an answer may ask again, while the way to Redis is not there."""
+AWAITED: Final = 30.0
+"""Seconds for which it is waited for; then what is not known here counts as unknown."""
 CLAIMED: Final = 0.25
 LEASE_EVERY: Final = 10.0
 LOOK: Final = 1.0
@@ -138,15 +142,16 @@ class Replica:
         self._some = asyncio.Event()
         self._telling: set[asyncio.Task[Any]] = set()
 
-    async def find(self, stream_id: str, session: str) -> Answer | None:
-        """The answer of this name and session at another instance, or None; waits for Redis for 0.5 s at most."""
+    async def find(self, stream_id: str, session: str) -> Answer | int | None:
+        """The answer of this name and session at another instance, or None. If Redis does not say within a second:
+        the seconds after which to ask again, or None if it has been away for long."""
         name = name_of(stream_id, session)
         for last in (False, True):
             # Only whether it is there: it may be large, and the reader takes it in parts, beside all else.
             commands = ("GET", self._keys.owner(name)), ("EXISTS", self._keys.answer(name))
             replies = await self._ask(FIND_SECONDS, *commands)
-            if replies is None:
-                return None
+            if not replies:
+                return self._later() if replies is None else None
             owner = bytes(replies[0]).decode("ascii", "replace") if replies[0] else ""
             if not is_boot(owner) or owner == self._registry.boot:
                 return None
@@ -161,7 +166,7 @@ class Replica:
         return bool(replies and replies[0] and bytes(replies[0]).decode("ascii", "replace") != self._registry.boot)
 
     async def _ask(self, seconds: float, *commands: Command) -> list[Any] | None:
-        """The replies, or None if Redis refuses, is away or takes longer."""
+        """The replies; None if Redis is away or takes longer, none at all if it refuses."""
         asking = asyncio.ensure_future(self._writer.errand(*commands))
         try:
             await asyncio.wait({asking}, timeout=seconds)
@@ -170,7 +175,14 @@ class Replica:
             return None
         finally:
             asking.cancel()
-        return None if replies is None or any(isinstance(reply, LinkError) for reply in replies) else replies
+        return [] if replies and any(isinstance(reply, LinkError) for reply in replies) else replies
+
+    def _later(self) -> int | None:
+        """The seconds after which to ask again, unless nobody expects Redis to be back by then."""
+        problem, since = self._writer.link.problem, self._writer.link.down_since
+        if problem is not None and problem.permanent:
+            return None
+        return LATER if since is None or self.clock() - since < AWAITED else None
 
     def add(self, answer: Answer) -> None:
         """Read it from its beginning."""

@@ -55,12 +55,14 @@ class Limits(Protocol):
 
 
 class StreamRefused(Exception):
-    """Raised when a stream cannot be begun or read. `status` is the HTTP status that says the same."""
+    """Raised when a stream cannot be begun or read. `status` is the HTTP status that says the same; `after` the seconds
+    after which to ask again, if it is not known yet."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, after: int = 0) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.after = after
 
 
 class Lost(Protocol):
@@ -98,9 +100,9 @@ class Elsewhere(Protocol):
     async def claimed(self, stream_id: str, session: str, /) -> bool:
         """Whether another process writes it now; says no rather than wait."""
 
-    async def find(self, stream_id: str, session: str, /) -> RemoteAnswer | str | None:
-        """The answer of another process, or None; a sentence if it is known that it is no longer kept. Does not
-        wait for long."""
+    async def find(self, stream_id: str, session: str, /) -> RemoteAnswer | str | int | None:
+        """The answer of another process, or None; a sentence if it is known that it is no longer kept; the seconds
+        after which to ask again, if that is not known yet. Does not wait for long."""
 
 
 class Stream:
@@ -276,21 +278,22 @@ class StreamRegistry:
     async def find_anywhere(self, stream_id: str, session: str, after: int = 0) -> Stream:
         """As `find()`, but also an answer that another process writes or has written; waits for it for about a second.
 
-        410 with a sentence if it is known that the process ended which wrote it. A cancel leaves nothing behind that
-        does not end by itself.
+        410 with a sentence if it is known that the process ended which wrote it; 503 if that cannot be said now, and
+        may soon. A cancel leaves nothing behind that does not end by itself.
         """
         try:
             return self.find(stream_id, session)
         except StreamRefused as refused:
             if refused.status != 404 or not _ID.fullmatch(stream_id):
                 raise
-            answer, sentence = await self._find_elsewhere(stream_id, session)
-            if answer is None and sentence and after:  # who has nothing of it may as well ask again
-                self.refused -= 1
-                raise self._refuse(410, sentence) from None
-            if answer is None:
+            answer = await self._find_elsewhere(stream_id, session)
+            if answer is None or (isinstance(answer, str) and not after):  # who has nothing of it may ask it anew
                 raise
-        self.refused -= 1
+            self.refused -= 1
+            if isinstance(answer, str):
+                raise self._refuse(410, answer) from None
+            if isinstance(answer, int):
+                raise self._refuse(503, "whether another machine has this answer is not known yet", answer) from None
         stream = self._followed.get(stream_id)
         if stream is None or stream.session != session:
             stream = self._follow(stream_id, session, answer)
@@ -300,16 +303,19 @@ class StreamRegistry:
             await asyncio.sleep(0.02)
         return stream
 
-    async def _find_elsewhere(self, stream_id: str, session: str) -> tuple[RemoteAnswer | None, str]:
-        """The answer, or why it is gone if anybody knows."""
-        sentence = ""
+    async def _find_elsewhere(self, stream_id: str, session: str) -> RemoteAnswer | str | int | None:
+        """The answer, or when to ask again if somebody may have it, or why it is gone if anybody knows."""
+        sentence: str | None = None
+        again = 0
         for other in self.elsewhere:
             found = await other.find(stream_id, session)
             if isinstance(found, str):
                 sentence = found
+            elif isinstance(found, int):
+                again = max(again, found)
             elif found is not None:
-                return found, ""
-        return None, sentence
+                return found
+        return again or sentence
 
     def _follow(self, stream_id: str, session: str, answer: RemoteAnswer) -> Stream:
         """A stream fed by another process, for as long as somebody reads it here."""
@@ -446,9 +452,9 @@ class StreamRegistry:
         self._kept.clear()
         self._kept_bytes = 0
 
-    def _refuse(self, status: int, reason: str) -> StreamRefused:
+    def _refuse(self, status: int, reason: str, after: int = 0) -> StreamRefused:
         self.refused += 1
-        return StreamRefused(status, reason)
+        return StreamRefused(status, reason, after)
 
     def __repr__(self) -> str:
         return f"<StreamRegistry {len(self._running)} running, {len(self._kept)} kept>"

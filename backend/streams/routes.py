@@ -59,7 +59,8 @@ class Streams:
     async def read(self, request: web.Request) -> web.StreamResponse:
         """GET: frames after `?after=`, as NDJSON, to the end of the answer. `?session=` has to be right.
 
-        404: not known here; 410: no longer kept; 200 with `X-Copilot-Pulse-State: running|finished`.
+        404: not known here; 410: no longer kept; 503: not known yet, with `Retry-After`; 200 with
+        `X-Copilot-Pulse-State: running|finished`.
         """
         check_reader(request)
         after = _number(request.query.get("after", "0"))
@@ -98,7 +99,7 @@ class Streams:
         return response
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
-        """POST {"session"}: stop the answer at once. 404 and 410 as above; 200 also if it has ended."""
+        """POST {"session"}: stop the answer at once. 404, 410 and 503 as above; 200 also if it has ended."""
         data = await read_json(request)
         session = data.get("session")
         owner = session if isinstance(session, str) else ""

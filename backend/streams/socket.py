@@ -265,12 +265,12 @@ class Socket:
         self._begin(stream, reader)
 
     async def _refused(self, stream_id: str, refused: StreamRefused) -> None:
-        """Unknown, gone and in use are answers; all else closes."""
+        """Unknown, gone, in use and later are answers; all else closes."""
         if refused.status == 429:
             raise Close(TOO_MUCH, refused.reason)
         if refused.status == 400:
             raise Close(MALFORMED, refused.reason)
-        state = {404: "unknown", 410: "gone", 409: "in use"}[refused.status]
+        state = {404: "unknown", 410: "gone", 409: "in use", 503: "later"}[refused.status]
         await self._send({"type": "state", "stream": stream_id, "state": state, "reason": refused.reason})
 
     def _must_be_new(self, stream_id: str) -> None:

@@ -276,6 +276,38 @@ def test_too_many_is_no_refusal(page: Page) -> None:
     assert '"text":"a"' in got["text"]
 
 
+def test_a_machine_that_does_not_know_yet_is_asked_again(page: Page) -> None:
+    """503: it has just started, or looks for its Redis. The text so far is not cut, and the model is asked once."""
+    script = """(url, init, n) => n === 1 ? frames([HEAD, ITEM], { cut: true })
+        : n < 6 ? new Response('{"error":"later"}', { status: 503, headers: { 'Retry-After': '1' } })
+        : frames([RUNS, END])"""
+    got = run(page, script, seconds=30)
+
+    assert ("error" in got, got["posts"], got["requests"]) == (False, 1, 6)
+    assert '"text":"a"' in got["text"]
+
+
+@pytest.mark.parametrize("status", [404, 429, 503])
+def test_a_stop_is_said_again_where_it_was_not_understood(page: Page, status: int) -> None:
+    """A machine that does not know the answer yet is told once more; then it has been said."""
+    page.evaluate(f"""() => {{
+        window.stops = 0;
+        window.script = (url, init) => {{
+            if (!url.endsWith('/cancel')) return frames([HEAD, ITEM], {{ cut: true }});
+            window.stops += 1;
+            return new Response('{{}}', {{ status: window.stops < 3 ? {status} : 200 }});
+        }};
+        window.stop = new AbortController();
+        chat({{ ...CHAT, signal: stop.signal }});
+    }}""")
+    page.wait_for_function("got.status === 200", polling=10)
+    page.evaluate("() => stop.abort()")
+    for _ in range(20):
+        page.clock.run_for(1000)
+
+    assert page.evaluate("() => stops") == 3
+
+
 SOCKET = """() => {
     window.sockets = [];
     window.sent = [];

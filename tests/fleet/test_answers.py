@@ -16,7 +16,8 @@ from backend.fleet_redis.mirror import name_of
 from backend.settings import Settings
 from backend.streams.registry import Stream, StreamRefused, StreamRegistry
 from backend.streams.routes import Streams
-from tests.support.fleet_nodes import Node, nodes, wait_for
+from backend.streams.wire import PROTOCOL
+from tests.support.fleet_nodes import Node, later, nodes, url_of, wait_for
 from tests.support.net import PATIENCE
 from tests.support.plan import Plan
 from tests.support.proxy import Fault, FaultProxy
@@ -40,6 +41,11 @@ class Site:
         self.url = ""
         self.peers: list[Site] = [self]
         self._runner: web.AppRunner | None = None
+
+    @property
+    def socket_url(self) -> str:
+        """Where a page opens its WebSocket."""
+        return self.url.split("/copilot-pulse/")[0] + f"/ws/chat/{SESSION}"
 
     async def start(self) -> None:
         app = web.Application()
@@ -257,11 +263,60 @@ async def test_a_redis_that_is_wiped_has_the_answer_again(redis: RedisServer) ->
         assert (page.text, page.outcome) == (text, "completed")
 
 
+@pytest.mark.parametrize("transport", ["http", "websocket"])
+@pytest.mark.parametrize("when", ["started", "reconnecting", "silent"])
+async def test_a_machine_that_has_not_found_redis_yet_is_asked_again(
+    redis: RedisServer, proxy: FaultProxy, transport: str, when: str
+) -> None:
+    """It says that it does not know yet, instead of that there is no such answer; then it gives all of it."""
+    async with sites(redis.url, "a") as (one,):
+        stream = one.begin()
+        stream.relay.line(line("The answer."))
+        one.registry.finish(stream, "completed")
+        assert await wait_for(lambda: one.node.fleet.answers.figures()["mirrored"] == 0)  # type: ignore[union-attr]
+        if when == "started":
+            proxy.offline()
+        node = Node("b", url_of(proxy), redis_answers=True)
+        node.start()
+        other = Site(node)
+        await other.start()
+        writer = node.fleet._parts.writer.link  # type: ignore[union-attr]
+        try:
+            if when != "started":
+                assert await wait_for(lambda: writer.up)
+                proxy.offline(how="reset" if when == "reconnecting" else "hole")
+            assert await wait_for(lambda: writer.problem is not None)
+            page = Page()
+            if transport == "http":
+                query = {"after": "0", "session": SESSION}
+                async with ClientSession() as client, client.get(other.url, params=query) as answer:
+                    assert (answer.status, answer.headers.get("Retry-After")) == (503, "1")
+                    assert "not known yet" in (await answer.json())["error"]
+                stop = {"session": SESSION}
+                async with ClientSession() as client, client.post(other.url + "/cancel", json=stop) as answer:
+                    assert answer.status == 503
+            else:
+                async with ClientSession() as client, client.ws_connect(other.socket_url, protocols=(PROTOCOL,)) as ws:
+                    assert (await ws.receive_json())["type"] == "hello"
+                    await ws.send_json({"type": "read", "stream": NAME, "after": 0})
+                    assert (await ws.receive_json())["state"] == "later"
+            proxy.online()
+            while (status := await other.read(page)) == 503:  # as the page's own reader does
+                await asyncio.sleep(0.05)
+
+            assert (status, page.text, page.outcome) == (200, "The answer.", "completed")
+        finally:
+            await other.stop()
+            await node.fleet.aclose()
+
+
 async def test_without_redis_everything_is_as_before(redis: RedisServer) -> None:
-    """A name that is not here is 404, at once; a chat begins at once."""
+    """Once it has been away for a while, a name that is not here is 404, at once; a chat begins at once."""
     async with sites(redis.url) as (_, other):
         redis.kill()
         assert await wait_for(lambda: not (other.node.fleet.figures() or {})["links"]["writer"]["up"])
+        assert await other.read(Page()) == 503
+        other.node.fleet.answers._replica.clock = later(31.0)  # type: ignore[union-attr]
         assert await other.read(Page()) == 404
         await other.registry.check(NAME, SESSION)
         stream = other.begin()
@@ -269,6 +324,23 @@ async def test_without_redis_everything_is_as_before(redis: RedisServer) -> None
         other.registry.finish(stream, "completed")
         page = Page()
         assert (await other.read(page), page.text) == (200, "words")
+
+
+async def test_a_redis_that_a_person_has_to_mend_is_not_waited_for() -> None:
+    """With a wrong password there is no fleet, and nobody is told to ask again."""
+    redis = RedisServer("--requirepass", "right")
+    redis.password = "right"
+    async with redis:
+        node = Node("a", redis.url.replace("right", "wrong"), redis_answers=True)
+        node.start()
+        site = Site(node)
+        await site.start()
+        try:
+            assert await wait_for(lambda: node.fleet._parts.writer.link.problem is not None)  # type: ignore[union-attr]
+            assert await site.read(Page()) == 404
+        finally:
+            await site.stop()
+            await node.fleet.aclose()
 
 
 async def test_while_redis_is_away_no_more_is_held_than_can_be_read_here(redis: RedisServer) -> None:

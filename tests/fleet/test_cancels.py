@@ -55,7 +55,7 @@ class Work:
         theirs.relay.line({"text": "words", "session_id": SESSION, "finished": False})
         if not over() and node.fleet.answers is not None:
             found = await node.fleet.answers.find(theirs.id, SESSION)
-            if found is not None:
+            if not isinstance(found, int | None):
                 found.cancel()
                 found.leave()
         store.finish(ours, "completed")
@@ -234,7 +234,7 @@ async def test_who_asks_can_be_cancelled_anywhere(redis: RedisServer) -> None:
                 replies = await parts.writer.errand(("ECHO", f"{number}"))
                 assert replies == [f"{number}".encode()]
                 found = await answers.find(names[1], SESSION)
-                assert found is not None
+                assert not isinstance(found, int | None)
                 assert found.owner == other.fleet.boot
         one.offer(3)
         other.offer(3)

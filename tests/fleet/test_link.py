@@ -158,7 +158,7 @@ async def test_the_line_of_the_docs_is_enough(redis: RedisServer) -> None:
         one.offer(10)
         assert await wait_for(lambda: other.settled(one) and len(done) == 10)
         assert other.fleet.answers is not None
-        while (found := await other.fleet.answers.find(stream.id, stream.session)) is None:
+        while isinstance(found := await other.fleet.answers.find(stream.id, stream.session), int | None):
             await asyncio.sleep(0.01)
         found.cancel()
         registry.finish(stream, "completed")

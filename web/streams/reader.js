@@ -127,7 +127,8 @@ export class StreamReader extends EventTarget {
     for (let tries = 0; tries < CANCEL_TRIES; tries += 1) {
       try {
         const { status } = await fetch(`${this._url}/cancel`, { method: "POST", headers, body, keepalive: true });
-        if (status !== 404) return;
+        // A machine of a fleet may not know yet whose answer it is.
+        if (status !== 404 && status < 500 && !LATER.has(status)) return;
       } catch {
         // Offline: the server's grace period ends the answer if we cannot.
       }
