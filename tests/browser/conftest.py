@@ -97,6 +97,20 @@ def panel(fake: FakePulse, open_page: OpenPage) -> Page:
     return settled(open_page(f"{fake.url}/page"))
 
 
+@pytest.fixture
+def still_panel(fake: FakePulse, open_page: OpenPage) -> Page:
+    """The same on a page whose clock stands still: what counts seconds shows those of the last message."""
+    return open_still(open_page, f"{fake.url}/page")
+
+
+def open_still(open_page: OpenPage, url: str) -> Page:
+    """A page with the panel, filled, whose clock stands still until the test moves it (`page.clock.run_for`)."""
+    page = open_page("about:blank")
+    page.clock.install()
+    page.goto(url)
+    return settled(page)
+
+
 def settled(page: Page) -> Page:
     """The page, once its panel is all there: its stylesheet, figures, the past of the charts, lease and first update.
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from .conftest import OpenPage, settled
 from .fake_pulse import FakePulse
-from .waiting import wait_for
+from .waiting import has_shown, note_texts, wait_for
 
 
 def show(fake: FakePulse, open_page: OpenPage, scenario: str, query: str = "", **options: object) -> Page:
@@ -18,6 +18,13 @@ def show(fake: FakePulse, open_page: OpenPage, scenario: str, query: str = "", *
     page = open_page(f"{fake.url}/page?{query}", **options)
     settled(page)
     return page
+
+
+def pushed(page: Page, fake: FakePulse) -> None:
+    """Send the same once more, and wait until the panel has it."""
+    had = page.evaluate("pulse.panel.service._updates")
+    fake.push()
+    page.wait_for_function("had => pulse.panel.service._updates > had", arg=had)
 
 
 def test_verdict_of_a_well_copilot(panel: Page) -> None:
@@ -90,16 +97,16 @@ def test_tiles(panel: Page) -> None:
     expect(panel.locator(".cpulse-tile-window")).to_have_text(windows)
 
 
-def test_chats_with_their_states(panel: Page) -> None:
+def test_chats_with_their_states(still_panel: Page) -> None:
     """Each running chat tells its model, its host, what it is doing, for how long and how fast."""
-    states = panel.locator(".cpulse-chat .cpulse-state")
+    states = still_panel.locator(".cpulse-chat .cpulse-state")
 
     expect(states.nth(0)).to_have_text("Streaming")
     expect(states.nth(1)).to_have_text("Attempt 2 of 4 broke; next in 4 s")
     expect(states.nth(2)).to_have_text("Calling search_nodes")
     expect(states.nth(3)).to_have_text("Waiting for the first token")
-    expect(panel.locator(".cpulse-chat").first).to_contain_text("gpt-4.1-mini")
-    expect(panel.locator(".cpulse-chat").first).to_contain_text("6.4 s · 412 tokens")
+    expect(still_panel.locator(".cpulse-chat").first).to_contain_text("gpt-4.1-mini")
+    expect(still_panel.locator(".cpulse-chat").first).to_contain_text("6.4 s · 412 tokens")
 
 
 def test_speed_of_a_chat(panel: Page, fake: FakePulse) -> None:
@@ -114,6 +121,8 @@ def test_speed_of_a_chat(panel: Page, fake: FakePulse) -> None:
     expect(chat).to_contain_text("8.4 s · 512 tokens · 50/s")
     push(seconds=9.4, tokens=300)  # a broken attempt was taken back
     expect(chat).to_contain_text(re.compile(r"300 tokens$"))
+    push(seconds=9.4, tokens=200)  # and once more within the same moment
+    expect(chat).to_contain_text(re.compile(r"200 tokens$"))
     push(state="done", seconds=20.0, tokens=801, stream_tokens=800, stream_seconds=10.0)
 
     expect(chat).to_contain_text("20 s · 801 tokens · 80/s")
@@ -130,14 +139,19 @@ def test_stop_button_stops_its_chat(panel: Page, fake: FakePulse) -> None:
 
 
 def test_refused_stop_can_be_tried_again(panel: Page, fake: FakePulse) -> None:
-    """If the chat cannot be stopped the button comes back and the row says so."""
+    """If the chat cannot be stopped the button comes back and the row says so, whatever news come meanwhile."""
     fake.failing_paths["/copilot-pulse/chats/15-abc/stop"] = 404
     row = panel.locator(".cpulse-chat", has_text="deepseek")
     stop = row.get_by_role("button", name="Stop this chat")
     stop.click()
+    wait_for(lambda: any(where.endswith("/stop") for _, where, _ in fake.requests))
+    pushed(panel, fake)
 
     expect(row).to_contain_text("could not be stopped")
     expect(stop).to_be_enabled()
+    fake.failing_paths.clear()
+    stop.click()
+    expect(row).not_to_contain_text("could not be stopped")
 
 
 def test_more_of_the_ended_chats_on_demand(panel: Page) -> None:
@@ -204,6 +218,27 @@ def test_retry_now(fake: FakePulse, open_page: OpenPage) -> None:
 
     assert fake.posts("/copilot-pulse/mcp/probe") == [{"server": "copilot"}]
     assert fake.posts("/copilot-pulse/breakers/probe") == [{"name": "llm:127.0.0.1:11434 qwen3:8b"}]
+
+
+def test_a_try_that_could_not_be_started_is_told(fake: FakePulse, open_page: OpenPage) -> None:
+    """In the list and in the headline, until the next try; the news of every second do not wipe it away."""
+    fake.failing_paths |= {"/copilot-pulse/mcp/probe": 500, "/copilot-pulse/breakers/probe": 500}
+    page = show(fake, open_page, "failing")
+    told = "the try could not be started"
+    row = page.locator(".cpulse-links .cpulse-row", has_text="mcp.example.com")
+    verdict = page.locator(".cpulse-verdict")
+    row.get_by_role("button", name="again now").click()
+    verdict.get_by_role("button", name="Try now").click()
+    expect(page.locator(".cpulse-links button:disabled, .cpulse-verdict button:disabled")).to_have_count(0)
+    wait_for(lambda: fake.posts("/copilot-pulse/mcp/probe") and fake.posts("/copilot-pulse/breakers/probe"))
+    pushed(page, fake)
+
+    expect(row).to_contain_text(told)
+    expect(verdict).to_contain_text(told)
+    fake.failing_paths.clear()
+    row.get_by_role("button", name="again now").click()
+    verdict.get_by_role("button", name="Try now").click()
+    expect(page.get_by_text(told)).to_have_count(0)
 
 
 def test_a_dead_server_is_not_told_of_again(fake: FakePulse, open_page: OpenPage) -> None:
@@ -393,8 +428,9 @@ def test_same_event_twice_is_one_row(panel: Page, fake: FakePulse) -> None:
 def test_copy_diagnostics(panel: Page) -> None:
     """The button puts the server's report on the clipboard, as text that can be pasted into a bug report."""
     panel.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    note_texts(panel, ".cpulse-said")
     panel.get_by_role("button", name="Copy diagnostics").click()
-    expect(panel.locator(".cpulse-said")).to_have_text("Copied")
+    has_shown(panel, ".cpulse-said", "^Copied$")
 
     report = json.loads(panel.evaluate("navigator.clipboard.readText()"))
     assert report["versions"] == {"copilot-pulse": "0.1.0"}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from . import scenarios
-from .conftest import OpenPage, settled
+from .conftest import OpenPage, open_still, settled
 from .fake_pulse import FakePulse
-from .waiting import wait_for
+from .waiting import note_texts, shown_texts, wait_for, wait_for_script
 
 TITLE = ".cpulse-verdict-title"
 CLOSED = {"listeners": 0, "timers": 0, "frames": 0, "observers": 0}
@@ -99,6 +99,23 @@ def test_lost_connection_comes_back(panel: Page, fake: FakePulse) -> None:
     assert sum("metrics" in where for _, where, _ in fake.requests) > fetched
 
 
+def test_an_update_that_overtakes_an_answer_stays(panel: Page, fake: FakePulse) -> None:
+    """A slow answer of before must not put the panel back to what was."""
+    held: list[tuple[Route, APIResponse]] = []
+    panel.route("**/copilot-pulse/metrics", lambda route: held.append((route, route.fetch())))
+    fake.drop_sockets()
+    wait_for(lambda: panel.evaluate("pulse.transport.connected") and held, what="the reconnect and the question")
+    fake.scenario = "failing"
+    fake.push()
+    expect(panel.locator(TITLE)).to_contain_text("All of the last 3 chats failed")
+    note_texts(panel, TITLE)
+    for route, answer in held:
+        route.fulfill(response=answer)
+    wait_for_script(panel, "!pulse.panel.service._loading", "the end of the reload")
+
+    assert [text for text in shown_texts(panel, TITLE) if "All of the last 3 chats failed" not in text] == []
+
+
 def test_server_restart(panel: Page, fake: FakePulse) -> None:
     """A restarted server is found again without a reload, and the panel takes up its lease."""
     fake.stop_listening()
@@ -112,10 +129,7 @@ def test_server_restart(panel: Page, fake: FakePulse) -> None:
 
 def test_dead_server_is_told_at_once_and_stays_dead(fake: FakePulse, open_page: OpenPage) -> None:
     """A server that went away is the red headline at once, and no failed reconnect takes it back."""
-    page = open_page("about:blank")
-    page.clock.install()
-    page.goto(f"{fake.url}/page")
-    settled(page)
+    page = open_still(open_page, f"{fake.url}/page")
     page.evaluate("""() => {
         window.told = [];
         const note = () => told.push(document.querySelector('.cpulse-verdict').dataset.status);
@@ -136,10 +150,7 @@ def test_dead_server_is_told_at_once_and_stays_dead(fake: FakePulse, open_page: 
 
 def test_server_that_hangs_is_told_though_its_connection_stands(fake: FakePulse, open_page: OpenPage) -> None:
     """Updates that came each second and then no more: old figures must not go on as a good state for half a minute."""
-    page = open_page("about:blank")
-    page.clock.install()
-    page.goto(f"{fake.url}/page")
-    settled(page)
+    page = open_still(open_page, f"{fake.url}/page")
     for n in range(1, 6):
         fake.push()
         page.wait_for_function("n => pulse.panel.service._updates >= n", arg=n)
@@ -256,10 +267,7 @@ def test_two_pages(panel: Page, fake: FakePulse, open_page: OpenPage) -> None:
 
 def test_lease_is_renewed(fake: FakePulse, open_page: OpenPage) -> None:
     """The lease is renewed well before the server would forget the panel, for as long as it is open."""
-    page = open_page("about:blank")
-    page.clock.install()
-    page.goto(f"{fake.url}/page")
-    settled(page)
+    page = open_still(open_page, f"{fake.url}/page")
     for renewal in range(2, 5):
         page.clock.run_for(20_500)
         wait_for(lambda wanted=renewal: len(fake.posts("/copilot-pulse/panel")) >= wanted)  # type: ignore[misc]
@@ -269,10 +277,7 @@ def test_lease_is_renewed(fake: FakePulse, open_page: OpenPage) -> None:
 
 def test_silent_feed_is_noticed(fake: FakePulse, open_page: OpenPage) -> None:
     """If no update comes for a whole lease the panel looks over HTTP instead of showing old figures."""
-    page = open_page("about:blank")
-    page.clock.install()
-    page.goto(f"{fake.url}/page")
-    settled(page)
+    page = open_still(open_page, f"{fake.url}/page")
     page.clock.run_for(20_500)
     wait_for(lambda: len(fake.posts("/copilot-pulse/panel")) >= 2)
     fake.scenario = "failing"

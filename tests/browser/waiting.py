@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,3 +27,31 @@ def wait_for_script(page: Page, expression: str, what: str = "it") -> None:
     host's Content-Security-Policy forbids `eval`: it works there only if it need not wait. This asks from outside.
     """
     wait_for(lambda: page.evaluate(expression), what=what)
+
+
+# Observers run once per change of the page, so that no text is missed between two looks.
+NOTE = """(selector) => {
+  const texts = new Set();
+  const note = () => document.querySelectorAll(selector).forEach((element) => texts.add(element.textContent));
+  new MutationObserver(note).observe(document.body, { childList: true, subtree: true, characterData: true });
+  note();
+  (window.shownTexts ??= {})[selector] = texts;
+}"""
+
+
+def note_texts(page: Page, selector: str) -> None:
+    """From now on note each text that elements of a selector show, for `has_shown`; a reload ends it."""
+    page.evaluate(NOTE, selector)
+
+
+def shown_texts(page: Page, selector: str) -> list[str]:
+    """The texts noted so far, each once."""
+    texts: list[str] = page.evaluate("(selector) => [...shownTexts[selector]]", selector)
+    return texts
+
+
+def has_shown(page: Page, selector: str, pattern: str) -> None:
+    """Wait until an element has shown such a text, though it may be gone again: `expect` looks once a second only."""
+    wait_for(
+        lambda: any(re.search(pattern, text) for text in shown_texts(page, selector)), what=f"{pattern!r} in {selector}"
+    )

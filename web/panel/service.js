@@ -330,6 +330,7 @@ export class PulseService extends EventTarget {
   async _load(signal) {
     clearTimeout(this._silenceTimer);
     this._steady = 0;
+    const updates = this._updates;
     try {
       const response = await this.transport.fetch("/copilot-pulse/metrics", {
         headers: { Accept: "application/json" },
@@ -347,7 +348,8 @@ export class PulseService extends EventTarget {
       }
       // Another program may have the port now, and answer everything with some JSON.
       if (!Array.isArray(snapshot.chat?.current)) return this._retryLater("absent");
-      this._adopt(snapshot);
+      // An update that came while the answer was on its way is newer.
+      if (updates === this._updates) this._adopt(snapshot);
       this._seedLog(snapshot);
       this._changed("snapshot");
       this._failures = 0;

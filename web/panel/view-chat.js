@@ -29,14 +29,18 @@ export function createChat(first, context, onOpen = () => undefined) {
   let row = first;
   /** @type {ReturnType<typeof createStory> | null} */
   let story = null;
+  /** Whether the last try to stop it came to nothing: told until the next one, or until it ends. */
+  let refused = false;
   const parts = createParts();
   const stop = button(
     { label: t("chats.stop"), icon: "stop", kind: "quiet" },
     () => {
       stop.disabled = true;
+      refused = false;
       service.stopChat(row.chat_id).catch(() => {
         stop.disabled = false;
-        setText(parts.figures, t("chats.stopFailed"));
+        refused = true;
+        update(row);
       });
     },
     signal,
@@ -81,7 +85,8 @@ export function createChat(first, context, onOpen = () => undefined) {
     setText(parts.host, plainHost(row.host ?? ""));
     setText(parts.when, row.started ? whenOf(row.started, context) : "");
     setText(parts.state, stateText(row, context));
-    setText(parts.figures, figuresText(row, pace(row), context));
+    const figures = figuresText(row, pace(row), context);
+    setText(parts.figures, refused && !over ? t("chats.stopFailed") : figures);
     show(stop, !over && !service.stale);
     drawBar(row, parts, context);
     if (over) stop.disabled = true;
@@ -200,9 +205,9 @@ function createPace() {
   let seen = [];
   return ({ state, seconds = 0, tokens = 0, stream_tokens: streamed = 0, stream_seconds: span = 0 }) => {
     if (state === "done") return span > 0 ? streamed / span : null;
-    const last = seen.at(-1);
-    if (state !== "streaming" || (last && tokens < last.tokens)) seen = [];
+    if (state !== "streaming" || tokens < (seen.at(-1)?.tokens ?? 0)) seen = [];
     if (state !== "streaming") return null;
+    const last = seen.at(-1);
     if (!last || seconds > last.seconds) seen = [...seen, { seconds, tokens }].slice(-PACE_SAMPLES);
     const elapsed = seconds - seen[0].seconds;
     return elapsed > 0.5 ? (tokens - seen[0].tokens) / elapsed : null;

@@ -67,6 +67,8 @@ function group(title, none, context) {
 /** @param {LinkRow} first @param {ViewContext} context */
 function createRow(first, { t, signal }) {
   let current = first;
+  /** The state in which a press came to nothing: told until the next one, or until the state is another. */
+  let failedAt = "";
   const title = h("span", { class: "cpulse-row-title" });
   const host = h("span", { class: "cpulse-row-host" });
   const state = h("span", { class: "cpulse-state" });
@@ -76,12 +78,14 @@ function createRow(first, { t, signal }) {
     () => {
       if (!current.retry || retry.disabled) return;
       retry.disabled = true;
+      failedAt = "";
       setText(note, t("links.trying"));
       current
         .retry()
-        .catch(() => setText(note, t("links.retryFailed")))
+        .catch(failed)
         .finally(() => {
           retry.disabled = false;
+          update(current);
         });
     },
     signal,
@@ -89,7 +93,8 @@ function createRow(first, { t, signal }) {
   const notices = button(
     { label: t("links.mute"), text: t("links.mute"), kind: "quiet" },
     () => {
-      current.notices?.run().catch(() => setText(note, t("links.retryFailed")));
+      failedAt = "";
+      current.notices?.run().catch(failed);
     },
     signal,
   );
@@ -105,9 +110,15 @@ function createRow(first, { t, signal }) {
     ),
     retry,
   );
+  function failed() {
+    failedAt = current.state;
+    update(current);
+  }
+
   /** @param {LinkRow} row */
   function update(row) {
     current = row;
+    if (failedAt !== row.state) failedAt = "";
     show(notices, Boolean(row.notices));
     if (row.notices) {
       setText(notices, row.notices.text);
@@ -117,7 +128,7 @@ function createRow(first, { t, signal }) {
     setText(title, row.title);
     setText(host, row.host);
     setText(state, row.state);
-    if (!retry.disabled) setText(note, row.note);
+    if (!retry.disabled) setText(note, failedAt ? t("links.retryFailed") : row.note);
     setAttr(note, "title", row.note || null);
     setAttr(retry, "aria-label", row.retryLabel);
     show(retry, row.retry !== null);

@@ -21,14 +21,21 @@ export function createVerdict({ t, format, service, signal }) {
   }));
   /** @type {import("./verdict.js").Verdict["retry"]} */
   let what = null;
+  /** What could not be tried: told until the next press, or until it is not what the headline is about. */
+  let failed = "";
   const retry = button(
     { label: t("links.tryNow"), icon: "retry", text: t("links.tryNow") },
     () => {
       if (!what || retry.disabled) return;
+      const { of, name } = what;
       retry.disabled = true;
-      const tried = what.of === "breaker" ? service.probeBreaker(what.name) : service.probeMcp(what.name);
+      failed = "";
+      const tried = of === "breaker" ? service.probeBreaker(name) : service.probeMcp(name);
       tried
-        .catch(() => setText(advice, t("links.retryFailed")))
+        .catch(() => {
+          failed = name;
+          update();
+        })
         .finally(() => {
           retry.disabled = false;
         });
@@ -41,21 +48,22 @@ export function createVerdict({ t, format, service, signal }) {
     mark,
     h("div", {}, title, advice, h("div", { class: "cpulse-verdict-do" }, retry), more),
   );
-  return {
-    element,
-    update() {
-      const found = verdict(service, t, format);
-      setAttr(element, "data-status", found.status);
-      setText(title, found.title);
-      setText(advice, found.advice);
-      show(advice, found.advice !== "");
-      what = found.retry ?? null;
-      show(/** @type {HTMLElement} */ (retry.parentElement), what !== null);
-      if (what) setAttr(retry, "aria-label", `${t("links.tryNow")}: ${shortName(what.name)}`);
-      fill(found.more, (text) => text);
-      show(more, found.more.length > 0);
-    },
-  };
+
+  function update() {
+    const found = verdict(service, t, format);
+    what = found.retry ?? null;
+    if (failed !== what?.name) failed = "";
+    const advised = failed ? t("links.retryFailed") : found.advice;
+    setAttr(element, "data-status", found.status);
+    setText(title, found.title);
+    setText(advice, advised);
+    show(advice, advised !== "");
+    show(/** @type {HTMLElement} */ (retry.parentElement), what !== null);
+    if (what) setAttr(retry, "aria-label", `${t("links.tryNow")}: ${shortName(what.name)}`);
+    fill(found.more, (text) => text);
+    show(more, found.more.length > 0);
+  }
+  return { element, update };
 }
 
 /** Each tile tells one figure of one time, and names both. @param {ViewContext} context @returns {View} */
