@@ -153,16 +153,17 @@ def test_marks_stand_where_an_answer_broke(panel: Page, fake: FakePulse) -> None
 @pytest.mark.parametrize(
     ("next_", "told"), [("ask again", "asked again in"), ("give up", "given up in"), ("", "Silent for 14 s")]
 )
-def test_a_silent_model_is_told_as_one(panel: Page, fake: FakePulse, next_: str, told: str) -> None:
+def test_a_silent_model_is_told_as_one(still_panel: Page, fake: FakePulse, next_: str, told: str) -> None:
     """A model that says nothing is no model that streams: for how long, and what will happen when; both count."""
     row = fake.snapshot()["chat"]["current"][0]
     silent = {"since": 14.0, "at": fake.clock() - 14, "next": next_, "next_in": 16.0 if next_ else None}
     fake.push(chat=fake.snapshot()["chat"] | {"current": [row | {"silent": silent}]})
-    state = panel.locator(".cpulse-chat .cpulse-state").first
+    state = still_panel.locator(".cpulse-chat .cpulse-state").first
     expect(state).to_contain_text("Silent for 14 s")
     expect(state).to_contain_text(told)
 
     # No message comes, and the seconds go on.
+    still_panel.clock.run_for(2_500)
     expect(state).to_contain_text("Silent for 16 s")
     if next_:
         expect(state).to_contain_text("in 14 s")

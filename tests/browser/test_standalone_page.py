@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, JSHandle, Page, expect
 
 from .program import ANSWER_MS, Program
+from .waiting import has_shown, note_texts
 
 
 @pytest.fixture
@@ -71,8 +72,9 @@ LENGTHS = """() => {
 
 def test_a_dropped_connection_is_repaired_before_ones_eyes(page: Page) -> None:
     """The answer stands there whole and once, and the line below it tells of the retry."""
+    note_texts(page, ".send")
     page.get_by_role("button", name="/drop", exact=True).click()
-    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    has_shown(page, ".send", "^Stop$")
     finished(page)
 
     answer = page.locator(".message.assistant")
@@ -90,8 +92,9 @@ def test_the_break_is_marked_where_it_happened(context: BrowserContext) -> None:
         page.goto(program.url)
         expect(page.locator(".welcome")).to_be_visible()
         page.evaluate(LENGTHS)
+        note_texts(page, ".break")
         send(page, "/drop")
-        expect(page.locator(".break")).to_have_text("connection broke here, asking again …", timeout=ANSWER_MS)
+        has_shown(page, ".break", "^connection broke here, asking again …$")
         broken = page.evaluate("window.lengths.at(-1)")
         finished(page)
 
@@ -168,8 +171,9 @@ def test_an_answer_can_be_copied_and_asked_for_again(page: Page, context: Browse
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     send(page, "/401")
     finished(page)
+    note_texts(page, ".act")
     page.get_by_role("button", name="Copy", exact=True).click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    has_shown(page, ".act", "^Copied$")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert "refused the API key" in copied
     assert "\u2063" not in copied
@@ -194,10 +198,11 @@ def test_a_wait_runs_down(context: BrowserContext) -> None:
     try:
         page = context.new_page()
         page.goto(program.url)
+        note_texts(page, ".again")
         send(page, "/429")
         finished(page)
         again = page.locator(".again")
-        expect(again).to_have_text(re.compile(r"Send again \(in \d s\)"))
+        has_shown(page, ".again", r"^Send again \(in \d s\)$")
         expect(again).to_be_enabled()
         expect(again).to_have_text("Send again", timeout=ANSWER_MS)
     finally:
@@ -287,11 +292,12 @@ def test_a_retry_is_told_of_the_answer_that_had_it(context: BrowserContext) -> N
 
 def test_a_silence_is_told_with_its_length(page: Page) -> None:
     """A model that falls silent is not told to be answering, and who waits sees for how long."""
+    note_texts(page, ".meta")
     send(page, "/stall")
-    expect(page.locator(".meta").last).to_contain_text("silent for 2 s", timeout=ANSWER_MS)
+    has_shown(page, ".meta", "silent for [12] s")
     finished(page)
     send(page, "/silent")
-    expect(page.locator(".meta").last).to_contain_text("Waiting for the model, 2 s", timeout=ANSWER_MS)
+    has_shown(page, ".meta", "Waiting for the model, [12] s")
     finished(page)
 
 
@@ -301,12 +307,12 @@ def test_a_long_silence_is_told_with_what_comes_when(context: BrowserContext) ->
     try:
         page = context.new_page()
         page.goto(program.url)
+        for selector in (".meta", ".message.assistant .notice", ".break"):
+            note_texts(page, selector)
         send(page, "/stall")
-        meta = page.locator(".meta").last
-        told = re.compile(r"silent for 1\d s; it is asked again in \d s")
-        expect(meta).to_have_text(told, timeout=2 * ANSWER_MS)
-        expect(page.locator(".message.assistant .notice")).to_contain_text("has been silent since")
-        expect(page.locator(".break")).to_have_text("fell silent here, asking again …", timeout=2 * ANSWER_MS)
+        has_shown(page, ".meta", r"silent for 1\d s; it is asked again in \d s$")
+        has_shown(page, ".message.assistant .notice", "has been silent since")
+        has_shown(page, ".break", "^fell silent here, asking again …$")
         expect(page.locator(".message.assistant .notice")).to_have_count(0)
         finished(page)
         expect(page.get_by_role("img", name="Repaired here")).to_have_count(1)
