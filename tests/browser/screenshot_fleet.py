@@ -63,6 +63,7 @@ def take(studio: Studio, browser: Browser, path: Path) -> None:
     studio.kill(next(name for name in studio.comfies if name != writer and not here.startswith(name)))
     expect(page.locator(".cpulse-fleet .cpulse-row[data-tone=down]")).to_have_count(1, timeout=60_000)
     page.locator(".cpulse-fleet .cpulse-row", has_text=writer).locator("summary").first.click()
+    page.locator(".cpulse-fleet .cpulse-fold summary").click()
     page.mouse.move(1200, 600)
     page.locator(".cpulse-fleet").scroll_into_view_if_needed()
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

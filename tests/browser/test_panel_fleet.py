@@ -47,7 +47,8 @@ def fleet() -> Iterator[tuple[str, dict[str, int]]]:
 def test_all_machines_are_in_one_panel(
     fleet: tuple[str, dict[str, int]], open_page: OpenPage, locale: str, title: str, silent: str
 ) -> None:
-    """A row each, with what it does when opened; what happens at the others is in one list; one that hangs is told."""
+    """Before the chats, for it is what they run on: a row each, with what it does when opened; what happens at the
+    others is in one list, folded; one that hangs is told."""
     url, pids = fleet
     page = open_page(url, 1280, 1400, locale=locale)
     view = page.locator(".cpulse-fleet")
@@ -59,8 +60,10 @@ def test_all_machines_are_in_one_panel(
         page.get_by_role("textbox").first.press("Enter")
         expect(page.locator(".meta")).to_have_count(2 * number)  # the question, and its answer
         expect(page.locator(".send")).to_have_text(re.compile("Send|发送"))
+    expect(page.locator(".cpulse-fleet ~ .cpulse-now")).to_have_count(1)
+    expect(view.locator(".cpulse-fleet-log")).to_be_hidden()
+    view.locator(".cpulse-fold summary").click()
     expect(view.locator(".cpulse-fleet-log li", has_text="host-").first).to_be_visible()
-    view.scroll_into_view_if_needed()
     rows.nth(1).locator("summary").click()
     expect(rows.nth(1).locator("details li").first).to_be_visible()
     os.kill(pids["host-3"], signal.SIGSTOP)  # one that ends is started again at once

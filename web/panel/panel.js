@@ -98,7 +98,7 @@ export function createPanel({
       { name: "problems", rows: problems.shown },
       chartTable(context),
     ]);
-    shown = [...(away ? [away] : []), top, tiles, chats, problems, models, charts, fleet, links, log, inside, foot];
+    shown = [...(away ? [away] : []), top, tiles, fleet, chats, problems, models, charts, links, log, inside, foot];
     element.lang = tag;
     element.setAttribute("aria-label", translate("title"));
     setText(head, translate("title"));
@@ -106,10 +106,10 @@ export function createPanel({
       top.element,
       ...(away ? [away.element] : []),
       tiles.element,
+      fleet.element,
       h("div", { class: "cpulse-column cpulse-now" }, chats.element, problems.element),
       models.element,
       charts.element,
-      fleet.element,
       links.element,
       log.element,
       inside.element,

@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Several machines: a row each with how it is; opened, its chats and problems; below, what happened at the others.
+ * Several machines: a row each with how it is; opened, its chats and problems. What happened at the others is folded.
  * With one machine it is not there, and nothing is asked for.
  */
 
-import { h, keyedList, setAttr, setText, show } from "./dom.js";
+import { h, icon, keyedList, setAttr, setText, show } from "./dom.js";
 import { NOISE, summarise } from "./view-log.js";
 
 /** @typedef {import("../types").ViewContext} ViewContext */
@@ -27,8 +27,7 @@ export function createFleet(context) {
     { class: "cpulse-section cpulse-fleet", "aria-label": t("sections.fleet"), hidden: true },
     h("h3", { text: t("sections.fleet") }),
     list,
-    h("h4", { text: t("fleet.log") }),
-    log,
+    h("details", { class: "cpulse-fold" }, h("summary", {}, icon("chevron"), h("span", { text: t("fleet.log") })), log),
   );
   let asked = 0;
   let busy = false;
@@ -87,7 +86,7 @@ function createRow(first, { t, format }) {
     h(
       "details",
       { class: "cpulse-row-main" },
-      h("summary", { class: "cpulse-row-head" }, title, state, figures),
+      h("summary", { class: "cpulse-row-head" }, h("span", {}, title, state, figures), icon("chevron")),
       details,
     ),
   );
@@ -111,7 +110,9 @@ function createRow(first, { t, format }) {
       `${t("fleet.lag")} ${format.seconds(status.lag)}`,
       ...(row.behind ? [t("fleet.behind", { n: row.behind })] : []),
     ];
-    setText(figures, up ? told.join(" · ") : t("fleet.since", { time: format.duration(row.seconds) }));
+    // A figure stays on one line with its unit.
+    const line = told.map((figure) => figure.replaceAll(" ", "\u00a0")).join(" · ");
+    setText(figures, up ? line : t("fleet.since", { time: format.duration(row.seconds) }));
     const lines = [
       ...(up || !(status.current.length || status.problems.length) ? [] : [t("fleet.told")]),
       ...status.current.map((chat) =>

@@ -191,9 +191,10 @@ def _chat_failures(monitor: Watched) -> Check:
                 "Check the model's base URL, its key and whether its server runs.",
                 "chats_all_failed", {"failed": failed, "cause": cause},
             )  # fmt: skip
+        what = f"{failed} of the last {len(ended)} chats" if len(ended) > 1 else "The last chat"
         return Finding(
             "warn", failed, "chats", 1,
-            f"{failed} of the last {len(ended)} chats failed.{because}",
+            f"{what} failed.{because}",
             "The chat says what to change; the error log has the details.",
             "chats_failed", {"failed": failed, "of": len(ended), "cause": cause},
             "none" if ended[-1] == "completed" else "",

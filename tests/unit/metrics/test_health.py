@@ -224,6 +224,13 @@ def test_one_failed_chat_is_a_warning_and_tells_why(case: Case) -> None:
     assert "1 of the last 2 chats failed. Last: the key was refused." in case.output("chat:failures")
 
 
+def test_one_chat_that_failed_is_told_in_a_sentence(case: Case) -> None:
+    """Nobody reads of "1 of the last 1 chats", in the terminal, in the webhook or at another machine."""
+    lost(case, 1)
+
+    assert case.output("chat:failures").startswith("The last chat failed. Last: the key was refused.")
+
+
 @pytest.mark.parametrize(
     ("kind", "status"),
     [("fault", "fail"), ("system", "fail"), ("internal", "warn"), ("server_error", "warn"), ("auth", "warn")],
