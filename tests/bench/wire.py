@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.integration.wire_rows import ROWS, Row
+from tests.integration.wire_rows import ROWS
 from tests.support.wire import play, wrong
+from tests.support.wire_shapes import Row
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "wire.md"
 _LIMIT: Final = 5000.0  # by a clock that runs ahead

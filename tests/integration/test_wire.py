@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.wire_rows import FULL, HALF, ROWS, WORDS, Row, choice, stream, texts, told, whole
+from tests.integration.wire_rows import ROWS
 from tests.support.wire import play, wrong
+from tests.support.wire_shapes import FULL, HALF, WORDS, Row, choice, stream, texts, told, whole
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)

@@ -14,8 +14,8 @@ import aiohttp
 from backend.event_bus import Event
 from backend.standalone.host import Host
 from backend.standalone.options import ModelServer, Options
-from tests.integration.wire_rows import FULL, Row
 from tests.support.raw_server import RawServer
+from tests.support.wire_shapes import FULL, Row
 
 _LOOK = 0.005
 _IDLE_CPU = 0.001

@@ -17,7 +17,7 @@ from backend.copilot.model.shapes.normalise import Normaliser
 from backend.copilot.model.shapes.tool_calls import ToolCalls
 from backend.copilot.model.watch import StreamWatch
 from backend.error_handling import errors
-from tests.integration.wire_rows import choice, event
+from tests.support.wire_shapes import choice, event
 
 
 class Source:

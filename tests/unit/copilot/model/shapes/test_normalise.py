@@ -13,7 +13,7 @@ from backend.copilot.model.shapes.finish_reasons import Finish
 from backend.copilot.model.shapes.normalise import Normaliser, OtherInterface, ToldFailure
 from backend.copilot.model.shapes.sse import EventReader, ServerEvent
 from backend.copilot.model.shapes.tool_calls import ToolCalls
-from tests.integration.wire_rows import choice, chunk, texts
+from tests.support.wire_shapes import choice, chunk, texts
 
 KNOWN = frozenset({"list_nodes", "now"})
 TEXT = "Once upon a time, <b>a {node}</b> had two [inputs] and `none` of them — 你好 🎉 — was used.\n\nThe end."

@@ -10,7 +10,7 @@ import pytest
 from backend.copilot.model.shapes.text_filter import TextFilter
 from backend.copilot.model.shapes.tool_calls import ToolCalls, call_ids, meant_name
 from backend.copilot.model.shapes.tool_markup import calls_in
-from tests.integration.wire_rows import call
+from tests.support.wire_shapes import call
 
 KNOWN = frozenset({"f", "g", "list_nodes"})
 
