@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from backend.recovery.advice import explain
-from tests.unit.recovery.test_wire_words import HOSTED, LOCAL, MINIMAX, ZHIPU, said, told
+from tests.support.refusals import HOSTED, LOCAL, MINIMAX, ZHIPU, said, told
 
 SILICONFLOW: Final = "https://api.siliconflow.cn/v1"
 
@@ -653,43 +653,6 @@ def test_the_page_of_a_network_in_between(kind: str, status: int, title: str) ->
 
     assert kind == cause.kind
     assert ("robot" in explain(cause)) is (kind == "protected")
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "headers", "seconds"),
-    [
-        (402, said("Your in-flight requests use up the budget of this key."), {"retry-after": "5"}, 5.0),
-        (429, {"message": "API rate limit exceeded"}, {"ratelimit-reset": "30", "ratelimit-remaining": "0"}, 30.0),
-        (429, {"message": "slow"}, {"ratelimit": "limit=100, remaining=0, reset=50"}, 50.0),
-        (429, {"message": "slow"}, {"ratelimit": '"default";r=0;t=40'}, 40.0),
-        (429, {"message": "slow"}, {"ratelimit": '"minute";r=0;t=20, "day";r=900;t=80000'}, 20.0),
-        (429, {"message": "slow"}, {"x-ratelimit-timeremaining": "9"}, 9.0),
-        (429, {"message": "slow"}, {"retry-after": "00:01:30"}, 90.0),
-        (429, said("All accounts are currently limited. Please wait 84152s."), {}, 84152.0),
-        (429, said("Please wait for your limit to reset in 3 hours 49 minutes or switch to another model."), {}, 13740.0),
-        (429, said("Quota will be replenished in 05:23:11."), {}, 19391.0),
-        (429, said("Limit type: tokens. Remaining: 0. Limit resets at: 2026-01-01 00:00:40 UTC"), {}, 40.0),
-        (429, said("No deployments available for selected model, Try again in 5 seconds."), {}, 5.0),
-        (429, said("Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait 42345 seconds before retrying."), {}, 42345.0),
-    ],
-)  # fmt: skip
-def test_when_to_come_back(status: int, body: Any, headers: dict[str, str], seconds: float) -> None:
-    """However a server tells it: in one header or in several, as hours and minutes, or in words."""
-    cause = told(status, body, headers=headers)
-
-    assert "rate_limited" == cause.kind
-    assert pytest.approx(seconds) == cause.retry_after
-
-
-def test_of_several_limits_the_one_that_is_nearly_used_up_counts() -> None:
-    """The tokens of a minute are refused long before none of them is left; the day's requests are not the reason."""
-    headers = {
-        "x-ratelimit-limit-requests-day": "14400", "x-ratelimit-remaining-requests-day": "14391",
-        "x-ratelimit-reset-requests-day": "33011.38", "x-ratelimit-limit-tokens-minute": "60000",
-        "x-ratelimit-remaining-tokens-minute": "120", "x-ratelimit-reset-tokens-minute": "11.38",
-    }  # fmt: skip
-
-    assert 11.38 == told(429, said("Tokens per minute limit exceeded"), headers=headers).retry_after
 
 
 def test_a_server_that_says_no_is_not_asked_again() -> None:

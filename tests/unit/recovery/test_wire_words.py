@@ -8,60 +8,13 @@ the others of its kind, too.
 
 from __future__ import annotations
 
-import functools
-import sys
 from typing import Any, Final
 
-import openai
 import pytest
 
 from backend.recovery.advice import explain
-from backend.recovery.classify import Classification, Classifier
-from backend.recovery.errors import StreamError, UnexpectedBody
-
-# Newer clients bring an HTTP library of another name.
-httpx: Any = sys.modules[openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]]
-
-
-NOW: Final = 1_767_225_600.0  # 2026-01-01 00:00 UTC
-LOCAL: Final = "http://127.0.0.1:8080/v1"
-HOSTED: Final = "https://api.example.com/v1"
-ZHIPU: Final = "https://open.bigmodel.cn/api/paas/v4"
-MINIMAX: Final = "https://api.minimax.io/v1"
-
-
-def told(
-    status: int, body: Any, *, base: str = HOSTED, headers: dict[str, str] | None = None, history: str = ""
-) -> Classification:
-    """What the client's own error about such an answer is judged to be; with a good status, what its body is.
-
-    `history` is an address that led here.
-    """
-    if status == 200:
-        return judged(UnexpectedBody(base, base, body, status=200))
-    request = httpx.Request("POST", f"{base}/chat/completions")
-    how: dict[str, Any] = {"text": body} if isinstance(body, str) else {"json": body}
-    response = httpx.Response(status, request=request, headers=headers, **how)
-    if history:
-        response.history = [httpx.Response(307, request=httpx.Request("POST", f"{history}/chat/completions"))]
-    return judged(_client()._make_status_error_from_response(response))
-
-
-@functools.cache
-def _client() -> Any:
-    """One for all rows: it is only asked what it makes of an answer, and takes its time to be made."""
-    return openai.AsyncOpenAI(api_key="k", base_url=HOSTED)
-
-
-def judged(error: BaseException) -> Classification:
-    """By a clock that stands at the beginning of 2026."""
-    return Classifier(wall=lambda: NOW).classify(error)
-
-
-def said(message: str, code: Any = None, type_: str | None = None) -> dict[str, Any]:
-    """The most common shape of an error body."""
-    return {"error": {"message": message, "code": code, "type": type_}}
-
+from backend.recovery.errors import StreamError
+from tests.support.refusals import HOSTED, LOCAL, MINIMAX, ZHIPU, judged, said, told
 
 TOO_LONG: Final[list[tuple[int, Any]]] = [
     (400, said("This model's maximum context length is 8192 tokens. However, your messages resulted in 9121 tokens.")),
@@ -636,71 +589,6 @@ def test_failures_told_inside_a_stream(kind: str, retried: bool, body: Any) -> N
 
     assert (kind, retried) == (cause.kind, cause.retryable)
     assert cause.message
-
-
-HOURS: Final = 3_600.0
-
-
-@pytest.mark.parametrize(
-    ("headers", "body", "seconds"),
-    [
-        ({"retry-after": "7"}, said("slow"), 7.0),
-        ({"retry-after": "1m30s"}, said("slow"), 90.0),
-        ({"retry-after-ms": "2500"}, said("slow"), 2.5),
-        ({"x-ratelimit-reset-requests": "6s"}, said("slow"), 6.0),
-        ({"x-ratelimit-reset-requests": "9m", "x-ratelimit-remaining-requests": "12", "x-ratelimit-reset-tokens": "1m2s", "x-ratelimit-remaining-tokens": "0"}, said("slow"), 62.0),
-        ({"x-ratelimit-reset": "1767225630"}, said("slow"), 30.0),
-        ({"x-ratelimit-reset": "1767225645000"}, said("slow"), 45.0),
-        ({"anthropic-ratelimit-tokens-reset": "2026-01-01T00:00:20Z"}, said("slow"), 20.0),
-        ({"ratelimit-reset": "11"}, said("slow"), 11.0),
-        ({}, {"error": {"type": "usage_limit_reached", "message": "The usage limit has been reached", "resets_in_seconds": 529498}}, 529498.0),
-        ({}, {"error": {"message": "slow", "metadata": {"headers": {"X-RateLimit-Reset": "1767225660000"}}}}, 60.0),
-        ({}, {"error": {"message": "slow", "details": [{"@type": "RetryInfo", "retryDelay": "41s"}]}}, 41.0),
-        ({}, said("Rate limit reached. Please try again in 20m30s."), 1230.0),
-        ({}, said("Rate limit reached. Please try again in 1 hour and 5 minutes."), 3900.0),
-        ({}, said("Usage limit reached for 5 hour. Your limit will reset at 2026-01-01 02:00:00"), 2 * HOURS),
-        ({}, said("Limit reached, available again on Jan 3, 2026"), 48 * HOURS),
-        ({}, said("限流，请在 20 秒后重试"), 20.0),
-        ({}, said("You have hit your limit. It resets in 3 days."), 72 * HOURS),
-    ],
-)  # fmt: skip
-def test_told_times_are_read_wherever_they_stand(headers: dict[str, str], body: Any, seconds: float) -> None:
-    """In headers of every spelling, in fields of the body, in the words; as a span, an epoch or a date."""
-    cause = told(429, body, headers=headers)
-
-    assert "rate_limited" == cause.kind
-    assert pytest.approx(seconds) == cause.retry_after
-
-
-def test_dates_of_chinese_providers_are_in_their_own_zone() -> None:
-    """A date without a zone is Beijing's there, and UTC elsewhere."""
-    body = said("Usage limit reached for 5 hour. Your limit will reset at 2026-01-01 10:00:00", "1308")
-
-    assert (2 * HOURS, 10 * HOURS) == (told(429, body, base=ZHIPU).retry_after, told(429, body).retry_after)
-
-
-def test_the_server_s_own_clock_decides() -> None:
-    """A computer whose clock is wrong by years still waits as long as the server means."""
-    headers = {"date": "Tue, 25 Aug 2026 07:41:00 GMT"}
-
-    assert 44.0 == told(429, said("It will reset at 2026-08-25 07:41:44 UTC"), headers=headers).retry_after
-
-
-def test_a_date_that_has_passed_is_told_and_not_waited_for() -> None:
-    """Nobody knows what the clocks are about; asking again and again would not help."""
-    cause = told(429, said("Usage limit reached for 5 hour. Your limit will reset at 2025-08-25 07:41:44"))
-
-    assert ("rate_limited", False, None) == (cause.kind, cause.retryable, cause.retry_after)
-    assert "2025-08-25 07:41:44" in explain(cause)
-    assert "a minute" not in explain(cause)
-
-
-def test_headers_of_limits_count_only_where_a_limit_was_hit() -> None:
-    """They come with every answer; credit that is used up does not come back in six seconds."""
-    headers = {"x-ratelimit-reset-requests": "6s"}
-
-    assert told(429, said("You exceeded your current quota", "insufficient_quota"), headers=headers).retry_after is None
-    assert told(503, said("Overloaded"), headers=headers).retry_after is None
 
 
 def test_a_redirect_that_dropped_the_key_is_told_with_its_target() -> None:
