@@ -26,7 +26,7 @@ from .pressure.statistics import QueueStatistics, add_bounded
 from .pressure.throttle import UNTHROTTLED, Throttle, ThrottlePlan, Zone, pause_in_all
 
 __all__ = [
-    "FAST_LANE",
+    "FAST_PATH",
     "UNTHROTTLED",
     "BoundedQueue",
     "OnZone",
@@ -43,8 +43,8 @@ T = TypeVar("T")
 OnZone = Callable[[str, Zone, Zone, float], object]
 """`on_zone(name, zone, was, fill)`: told of a queue that changed its zone."""
 
-FAST_LANE: Final = 512
-"""A queue sends its fast lane's user to the slow path at least once in so many items."""
+FAST_PATH: Final = 512
+"""Of so many appends in a row by the fast path, at least one takes the slow path, so that the loop gets its turn."""
 
 logger = logging.getLogger("copilot_pulse.backpressure")
 
@@ -66,19 +66,21 @@ class QueueClosed(RuntimeError):
 class BoundedQueue(Generic[T]):
     """A bounded first-in, first-out queue with all four layers. For the loop's thread.
 
-    capacity: items that it holds. put_timeout: seconds that `put()` waits for room before room is made; may
-    be changed at any time. throttle: the zones and delays; `UNTHROTTLED` reports zones but never delays.
+    capacity: items that it holds. name: for errors, logs and statistics. put_timeout: seconds that `put()` waits for
+    room before room is made; may be changed at any time. throttle: a `ThrottlePlan` or the name of a mode;
+    `UNTHROTTLED` reports zones but never delays.
     key(item), essential(item): an item's key for conflation, and whether it must not be dropped to make room (it is
     lost only if offered to a queue that holds twice its capacity, or by a close); both can also be given with
     each put. conflate: "full" replaces an older item with the same key only once the queue
-    is full and patience is over; "always" does it at once, so that a reader finds at most the newest of each
+    is full and `put_timeout` has passed; "always" does it at once, so that a reader finds at most the newest of each
     key. label(item): the word under which a dropped item is counted; on_drop(item) is told of it. on_zone(name, zone,
-    was, fill) is called at each change of zone. slice_seconds: a consumer or producer that never has to wait still lets
-    the loop turn this often. clock and sleep: the outside world, for tests.
+    was, fill) is called at each change of zone, on_throttle(name, change), at most once a second, with what the
+    throttle's model decides; one of them that raises is logged. slice_seconds: a consumer or producer that never has
+    to wait still lets the loop turn this often. clock and sleep: the outside world, for tests.
 
     Order is kept among items that stay. No item is lost or doubled by a cancel: see `put()` and `get()`.
 
-    The fast lane (for code on the hot path): as long as `len(queue.items) < queue.limit`, appending to
+    The fast path (for code on the hot path): as long as `len(queue.items) < queue.limit`, appending to
     `queue.items` is all that a put has to do. Whatever needs more than that (a sleeping consumer, a zone that
     changes or delays, a producer in line, a close) lowers `limit`, and `put_nowait()` and the others do it.
     Who puts there without waiting counts itself in `queue.nowait`.
@@ -281,7 +283,7 @@ class BoundedQueue(Generic[T]):
             self._consumers.close()
 
     async def join(self) -> None:
-        """Wait until the queue is empty and no item is in its owner's hands. A cancel changes nothing."""
+        """Wait until the queue is empty and its owner has finished the item in hand. A cancel changes nothing."""
         while self.items or self.in_hand:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._joiners.append(future)
@@ -460,7 +462,7 @@ class BoundedQueue(Generic[T]):
         else:
             # A level that would be a new peak or enter another zone takes the slow path, and is seen there; in a
             # large queue also now and then, to see that the loop gets its turn.
-            self.limit = min(throttle.ceiling, self.peak, self.capacity, level + FAST_LANE) - self.in_hand
+            self.limit = min(throttle.ceiling, self.peak, self.capacity, level + FAST_PATH) - self.in_hand
         if was is not None and self.on_zone is not None:
             self._report("on_zone", self.on_zone, throttle.zone, was, level / self.capacity)
         if throttle.news is not None:

@@ -63,7 +63,10 @@ logger = logging.getLogger("copilot_pulse.event_bus")
 
 
 class EventBus:
-    """See the module. Everything is for the loop's thread, except `publish_threadsafe()`.
+    """Publishes events to subscribers on one event loop, as the module's docstring tells.
+
+    Everything is for the loop's thread, except `publish_threadsafe()`. None of the hooks below may wait; one that
+    raises is logged and goes on to be called.
 
     What `configure()` can change at any time:
 
@@ -292,7 +295,7 @@ class EventBus:
 
     def has_subscribers(self, type_: str) -> bool:
         """Whether anybody would get an event of this type: ask before building a costly one."""
-        return self._table.heard(type_)
+        return self._table.has_subscribers(type_)
 
     # -- the whole -------------------------------------------------------------------------------------
 
@@ -337,7 +340,7 @@ class EventBus:
 
         Mailboxes go on until they have delivered what they hold, or drop it at once if `discard`; so with events
         from threads that have not reached the loop yet. A publisher that waits for room goes on, and its event
-        counts as dropped by the mailbox that had none.
+        counts as dropped by the mailbox that had none. Closing again is fine.
         """
         self._inbox.empty(discard=discard)
         self._closed = True
@@ -369,7 +372,7 @@ class EventBus:
         }
 
     def take_latency_samples(self) -> list[float]:
-        """Seconds from the making of an event to its delivery, sampled since the last call."""
+        """Seconds from the making of an event to its delivery, sampled since the last call, which forgets them."""
         samples = list(self._turns.samples)
         self._turns.samples.clear()
         return samples

@@ -10,7 +10,7 @@ there are does not matter. Then:
                      `Errors.call_failed()` goes on behind it: a `try` inside of the loop would be an instruction
                      that does nothing for each handler, 2 % of publishing to ten.
     one mailbox      `single` is its queue, and `items` what lies in there. While these are fewer than the queue's
-                     `limit`, appending is all there is to do (see "The fast lane" of BoundedQueue); otherwise
+                     `limit`, appending is all there is to do (see "The fast path" of BoundedQueue); otherwise
                      `slow_path` sees to it. In a small mailbox nobody has to look at the clock, for it is full in
                      less than a slice, and makes its publisher wait; a large one lowers its limit so that
                      `slow_path` is called often enough.
@@ -27,7 +27,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from ..backpressure import FAST_LANE, BoundedQueue, put_in_all
+from ..backpressure import FAST_PATH, BoundedQueue, put_in_all
 from .event import DONE, Event
 from .settings import BusSettings
 
@@ -157,7 +157,7 @@ def slow_path_of_one_queue(queue: Queue, tick: Tick, put: PutInQueues, done: Ans
 
     def slow_path(route: Route, event: Event) -> Answer:
         answer = put(queues, event)
-        return tick(event)[1] if answer is done and len(queue.items) >= FAST_LANE else answer
+        return tick(event)[1] if answer is done and len(queue.items) >= FAST_PATH else answer
 
     return slow_path
 

@@ -22,14 +22,14 @@ class RouteTable:
     under "(other types)".
     """
 
-    __slots__ = ("_heard", "_published", "_put", "_subscriptions", "_turns", "routes")
+    __slots__ = ("_published", "_put", "_subscriptions", "_turns", "_wanted", "routes")
 
     def __init__(self, subscriptions: Subscriptions, turns: LoopTurns, put: PutInQueues) -> None:
         self._subscriptions = subscriptions
         self._turns = turns
         self._put = put
         self.routes: dict[str, Route] = {}
-        self._heard: dict[str, bool] = {}
+        self._wanted: dict[str, bool] = {}
         self._published: dict[str, int] = {}  # by routes that were forgotten
 
     def add(self, type_: str) -> Route:
@@ -54,23 +54,23 @@ class RouteTable:
         if pattern == "*" or pattern.endswith(".*"):
             prefix = pattern[:-1]
             types = [type_ for type_ in self.routes if type_.startswith(prefix)]
-            self._heard.clear()
+            self._wanted.clear()
         else:
             types = [pattern] if pattern in self.routes else []
-            self._heard.pop(pattern, None)
+            self._wanted.pop(pattern, None)
         for type_ in types:
             number = self.routes.pop(type_).published
             if number:
                 add_bounded(self._published, type_, number, most=MAX_TYPES)
 
-    def heard(self, type_: str) -> bool:
+    def has_subscribers(self, type_: str) -> bool:
         """Whether anybody is subscribed to events of this type."""
-        heard = self._heard.get(type_)
-        if heard is None:
-            if len(self._heard) >= MAX_TYPES:
-                self._heard.clear()
-            heard = self._heard[type_] = bool(self._subscriptions.matching(type_))
-        return heard
+        found = self._wanted.get(type_)
+        if found is None:
+            if len(self._wanted) >= MAX_TYPES:
+                self._wanted.clear()
+            found = self._wanted[type_] = bool(self._subscriptions.matching(type_))
+        return found
 
     def published(self) -> dict[str, int]:
         """Events published so far, by type."""

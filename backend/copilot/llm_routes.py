@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..error_handling import language_of
-from .threads import CallTimeout, Lane, LaneFull
+from .threads import CallTimeout, DaemonThreads, ThreadsBusy
 
 log = logging.getLogger("copilot_pulse.http")
 
@@ -56,7 +56,7 @@ class BlockingRoutes:
     def __init__(self, *, limit: float = LIMIT_SECONDS) -> None:
         self.roots: set[str] = set()
         self.limit = limit
-        self._lane = Lane("Copilot's routes")
+        self._threads = DaemonThreads("Copilot's routes")
         self._on_loop: set[Any] = set()
 
     async def run(self, request: web.Request, handler: Handler, route: str) -> web.StreamResponse:
@@ -68,11 +68,11 @@ class BlockingRoutes:
             return await handler(request)
         texts, seconds = _FULL, self.limit
         try:
-            return await self._lane.run(_in_own_loop, handler, request, limit=self.limit)
+            return await self._threads.run(_in_own_loop, handler, request, limit=self.limit)
         except web.HTTPException:
             raise
-        except LaneFull:
-            log.debug("%s", self._lane)
+        except ThreadsBusy:
+            log.debug("%s", self._threads)
         except CallTimeout:
             texts = _TEXT
         except Exception as error:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..aio import ends, in_front
 from .seam import CopilotModules, Replacements, SeamMissing, SeamUnneeded, is_wrapper, mark_wrapper
-from .threads import CallTimeout, Lane
+from .threads import CallTimeout, DaemonThreads
 
 if TYPE_CHECKING:
     from ..pulse import Pulse
@@ -74,7 +74,7 @@ class MemorySeam:
         self._clock = clock
         self._replacements = Replacements()
         self._originals: dict[str, Callable[..., Any]] = {}
-        self._lane = Lane("history summary")
+        self._threads = DaemonThreads("history summary")
         # Summaries that run: (since when, the future). One a session, so that a model that hangs
         # does not collect a thread with every message the user sends.
         self._running: dict[tuple[int, str], tuple[float, asyncio.Future[Any]]] = {}
@@ -138,16 +138,16 @@ class MemorySeam:
                 since, future = earlier
                 left = None if limit is None else limit - (started - since)
                 if left is not None and left <= 0:
-                    raise CallTimeout(self._lane.name, limit or 0.0)
+                    raise CallTimeout(self._threads.name, limit or 0.0)
                 if not await ends(future, left):
-                    raise CallTimeout(self._lane.name, limit or 0.0)
+                    raise CallTimeout(self._threads.name, limit or 0.0)
             left = None if limit is None else max(0.0, limit - (self._clock() - started))
-            await self._lane.place(left)
+            await self._threads.until_free(left)
             left = None if limit is None else max(0.0, limit - (self._clock() - started))
-            future = self._lane.start(original, session_id, messages)
+            future = self._threads.start(original, session_id, messages)
             self._running[key] = (self._clock(), future)
             future.add_done_callback(functools.partial(self._finished, key))
-            return await self._lane.wait(future, left)
+            return await self._threads.wait(future, left)
         except CallTimeout as error:
             log.warning("%s; the chat goes on with the recent messages", error)
             self._record(error)
@@ -162,7 +162,7 @@ class MemorySeam:
         stored = getattr(sys.modules.get(original.__module__), _STORED, None)
         if callable(stored):
             try:
-                recent = await self._lane.run(stored, session_id, limit=_STORED_LIMIT)
+                recent = await self._threads.run(stored, session_id, limit=_STORED_LIMIT)
             except Exception as error:
                 log.debug("no stored messages: %s", type(error).__name__)
             else:

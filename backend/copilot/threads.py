@@ -20,8 +20,8 @@ T = TypeVar("T")
 _LIMIT: Final = 8
 
 
-class LaneFull(Exception):
-    """Raised when all threads of a lane are still busy with earlier calls."""
+class ThreadsBusy(Exception):
+    """Raised when all threads are still busy with earlier calls."""
 
     def __init__(self, name: str, limit: int) -> None:
         super().__init__(f"{limit} earlier calls of {name} have not come back yet")
@@ -35,7 +35,7 @@ class CallTimeout(Exception):
         super().__init__(f"{name} did not come back within {seconds:g} s")
 
 
-class Lane:
+class DaemonThreads:
     """Runs blocking functions in threads of its own, `limit` at once. For the event loop's thread."""
 
     def __init__(self, name: str, *, limit: int = _LIMIT) -> None:
@@ -48,10 +48,10 @@ class Lane:
         """Call `function(*args)` in a thread, under a copy of the caller's context. Does not wait.
 
         The future gets the result or the error; cancelling it does not stop the thread.
-        Raises LaneFull if `limit` calls are running.
+        Raises ThreadsBusy if `limit` calls are running.
         """
         if self.busy >= self.limit:
-            raise LaneFull(self.name, self.limit)
+            raise ThreadsBusy(self.name, self.limit)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         context = contextvars.copy_context()
@@ -92,7 +92,7 @@ class Lane:
         self.busy += 1
         return future
 
-    async def place(self, limit: float | None = None) -> None:
+    async def until_free(self, limit: float | None = None) -> None:
         """Wait until a thread is free, `limit` seconds at most; `start()` at once, before it is taken.
 
         Raises CallTimeout. A cancel leaves nothing behind.
@@ -107,7 +107,7 @@ class Lane:
         """Call `function(*args)` in a thread and wait for it, `limit` seconds at most (None: for ever).
 
         If the caller is cancelled, or the limit passes, the thread goes on and its outcome is dropped.
-        Raises what the function raises, CallTimeout or LaneFull.
+        Raises what the function raises, CallTimeout or ThreadsBusy.
         """
         return await self.wait(self.start(function, *args), limit)
 
@@ -119,7 +119,7 @@ class Lane:
         return future.result()
 
     def __repr__(self) -> str:
-        return f"<Lane {self.name} {self.busy} of {self.limit} busy>"
+        return f"<DaemonThreads {self.name} {self.busy} of {self.limit} busy>"
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

@@ -204,7 +204,7 @@ async def test_a_publisher_does_not_starve_beside_free_places(how: str, every: i
 
 
 async def test_nobody_overtakes_a_publisher_that_waits() -> None:
-    """The handler goes on and there would be room: the fast lane stays shut while somebody stands in line."""
+    """The handler goes on and there would be room: the fast path stays shut while somebody stands in line."""
     bus = calm(capacity=10)
     got: list[int] = []
     step = asyncio.Semaphore(0)

@@ -37,4 +37,4 @@ async def test_made_up_types_do_not_fill_the_memory(bus: EventBus, monkeypatch: 
     assert 35 == sum(published.values())
     assert published["(other types)"] > 0
     assert len(published) <= 21
-    assert len(bus._table._heard) <= 10
+    assert len(bus._table._wanted) <= 10

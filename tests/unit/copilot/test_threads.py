@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from backend.copilot.threads import CallTimeout, Lane, LaneFull
+from backend.copilot.threads import CallTimeout, DaemonThreads, ThreadsBusy
 from tests.support.net import until
 
 number: contextvars.ContextVar[int] = contextvars.ContextVar("number", default=0)
@@ -22,7 +22,7 @@ async def test_a_call_runs_in_a_daemon_thread_with_the_callers_context() -> None
         thread = threading.current_thread()
         return number.get() + add, thread.daemon, thread is threading.main_thread()
 
-    assert (9, True, False) == await Lane("test").run(call, 2)
+    assert (9, True, False) == await DaemonThreads("test").run(call, 2)
 
 
 async def test_errors_come_back() -> None:
@@ -31,62 +31,62 @@ async def test_errors_come_back() -> None:
     def fail(error: BaseException) -> None:
         raise error
 
-    lane = Lane("test")
+    threads = DaemonThreads("test")
     with pytest.raises(KeyError):
-        await lane.run(fail, KeyError("x"))
+        await threads.run(fail, KeyError("x"))
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await lane.run(fail, StopIteration())
-    assert 0 == lane.busy
+        await threads.run(fail, StopIteration())
+    assert 0 == threads.busy
 
 
 async def test_the_limit_drops_the_call_and_not_the_thread() -> None:
     """After the limit the caller goes on; the thread ends by itself and frees its place."""
-    lane, gate = Lane("test"), threading.Event()
+    threads, gate = DaemonThreads("test"), threading.Event()
     with pytest.raises(CallTimeout):
-        await lane.run(gate.wait, limit=0.01)
+        await threads.run(gate.wait, limit=0.01)
 
-    assert 1 == lane.busy
+    assert 1 == threads.busy
     gate.set()
-    await until(lambda: lane.busy == 0)
+    await until(lambda: threads.busy == 0)
 
 
 async def test_a_cancelled_caller_leaves_the_thread_to_itself() -> None:
     """A chat that is stopped does not wait for the thread, and an error of the thread is nobody's news."""
-    lane, gate = Lane("test"), threading.Event()
+    threads, gate = DaemonThreads("test"), threading.Event()
 
     def fail() -> None:
         gate.wait()
         raise ValueError("late")
 
-    task = asyncio.create_task(lane.run(fail))
-    await until(lambda: lane.busy == 1)
+    task = asyncio.create_task(threads.run(fail))
+    await until(lambda: threads.busy == 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     gate.set()
-    await until(lambda: lane.busy == 0)
+    await until(lambda: threads.busy == 0)
 
 
 async def test_a_full_lane_refuses() -> None:
     """Calls that hang do not collect threads without end."""
-    lane, gate = Lane("test", limit=2), threading.Event()
-    futures = [lane.start(gate.wait), lane.start(gate.wait)]
-    with pytest.raises(LaneFull):
-        await lane.run(gate.wait)
+    threads, gate = DaemonThreads("test", limit=2), threading.Event()
+    futures = [threads.start(gate.wait), threads.start(gate.wait)]
+    with pytest.raises(ThreadsBusy):
+        await threads.run(gate.wait)
     gate.set()
 
     assert [True, True] == await asyncio.gather(*futures)
-    assert "0 of 2 busy" in repr(lane)
+    assert "0 of 2 busy" in repr(threads)
 
 
 async def test_a_place_is_waited_for() -> None:
     """Who can wait gets the next thread that is free; a limit or a cancel ends the wait."""
-    lane, gate = Lane("test", limit=1), threading.Event()
-    busy = lane.start(gate.wait)
+    threads, gate = DaemonThreads("test", limit=1), threading.Event()
+    busy = threads.start(gate.wait)
     with pytest.raises(CallTimeout):
-        await lane.place(0.01)
-    cancelled = asyncio.create_task(lane.place())
-    waiting = asyncio.create_task(lane.place(5))
+        await threads.until_free(0.01)
+    cancelled = asyncio.create_task(threads.until_free())
+    waiting = asyncio.create_task(threads.until_free(5))
     await asyncio.sleep(0)
     cancelled.cancel()
     gate.set()
@@ -95,15 +95,15 @@ async def test_a_place_is_waited_for() -> None:
     assert await busy
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    await lane.place(0)
+    await threads.until_free(0)
 
 
 def test_a_loop_that_has_closed_is_no_error() -> None:
     """A thread that outlives the loop ends silently."""
-    lane, gate = Lane("test"), threading.Event()
+    threads, gate = DaemonThreads("test"), threading.Event()
 
     async def main() -> None:
-        lane.start(gate.wait)
+        threads.start(gate.wait)
 
     asyncio.run(main())
     thread = next(t for t in threading.enumerate() if t.name == "copilot-pulse test")

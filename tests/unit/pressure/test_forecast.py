@@ -503,7 +503,7 @@ async def test_observing_sees_what_happens_between_two_samples() -> None:
 
 @pytest.mark.parametrize("mailboxes", [1, 2])
 async def test_only_what_cannot_wait_needs_room(mailboxes: int) -> None:
-    """Publishers that can wait are told apart from the others in the fast lane too."""
+    """Publishers that can wait are told apart from the others in the fast path too."""
     time = ManualTime()
     bus = EventBus(throttle="observe", clock=time, sleep=time.sleep)
 
@@ -518,7 +518,7 @@ async def test_only_what_cannot_wait_needs_room(mailboxes: int) -> None:
 
     for _ in range(mailboxes):
         bus.subscribe("t", handle)
-    for _ in range(290):  # as full as it has been is the end of the fast lane
+    for _ in range(290):  # as full as it has been is the end of the fast path
         await bus.publish(event(stays=False))
     await bus.join()
     time.jump(0.025)

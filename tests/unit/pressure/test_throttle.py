@@ -77,7 +77,7 @@ def test_in_the_hysteresis_the_delay_stays_at_the_least_of_its_zone() -> None:
 
 @given(st.integers(1, 60), st.lists(st.integers(0, 70), max_size=40))
 def test_between_floor_and_ceiling_nothing_changes(capacity: int, levels: list[int]) -> None:
-    """What the fast lane relies on: a level between floor and ceiling stays in its zone, others leave it."""
+    """What the fast path relies on: a level between floor and ceiling stays in its zone, others leave it."""
     meter = ZoneMeter(capacity, ThrottlePlan())
     for level in levels:
         inside = meter.floor <= level <= meter.ceiling
