@@ -121,7 +121,12 @@ class RecoveryManager:
         return self.classifier.classify(error)
 
     def explain(self, cause: Classification, **about: Any) -> str:
-        """`explain()`, with the secrets that are known by value taken out too."""
+        """One paragraph for the user about a failure, without a line break and without a secret. Any thread.
+
+        `about` holds what is known of the call: `host` (name:port), `model`, `base_url`, `attempts` made, seconds
+        `waited`, `language` (Chinese or else English), `where_set` (where the model was chosen), and `partial` if a
+        part of the answer stands above. Raises TypeError for another name.
+        """
         return self.redactor.redact(explain(cause, host_words=self.host_words, **about))
 
     def register_rule(
@@ -133,7 +138,12 @@ class RecoveryManager:
         retryable: bool | None = None,
         override: bool = False,
     ) -> Callable[[], None]:
-        """Add a classification rule; see `Classifier.register_rule()`. Returns a function that removes it."""
+        """Say what errors of a type, or those of which `match(error)` is true, are. Returns what takes the rule away.
+
+        It is asked after the specific rules of the table in docs/errors.md and before the general ones, with
+        `override` before all of them, the newest first. `retryable` defaults to what MEDIUM means. A predicate that
+        raises counts as false. For the loop's thread; an error that is being judged elsewhere keeps its old rules.
+        """
         return self.classifier.register_rule(
             match, severity=severity, kind=kind, retryable=retryable, override=override
         )

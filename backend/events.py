@@ -23,6 +23,8 @@ ErrorOutcome = Literal["retrying", "recovered", "gave_up", "cancelled", "ignored
 
 
 class ChatStarted(TypedDict):
+    """A chat begins; `messages` is how many the page sent, the history among them."""
+
     chat_id: str
     kind: Literal["chat", "debug"]
     messages: int
@@ -61,12 +63,16 @@ class ChatModelEnded(TypedDict):
 
 
 class ChatDelta(TypedDict):
+    """A piece of an answer as the model wrote it; with `reasoning`, of its thoughts. Only on the local bus."""
+
     chat_id: str
     text: str
     reasoning: NotRequired[bool]
 
 
 class ChatFirstToken(TypedDict):
+    """The first word of a chat, `seconds` after its beginning."""
+
     chat_id: str
     model: str
     host: str
@@ -74,12 +80,16 @@ class ChatFirstToken(TypedDict):
 
 
 class ChatToolCalled(TypedDict):
+    """The model calls a tool; `call_id` is the same in the `chat.tool_output` that follows."""
+
     chat_id: str
     tool: str
     call_id: str
 
 
 class ChatToolOutput(TypedDict):
+    """A tool returned after `seconds`; `length` is its output in characters."""
+
     chat_id: str
     tool: str
     call_id: str
@@ -88,6 +98,8 @@ class ChatToolOutput(TypedDict):
 
 
 class ChatAgentChanged(TypedDict):
+    """Another agent took the chat over, by its name."""
+
     chat_id: str
     agent: str
 
@@ -200,6 +212,9 @@ class ErrorEvent(TypedDict):
 
 
 class BreakerChanged(TypedDict):
+    """A breaker went from `was` to `state`; `retry_in` is seconds until a call may be tried, 0 unless it is open.
+    `failures` and `calls` are those of its window."""
+
     name: str
     state: Literal["closed", "open", "half_open"]
     was: Literal["closed", "open", "half_open"]
@@ -209,6 +224,9 @@ class BreakerChanged(TypedDict):
 
 
 class McpChanged(TypedDict):
+    """An MCP server was lost, with a `reason` in words and seconds until the next try, or came back with so many
+    `tools`."""
+
     server: str
     host: str
     state: Literal["up", "down"]
@@ -218,6 +236,8 @@ class McpChanged(TypedDict):
 
 
 class QueueZoneChanged(TypedDict):
+    """A queue is in another zone; `fill` is the share of its capacity that is taken."""
+
     queue: str
     zone: str
     was: str
@@ -251,6 +271,8 @@ class LoopStalled(TypedDict):
 
 
 class HttpRequest(TypedDict):
+    """A request to one of Copilot's routes was answered after `seconds`; `route` is its path, without a query."""
+
     method: str
     route: str
     status: int
@@ -268,6 +290,8 @@ class HealthChanged(TypedDict):
 
 
 class SettingsChanged(TypedDict):
+    """The settings of these names have other values now; the values themselves are not told."""
+
     names: list[str]
 
 
@@ -289,6 +313,8 @@ class MetricsTotals(TypedDict):
 
 
 class PulseStarted(TypedDict):
+    """The plugin runs; the names of the seams that are attached, and of those that found no place in Copilot."""
+
     version: str
     attached: list[str]
     missing: list[str]

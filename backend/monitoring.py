@@ -95,7 +95,7 @@ def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class PastEvent(NamedTuple):
-    """An event from before the start, as a store kept it."""
+    """An event from before the start, as a store kept it; `time` is seconds since 1970."""
 
     id: str
     type: str
@@ -108,9 +108,10 @@ class PastEvent(NamedTuple):
 class Past(NamedTuple):
     """What is known from before the start, the oldest first; see `Monitor.restore()`.
 
-    `minutes` are `(end, values)` of `metrics.minute`, `errors` rows with their `time`, `told` plain data that goes
-    out as the snapshot's `past` as it is. `install` is what all runs before this one did together: the data
-    of `metrics.totals`; `untold` are minutes of which no row tells, because the program had ended by then.
+    `minutes` are `(end, values)` of `metrics.minute`, `end` in seconds since 1970; `errors` rows with their `time`,
+    `told` plain data that goes out as the snapshot's `past` as it is. `install` is what all runs before this one did
+    together: the data of `metrics.totals`; `untold` are minutes of which no row tells, because the program had ended
+    by then.
     """
 
     events: Sequence[PastEvent] = ()
@@ -242,11 +243,15 @@ class Monitor:
         self._sources[name] = read
 
     def add_check(self, name: str, check: Check, component: str = "component") -> None:
-        """Add a health check, or replace the one of that name (`component:measurement`)."""
+        """Add a health check, or replace the one of that name (`component:measurement`).
+
+        `check()` returns a `Finding`, or None while it has nothing to say. It is called once a second, must not wait,
+        and if it raises, that is a warning of its own. `component` is the componentType of health+json.
+        """
         self.board.add(name, check, component)
 
     def rows(self, source: str) -> list[dict[str, Any]]:
-        """The rows of a source as last read."""
+        """Copies of the rows of a source as last read, infinities as None; [] if it has none."""
         value = self._values.get(source)
         if isinstance(value, Mapping):
             value = list(value.values())
@@ -411,18 +416,25 @@ class Monitor:
         }
 
     def health(self) -> dict[str, Any]:
-        """The body of `application/health+json`, evaluated now."""
+        """The body of `application/health+json`, with sources read and checks evaluated now."""
         self._pull()
         self.board.evaluate(self.clock(), self.wall())
         return self.board.body(self.version)
 
     def read_history(self, name: str) -> dict[str, Any]:
-        """One range of the history (`1m`, `1h`, `24h`), for the charts, with the times in which the process was `down`.
-        Raises KeyError for another name."""
+        """One range of the history (`1m`, `1h`, `24h`) for the charts: `{range, step, end, series, down}`.
+
+        `series` are lists of values by name, the oldest first, None where nothing is known; `step` is seconds, `end`
+        seconds since 1970, `down` the times `[from, to]` in which the process did not run.
+        Raises KeyError for another name.
+        """
         return self._with_down(self.history.read(name, now=self.clock(), wall=self.wall()))
 
     def read_week(self, minutes: Iterable[tuple[float, Mapping[str, float | None]]] | None) -> dict[str, Any]:
-        """The history of 7 days from the minutes that a store has kept, `(end, values)`; None: from those of here."""
+        """The history of 7 days, in the shape of `read_history()`, from the `(end, values)` of minutes in a store.
+
+        None: from those of this process.
+        """
         wall = self.wall()
         if minutes is None:
             minutes = self.history.minutes(now=self.clock(), wall=wall)
@@ -462,6 +474,7 @@ class Monitor:
         """All figures in a format of Prometheus, `text` or `openmetrics`: read on the loop, encoded in a thread.
 
         prometheus-client takes 0.1 s to import: that is done in a thread too, when somebody scrapes for the first time.
+        A cancel leaves that thread to finish by itself.
         """
         module = await asyncio.to_thread(import_module, ".metrics.exposition.collector", __package__)
         scrape = module.Scrape(self)

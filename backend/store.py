@@ -8,10 +8,10 @@
     await store.aclose()
 
 The loop only appends to a list. Every 0.25 s, at 256 events, and at once for errors and ends, the list goes to a
-thread that writes it into SQLite files of bounded size (`journal/segments.py`); which files go, and when, decides
-`journal/retention.py`. What cannot be written is kept,
-tried again, and counted if it is lost; a `store.gap` row tells of it in the history itself. Text of chats is not
-written unless the user wants it, secrets never are. docs/event-store.md shows how to use it.
+thread that writes it into SQLite files of bounded size (`journal/segments.py`); `journal/retention.py` decides which
+files go, and when. What cannot be written is kept, tried again, and counted if it is lost; a `store.gap` row tells of
+it in the history itself. Text of chats is not written unless the user wants it, secrets never are.
+docs/event-store.md shows how to use it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _AT_ONCE: Final = frozenset({"error", "chat.finished", "pulse.started"})
 
 
 class StoreProblem(NamedTuple):
-    """What is wrong with the store: a word for programs, a sentence, and what to do."""
+    """What is wrong with the store: a `code` for programs, a sentence, what to do, and the `values` in both."""
 
     code: str
     text: str
@@ -417,7 +417,10 @@ class EventStore:
         return self._reader.query(which, after=after, limit=limit, newest_first=newest_first)
 
     def catch_up(self, which: Filter, after: Cursor, *, limit: int = PAGE_ROWS) -> Page:
-        """The next page for one who follows; what is gone for good comes as a `store.gap` first. Blocks."""
+        """The next page for one who follows; what is gone for good comes as a `store.gap` first. Blocks, 5 s at most.
+
+        Raises what `query()` raises.
+        """
         return self._reader.catch_up(which, after, limit=limit)
 
     def end(self) -> Cursor:
@@ -433,7 +436,8 @@ class EventStore:
         """Pages of events as they are committed, those after `after` first (None: from now on). Ends with the
         store. No event twice, none left out; what retention took meanwhile is told by a `store.gap`.
 
-        A cancel, or closing the generator, leaves nothing behind.
+        For the loop's thread, which it never holds. A file that is locked is waited for; else it raises what
+        `query()` raises. A cancel, or closing the generator, leaves nothing behind.
         """
         news = asyncio.Event()
         self._followers.add(news)
@@ -549,8 +553,11 @@ class EventStore:
     def totals(
         self, *, since: float | None = None, until: float | None = None, step: str = "hour", offset: float = 0.0
     ) -> list[dict[str, Any]]:
-        """Chats by outcome, errors by kind, tokens and more, by `hour` or `day` (which begins `offset` seconds
-        before UTC's). Raises ValueError for another step. Blocks."""
+        """A row for each `hour` or `day` (which begins `offset` seconds before UTC's) in which something happened, the
+        oldest first: its beginning `time`, chats by outcome, errors by kind, tokens and more.
+
+        Raises ValueError for another step. Blocks.
+        """
         if step not in STEPS:
             raise ValueError(f"step has to be one of {', '.join(STEPS)}")
         totals = Totals(STEPS[step], offset=offset)
@@ -589,12 +596,12 @@ class EventStore:
         return number
 
     def plain(self, events: Iterable[Stored]) -> list[dict[str, Any]]:
-        """Events as plain data that may leave the process: redacted with what is known by now."""
+        """Events as plain data that may leave the process: redacted with what is known by now. Any thread."""
         redactor = DataRedactor(self._redaction, bounded=False)
         return [redactor.data(_leaving(event.as_dict())) for event in events]
 
     def clean(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """A story or another answer, redacted with what is known by now."""
+        """A copy of a story or of other plain data, redacted with what is known by now. Any thread."""
         return DataRedactor(self._redaction, bounded=False).data(data)
 
     @staticmethod
@@ -611,7 +618,7 @@ class EventStore:
             return not slots <= free
 
     def check(self) -> list[dict[str, Any]]:
-        """Read every file and say what is in it and what is wrong; see `journal/reader.py`. Blocks."""
+        """Read every file and say what is in it and what is wrong: a row a file, see `Reader.check`. Blocks."""
         return self._reader.check()
 
     # How it is

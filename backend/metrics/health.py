@@ -110,7 +110,10 @@ class HealthBoard:
         self._states: dict[str, _State] = {}
 
     def add(self, name: str, check: Check, component: str = "component") -> None:
-        """Add a check, or replace the one of that name. Names are `component:measurement`."""
+        """Add a check, or replace the one of that name. Names are `component:measurement`.
+
+        It is called once a second and must not wait; if it raises, that is a warning of its own.
+        """
         self._states[name] = _State(name, check, component)
 
     def remove(self, name: str) -> None:

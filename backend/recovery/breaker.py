@@ -23,6 +23,8 @@ _SLOTS: Final = 30
 
 
 class State(enum.Enum):
+    """All calls go through, none does, or a few do as probes."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"

@@ -98,6 +98,7 @@ class Facts(NamedTuple):
 
     @property
     def path(self) -> str:
+        """The path of the called address; "" if there is none."""
         return urlsplit(self.url).path if self.url else ""
 
 

@@ -20,6 +20,7 @@ class Severity(enum.Enum):
 
     @property
     def rank(self) -> int:
+        """0 for LOW to 3 for CRITICAL, to compare by."""
         return _RANKS[self]
 
 

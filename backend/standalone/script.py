@@ -88,6 +88,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class ToolCall:
+    """A tool that the scripted model calls; `arguments` is JSON."""
+
     name: str
     arguments: str = "{}"
 

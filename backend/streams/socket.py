@@ -366,6 +366,7 @@ class Reading:
         self._limit: asyncio.TimerHandle | None = None
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Read in a task of its own; if that breaks, the socket is closed."""
         self._task = asyncio.get_running_loop().create_task(work, name="copilot-pulse stream reader")
         self._task.add_done_callback(self.socket.broken)
 
