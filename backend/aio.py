@@ -131,7 +131,7 @@ def our_fault(error: BaseException) -> bool:
 
     What a library, a server or somebody else's plugin raises is not, nor is an error that we raise by name.
     """
-    # A recursion without end is what somebody nested without end.
+    # A RecursionError comes of data that somebody has nested without end, and is no mistake of ours.
     if (
         not isinstance(error, _MISTAKES)
         or isinstance(error, RecursionError)

@@ -159,11 +159,11 @@ class BoundedQueue(Generic[T]):
         self.peak = 0
         self.nowait = 0  # puts so far that could not wait; the throttle's model wants to know
         self.closed = False
-        self.unwanted = False  # closed by those for whom the items were
+        self.unwanted = False  # True once its consumers have closed it: what is left then is no loss
         # The rest is shared with the owner of a mailbox (bus/mailbox.py), who consumes without get():
         self.in_hand = 0  # 1 while an item is in its handler's hands: it still counts against the capacity
-        self.wake: Callable[[], None] | None = None  # set by a sleeping owner, called by the next put
-        self.attention = False  # taking an item has consequences beyond the item: settle() afterwards
+        self.wake: Callable[[], None] | None = None  # a sleeping owner sets it, and the next put calls it
+        self.attention = False  # whoever takes an item has to call settle() afterwards
         self.settle_by = float("-inf")  # when the owner has to settle() at the latest, by the clock
         self.limit = 0
         if self._conflate_always:

@@ -55,7 +55,7 @@ class AnswerText:
     def __init__(self) -> None:
         self.raw = ""
         self.cuts: list[Span] = []
-        self.settled = 0  # how many of the cuts are of calls that were given up: nothing takes their place
+        self.settled = 0  # the first so many cuts belong to calls that were given up: nothing takes their place
         self._length: int | None = None
         self._seams: list[int] | None = None
 
@@ -489,7 +489,7 @@ class Chat:
     def snapshot(self) -> dict[str, Any]:
         """Plain data for the panel; no text of the chat but its length."""
         if self._row is not None:
-            return dict(self._row)  # of a chat that is over nothing changes any more
+            return dict(self._row)  # nothing changes any more in a chat that is over
         now = self.ended if self.ended is not None else self.clock()
         return {
             "chat_id": self.id,

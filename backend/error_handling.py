@@ -96,10 +96,10 @@ class RecoveryManager:
         self._settings = settings
         self._rng = rng
         self._prepared = False
-        # What a host other than Copilot in ComfyUI calls its own places, by language; see `explain()`.
+        # A host other than Copilot in ComfyUI puts its own names of places here, by language; see `explain()`.
         self.host_words: Mapping[str, Mapping[str, str]] = {}
         self._ids = itertools.count(1)
-        # Ids of two runs of the program differ, and tell the order within one.
+        # It makes the ids of two runs of the program differ; the number behind it tells the order within one.
         self._run = f"{int(wall() * 1000) & 0xFFFFFF:06x}"
         self.redactor = Redactor(clock=clock)
         self.redactor.spare(lambda: (*KINDS, *own_words()))

@@ -149,7 +149,7 @@ class Monitor:
         self.version = version
         self._expose_text = expose_text
         self._prices = prices
-        # Event ids and totals begin anew with each process: who keeps them between two looks compares this.
+        # Event ids and totals begin anew with each process: a reader that remembers them compares this id first.
         self.boot = os.urandom(8).hex()
         self.started = clock()
         self.started_wall = wall()
@@ -227,7 +227,7 @@ class Monitor:
             self.history.restore(end, values, now=now, wall=wall)
         for end, values in past.untold:
             if not self.history.restore(end, values, now=now, wall=wall, untold=True):
-                self._tell("metrics.minute", {"end": end, "values": values})  # for the chart of a week, too
+                self._tell("metrics.minute", {"end": end, "values": values})  # the chart of a week needs it, too
         self.past = past.told
         self._install = past.install
 

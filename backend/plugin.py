@@ -234,7 +234,7 @@ class Plugin:
             log.debug("no settings of the user: %s", type(error).__name__)
             return
         known = user_settings(stored)
-        for name, value in known.items():  # one at a time: a bad one must not hold back the others
+        for name, value in known.items():  # they are set one at a time: a bad one must not hold back the others
             self.pulse.settings.problems.extend(self.pulse.settings.update({name: value}))
 
 

@@ -35,7 +35,7 @@ VERSION: Final = "0.1.0"
 # Deltas come by the thousand and the bus counts them itself; what the monitor says for the store is no news to it.
 _TOTALS: Final = "metrics.totals"
 _MONITORED: Final = tuple(type_ for type_ in EVENTS if type_ not in ("chat.delta", "metrics.minute", _TOTALS))
-# What is no event's: the names in rows of the store and in what is made of them.
+# Names that no event has: those in rows of the store and in what is made of them.
 _ROW_NAMES: Final = ("session", "source", "started", "by_type", "errors", "errors_by_kind", "recovered", "models")
 _SOURCES: Final = ("copilot", "copilot-pulse", "interrupted")
 _DAY: Final = 86_400.0
@@ -81,7 +81,7 @@ def read_past(store: EventStore, start: float) -> Past:
         "down": [
             [one.data["down_since"], one.time]
             for one in opened
-            # Another ComfyUI with the same folder has a slot of its own, and was perhaps not down.
+            # Another ComfyUI with the same folder writes to a slot of its own, and was perhaps not down.
             if one.data.get("down_since") is not None and one.slot == store.statistics()["slot"]
         ],
         "chats": dict(chats),
@@ -289,7 +289,7 @@ class Pulse:
         while True:
             if install is not None:
                 self.publish(_TOTALS, install)
-            await asyncio.sleep(_DAY)  # well before retention takes what it was made of
+            await asyncio.sleep(_DAY)  # this comes well before retention takes the events that it sums up
             install = await self._sum_up(store)
 
     async def _sum_up(self, store: EventStore) -> dict[str, Any] | None:

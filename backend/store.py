@@ -71,9 +71,9 @@ MAX_DEATHS: Final = 3
 REVIVE_AFTER: Final = 60.0
 POLL: Final = 1.0
 """Seconds between two looks for events of other processes."""
-# Comes by the thousand, and is text.
+# Deltas come by the thousand, and are text.
 _NOT_TAKEN: Final = frozenset({"chat.delta"})
-# What somebody will look for after a crash, and what is rare.
+# These are written at once: somebody will look for them after a crash, and they are rare.
 _AT_ONCE: Final = frozenset({"error", "chat.finished", "pulse.started"})
 
 
@@ -177,9 +177,10 @@ class EventStore:
         self._revive_at = 0.0
         self._death = ""
         self._batch: list[Event] = []
-        self._armed = True  # until start(): nothing to arm
+        self._armed = True  # until start() there is no timer to set
         self._timer: asyncio.Handle | None = None
-        self._soon = False  # whether that is for the next turn; its class does not tell, for uvloop has one of its own
+        # Whether that is for the next turn of the loop: its class does not tell, for uvloop has classes of its own.
+        self._soon = False
         self._handed = 0
         self._refused: Counter[str] = Counter()  # by type, since the last batch that got through
         self._refused_since = 0.0
@@ -236,7 +237,7 @@ class EventStore:
             return
         if self._timer is not None:
             if self._soon:
-                return  # it goes in this turn anyway
+                return  # the list goes in this turn anyway
             self._timer.cancel()
         self._armed, self._soon = True, not seconds
         self._timer = loop.call_soon(self._hand_over) if self._soon else loop.call_later(seconds, self._hand_over)
@@ -396,7 +397,7 @@ class EventStore:
         A cancel leaves that thread to finish by itself. Raises what the call raises.
         """
         call = partial(function, *args, **more)
-        if self._thread is None:  # nobody would end threads of ours
+        if self._thread is None:  # without aclose() nobody would end threads of ours
             return await asyncio.to_thread(call)
         if self._threads is None:
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="copilot-pulse reader")
@@ -528,7 +529,7 @@ class EventStore:
     def _is_over(self, slot: int) -> bool:
         """Whether the program that writes this slot has ended, and none has taken it up since."""
         own = self._writer.figures.slot
-        if slot == own or (own is None and self._thread is not None):  # it is looking for its own just now
+        if slot == own or (own is None and self._thread is not None):  # this process is about to take a slot
             return False
         try:
             lock = SlotLock.take(self.folder, slot)

@@ -253,7 +253,7 @@ def _minutes(store: EventStore, since: float) -> list[tuple[float, Any]]:
     return minutes.rows
 
 
-# Whose keys come from servers and models.
+# The keys of these dictionaries are words of servers and models.
 _BY_FOREIGN_NAMES: Final = frozenset(("tools", "extra"))
 
 
@@ -336,7 +336,7 @@ class _Api:
     async def _make_json(self) -> bytes:
         snapshot = self._services.monitor.snapshot()
         if self._services.settings.current.private:
-            snapshot = {**figures_of(snapshot), "private": True}  # so that a panel knows why there is no more
+            snapshot = {**figures_of(snapshot), "private": True}  # a panel can then say why there is no more
         return _dumps(snapshot)
 
     async def health(self, request: web.Request) -> web.StreamResponse:

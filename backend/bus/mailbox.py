@@ -75,7 +75,7 @@ class Mailbox:
         self._slice_end = 0.0
         self._context = contextvars.copy_context()
         self._sleeper: asyncio.Future[None] | None = None
-        self._late = False  # an event came after somebody had asked the task to end
+        self._late = False  # an event came after the task had been asked to end
         self.task: asyncio.Task[None] | None = None
         self.retired = False
         self.ended: Callable[[], object] | None = None  # called when a retired mailbox has nothing more to do

@@ -121,7 +121,7 @@ class ChatSeam:
                     except Exception as error:
                         if last or not our_fault(error):
                             raise
-                        missed(error, "the pace of an answer")  # its text is cumulative: what comes next has it all
+                        missed(error, "the pace of an answer")  # the next item has all of its text
             finally:
                 # The handler has left: either it is done, or its browser is gone and the HTTP seam
                 # (or, without it, this) stops the chat.

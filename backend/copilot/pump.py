@@ -65,7 +65,7 @@ class ChatPump:
         self._messages: Any = None
         # While a notice on a silence is shown, or made up for: the length of the text with it.
         self._longest_shown = 0
-        # Where the queue itself is broken the items go this way, without bound or pace.
+        # If the queue itself breaks, the items go this way, without bound or pace.
         self._plain: asyncio.Queue[Any] | None = None
         self._plain_only = False
         self._last_size = 0
@@ -161,7 +161,7 @@ class ChatPump:
             if text:
                 chat.text.raw = text
                 self._unpatched_bytes += len(text) + ENVELOPE
-                # Only neighbours may be conflated: an item with data between two texts keeps them apart.
+                # Two texts may be conflated only if no item with data came between them.
                 await self._put_text(text)
             return
         if not isinstance(ext, dict):
@@ -227,7 +227,7 @@ class ChatPump:
             if text:
                 chat.notices.append(text)
         if not chat.text.visible().strip() and not chat.notices and not data:
-            # Nothing at all, and no seam noticed why: never leave a blank.
+            # There is no answer, and no seam has noticed why: the user is told at least that.
             chat.failed = True
             empty = errors.EmptyAnswer()
             chat.note_error("empty_answer", type(empty).__name__)
@@ -418,7 +418,7 @@ class ChatPump:
         if chat.active:
             chat.stop_soon()
         else:
-            self._queue.close(discard=True)  # it only waits for room for its last words
+            self._queue.close(discard=True)  # the writer only waits for room for its last items
 
 
 def _continues(text: str, raw: str) -> bool:

@@ -159,7 +159,7 @@ class RunReader:
         chat.failed = True
         chat.note_error(cause.kind, cause.type)
         if cause.kind in chat.told:
-            return  # the model call that ran into it has said so
+            return  # the model call that met the failure has told of it
         chat.notices.append(
             recovery.explain(
                 cause,

@@ -240,7 +240,7 @@ def _transport(library: Any, context: Any, limits: Any, proxy: Any = None) -> An
                     yield data
 
         async def aclose(self) -> None:
-            # Of an answer that is not whole the connection is closed with it.
+            # If the answer has not been read to its end, closing it closes the connection.
             self._answer.release()
 
     return AiohttpTransport()

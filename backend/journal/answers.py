@@ -268,7 +268,7 @@ class Answers:
 
     def _write(self, one: _Written) -> None:
         stream = one.stream
-        # What has no chat says nothing of one, and `forget` would not find it.
+        # A row without a chat is not written: `forget` would not find it.
         if not stream.chat_id or not stream.relay.seq or one.size > MOST_BYTES or (one.batches and not self._with_text):
             return
         head = {"chat_id": stream.chat_id, "run": self._run, "language": stream.language, "batch": one.batches}

@@ -12,7 +12,7 @@ from .rows import Stored, dumps
 
 COLUMNS: Final = ("id", "time", "type", "source", "session", "chat_id", "model", "outcome", "data")
 FORMATS: Final = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
-# What some take for the end of a line, and JSON lets stand.
+# Some programs take these for the end of a line, and JSON lets them stand.
 _LINE_ENDS: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "\x85\u2028\u2029"}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path, PurePath
 from typing import Final
 
-# Where memory that processes share is none: two machines that read one file in WAL mode would spoil it.
+# On these file systems processes of two machines share no memory: in WAL mode they would spoil a file.
 _NETWORKS: Final = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|ncpfs|webdav|davfs2?|ceph|lustre|gfs2?|ocfs2|beegfs|glusterfs|virtiofs"
     r"|fuse\.(?!portal|gvfsd|lxcfs).*"

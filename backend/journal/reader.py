@@ -269,7 +269,7 @@ class Reader:
         try:
             connection = open_readonly(segment.path)
             try:
-                if layout_of(connection) is None:  # a kill came between its making and its first row
+                if layout_of(connection) is None:  # the program was killed between making the file and its first row
                     return row
                 answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 row["problem"] = "" if answer == "ok" else f"damaged: {answer}"
@@ -355,7 +355,7 @@ class _OneFile:
         except sqlite3.DatabaseError as error:
             self._raise_if_late(error)
             if not self._segment.path.exists():
-                return  # let go while we looked
+                return  # retention took the file while we looked
             if fault_of(error) is FileFault.LOCKED:
                 raise
             self._damaged.append(f"{self._segment.path.name}: {self._words(error, connection)}")

@@ -17,7 +17,7 @@ SHARE: Final = 8  # a segment may have this part of the bytes and of the time th
 LEAST_SEGMENT: Final = 64 * 1024
 DISK_SHARE: Final = 0.8  # of what is free beside us: the last part of a disk is left to others
 HOURLY: Final = 3600.0
-_REFUSED: Final = 60.0  # until the next try at a file that somebody reads
+_REFUSED: Final = 60.0  # seconds until the next try at a file that somebody reads
 _JUMP: Final = 3600.0  # seconds by which a clock that is set moves at least
 _BELIEVED: Final = 86_400.0  # seconds after which a clock that was set is believed
 
@@ -109,7 +109,7 @@ class Retention:
             if remove(one):
                 total -= sizes[one.path]
             else:
-                self.due = self._clock() + _REFUSED  # Windows, while somebody reads it
+                self.due = self._clock() + _REFUSED  # Windows refuses that while somebody reads the file
             if slots[slot]:
                 ages[slot] = _age(slots[slot][-1])
             else:

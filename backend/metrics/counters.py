@@ -12,7 +12,7 @@ UNKNOWN: Final = "unknown"
 MAX_LABEL: Final = 100
 
 WINDOWS: Final = (1, 10, 60)
-_KEPT: Final = 128  # looks kept: 60 s at one a second, with room for a rhythm twice as fast
+_KEPT: Final = 128  # samples kept: 60 s at one a second, and twice that rate fits
 
 T = TypeVar("T")
 
@@ -139,7 +139,7 @@ class SlidingRate:
         start = -1
         for back in range(1, self._used + 1):
             index = (self._next - back) % _KEPT
-            # A look a little too young counts: looks come once a second give or take the loop's lag.
+            # A sample that is a little too young counts: they come once a second, give or take the loop's lag.
             start = index
             if now - self._times[index] >= window - 0.25:
                 break

@@ -42,10 +42,11 @@ class Finding(NamedTuple):
 
 
 Check = Callable[[], "Finding | None"]
-Figures = Mapping[str, Any]
 
 
-def check_of(read: Callable[[], Figures | None], judge: Callable[[Figures], Finding | None]) -> Check:
+def check_of(
+    read: Callable[[], Mapping[str, Any] | None], judge: Callable[[Mapping[str, Any]], Finding | None]
+) -> Check:
     """The check of a part by the figures that it gives of itself; it has nothing to say while `read()` is None."""
 
     def check() -> Finding | None:

@@ -151,7 +151,7 @@ class _Ring:
         size = self.spec.size
         ring = self._rows[name]
         start = (self._open + 1) % size
-        # The ring holds `size` steps with the open one's place still taken by the step a whole turn ago.
+        # The ring holds `size` steps; until the open one is closed, its place holds the step of a whole turn ago.
         closed = ring[start:] + ring[:start]
         closed[-1] = self._folded(name)
         return [None if value != value else value for value in closed]

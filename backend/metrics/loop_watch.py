@@ -133,7 +133,7 @@ class _Stall:
         name = blame(stack) + note
         self.counts[name] += 1
         self.samples += 1
-        self.stacks[name] = stack  # the latest: by then a call is where it spends its time
+        self.stacks[name] = stack  # the latest stack: by then a long call is where it spends its time
 
     def worst(self) -> str:
         return self.counts.most_common(1)[0][0] if self.counts else ""
@@ -235,15 +235,15 @@ class LoopWatch:
         burnt = self._cpu() - self._cpu_at_beat
         self._schedule()
         if was_off:
-            return  # between two run_until_complete() nobody was kept waiting
+            return  # the loop was off between two run_until_complete(), so nobody was kept waiting
         self._on_lag(late)
         if late >= self._limit():
             self._on_stall(self._report(late, burnt, stall))
 
     def _report(self, late: float, burnt: float, stall: _Stall | None) -> dict[str, Any]:
         seen = stall.samples if stall is not None else 0
-        # A process that was stopped had nobody to sample it and burnt no time; whatever frame the
-        # thread caught when it woke up is innocent.
+        # A process that was stopped took no samples and used no processor time; whatever frame the
+        # thread caught when it woke up is not to blame.
         expected = late / self._beat
         if burnt < 0.1 * late and seen < 0.2 * expected:
             return {"seconds": round(late, 3), "cause": "paused", "frame": PAUSED, "stack": []}

@@ -82,7 +82,7 @@ class Webhook:
         self._sleep = sleep
         self._news: deque[_News] = deque(maxlen=MOST_NEWS)
         self._more = 0
-        self._chats: set[Any] = set()  # that are told of in the next message
+        self._chats: set[Any] = set()  # chats of which the next message tells
         self._last_sent: float | None = None
         self._last_test = float("-inf")
         self._task: asyncio.Task[None] | None = None
@@ -193,7 +193,7 @@ class Webhook:
             return {"ok": False, "error": f"a test was sent less than {TEST_PACE:.0f} s ago"}
         self._last_test = now
         told = await self._send("this is a test; all is well.", [{"type": "test"}])
-        if not told["ok"]:  # the user mends it, and tries again
+        if not told["ok"]:  # the user corrects the setting, and tries again at once
             self._last_test = float("-inf")
         return told
 

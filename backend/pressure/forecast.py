@@ -291,7 +291,7 @@ class Forecast:
         self._decide()
 
     def _learn(self, seconds: float, takes: int, nowait: int) -> None:
-        if self.lowest > 1:  # a consumer that has waited for items tells nothing of its pace
+        if self.lowest > 1:  # a consumer that had to wait for items did not show how fast it is
             self.pace.add(takes, seconds)
             if self._busy < ENOUGH:
                 self._busy += 1

@@ -165,7 +165,7 @@ class Ticket:
         """
         if self.news is None:
             await self._waiter.wait(timeout)
-        # A place may have been granted after the alarm rang and before this task ran.
+        # A place may have been granted after the timer fired and before this task ran.
         return self.news or WakeReason.TIME_UP
 
     def use(self) -> None:

@@ -18,7 +18,7 @@ from .line import Timer, Waiter
 AT_ONCE: Final = 16
 MODES: Final = ("fixed", "learned", "observe")
 REPORT_SECONDS: Final = 1.0
-# An alarm may ring a hair before its time. What is left then is a matter of rounding, and no reason to set another.
+# A timer may fire a little early. What is left then comes of rounding, and is no reason to set another.
 SHORTEST_WAIT: Final = 1e-6
 
 logger = logging.getLogger("copilot_pulse.backpressure")
@@ -93,7 +93,7 @@ class ZoneMeter:
         if capacity < 1:
             raise ValueError("capacity must be at least 1")
         self.capacity = capacity
-        # Rounded first: 0.7 * 10 is a hair above 7 in binary, and must not become 8.
+        # It is rounded first: 0.7 * 10 is slightly more than 7 in binary, and must not become 8.
         self._enter = (
             0,
             math.ceil(round(plan.yellow_at * capacity, 6)),
@@ -184,7 +184,7 @@ class Throttle:
         self._at_once = min(AT_ONCE, max(1, capacity // 8))
         self.clock = clock
         self.timer = timer
-        self.paused: OrderedDict[Waiter, None] = OrderedDict()  # who is taken out need not wait any more
+        self.paused: OrderedDict[Waiter, None] = OrderedDict()  # a producer that is taken out need not wait any more
         self._crossed: float | None = None
         self.looking = False  # a producer looks again after one turn of the loop, before it pauses
         self.level = 0

@@ -86,7 +86,7 @@ def host_of(url: str | None) -> str:
         name, port = parts.hostname or "", parts.port
     except ValueError:
         return ""
-    if "%" in name and ":" not in name:  # of an IPv6 address it is the zone
+    if "%" in name and ":" not in name:  # in an IPv6 address it begins the zone
         return ""
     return (f"[{name}]" if ":" in name else name) + (f":{port}" if name and port is not None else "")
 

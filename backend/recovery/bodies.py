@@ -18,7 +18,7 @@ _TITLE: Final = LazyPattern(r"<title[^>]{0,200}>([^<]{1,200})", re.IGNORECASE)
 _STREAM: Final = LazyPattern(r"[\s\ufeff]{0,20}(?:data|event|id|retry)?:", re.IGNORECASE)
 # A field of an event at the beginning of any line.
 _FIELD: Final = LazyPattern(r"^[ \t\ufeff]{0,8}(?:data|event|id|retry|error)?:", re.IGNORECASE | re.MULTILINE)
-# What a body that was packed in a way that nobody has asked for is full of.
+# A body that is compressed although nobody asked for that is full of these.
 _BINARY: Final = LazyPattern("[\ufffd\x00-\x08\x0e-\x1f]")
 _LENGTH: Final = 4_000
 

@@ -24,7 +24,7 @@ MARK: Final = "[redacted]"
 MAX_SECRETS: Final = 256
 PREFIX_LENGTH: Final = 8
 MAX_HELD: Final = 1_024
-MAX_FOR_GOOD: Final = 10_000  # no stranger adds to these
+MAX_FOR_GOOD: Final = 10_000  # nothing that a request brings is added to these
 _MIN_SECRET: Final = 6
 _ECHO_LENGTH: Final = 16
 # So many characters of a secret are known in other forms: all of a key, and of what is longer the beginning, on which

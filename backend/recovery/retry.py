@@ -57,9 +57,9 @@ class RetryPolicy(NamedTuple):
         if retry_after is not None:
             if not retry_after <= left:  # also a NaN
                 return None
-            # The jitter keeps the chats that were refused together from coming back together.
+            # The jitter keeps chats that were refused at one moment from coming back at one moment.
             told = max(retry_after * (1.0 + 0.01 * jitter), min(wait, self.base))
-            # Who names the same short time twice was wrong about it.
+            # A server that names the same short time twice was wrong about it.
             wait = max(told, wait) if attempt > 1 else told
         elif patient:
             wait = max(wait, self._share(attempt) * (0.9 + 0.1 * jitter))

@@ -202,7 +202,7 @@ class Host:
                         await response.write(_line(session, new or text, False, **facts))
                     text, ending = new or text, end or ending
         except ConnectionError:
-            raise  # the page has left
+            raise  # the page has closed its connection
         except Exception as error:  # only with COPILOT_PULSE=off: the chat seam lets none through
             text = f"{text}\n\nThe chat broke: {type(error).__name__}"
         finished = bool(ending.get("finished", True))

@@ -287,7 +287,7 @@ class StreamRegistry:
             if refused.status != 404 or not _ID.fullmatch(stream_id):
                 raise
             answer = await self._find_elsewhere(stream_id, session)
-            if answer is None or (isinstance(answer, str) and not after):  # who has nothing of it may ask it anew
+            if answer is None or (isinstance(answer, str) and not after):  # a page that has none of it may ask anew
                 raise
             self.refused -= 1
             if isinstance(answer, str):

@@ -207,7 +207,7 @@ class Relay:
     def _add_cut(self, seq: int, kept: int) -> None:
         self._cuts.append(_Cut(seq, kept))
         if len(self._cuts) > MAX_CUTS:
-            # Two cuts in one: it may send a reader more than it lacks, never less.
+            # Two cuts become one: a reader may get more than it lacks, never less.
             first, second = self._cuts[:2]
             self._cuts[:2] = [_Cut(second.seq, min(first.kept, second.kept))]
 
@@ -256,7 +256,7 @@ class Relay:
 
     def _trim(self) -> None:
         items = self._items
-        # The head is what a reader needs before anything else; the newest nobody can have had yet.
+        # The head is kept, for a reader needs it first, and so is the newest item, which nobody can have read yet.
         first = int(items[0].frame["type"] == "head")
         newest = 2 if items[-1].frame["type"] == "end" else 1
         read = min((reader.seq for reader in self.readers), default=self.seq)

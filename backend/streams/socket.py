@@ -183,7 +183,7 @@ class Socket:
         stream_id = frame.get("stream")
         if not isinstance(stream_id, str):
             raise Close(MALFORMED, '"stream" has to be text')
-        if "body" in found:  # of an invoke: it goes on as it came
+        if "body" in found:  # the body of a chat request goes on as it came
             body, start, end = found["body"]
             frame["body"] = text[start:end].encode(), body
         await handler(stream_id, frame)

@@ -53,7 +53,7 @@ class StreamTap:
         self._streams = streams
         self._reader: RelayReader | None = None
         if mode != "detached":
-            # A line of Copilot's has all the text: in pieces it would be sent over and over.
+            # Each line of Copilot's has all of the text: cut into pieces it would be sent over and over.
             self._reader = streams.read(stream, 0, "http", resumed=False, pieces=mode == "frames")
         self._rest = bytearray()
         self._send: Callable[[bytes], Awaitable[None]] | None = None

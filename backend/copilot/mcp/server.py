@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("copilot_pulse.mcp")
 
-# The answer is out by then; a slow good-bye goes on without the chat.
+# The answer is out by then; a server that is slow to close its connection does so without the chat.
 LEAVE_SECONDS: Final = 1.0
 # What a chat waits beyond a server's limit when the event loop itself was held up.
 BUSY_SECONDS: Final = 5.0
@@ -383,7 +383,7 @@ def _link_maker(
 ) -> Callable[[float], Link]:
     def make(limit: float) -> Link:
         learn()  # a probe runs in no request's context, and sends the keys of the one that wanted the server
-        # An object of the original class: a probe is no chat's.
+        # An object of the original class, because a probe belongs to no chat.
         server = base(*args, **kwargs)
         share_tls_context(server)
         return Link(

@@ -86,7 +86,7 @@ class Attempt:
                 if not self._may_pass(event):
                     continue
                 if self.lease.probe and self.watch.answered:
-                    self.lease.success()  # others need not wait until a long answer has ended
+                    self.lease.success()  # the other chats need not wait until a long answer has ended
             except Exception as error:
                 missed(error, "the figures of an answer")
                 if event.type == "response.completed":

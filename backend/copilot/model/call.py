@@ -42,7 +42,7 @@ log = logging.getLogger("copilot_pulse.model")
 
 UNKNOWN_TOOL_LIMIT: Final = 2
 ASKED_ONCE_MORE: Final = frozenset({"truncated", "empty_answer", "reasoning_only"})
-# After a stall the next attempt's patience is so much of the last one's, and not less than so many seconds.
+# After a stall the next attempt may be silent for this share of the last one's limit, and at least so many seconds.
 SHORTER: Final = 0.25
 SHORTEST: Final = 20.0
 _DRAIN_LIMIT: Final = 5.0
@@ -322,7 +322,7 @@ class ModelCall:
         first, stall = settings.first_token_timeout, settings.stall_timeout
         if first > 0:
             first += settings.first_token_per_1000_chars * sum(map(len, self._prompt_texts())) / 1000
-        # Whoever has waited once in vain does not wait as long again.
+        # A user who has waited once in vain need not wait as long again.
         shorter = SHORTER**self._stalls
         return StreamWatch(
             base_url=self._endpoint.shown,
@@ -404,9 +404,10 @@ class ModelCall:
         """Add the attempt's time of streaming to the chat's."""
         assert self._chat is not None
         if counts is not None and not attempt.watch.has_reasoning:
-            tokens -= counts.reasoning or 0  # thoughts that the server keeps to itself come in no time of the stream
+            # The server keeps these thoughts to itself: none of the stream's time was needed for them.
+            tokens -= counts.reasoning or 0
         seconds = attempt.watch.stretch()
-        # The first token stands at the beginning of the stretch and has come in no time of it.
+        # The first token begins the stretch, so no part of its time was needed for it.
         if seconds > 0 and tokens > 1:
             self._chat.figures.stream_tokens += tokens - 1
             self._chat.figures.stream_seconds += seconds
@@ -468,7 +469,7 @@ class ModelCall:
         partial = bool(self._kept or self._length())
         because = None
         if cause.kind == "circuit_open":
-            # What this call has met tells more than that others met it too.
+            # The failure that this call has met tells more than that a breaker is open.
             cause, because = (self._retried, None) if self._retried is not None else (cause, self._breaker.cause)
         return self._report.tell(cause, attempts=self._requests, waited=self._waited, partial=partial, because=because)
 

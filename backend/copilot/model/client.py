@@ -127,7 +127,7 @@ class _Completions:
         try:
             return await self._asking.ask(self._completions.create, args, kwargs)
         except UnicodeEncodeError as error:
-            if error.encoding != "utf-8":  # a header's, and nothing in the text
+            if error.encoding != "utf-8":  # the words are about a header, and not about the text
                 raise
         return await self._asking.ask(self._completions.create, args, encodable(kwargs))
 

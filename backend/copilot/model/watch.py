@@ -30,7 +30,7 @@ HEAD: Final = 4096
 TOLD_AFTER: Final = 10.0
 # A timer that comes later than this, in seconds, tells of a blocked loop and not of a silent model.
 LATE: Final = 0.05
-# Good statuses that say that there is no body.
+# These statuses are good, and say that there is no body.
 NO_BODY: Final = (204, 205)
 
 

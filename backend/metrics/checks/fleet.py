@@ -5,10 +5,10 @@ The monitor knows no Redis: the source `fleet` gives plain data (`Fleet.figures(
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from ..health import Check, Figures, Finding, check_of
+from ..health import Check, Finding, check_of
 
 NEWS_SECONDS: Final = 300.0
 DOWN_WARNS: Final = 5.0
@@ -18,7 +18,7 @@ SERVER_KINDS: Final = frozenset(
 )
 
 
-def checks(read: Callable[[], Figures | None]) -> dict[str, tuple[Check, str]]:
+def checks(read: Callable[[], Mapping[str, Any] | None]) -> dict[str, tuple[Check, str]]:
     """name -> (check, componentType). None of them fails: chats go on without Redis."""
     return {
         "redis:connection": (check_of(read, _connection), "datastore"),
@@ -28,7 +28,7 @@ def checks(read: Callable[[], Figures | None]) -> dict[str, tuple[Check, str]]:
     }
 
 
-def _connection(figures: Figures) -> Finding:
+def _connection(figures: Mapping[str, Any]) -> Finding:
     links = figures["links"]
     down = [link for link in links.values() if not link["up"] and link["problem"]]
     lasting = [link for link in down if link["down_seconds"] is None or link["down_seconds"] > DOWN_WARNS]
@@ -44,7 +44,7 @@ def _connection(figures: Figures) -> Finding:
     )  # fmt: skip
 
 
-def _outbox(figures: Figures) -> Finding | None:
+def _outbox(figures: Mapping[str, Any]) -> Finding | None:
     outbox = figures.get("outbox")
     if outbox is None:
         return None
@@ -60,7 +60,7 @@ def _outbox(figures: Figures) -> Finding | None:
     )  # fmt: skip
 
 
-def _gaps(figures: Figures) -> Finding | None:
+def _gaps(figures: Mapping[str, Any]) -> Finding | None:
     if "gaps" not in figures:
         return None
     lost = sum(figures["gaps"].values())
@@ -74,7 +74,7 @@ def _gaps(figures: Figures) -> Finding | None:
     )  # fmt: skip
 
 
-def _instances(figures: Figures) -> Finding | None:
+def _instances(figures: Mapping[str, Any]) -> Finding | None:
     if "instances" not in figures:
         return None
     up = figures["instances"]["up"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..health import Check, Figures, Finding, check_of
+from ..health import Check, Finding, check_of
 
 # Rows that are missing say nothing of the disk now.
 _OF_LOSSES: Final = ("lost",)
 
 
-def checks(read: Callable[[], Figures | None]) -> dict[str, tuple[Check, str]]:
+def checks(read: Callable[[], Mapping[str, Any] | None]) -> dict[str, tuple[Check, str]]:
     """name -> (check, componentType). None of them fails: chats go on without a history."""
     return {
         "store:writable": (check_of(read, _writable), "datastore"),
@@ -29,20 +29,20 @@ def _finding(problem: Mapping[str, Any], value: float) -> Finding:
     return Finding("warn", value, "events", None, problem["text"], problem["advice"], code, problem["values"], "none")
 
 
-def _writable(figures: Figures) -> Finding:
+def _writable(figures: Mapping[str, Any]) -> Finding:
     problem = figures["problem"]
     if problem is not None and problem["code"] not in _OF_LOSSES:
         return _finding(problem, figures["stored"])
     return Finding("pass", figures["stored"], "events")
 
 
-def _lost(figures: Figures) -> Finding:
+def _lost(figures: Mapping[str, Any]) -> Finding:
     problem, lost = figures["problem"], sum(figures["lost"].values())
     if problem is not None and problem["code"] in _OF_LOSSES:
         return _finding(problem, lost)
     return Finding("pass", lost, "events")
 
 
-def _text(figures: Figures) -> Finding:
+def _text(figures: Mapping[str, Any]) -> Finding:
     """Not wrong, but nobody should have to guess it."""
     return Finding("pass", "stored" if figures["with_text"] else "not stored")

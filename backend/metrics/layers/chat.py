@@ -41,7 +41,7 @@ class ModelFigures:
         self.first_token_buckets = Buckets(FIRST_TOKEN_BOUNDS)
         self.duration = Buckets(DURATION_BOUNDS)
         self.rate = LogHistogram(1e-2, 1e6)
-        # None until somebody has told it.
+        # A count is None until a server has told it.
         self.counts: dict[str, int | None] = {name: None if name in TOLD else 0 for name in COUNTS}
         self.streaming_seconds = 0.0
         self.last_error: dict[str, Any] | None = None

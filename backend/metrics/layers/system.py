@@ -25,7 +25,7 @@ class ProcessSampler:
     """This process through psutil. About 0.1 ms a call; no waiting. What fails once is tried again."""
 
     def __init__(self) -> None:
-        # Imported here: a second-hand 20 ms that ComfyUI's start need not pay.
+        # It is imported here, because it takes 20 ms that ComfyUI's start need not wait for.
         import psutil
 
         self._psutil = psutil

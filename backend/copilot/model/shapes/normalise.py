@@ -91,7 +91,7 @@ class Normaliser:
         """The chunks that an event amounts to; often one, at times none."""
         try:
             return self._feed(event)
-        except RecursionError:  # what somebody nested without end
+        except RecursionError:  # a server has nested it without end
             raise json.JSONDecodeError("nested too deeply", "", 0) from None
 
     def _feed(self, event: ServerEvent) -> list[Any]:

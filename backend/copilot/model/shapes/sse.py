@@ -16,7 +16,7 @@ BOM: Final = b"\xef\xbb\xbf"
 # A longer body that is no stream is no answer of a model, in bytes.
 LARGEST_LINE: Final = 32 * 1024 * 1024
 DONE: Final = "[DONE]"
-# Where some gateways put the completion.
+# Under these keys some gateways put the completion.
 WRAPPERS: Final = ("data", "result", "output", "response", "body")
 _FIELDS: Final = frozenset({b"data", b"event", b"id", b"retry", b"error"})
 _NOTHING: Final = object()
@@ -154,7 +154,7 @@ class EventReader:
             return
         value = _loads(data)
         if data[:6] == b"[DONE]" or (isinstance(value, dict) and "choices" in value):
-            # What came before is no first line of this one.
+            # Lines that came before do not belong to this event.
             yield from self._flush()
             yield from self._saw_data(data)
             return

@@ -186,7 +186,7 @@ class ToolCalls:
         return made
 
     def _own_id(self, told: str) -> str:
-        # Nine letters and digits: one provider takes no other ids back.
+        # An id has nine letters and digits, because one provider takes no others back.
         own = told if told and told not in self._taken else secrets.token_hex(5)[:9]
         self._taken.add(own)
         return own
