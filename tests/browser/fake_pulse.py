@@ -209,9 +209,11 @@ class FakePulse:
         body = json.loads(await request.text())
         if request.path == "/copilot-pulse/panel":
             if body["open"]:
+                known = body["client_id"] in self.leases
                 self.leases.add(body["client_id"])
                 self.ever_leased.set()
-                await self._greet(body["client_id"])
+                if not known:
+                    await self._greet(body["client_id"])
             else:
                 self.leases.discard(body["client_id"])
         return web.json_response({"ok": True})
@@ -231,7 +233,7 @@ class FakePulse:
         return socket
 
     async def _greet(self, client: str) -> None:
-        """A new panel gets the last events at once, whichever of its lease and its socket came first."""
+        """A new panel gets the last events at once, and once, whichever of its lease and its socket came first."""
         update = {"snapshot": self.snapshot(), "events": scenarios.log(self.scenario, self.clock())}
         socket = self.sockets.get(client)
         if socket is not None and not socket.closed:

@@ -39,6 +39,23 @@ def test_open_and_close_say_so(panel: Page, fake: FakePulse) -> None:
     assert panel.locator(".cpulse").count() == 0
 
 
+def test_a_lease_does_not_overtake_the_end_of_the_last_one(panel: Page, fake: FakePulse) -> None:
+    """Closed and opened at once, the panel is open for the server too, however slow its first request is."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route) if '"open":false' in (route.request.post_data or "") else route.continue_()
+
+    panel.route("**/copilot-pulse/panel", hold)
+    panel.evaluate("() => { pulse.close(); pulse.open(); }")
+    wait_for(lambda: panel.evaluate("pulse.panel.service.history.end > 0") and held, what="the new panel's figures")
+    held[0].continue_()
+    settled(panel)
+
+    assert [body["open"] for body in fake.posts("/copilot-pulse/panel")] == [True, False, True]
+    assert len(fake.leases) == 1
+
+
 def test_nothing_is_left_after_closing(fake: FakePulse, open_page: OpenPage) -> None:
     """Opened and closed ten times, the panel leaves no listener, timer, frame or observer behind."""
     page = open_page(f"{fake.url}/page?closed")

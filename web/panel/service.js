@@ -44,6 +44,27 @@ export function fromStored({ outcome, retries = 0, tokens_estimated: estimated, 
 
 const JSON_HEADERS = { "Content-Type": "application/json" };
 
+/** The last request about the lease of each transport's page. @type {WeakMap<Transport, Promise<unknown>>} */
+const turns = new WeakMap();
+
+/**
+ * Requests about a page's lease go one after the other: side by side one could overtake another, and the server would
+ * take a panel that has just been opened for one that was closed.
+ * @template T
+ * @param {Transport} transport
+ * @param {() => Promise<T>} send
+ * @returns {Promise<T>}
+ */
+function inTurn(transport, send) {
+  const before = turns.get(transport);
+  const turn = before ? before.then(send) : send();
+  turns.set(
+    transport,
+    turn.catch(() => undefined),
+  );
+  return turn;
+}
+
 /** An answer that says no. `status` is HTTP's, the message the server's reason or nothing. */
 class Refusal extends Error {
   /** @param {number} status @param {string} [reason] */
@@ -415,7 +436,11 @@ export class PulseService extends EventTarget {
     if (!signal || document.visibilityState === "hidden") return;
     this._updatesAtLease = this._updates;
     this._leaseTimer = setTimeout(() => this._onLeaseDue(), LEASE_MS);
-    await this._post("/copilot-pulse/panel", { client_id: this.transport.clientId, open: true }, signal);
+    const lease = { client_id: this.transport.clientId, open: true };
+    // Not ended with the panel: what gives it back waits for it.
+    await inTurn(this.transport, async () => {
+      if (!signal.aborted) await this._post("/copilot-pulse/panel", lease, AbortSignal.timeout(PATIENCE_MS));
+    });
   }
 
   _onLeaseDue() {
@@ -426,9 +451,10 @@ export class PulseService extends EventTarget {
 
   _release() {
     const body = JSON.stringify({ client_id: this.transport.clientId, open: false });
-    this.transport
-      .fetch("/copilot-pulse/panel", { method: "POST", headers: JSON_HEADERS, body, keepalive: true })
-      .catch(() => undefined);
+    const init = { method: "POST", headers: JSON_HEADERS, body, keepalive: true };
+    const send = () =>
+      this.transport.fetch("/copilot-pulse/panel", { ...init, signal: AbortSignal.timeout(PATIENCE_MS) });
+    inTurn(this.transport, send).catch(() => undefined);
   }
 
   _onVisibility() {
