@@ -121,6 +121,33 @@ def test_short_names(lab: Page) -> None:
     assert got == ["127.0.0.1:11434 org/model:8b", "api.example.com", "mcp.example.com", "mine"]
 
 
+def test_a_setting_is_put_back_to_what_the_server_has(lab: Page) -> None:
+    """Two refused changes, the second made before the first was answered: each waits its turn, and neither stays."""
+    got = lab.evaluate("""async () => {
+      const { comfySettings } = await import('/web/comfy/settings.js');
+      const until = async (it) => { while (!it()) await new Promise((done) => setTimeout(done, 5)); };
+      const [posts, refuse, put] = [[], [], []];
+      const post = (name, value) => {
+        posts.push(value);
+        return new Promise((done) => refuse.push(() => done(new Response('{}', { status: 400 }))));
+      };
+      const set = (id, value) => { put.push(value); setting.onChange(value); };
+      const host = { post, set, t: (key) => key, text: () => undefined, warn: () => undefined };
+      const [setting] = comfySettings([{ name: 'max_retries', type: 'integer', default: 3, low: 0, high: 10 }], host);
+      setting.onChange(3);
+      setting.onChange(77);
+      await until(() => refuse.length > 0);
+      setting.onChange(88);
+      refuse[0]();
+      await until(() => refuse.length > 1);
+      refuse[1]();
+      await until(() => put.length > 0);
+      return [posts, put];
+    }""")
+
+    assert got == [[77, 88], [3]]
+
+
 HISTORY = """async (steps) => {
   const { HistoryTrack, SERIES } = await import('/web/panel/history.js');
   const base = await (await fetch('/copilot-pulse/metrics')).json();

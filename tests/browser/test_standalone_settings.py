@@ -55,6 +55,29 @@ def test_a_setting_is_taken_over_or_put_back(page: Page) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+def test_a_slow_refusal_leaves_a_later_change_alone(page: Page) -> None:
+    """Who mends a value before the server has refused it: what stands there is what the server has."""
+    held: list[Route] = []
+    page.route(
+        "**/copilot-pulse/settings",
+        lambda route: held.append(route) if route.request.method == "POST" else route.continue_(),
+    )
+    open_settings(page)
+    retries = page.get_by_label("Retries", exact=True)
+    for value in ("77", "4"):
+        retries.fill(value)
+        retries.blur()
+        wait_for(lambda: page.title() and held, what="the first change")
+    with page.expect_response("**/copilot-pulse/settings"):
+        held[0].continue_()
+    wait_for(lambda: page.title() and len(held) == 2, what="the second change")
+    held[1].continue_()
+
+    expect(page.get_by_role("dialog")).to_contain_text("Taken over")
+    expect(retries).to_have_value("4")
+    assert settings_of(page)["max_retries"] == 4
+
+
 def test_the_first_ones_are_those_that_matter(page: Page) -> None:
     """Silence, first token and retries are in sight; what only the environment decides is not offered."""
     open_settings(page)

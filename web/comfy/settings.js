@@ -140,22 +140,26 @@ export async function tryWebhook({ t, post }) {
 /** @param {string} id @param {SettingRow} row @param {SettingsHost} host */
 function watcher(id, row, host) {
   let begun = false;
+  /** What ComfyUI shows, and what the server is known to have. @type {unknown} */
+  let shown;
   /** @type {unknown} */
-  let accepted;
+  let held;
+  let turn = Promise.resolve();
   return (/** @type {unknown} */ value) => {
     // The first call tells the value at registration: the server has read it from ComfyUI's file by itself.
-    if (!begun || value === accepted) {
+    if (!begun) {
       begun = true;
-      accepted = value;
-      return;
+      shown = held = value;
+    } else if (value !== shown) {
+      shown = value;
+      // One after the other: side by side the older one could arrive last.
+      turn = turn.then(() => change(value));
     }
-    const before = accepted;
-    accepted = value;
-    void change(value, before);
   };
 
-  /** @param {unknown} value @param {unknown} before */
-  async function change(value, before) {
+  /** @param {unknown} value */
+  async function change(value) {
+    if (value !== shown) return; // a newer one stands behind it
     let response;
     try {
       response = await host.post(row.name, value);
@@ -163,7 +167,10 @@ function watcher(id, row, host) {
       host.warn(host.t("settings.rejected"), host.t("settings.unreachable"));
       return;
     }
-    if (response.ok) return;
+    if (response.ok) {
+      held = value;
+      return;
+    }
     const answer = await response.json().catch(() => ({}));
     const { low, high } = row;
     const wrong = response.status === 400; // anything else says nothing of the value
@@ -174,9 +181,9 @@ function watcher(id, row, host) {
     const allowed = wrong ? range : `HTTP ${response.status}: ${answer?.error ?? response.statusText}`;
     host.warn(host.t("settings.rejected"), typeof allowed === "string" ? allowed : `HTTP ${response.status}`);
     // A text is the reader's work: what is wrong with it is told, and it stays to be mended.
-    if (row.type !== "text" && accepted === value) {
-      accepted = before;
-      host.set(id, before);
+    if (row.type !== "text" && shown === value) {
+      shown = held;
+      host.set(id, held);
     }
   }
 }

@@ -72,15 +72,24 @@ function settingLine(row, { t, text, post }) {
         ? input.value.replace(/\s*\n\s*/g, "; ").trim()
         : Number(input.value);
   put(accepted);
-  input.addEventListener("change", async () => {
-    const value = read();
-    if (value === accepted) return;
+  let changes = 0;
+  let turn = Promise.resolve();
+  /** @param {string | number | boolean} value @param {number} number  which change it is */
+  const send = async (value, number) => {
+    if (number !== changes || value === accepted) return;
     const problem = await change(row, value, { t, post });
+    if (!problem) accepted = value;
+    if (number !== changes) return; // the next one stands there already
     said.toggleAttribute("data-bad", problem !== "");
     setText(said, problem || t("settings.saved"));
     // A text is the reader's work: what is wrong with it is told, and it stays to be mended.
-    if (!problem) accepted = value;
-    else if (row.type !== "text") put(accepted);
+    if (problem && row.type !== "text") put(accepted);
+  };
+  input.addEventListener("change", () => {
+    const value = read();
+    const number = (changes += 1);
+    // One after the other: side by side the older one could arrive last.
+    turn = turn.then(() => send(value, number));
   });
   return h(
     "div",
