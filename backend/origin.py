@@ -31,6 +31,7 @@ log = logging.getLogger("copilot_pulse.origin")
 MARK: Final = "X-Copilot-Pulse"
 """The header with which our page marks what it sends; its value does not matter."""
 MAX_BODY: Final = 64 * 1024
+_CLIENT_GONE: Final = 499
 _PORTS: Final = {"http": 80, "https": 443}
 _PROXIED: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
@@ -205,7 +206,11 @@ def answer_refusals(handler: Handler, *more: type[Exception]) -> Handler:
             return refusal(status, reason, getattr(refused, "after", 0))
         except web.HTTPError as error:
             return refusal(error.status, error.reason)
-        except (ConnectionError, web.HTTPException):
+        except ConnectionError:
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            return web.Response(status=_CLIENT_GONE)  # nobody reads it, and no log need know of it
+        except web.HTTPException:
             raise
         except (web.RequestPayloadError, web.PayloadAccessError):
             return refusal(400, "the body cannot be read as its headers say")

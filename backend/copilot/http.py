@@ -304,8 +304,7 @@ class HttpSeam:
         self._pulse.publish("http.request", data)
 
 
-@fail_open("the resuming of an answer")
-async def _on_response_prepare(request: web.Request, response: web.StreamResponse) -> None:
+async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
     # Runs in the handler's own task, when it begins to answer.
     info = current_request.get()
     tap = info.tap if info is not None else None
@@ -315,6 +314,12 @@ async def _on_response_prepare(request: web.Request, response: web.StreamRespons
         except Exception as error:
             missed(error, "the resuming of an answer")
             tap.step_aside()
+
+
+# The page counts on a stream that it was promised: it is tried again before the answer goes on without.
+_on_response_prepare = fail_open("the resuming of an answer")(
+    in_front(_prepare, _prepare, "the resuming of an answer, at the first try")
+)
 
 
 def _status(response: Any) -> int:

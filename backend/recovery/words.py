@@ -53,8 +53,8 @@ _TOOL = (
     r"|tool[_ -](?:use|calls?|calling)|function[_ -]?call(?:s|ing)?)|(?:工具|函数)调用(?!时|的时候|的情况))"
 )
 _NOT = (
-    r"(?:(?:not|n't) (?:currently |yet |been )?(?:support|enabled|available|implemented)|unsupported|no support|"
-    r"不支持(?!同时|并行)|不被支持|未(?:开启|启用))"
+    r"(?:(?:not|n't) (?:currently |yet |been )?(?:support|enabled|available|implemented|offered|provided)|unsupported|"
+    r"no support|不支持(?!同时|并行)|不被支持|未(?:开启|启用|开放))"
 )
 # What a model goes without, and not what it is asked for together with something else.
 _TOOLS_ALONE = (
@@ -75,6 +75,10 @@ NO_TOOLS: Final = _any(
     _MODEL_WITHOUT,
     rf"{_NOT}[^.\n]{{0,40}}{_TOOL}",
     rf"{_TOOL}[^.\n]{{0,60}}{_NOT}",
+    # Nobody has sent a choice of tools: it is the server's own that goes with them.
+    r"\btool[_ ]choice\b['\"`]? (?:is |are )?(?:not (?:supported|available|allowed)|unsupported) (?:for|by|with|on|in) "
+    r"(?:this|the|that|your)\b[^.\n]{0,60}\bmodel\b",
+    r"\bmodel\b[^.\n]{0,60}\b(?:does not|doesn't) support (?:the )?(?:parameter )?['\"`]?tool[_ ]choice\b",
     r"support tool use",
     r"\b(?:cannot|can't|can not|unable to|(?:not|n't) able to|incapable of|(?:not|n't) capable of|"
     r"(?:not|n't|never) (?:been )?trained (?:for|to|on|with)|"
@@ -152,8 +156,9 @@ CONTEXT: Final = _any(
     r"(?<!output )(?<!completion )(?<!generated )(?<!max )(?<!new )\btokens?\b[^\n]{0,20}"
     r"(?:more|greater|larger|over|above|exceed\w*)[^\n]{0,16}\d{4,7}",
     r"\b\d{3,9} tokens?\b[^.\n]{0,30}\b(?:only|room for|space for) \d{3,9}\b(?: tokens?)?(?: fit| are | can |[.\s]*$)",
-    r"(?:prompts?|inputs?|messages|conversation|history)\b[^.\n]{0,40}\b\d{3,9} tokens?\b[^.\n]{0,30}"
-    r"\b(?:window|limit|max(?:imum)?)\b[^.\n]{0,12}\d{3}",
+    r"(?:prompts?|inputs?|messages|conversation|history)\b[^.\n]{0,40}\b\d{3,9} tokens?\b[^\n]{0,30}"
+    r"\b(?:window|limit|max(?:imum)?)\b[^.\n]{0,30}\d{3}",
+    r"\b\d{2,4}k tokens\b[^\n]{0,30}\b(?:cap|limit|max(?:imum)?|window)\b[^\n]{0,20}\d",
     r"too much (?:context|text|input)\b|max(?:imum)?[_ ]position[_ ]embeddings",
     r"(?:not|n't|cannot) fit[^.\n]{0,40}(?:context|window|model)",
     r"max(?:imum)? (?:\w{1,12} ){0,2}context",
@@ -263,8 +268,8 @@ QUOTA: Final = _any(
     rf"any)[_ -](?:\w{{1,14}}[_ -]){{0,3}}{_CREDIT}\b"
     r"(?! (?:was|were|will be|has been|have been) (?:charged|used|spent))",
     rf"{_CREDIT}\b[^.\n]{{0,30}}(?:too low|insufficient|exhausted|depleted|used up|is not enough|run out|"
-    rf"ran out|negative|below zero|overdrawn|"
-    rf"expired|has been reached|is over|is 0)",
+    rf"ran out|negative|overdrawn|"
+    rf"expired|has been reached|is over|is 0|(?:is )?below)",
     r"(?:run|ran) out of (?:\w{1,12} )?(?:credits?|funds?|balance|quota)",
     r"exceeded (?:your|the) (?:current |monthly |daily |included |total |\w{1,12} )*(?:quota|credits?|"
     r"budget|spend|plan)",
@@ -301,7 +306,7 @@ QUOTA: Final = _any(
     r"欠费",
     r"充值",
     r"购买[^。\n]{0,6}(?:套餐|资源包|流量包|额度|会员)",
-    r"(?:额度|配额|点数|积分|次数|流量|资源包|套餐)[^。\n]{0,6}(?:已|不足|用|耗尽|过期|到期)",
+    r"(?:额度|配额|点数|积分|次数|流量|资源包|套餐)[^。\n]{0,6}(?:已|不足|用|耗尽|过期|到期|为 ?0|为零)",
 )
 FILTER_CODES: Final = _codes(
     "content_filter content_policy_violation data_inspection_failed datainspectionfailed "
@@ -309,7 +314,7 @@ FILTER_CODES: Final = _codes(
     "inputtextsensitivecontentdetected outputtextsensitivecontentdetected responsibleaipolicyviolation "
     "content_safety invalid_prompt blocklist prohibited_content hooks_failed guardrail_intervened guardrail_violation "
     "content_moderation moderation_failed inputtextriskdetection inputimageriskdetection outputtextriskdetection "
-    "outputimageriskdetection"
+    "outputimageriskdetection moderation"
 )
 FILTER: Final = _any(
     r"content management policy",
@@ -318,7 +323,7 @@ FILTER: Final = _any(
     r"considered high risk",
     r"(?:usage|safety) polic",
     r"flagged (?:by|for|as)",
-    r"safety (?:system|filter|settings)",
+    r"safety (?:system|filter|settings|classifier)",
     r"moderation (?:flag|block|fail)",
     r"prohibited[_ ]content",
     r"\bguardrail\w*\b[^.\n]{0,60}\b(?:failed|intervened|triggered|violated|violations?)\b",
@@ -370,6 +375,19 @@ CHAT_TEMPLATE: Final = _any(
     r"\broles? must alternate\b|\broles? should be alternating\b|alternating? (?:between )?user",
 )
 
+# What is called as models are: a sign or a digit in it, and no name of an option, a format or a path.
+_NAMED = (
+    r"(?<![\w/.:-])(?!(?:https?|utf|base|ipv|tls|ssl|oauth|sha|iso|image|audio|video|application|multipart|v\d|max|min|"
+    r"top|json|log|stop|stream|non|tool|functions?|parallel|structured|response|reason\w{0,3}|think\w{0,3}|system|role|"
+    r"user|multi|prompt|real|batch|server|x|api|org|proj|node|gpu|cuda|worker|pod|file|session|thread|req(?:uest)?|key|sk|"
+    r"device|port|localhost|host)[\d/:.+-])(?!text/)[a-z][\w@.]{0,40}[\d/:-][\w@./:-]{0,80}['\"`]?"
+)
+_PLACE = (
+    r"(?:here\b|(?:on|by|at|in|with) (?:this|our|the|that|your) (?:\w{1,12} )?"
+    r"(?:cluster|server|node|gateway|host|deployment|endpoint|instance|platform|proxy|router|provider|service|backend|"
+    r"machine|site)\b)"
+)
+_NONE_HERE = r"(?:is not|isn't|is no longer|was not|wasn't|is never) (?:currently |yet |being )?"
 MODEL_CODES: Final = _codes(
     "model_not_found model_not_exist modelnotfound model_decommissioned model_not_available "
     "invalid_model deploymentnotfound "
@@ -407,6 +425,13 @@ MODEL: Final = _any(
     r"models?\b[^\n]{0,120}(?:has been (?:decommissioned|deprecated|retired)|is (?:invalid|unknown))",
     r"^model: [\w.:/@-]{1,100} not_found_error",  # Anthropic says no more than that
     r"\bmodels?\b[^\n]{0,60}(?<!temporarily )(?<!currently )\bunavailable",
+    rf"{_NAMED}:? {_NONE_HERE}(?:available|offered|supported|served|hosted|deployed|provided|known|installed|"
+    rf"registered|listed|found|recogni[sz]ed) {_PLACE}",
+    rf"(?:do|does)(?: not|n't) (?:currently )?(?:carry|have|offer|serve|host|know|recogni[sz]e) ['\"`]?{_NAMED}",
+    rf"{_NAMED} (?:was|is|has been) (?:retired|sunset|decommissioned|deprecated|discontinued|removed|withdrawn|"
+    r"shut ?down|turned off)\b",
+    r"\b(?:no such|unknown) (?:deployment|engine)\b|\bno weights (?:for|of)\b",
+    r"(?:未|没有)(?:部署|接入|上线|收录)[^。\n]{0,4}[a-z][\w./:-]{2,80}",
     r"not found the model",
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
     r"\bno (?:\w{1,12} )?models? (?:(?:is |are )?(?:called|named|known as)|(?:by|of|with) (?:that|this|the) "
@@ -445,7 +470,7 @@ LOADING: Final = _any(
     r"\bmodel\b[^\n]{0,60}(?:loading now|not loaded yet|being downloaded|downloading)",
     r"\bmodel\b[^\n]{0,100}\b(?:is|are) (?:\w{1,12} )?(?:loading|being loaded|starting|warming up|initiali[sz]ing)",
     r"\bmodel (?:is )?not (?:yet )?ready",
-    r"\bmodel loading\b|\bcold[ -]start",
+    r"\bwarming (?:the )?caches?\b|\bmodel loading\b|\bcold[ -]start",
     r"(?:process of|still|currently) loading|loading in progress|waiting for (?:the )?model|"
     r"weights? (?:are |is )?loading",
     r"\b(?:server|service|upstream|backend|worker|gpu|model|engine|instance|container|endpoint|replica|deployment|"
@@ -462,7 +487,9 @@ OVERLOAD: Final = _any(
     r"(?:currently |too |temporarily |very |all )*(?:busy|unavailable|at (?:full )?capacity|"
     r"under (?:heavy|high) load|saturated|congested|swamped|overwhelmed|overburdened)",
     r"(?:gpus?|workers?|slots?|instances?|replicas?|machines?)\b[^.\n]{0,24}(?:is |are )(?:currently |all |already )*"
-    r"(?:occupied|in use|taken|full|fully used)",
+    r"(?:occupied|in use|taken|full|fully used|draining|unhealthy)",
+    r"\bno (?:upstream|backend|worker|replica|instance|server)s? (?:could|can|was able to|is able to) "
+    r"(?:take|accept|handle|serve)\b",
     r"(?:high|heavy|peak|excessive|huge|too much) (?:demand|load|traffic|concurrency)",
     r"capacity (?:exceeded|reached|constraints?|limit|is (?:full|limited|exhausted))",
     r"(?:exceeded|out of|no|insufficient|at|over|lack of)[^.\n]{0,20} capacity\b",
@@ -486,7 +513,7 @@ RATE_CODES: Final = _codes(
 )
 RATE: Final = _any(
     r"\brate[_ -]?limit",
-    r"\b(?:request|token|usage|message|concurren(?:t|cy)|qps|[rt]p[mds])s?[ _-](?:\w{1,12} )?(?:limit|quota)s?\b",
+    r"\b(?:request|token|usage|message|concurren(?:t|cy)|qps|[rt]p[mds])s?[ _-](?:\w{1,12} )?(?:limit|quota|cap)s?\b",
     r"\b(?:accounts?|keys?|credentials|channels?|deployments?)"
     r"\b[^.\n]{0,24}\b(?:limited|cool(?:ing)?[- ]?down)\b(?! to)",
     r"\blimit(?:s|ed)?\b[^.\n]{0,24}\b(?:reached|exceeded|hit)\b",
@@ -512,7 +539,7 @@ AUTH_CODES: Final = _codes(
 )
 _KEY = r"(?:api[ _-]?key|access token|credentials?|authentication|authorization)"
 AUTH: Final = _any(
-    rf"(?:invalid|incorrect|wrong|missing|expired|\bno\b|provide|bad|disabled|revoked)[^.\n]{{0,24}} {_KEY}",
+    rf"(?:invalid|incorrect|wrong|missing|expired|\bno\b|provide|bad|malformed|disabled|revoked)[^.\n]{{0,24}} {_KEY}",
     rf"{_KEY}[^.\n]{{0,40}}(?:not valid|invalid|incorrect|missing|expired|required|not "
     rf"found|disabled|revoked|exist|unknown|rejected|recogni[sz]ed)",
     r"authentication (?:fails|failed|error)",
@@ -530,6 +557,7 @@ TOKEN: Final = _any(r"\b(?:invalid|expired|missing|wrong|bad) (?:\w{1,12} )?toke
 # Told as a failure of the server's own.
 TIMED_OUT: Final = _any(
     r"\b(?:request|connection|upstream|gateway|server|response|read|model|provider)\b[^.\n]{0,24}\btimed?[ -]?out\b",
+    r"\b(?:no|not|n't)\b[^.\n]{0,40}\bwithin \d{1,4} ?(?:s\b|ms\b|sec|min)",
     r"\btimeout (?:error|exceeded|reached)|deadline exceeded",
     r"超时",
 )
@@ -560,6 +588,11 @@ NOT_ACTIVATED: Final = _any(
     r"\bmodel\b[^\n]{0,60}requires? (?:an? |the )?(?:\w{1,12} )?(?:subscription|plan|tier|account|upgrade)",
     r"only available (?:to|for|on|with|in) (?:[\w-]{1,12} ){0,3}(?:tiers?|plans?|accounts?|users?|"
     r"customers?|subscri\w+)",
+    rf"{_NAMED} {_NONE_HERE}(?:enabled|activated|open|allowed) (?:for|in|on) (?:this|your|the) "
+    r"(?:project|organi[sz]ation|workspace|team|account|key|user)\b",
+    rf"{_NAMED} {_NONE_HERE}(?:on|in) (?:the |your |our |this )?(?:\w{{1,12}} )?(?:allow|white)[ -]?list",
+    r"\b(?:must|need to|have to|please) (?:first )?request access\b",
+    r"\b(?:terms|licen[cs]e|eula|agreement)\b[^.\n]{0,60}\b(?:not|n't) (?:been )?(?:accepted|agreed|signed)\b",
     r"请先[^。\n]{0,12}开通|开通[^。\n]{0,6}(?:模型|服务)",
     r"\bmust be verified\b|\bcomplete\b[^.\n]{0,24}\b(?:verification|authentication)\b",
     r"access to (?:this |the )?model\b[^.\n]{0,40}(?:requires|denied|not |restricted|approval)",
@@ -589,13 +622,15 @@ NO_PROVIDER: Final = _any(
 NO_IMAGES: Final = _any(
     r"no endpoints found that support (?:image|vision|input)",
     r"(?:image|vision|multi-?modal|picture)(?:[ _-]?(?:url|input|content|data|part)s?)?s?\b[^\n]{0,60}(?:not support|"
-    r"n't support|unsupported|not enabled|not available|not allowed|not permitted|only supported by|not accepted)",
+    r"n't support|unsupported|not enabled|not available|not allowed|not permitted|only supported by|not accepted|"
+    r"not understood)",
     r"(?:not support|n't support|unsupported|cannot (?:process|read|handle|accept|see)|no support|"
     r"not accept)[^.\n]{0,40}"
     r"(?:image|vision|multi-?modal|picture)",
     r"\bnot (?:a )?(?:multi-?modal|vision)",
     r"unknown variant [`'\"]?image",
     r"missing data required for image",
+    r"\bmust be text\b[^\n]{0,20}\bimage",
     r"\bmmproj\b",
     r"\btext[- ]only\b",
     r"\bmodel\b[^.\n]{0,30}(?:not able to|unable to|cannot|can't)[^.\n]{0,20}(?:images?|pictures?|vision)",
@@ -615,7 +650,7 @@ SERVER_MEMORY: Final = _any(
     r"(?:unable|failed|cannot|could not) (?:to )?allocate",
     r"insufficient system resources|bad_?alloc",
     r"too large for (?:the |this )?(?:system|machine|gpu|host|memory|v?ram)\b",
-    r"memory layout cannot|requires?[^.\n]{0,40}\d ?(?:gb|gib|mib)\b[^.\n]{0,60}(?:available|free)",
+    r"memory layout cannot|(?:requires?|needs?)\b[^\n]{0,40}\d ?(?:gb|gib|mib)\b[^\n]{0,60}(?:available|free)",
     r"memory (?:is )?(?:insufficient|exhausted)",
     r"\balloc(?:ation)?[ _]fail|_alloc_failed|failed to alloc",
     r"(?:内存|显存)(?:不足|不够|溢出)",

@@ -39,7 +39,7 @@ async def todo() -> dict[str, tuple[str, list[str]]]:
             expected, names = await entered(scenario)
             if not expected.startswith(LOST):
                 break
-        tried[scenario] = expected, [name for name in names if plan.every or name not in seen]
+        tried[scenario] = expected, [name for name in names if name.startswith(plan.again) or name not in seen]
         seen.update(names)
     return tried
 

@@ -28,10 +28,11 @@ from backend.copilot.model.watch import TOLD_AFTER
 from backend.standalone.host import Host as Standalone
 from backend.standalone.options import Options
 from tests.integration.fault_rows import ENVIRONMENT
-from tests.support.host import PLUGIN, Host
+from tests.support.host import PLUGIN, Host, PromptServer
 from tests.support.llm_server import FaultServer
 from tests.support.llm_steps import (
     PAGE,
+    Delta,
     Eof,
     Finish,
     Plan,
@@ -53,7 +54,7 @@ from tests.support.llm_steps import (
     words,
 )  # fmt: skip
 from tests.support.loop_time import LoopTime, stalls_skipped
-from tests.support.mcp_server import McpServer
+from tests.support.mcp_server import McpServer, Tool
 from tests.support.net import Gate, refused_url, until
 from tests.support.page import API_KEY, Chat
 from tests.support.plugged import NODES, pulse_of, user_folder
@@ -105,10 +106,12 @@ class World:
     llm: FaultServer
     time: LoopTime
     hook: Receiver
+    tools: McpServer
     mcp: tuple[str, str] = ("", "")
     environment: Mapping[str, str] = field(default_factory=lambda: ENVIRONMENT)
     plan: Plan = field(default_factory=answer)
     neighbour: str = ""  # another machine of the fleet
+    redis: RedisServer | None = None
 
     async def ask(self, scenario: str) -> str:
         """What the user reads in the end of the scenario, or what happened instead."""
@@ -128,7 +131,7 @@ class World:
 
     async def post(self, path: str, body: Any) -> int:
         """POST JSON, as our own page does; the status, 0 if there was none."""
-        return await self._request("POST", path, body, {})
+        return await self._request("POST", path, body, {"Origin": self.host.url})
 
     async def _request(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> int:
         limit = aiohttp.ClientTimeout(total=HUNG / 3)
@@ -208,9 +211,74 @@ async def _broken(world: World) -> str:
 async def _strange(world: World) -> str:
     """The model's server sends what is no answer, and is asked again."""
     busy = Plan(Text("Error: the model is overloaded, please try again later"), Eof())
-    tool = Plan(Text('<tool_call>{"name": "count_up", "arguments": {}}</tool_call>'))
     plans = (error_at(7), garbage_at(6), empty_answer(), json_instead_of_stream({"error": "busy"}), busy)
-    return await _mended(world, *plans, tool, Plan(status=502, body=PAGE))
+    return await _mended(world, *plans, *map(_as_text, CALLS[:1]), Plan(status=502, body=PAGE))
+
+
+# How models write the call of a tool into their text.
+CALLS = (
+    '<tool_call>{"name": "count_up", "arguments": {}}</tool_call>',
+    "<tool_call>count_up\n<arg_key>note</arg_key>\n<arg_value>1</arg_value>\n</tool_call>",
+    "<tool_call><function=count_up><parameter=note>1</parameter></function></tool_call>",
+    "<count_up><note>1</note></count_up>",
+    '[count_up(note="1")]',
+    'to=functions.count_up <|message|>{"note": "1"}',
+)
+
+
+def _as_text(call: str) -> Plan:
+    return Plan(Text(call))
+
+
+async def _odd(world: World) -> str:
+    """A server that speaks a dialect of its own: thoughts in the text, all of it each time, calls as text."""
+    growing = [Text(TEXT[:end]) for end in (40, 80, 120, 160)]
+    calls = [{"id": "a", "function": {"name": "count_up", "arguments": part}} for part in ("{}", "{}")]
+    plans = (
+        Plan(Text("<think>let me"), Text(" think</think>"), Text(TEXT)),
+        Plan(*growing),
+        Plan(*(Delta({"tool_calls": [{"index": 0, **call}]}) for call in calls), Finish("tool_calls")),
+        Plan(Text("Error: the server is overloaded"), Finish("error")),
+    )
+    return await _mended(world, *plans, *map(_as_text, CALLS[1:]))
+
+
+async def _failing(world: World) -> str:
+    """A server fails until it is left alone, and is asked again once it is well."""
+    world.llm.plan(*(status(503) for _ in range(6)))
+    texts = [_told(await world.host.chat(session="injected", timeout=HUNG)) for _ in range(3)]
+    await asyncio.sleep(1.1 * float(FAILS["COPILOT_PULSE_BREAKER_OPEN"]))
+    return _joined([*texts, await _post(world)])
+
+
+async def _broken_tools(world: World) -> str:
+    """A tool fails, takes too long, and is lost with its server in the middle of a call."""
+    texts = []
+    for fault, tool in (("", Tool(error=True)), ("", Tool(delay=60.0)), ("die_in_call", Tool())):
+        world.tools.fault, world.tools.tools["search_node"] = fault, tool
+        world.llm.plan(Plan(ToolCall("search_node", {"query": "x"})), answer())
+        texts.append(_told(await world.host.chat(session="injected", timeout=HUNG)))
+    world.tools.fault, world.tools.tools["search_node"] = "", Tool("found it")
+    for server in pulse_of(world.host).monitor.snapshot()["mcp"]:
+        await world.post(f"{OURS}/mcp/probe", {"server": server["server"]})
+    return _joined([*texts, await _post(world)])
+
+
+async def _retold(world: World) -> str:
+    """What a chat with tools, a break and a page that left has been through is looked up."""
+    world.llm.plan(Plan(Reasoning("hm"), ToolCall("count_up", {})), reset_at(3), answer())
+    async with StreamClient(world.host.url, world.llm.base_url, session="injected") as client:
+        page = await client.chat_http()
+    world.llm.plan(status(401))
+    await world.host.chat(session="injected", timeout=HUNG)
+    await world.get(f"{OURS}/diagnostics", f"{OURS}/events/totals?step=hour", f"{OURS}/events?chat=x&since=1h&until=0s")
+    try:
+        rows = (await world.host.page.json(f"{OURS}/events/chats?limit=2&failed=1")).get("chats", ())
+        rows += (await world.host.page.json(f"{OURS}/events/chats?limit=2&retried=1")).get("chats", ())
+        await world.get(*(f"{OURS}/events/story?chat={row['chat_id']}" for row in rows))
+    except Exception:  # what happens there is not the chat's
+        await asyncio.sleep(0)
+    return page.text if page.outcome == "completed" else f"{LOST}{page.outcome}: {page.text}"
 
 
 async def _mended(world: World, *plans: Plan) -> str:
@@ -321,6 +389,7 @@ async def _steered(world: World) -> str:
             await _soon(asking.done)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+    await _given_up_on(world)
     world.llm.plan(answer())
     async with StreamClient(world.host.url, world.llm.base_url, session="injected") as client:
         with contextlib.suppress(aiohttp.ClientError, AssertionError):
@@ -332,6 +401,26 @@ async def _steered(world: World) -> str:
                 await asyncio.wait({asyncio.ensure_future(_until_quiet(socket))}, timeout=BRIEFLY)
         page = await client.chat_ws()
     return page.text if page.outcome == "completed" else f"{LOST}{page.outcome}: {page.text}"
+
+
+async def _given_up_on(world: World) -> None:
+    """Pages that ask for what is refused, and one that never comes back."""
+    async with StreamClient(world.host.url, world.llm.base_url, session="injected") as client:
+        with contextlib.suppress(aiohttp.ClientError, AssertionError):
+            async with client.socket() as socket:
+                await socket.invoke(body=[])
+                await socket.invoke(path="/api/nothing")
+                await socket.ws.send_str("{")
+                await asyncio.wait({asyncio.ensure_future(_until_quiet(socket))}, timeout=BRIEFLY)
+    world.llm.plan(Plan(Words(3), Wait(Gate())))
+    async with StreamClient(world.host.url, world.llm.base_url, session="injected") as client:
+        asking = asyncio.ensure_future(client.ask_http())
+        await _soon(lambda: client.page.text)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    world.time.skip(31.0)
+    with contextlib.suppress(Exception):  # of what is made to raise
+        await _soon(lambda: not pulse_of(world.host).monitor.snapshot()["chat"]["current"])
 
 
 async def _until_quiet(socket: Any) -> None:
@@ -386,6 +475,7 @@ async def _watched(world: World) -> None:
         await world.get(f"{OURS}/metrics?format=prometheus", f"{OURS}/metrics?format=openmetrics")
         await world.get(*(f"{OURS}/history?range={name}" for name in ("1m", "1h", "24h", "7d")))
         await world.get(f"{OURS}/settings", f"{OURS}/diagnostics", f"{OURS}/fleet")
+        await world.get(f"{OURS}/diagnostics", Origin="http://elsewhere.example")
         world.time.skip(1.5)
         with contextlib.suppress(asyncio.TimeoutError, TimeoutError):
             await socket.receive(BRIEFLY)
@@ -521,6 +611,33 @@ async def _neighbour(world: World) -> str:
     return _joined([*texts, await _streamed("http")(world)])
 
 
+async def _away(world: World) -> str:
+    """Redis is away, with an answer under way, and comes back without what it held."""
+    assert world.redis is not None
+    gate = Gate()
+    world.llm.plan(Plan(Words(20), Wait(gate), Words(20, start=20)))
+    async with StreamClient(world.host.url, world.llm.base_url, session="injected") as client:
+        asking = asyncio.ensure_future(client.chat_http())
+        await until(lambda: asking.done() or (gate.waiting and client.page.text), HUNG)
+        world.redis.kill()
+        try:
+            with contextlib.suppress(Exception):  # another custom node's
+                bus, event = _bus(world)
+                for number in range(3):
+                    bus.publish_nowait(event("other.node", {"number": number, "pad": "x" * 9_000}, "test"))
+            world.time.skip(3.0)
+            await world.get(f"{OURS}/fleet", f"{OURS}/health")
+        finally:
+            await world.redis.start()
+        world.time.skip(11.0)
+        gate.open()
+        await until(asking.done, HUNG)
+        with contextlib.suppress(Exception):  # of what is made to raise
+            await _soon(lambda: (pulse_of(world.host).fleet.figures() or {})["links"]["writer"]["up"])
+    page = client.page
+    return page.text if page.outcome == "completed" else f"{LOST}{page.outcome}: {page.text}"
+
+
 async def _read_on(client: StreamClient) -> None:
     """As a page does that has lost its connection: again and again."""
     for _ in range(50):
@@ -542,6 +659,25 @@ async def _start(world: World) -> str:
         await world.get(f"{OURS}/metrics?format=prometheus")
         await world.post(f"{OURS}/events/forget", {"session": "injected"})
     return text
+
+
+async def _bare(world: World) -> str:
+    """ComfyUI starts without Copilot; its own requests are answered, and the panel says what is missing."""
+    world.host = host = Host([PLUGIN], llm=world.llm, env=world.environment)
+    async with host:
+        if await world.get("/system_stats") != [200]:
+            return f"{LOST}a request of ComfyUI's own"
+        await world.get(f"{OURS}/metrics", f"{OURS}/health", f"{OURS}/diagnostics")
+        await world.post(f"{OURS}/settings", {"queue_size": "many", "panel_refresh": 0.5})
+        return "up" if host.server is PromptServer.instance else f"{LOST}another server"
+
+
+async def _proxied(world: World) -> str:
+    """ComfyUI starts where a proxy that is away stands before all servers but the local ones."""
+    world.host = host = Host(NODES, llm=world.llm, mcp=world.mcp, env=world.environment)
+    async with host:
+        told = _told(await host.chat(session="injected", llm="http://model.example/v1", timeout=HUNG))
+        return _joined([told, await _post(world)])
 
 
 async def _kept(world: World) -> str:
@@ -615,27 +751,33 @@ async def _standalone(world: World) -> str:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`every`: each function is tried, also those that a scenario before has entered. `host`: it chats with a host that
-    runs on. `redis`: that is one of a fleet; `neighbour`: in which there is another. `may_tell`: the answer need not be
-    whole, but the user must be told."""
+    """`again`: in what files also those functions are tried that a scenario before has entered; "" is each. `host`: it
+    chats with a host that runs on. `redis`: that is one of a fleet; `neighbour`: in which there is another. `may_tell`:
+    the answer need not be whole, but the user must be told. `settings`: variables of its host."""
 
     ask: Callable[[World], Awaitable[str]]
-    every: bool = False
+    again: tuple[str, ...] = ()
     host: bool = True
     redis: bool = False
     neighbour: bool = False
     may_tell: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def cost(self, text: str, expected: str) -> bool:
         """Whether the user has lost something."""
         return text.startswith(LOST) or (text != expected and not (self.may_tell and text.strip()))
 
 
+EVERY = ("",)
+FAILS = {
+    "COPILOT_PULSE_BREAKER_MIN_CALLS": "2", "COPILOT_PULSE_BREAKER_OPEN": "0.3", "COPILOT_PULSE_MAX_RETRIES": "1",
+}  # fmt: skip
+STALLS = {"COPILOT_PULSE_LOOP_STALL": "0.05"}
 # In this order: a function is tried in the first one that enters it.
 SCENARIOS: dict[str, Scenario] = {
-    "post": Scenario(_post, every=True),
-    "stream over http": Scenario(_streamed("http"), every=True),
-    "stream over websocket": Scenario(_streamed("websocket"), every=True),
+    "post": Scenario(_post, again=EVERY),
+    "stream over http": Scenario(_streamed("http"), again=EVERY),
+    "stream over websocket": Scenario(_streamed("websocket"), again=EVERY),
     "tools": Scenario(_tools),
     "debug": Scenario(_debug),
     "long": Scenario(_long),
@@ -644,19 +786,29 @@ SCENARIOS: dict[str, Scenario] = {
     "operated": Scenario(_beside(_operated)),
     "crowded": Scenario(_beside(_crowded)),
     "silent": Scenario(_beside(_silent)),
-    "stalled": Scenario(_beside(_stalled)),
-    "resumed": Scenario(_resumed),
+    "learned": Scenario(_beside(_crowded), again=("pressure/",), settings={"COPILOT_PULSE_THROTTLE": "learned"}),
+    "stalled": Scenario(_beside(_stalled), settings=STALLS),
+    "resumed": Scenario(_resumed, again=("streams/", "copilot/http.py")),
     "steered": Scenario(_steered),
     "no tools": Scenario(_no_tools, may_tell=True),
     "broken": Scenario(_broken, may_tell=True),
     "strange": Scenario(_strange, may_tell=True),
+    "odd": Scenario(_odd, may_tell=True),
+    "failing": Scenario(_failing, may_tell=True, settings=FAILS),
+    "broken tools": Scenario(_broken_tools, may_tell=True, settings={"COPILOT_PULSE_MCP_TOOL_TIMEOUT": "0.1"}),
+    "retold": Scenario(_retold),
     "given up": Scenario(_given_up, may_tell=True),
     "refused": Scenario(_refused, may_tell=True),
     "fleet": Scenario(_streamed("http"), redis=True),
     "neighbour": Scenario(_neighbour, redis=True, neighbour=True),
+    "away": Scenario(_away, redis=True),
     "start": Scenario(_start, host=False, redis=True),
     "kept": Scenario(_kept, host=False),
-    "restarted": Scenario(_restarted, host=False),
+    "restarted": Scenario(_restarted, host=False, settings=STALLS),
+    "bare": Scenario(_bare, host=False),
+    "proxied": Scenario(
+        _proxied, host=False, may_tell=True, settings={"HTTP_PROXY": refused_url(), "NO_PROXY": "127.0.0.1"}
+    ),
     "standalone": Scenario(_standalone, host=False),
 }
 
@@ -683,6 +835,7 @@ async def world(scenario: str = "post") -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         hook = await stack.enter_async_context(Receiver())
         environment = {**ENVIRONMENT, "COPILOT_PULSE_WEBHOOK": hook.url, "COPILOT_PULSE_PANEL_REFRESH": "0.2"}
+        redis = None
         if plan.redis:
             need_redis()
             redis = await stack.enter_async_context(RedisServer())
@@ -690,8 +843,8 @@ async def world(scenario: str = "post") -> AsyncIterator[World]:
         folder = stack.enter_context(user_folder())
         environment |= {
             "COPILOT_PULSE_STORE_DIR": str(folder / "events"),
-            "COPILOT_PULSE_LOOP_STALL": "0.05" if scenario in ("stalled", "restarted") else "60",
             "COPILOT_STANDIN_LOG": str(folder / "copilot.log"),
+            **plan.settings,
         }
         llm = await stack.enter_async_context(FaultServer())
         tools = await stack.enter_async_context(McpServer())
@@ -700,7 +853,7 @@ async def world(scenario: str = "post") -> AsyncIterator[World]:
         host = Host(NODES, llm=llm, mcp=(tools.root, search.url), env=environment)
         if plan.host:
             await stack.enter_async_context(host)
-        running = World(host, llm, clock, hook, (tools.root, search.url), environment)
+        running = World(host, llm, clock, hook, tools, (tools.root, search.url), environment, redis=redis)
         if plan.neighbour:
             running.neighbour = await stack.enter_async_context(_machine(llm, environment))
             bus = pulse_of(host).fleet

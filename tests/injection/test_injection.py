@@ -17,7 +17,7 @@ import pytest
 
 from tests.injection.harness import SCENARIOS, todo, tries
 from tests.injection.raising import functions
-from tests.injection.scenarios import quiet
+from tests.injection.scenarios import EVERY, quiet
 from tests.support.net import until
 
 Planned = dict[str, tuple[str, list[str]]]
@@ -43,7 +43,7 @@ PARTS = [
     (name, part, of)
     for name, plan in SCENARIOS.items()
     if name != "standalone"  # its own start, page and agent are the program: there is nothing to go on with
-    for of in (8 if plan.every else 1 if plan.host else 16,)
+    for of in (8 if plan.again == EVERY else 1 if plan.host else 16,)
     for part in range(of)
 ]
 # Python 3.10 knows no qualified names of code.

@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from backend.origin import MARK, Refused, check_origin, check_socket, same_origin
+from backend.origin import MARK, Refused, answer_refusals, check_origin, check_socket, same_origin
 
 
 def request(came_to: Any, host: str, **more: str) -> Any:
@@ -147,3 +147,19 @@ def test_the_browser_s_word_counts_most(headers: dict[str, str]) -> None:
 def test_same_origin(origin: str, host: str, same: bool) -> None:
     """Scheme's default port, case and IPv6 included."""
     assert same is same_origin(origin, host)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_client_that_left_in_mid_body_fills_no_log(gone: bool) -> None:
+    """What a stranger breaks off is no error of the server's; a connection that broke elsewhere is."""
+
+    async def handler(_request: Any) -> Any:
+        raise ConnectionResetError("the connection was lost")
+
+    closing: Any = SimpleNamespace(is_closing=lambda: gone, get_extra_info=lambda *_: None)
+    asked: Any = make_mocked_request("POST", "/x", transport=closing)
+    if gone:
+        assert 499 == (await answer_refusals(handler)(asked)).status
+    else:
+        with pytest.raises(ConnectionResetError):
+            await answer_refusals(handler)(asked)

@@ -171,16 +171,22 @@ class ServerGuard:
         call: Awaitable[Any] = self._base.call_tool(self._target, tool_name, *args, **kwargs)
         try:
             return await link.run(call, limit)
-        except McpTimeout as error:
+        except Exception as error:
+            # The tool was called: what breaks of ours here must not call it a second time.
+            return in_front(self._failed, self._failed, "the words of a tool server, at the first try")(
+                tool_name, error
+            )
+
+    def _failed(self, tool_name: str, error: Exception) -> Any:
+        """What the model reads of a call that brought no result."""
+        if isinstance(error, McpTimeout):
             self._record(error)
             return _tool_error(tool_name, f"the MCP server {self._name} gave no result within {error.seconds:g} s")
-        except McpLost as error:
-            self._broke(error)
+        self._broke(error)
+        if isinstance(error, McpLost):
             return _tool_error(tool_name, f"the connection to the MCP server {self._name} was lost")
-        except Exception as error:
-            self._broke(error)
-            text = self._pulse.recovery.redactor.redact(reason(error, self._name))
-            return _tool_error(tool_name, f"the MCP server {self._name} says: {text}")
+        text = self._pulse.recovery.redactor.redact(reason(error, self._name))
+        return _tool_error(tool_name, f"the MCP server {self._name} says: {text}")
 
     @fail_open("the check for tools of one name", default=True)
     def _is_ours(self, tool: str) -> bool:
@@ -220,28 +226,24 @@ class ServerGuard:
             self._counted = False
             self._server.connecting -= 1
 
+    @fail_open("the look at a tool server")
     def _broke(self, error: Exception) -> None:
         self._record(error)
-        try:
-            if self._server is not None:
-                self._directory.suspect(self._server)
-        except Exception:
-            log.warning("an MCP server could not be looked at again", exc_info=True)
+        if self._server is not None:
+            self._directory.suspect(self._server)
 
+    @fail_open("the record of a tool server's error")
     def _record(self, error: Exception) -> None:
         chat = current_chat.get()
         recovery = self._pulse.recovery
-        try:
-            recovery.record(
-                judged(recovery, error, self._name),
-                where="mcp",
-                outcome="ignored",
-                attempt=1,
-                chat_id=chat.id if chat is not None else None,
-                host=self._server.host if self._server is not None else None,
-            )
-        except Exception as failure:
-            log.debug("not recorded: %s", type(failure).__name__)
+        recovery.record(
+            judged(recovery, error, self._name),
+            where="mcp",
+            outcome="ignored",
+            attempt=1,
+            chat_id=chat.id if chat is not None else None,
+            host=self._server.host if self._server is not None else None,
+        )
 
 
 class GuardedServers:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from agents import mcp as agents_mcp
 
+from backend.copilot.mcp import server as guard
 from backend.error_handling import hold_prompt
 from tests.support.leaks import no_leaks
 from tests.support.mcp_server import McpServer, Tool
@@ -241,6 +242,31 @@ async def test_a_tool_that_hangs_is_given_up(make_world: Callable[..., McpWorld]
             gate.open()
 
         assert "no result within 0.1 s" in text_of(result)
+
+
+async def test_a_tool_is_not_called_twice_where_we_break_over_its_error(
+    make_world: Callable[..., McpWorld], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that was made is made: what breaks while it is told of makes it neither again nor without a limit."""
+    tell, calls = guard._tool_error, []
+
+    def breaks_once(tool: str, why: str) -> Any:
+        calls.append(tool)
+        if len(calls) == 1:
+            raise RuntimeError("ours")
+        return tell(tool, why)
+
+    monkeypatch.setattr(guard, "_tool_error", breaks_once)
+    breaks_once.__code__ = breaks_once.__code__.replace(co_filename=guard.__file__)  # a fault of ours
+    world = make_world(mcp_tool_timeout=0.1)
+    gate = Gate()
+    async with McpServer(tools={"slow": Tool("late", gate=gate)}) as mcp:
+        async with world.server(mcp.url) as server:
+            result = await asyncio.wait_for(server.call_tool("slow", {}), 30)
+            gate.open()
+
+        assert "no result within 0.1 s" in text_of(result)
+        assert 1 == mcp.calls_of("slow")
 
 
 async def test_the_limit_of_tools_can_be_switched_off(make_world: Callable[..., McpWorld]) -> None:
