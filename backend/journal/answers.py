@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextvars
 import hashlib
 import json
 import logging
@@ -102,9 +103,9 @@ def name_of(stream_id: str, session: str) -> str:
 class _Frames:
     """Frames on their way to the disk. Made on the loop; cleaned and packed in the writer's thread."""
 
-    def __init__(self, frames: list[dict[str, Any]], redactor: DataRedactor) -> None:
+    def __init__(self, frames: list[dict[str, Any]], clean: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._frames = frames
-        self._redactor = redactor
+        self._clean = clean
         self._packed: str | None = None
         # Four bytes for a character, and as many again where JSON escapes it: no row gets too large.
         self.parts = 1 + sum(_size(frame) for frame in frames) // PART
@@ -112,8 +113,7 @@ class _Frames:
     def part(self, number: int) -> list[str]:
         """One of the parts, as strings that a row takes whole."""
         if self._packed is None:
-            self._redactor.refresh()
-            clean = self._redactor.data({"frames": self._frames})["frames"]
+            clean = self._clean({"frames": self._frames})["frames"]
             # In hexadecimal digits a second look for secrets finds none, and leaves it whole.
             self._packed = zlib.compress(dumps(clean).encode()).hex()
             self._frames = []
@@ -148,9 +148,9 @@ class _Row:
 
 
 class _Written:
-    """One answer that is being written here."""
+    """One answer that is being written here. Made where it is asked for."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, redaction: Redaction) -> None:
         self.stream = stream
         self.name = name_of(stream.id, stream.session)
         self.reader = stream.relay.observe()
@@ -158,6 +158,14 @@ class _Written:
         self.size = 0
         self._tail = ""
         self._tail_at = 0
+        # What the request has brought is known as its secret in its own context only, if it looks like a word.
+        self._context = contextvars.copy_context()
+        self._redactor = DataRedactor(redaction, bounded=False)
+
+    def clean(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The data without secrets. For the writer's thread."""
+        self._redactor.refresh()
+        return self._context.run(self._redactor.data, data)
 
     def news(self) -> list[dict[str, Any]]:
         """The frames that are new, the last words of the text left for the next time while more may come."""
@@ -222,7 +230,7 @@ class Answers:
         self._with_text = with_text
         self._wall = wall
         self._run = secrets.token_hex(6)
-        self._redactor = DataRedactor(redaction, bounded=False)
+        self._redaction = redaction
         self._written: dict[str, _Written] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -231,7 +239,7 @@ class Answers:
     @fail_open(_MISSING)
     def begin(self, stream: Stream) -> None:
         """This answer is written here from now on."""
-        self._written[stream.id] = _Written(stream)
+        self._written[stream.id] = _Written(stream, self._redaction)
         self._arm()
 
     @fail_open(_MISSING)
@@ -277,7 +285,7 @@ class Answers:
             self._take(_Row(one.name, head))
         elif frames := one.news():
             one.batches += 1
-            packed = _Frames(frames, self._redactor)
+            packed = _Frames(frames, one.clean)
             for part in range(packed.parts):
                 self._take(_Row(one.name, head, packed, part))
 
@@ -356,7 +364,8 @@ class StoredAnswer:
 def _anew(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same answer where secrets were taken out of its text. Places in it are no more those that pages know: all
     of the text comes once more behind every number that a page may have."""
-    pieces: list[tuple[int, str]] = []  # where it began in the text as it was, and what is left of it
+    # Where it began in the text as it was, how long it was there, and what is left of it.
+    pieces: list[tuple[int, int, str]] = []
     told = []
     for frame in frames:
         if "text" not in frame:
@@ -366,15 +375,15 @@ def _anew(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
         while pieces and pieces[-1][0] >= at:
             pieces.pop()
         if pieces:
-            start, text = pieces.pop()
-            pieces.append((start, _first_units(text, at - start)))
-        pieces.append((at, frame["text"]))
+            start, was, text = pieces.pop()
+            pieces.append((start, was, text if at - start >= was else _first_units(text, at - start)))
+        pieces.append((at, frame["was"], frame["text"]))
         if frame["type"] in ("item", "gap"):
-            told.append({**frame, "at": 0, "text": "".join(text for _, text in pieces)})
+            told.append({**frame, "at": 0, "text": "".join(text for _, _, text in pieces)})
         elif frame["type"] == "end":
             told.append({name: value for name, value in frame.items() if name not in ("at", "text")})
     behind = frames[-1]["seq"] + ABOVE
-    whole = {"type": "delta", "seq": behind, "at": 0, "text": "".join(text for _, text in pieces)}
+    whole = {"type": "delta", "seq": behind, "at": 0, "text": "".join(text for _, _, text in pieces)}
     if told and told[-1]["type"] == "end":
         return [*told[:-1], whole, {**told[-1], "seq": behind + 1}]
     return [*told, whole]

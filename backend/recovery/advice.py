@@ -59,6 +59,7 @@ _MARKUP: Final = LazyPattern(r"(\])([(\[:])|(<)([A-Za-z/!?])")
 # What client libraries say of a key that no header can hold.
 _UNSENDABLE: Final = ("header value", "codec can't encode", "detected in headers")
 _OWN_WORD: Final = LazyPattern("[\u2e80-\uffef]+|[^\\W\\d_\u2e80-\uffef][A-Za-z0-9_'/-]*")
+_NOT_REACHED: Final = frozenset(("connection", "connection_refused", "dns", "tls", "timeout"))
 _DAY: Final = 86_400.0
 _LONGEST: Final = 30
 
@@ -101,6 +102,8 @@ def explain(
     p = {**spoken.PLACES, **spoken.PHRASES, **(host_words or {}).get("zh" if zh else "en", {})}
     base = addresses.clean_url(base_url)
     host = addresses.host_of(host) or addresses.clean_url(host) or addresses.host_of(base) or addresses.host_of(c.url)
+    led = addresses.host_of(c.redirected_to) if c.redirected_to and c.kind in _NOT_REACHED and not c.spoken else ""
+    asked, host = host, led or host  # who could not be reached is the one that was led to
     words = _quotable(c.message)
     quoted = bool(words) and c.spoken and c.kind in _QUOTED
     fields = _Pieces(c, p, host=host, model=model, base=base, where_set=where_set, quoted=quoted)
@@ -115,7 +118,7 @@ def explain(
     elif words and (kind in _DETAILED or kind not in spoken.TEXTS):
         parts.append(p["details"].format(words=words))
     if c.redirected_to and kind not in ("html_body", "redirected"):
-        if fields["target"] != host:
+        if fields["target"] != asked:
             parts.append(_fill(p["led"], fields))
         elif kind == "not_found" and fields["try_target"] != base.rstrip("/"):
             # A client asks in another way where a redirect has led, and the address there is the right one.

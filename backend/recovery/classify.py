@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from .addresses import host_of
 from .facts import Facts, beneath, children, gather, retry_after
 from .kinds import KINDS, Severity
 from .prompts import without_prompt
@@ -144,10 +145,12 @@ class Classifier:
             # A cancellation beneath another error counts only if that error was raised on purpose from it.
             if specific and (below.severity is not Severity.LOW or (general is None and error.__cause__ is deeper)):
                 # The wrapper's address is kept: the inner error of a socket knows none.
+                # The client's own error names the address that was asked, the transport's the one a redirect led to.
+                led = below.url if facts.url and host_of(below.url) not in ("", host_of(facts.url)) else None
                 return below._replace(
                     type=below.type if rule is None else facts.name,
-                    url=below.url or facts.url,
-                    redirected_to=below.redirected_to or facts.redirected_to,
+                    url=facts.url if led else below.url or facts.url,
+                    redirected_to=led or below.redirected_to or facts.redirected_to,
                     message=below.message or self._words(facts.message),
                     spoken=below.spoken if below.message else facts.spoken,
                 ), True

@@ -34,6 +34,7 @@ _MOST_ENCODED: Final = 200
 # Of so many secrets a piece that they share tells; each has others.
 _MOST_ALIKE: Final = 8
 _PIECE: Final = 8
+_SHORTEST_LINE: Final = 4
 _LONG_PART: Final = 20
 _MAX_DEPTH: Final = 24
 _NAME_LENGTH: Final = 200
@@ -50,6 +51,7 @@ _WORD: Final = LazyPattern("[\u2e80-\uffef]+|[^\\s\u2e80-\uffef]+")
 _LETTERS: Final = LazyPattern(r"[A-Za-z0-9]{6,}")
 _KIND_CHANGES: Final = LazyPattern(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[a-z0-9])|(?<=[0-9])(?=[A-Za-z])")
 _HEX_KEY: Final = LazyPattern(r"\b[0-9A-Fa-f]{4}(?:-?[0-9A-Fa-f]{4}){5,}")
+_GAP: Final = LazyPattern(r"\s{1,16}")
 _RUN: Final = LazyPattern(r"[A-Za-z0-9_*+/=~-]*")
 # What steers a terminal: CSI, strings such as a window's title (OSC), and the choice of a character set.
 _TERMINAL: Final = LazyPattern(
@@ -494,7 +496,7 @@ def _echoes_in(text: str, echoes: Mapping[str, Sequence[tuple[str, str, int, int
             begin = here - before
             end = begin + _common(lower, begin, form[inside - before :], before + _PIECE)
             if end - begin >= least:
-                at = here = _run_end(text, end)
+                at = here = max(_run_end(text, end), _goes_on(lower, end, form[inside - before + end - begin :]))
                 spans.append((begin, at))
                 break
         else:
@@ -522,10 +524,21 @@ def _prefixes_in(text: str, head: str, secrets: list[str]) -> list[tuple[int, in
     spans: list[tuple[int, int]] = []
     at = 0
     while (found := text.find(head, at)) >= 0:
-        reach = max(_common(text, found, secret) for secret in secrets)
-        at = _run_end(text, found + max(PREFIX_LENGTH, reach))
+        reach, secret = max((_common(text, found, secret), secret) for secret in secrets)
+        end = found + max(PREFIX_LENGTH, reach)
+        at = max(_run_end(text, end), _goes_on(text, end, secret[reach:]))
         spans.append((found, at))
     return spans
+
+
+def _goes_on(text: str, at: int, rest: str) -> int:
+    """Where the rest of a secret ends that a line's end has cut off, in as many lines as there are; else `at`."""
+    while rest and (gap := _GAP.match(text, at)) is not None:
+        length = _common(text, gap.end(), rest, 0)
+        if length < min(_SHORTEST_LINE, len(rest)):
+            break
+        at, rest = gap.end() + length, rest[length:]
+    return at
 
 
 def _run_end(text: str, at: int) -> int:

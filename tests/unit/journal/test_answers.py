@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from backend.error_handling import Redactor, secret_name
 from backend.journal.answers import RESTARTED, RESTARTED_EARLY, StoredAnswer
-from backend.store import EventStore, Filter
+from backend.store import EventStore, Filter, Redaction
 from backend.streams.registry import Stream
 from backend.streams.relay import Relay
 from tests.support.stores import event, new_store, raw_bytes, running
@@ -122,6 +123,26 @@ async def test_key_in_an_answer_is_on_no_disk_even_in_halves(tmp_path: Path, end
 
         assert page.text == "Your key is [redacted] and here is the rest " + ("of it." if ended else RESTARTED["en"])
         assert page.in_order
+
+
+async def test_key_that_looks_like_a_word_is_on_no_disk(tmp_path: Path) -> None:
+    """Only in the request's own context is it known as a key; the thread that writes has none."""
+    redactor = Redactor()
+    redaction = Redaction(redactor.redact, secret_name, lambda: redactor.version)
+    async with running(tmp_path, with_text=True, redaction=redaction) as store:
+        stream = new_stream()
+
+        async def request() -> None:
+            redactor.learn_headers({"Openai-Api-Key": "hunter2"})
+            store.answers.begin(stream)
+
+        await asyncio.create_task(request())
+        write(store, stream, "The key is hunter2, as ", "The key is hunter2, as everybody knows.")
+        stream.relay.end("completed")
+        store.answers.finish(stream)
+        page = shown(await come_back(store))
+
+        assert page.text == "The key is [redacted], as everybody knows."
 
 
 async def test_without_leave_only_the_name_is_stored(tmp_path: Path) -> None:

@@ -133,6 +133,22 @@ def test_an_echo_that_is_cut_off_gives_no_part_of_the_key_away(cut: int) -> None
     assert "[redacted]" in redactor.redact(f"damaged: \x00{KEY[3:cut]}\x1b")
 
 
+@pytest.mark.parametrize("gap", ["\n", "\r\n", "\\n", " ", "\n    ", "%0A"])
+@pytest.mark.parametrize("width", [8, 12, 20, 31])
+def test_a_key_that_is_broken_into_lines_is_taken_out_whole(gap: str, width: int) -> None:
+    """A server wraps what it says; a log, a mail or Base64 in it does so at each so many letters."""
+    redactor = Redactor()
+    redactor.hold(KEY)
+    for form in (KEY, base64.b64encode(KEY.encode()).decode(), KEY.encode().hex()):
+        if form != KEY and width < 16:
+            continue  # no piece of it is long enough to be known for one
+        lines = [form[at : at + width] for at in range(0, len(form), width)]
+        shown = redactor.redact(f"no such key {gap.join(lines)} was found here")
+        assert not any(line in shown for line in lines if len(line) > 3)
+        assert shown.startswith("no such key ")
+        assert shown.endswith(" was found here")
+
+
 LONG = "".join(base64.b64encode(bytes([n % 251, n % 13, n % 7])).decode() for n in range(2_000))
 
 

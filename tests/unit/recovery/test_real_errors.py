@@ -464,6 +464,19 @@ async def test_redirect_to_a_login_page_is_seen() -> None:
     assert ("html_body", f"{url}/v1/login") == (cause.kind, cause.redirected_to)
 
 
+async def test_a_redirect_to_a_server_that_is_away_names_that_one() -> None:
+    """The one that was asked is there; nobody finds the fault by looking at it."""
+    away = net.refused_url("/v1")
+    async with Scripted(404, "", redirect=away.encode()) as url:
+        cause = Classifier().classify(await failure(url + "/v1"))
+        text = explain(cause, base_url=f"{url}/v1")
+
+    assert ("connection_refused", f"{url}/v1/chat/completions", away) == (cause.kind, cause.url, cause.redirected_to)
+    there = away.removeprefix("http://").removesuffix("/v1")
+    assert f"Nothing answers at {there}" in text
+    assert f"led on to {there}" in text
+
+
 async def test_answer_that_is_no_stream_is_judged_by_its_first_bytes(server: FaultServer) -> None:
     """openai reads a page or LM Studio's "returning 200 anyway" as an empty stream; `wrong_body` does not."""
     url = server.base_url.removesuffix("/v1") + "/chat/completions"

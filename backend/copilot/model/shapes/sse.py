@@ -48,7 +48,6 @@ class EventReader:
     def __init__(self) -> None:
         self.streams = False
         self._line = bytearray()
-        self._started = False
         self._after_cr = False
         self._name = ""
         # Lines of data that are no JSON by themselves, and the body as it came if it is no stream.
@@ -102,12 +101,11 @@ class EventReader:
                 yield from self._saw_other(line)
 
     def _saw_other(self, line: bytes) -> Iterator[ServerEvent]:
-        if not self._started:
-            line = line.removeprefix(BOM)
-            self._started = True
-            if line[:5] == b"data:" or not line:
-                yield from self._read([line])
-                return
+        if line[:3] == BOM:  # a server that writes each event with a writer of its own marks each of them
+            while line[:3] == BOM:
+                line = line[3:]
+            yield from self._read([line])
+            return
         field, colon, value = line.partition(b":")
         field = field.strip().lower()
         if colon and field in _FIELDS:
@@ -136,7 +134,6 @@ class EventReader:
             yield ServerEvent("", value)
 
     def _saw_data(self, data: bytes) -> Iterator[ServerEvent]:
-        self._started = True
         while data.startswith(b"data:"):  # a relay that puts its own field before the server's
             data = data[5:].lstrip()
         if not self._lines:

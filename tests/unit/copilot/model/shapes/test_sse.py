@@ -31,6 +31,7 @@ def through(*pieces: bytes) -> list[Any]:
         (b"data: %s\ndata: %s\n" % (JA, JB), BOTH),
         (b"data: %s\n\ndata: %s" % (JA, JB), BOTH),
         (b"\xef\xbb\xbfdata: %s\n\n" % JA, BOTH[:1]),
+        (b"\xef\xbb\xbf\xef\xbb\xbfdata: %s\n\n\xef\xbb\xbfdata: %s\n\n" % (JA, JB), BOTH),
         (b"\n\n: hello\n\nid: 1\nretry: 5\ndata: %s\n\n" % JA, BOTH[:1]),
         (b"data: %s%s\n\n" % (JA, JB), BOTH),
         (b"data: %s data: %s\n\n" % (JA, JB), BOTH),
