@@ -144,6 +144,7 @@ async def test_a_tail_that_is_too_large_now_holds_up_nobody(redis: RedisServer) 
         assert row["arrived"] == 7
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("how", ["refused", "hung up", "slow"])
 async def test_an_entry_that_cannot_be_read_is_told_and_the_rest_comes(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, how: str
@@ -170,7 +171,7 @@ async def test_an_entry_that_cannot_be_read_is_told_and_the_rest_comes(
                     offer_large(node, "x" * (200_000 if number == 2 else 40_000))
             for node in (one, other):
                 # Over the slow line each try that is in vain takes its time, and the wait after it.
-                assert await wait_for(lambda node=node: late.settled(node), 2 * PATIENCE)
+                assert await wait_for(lambda node=node: late.settled(node), 4 * PATIENCE)
                 row = await settle(late, node)
 
                 assert how == "slow" or 1 <= row["told"] < 9  # its neighbours in the entry are lost with it

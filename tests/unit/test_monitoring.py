@@ -241,7 +241,7 @@ def test_a_stall_is_published_and_shown(clock: FakeClock) -> None:
 async def test_start_and_close_leave_nothing() -> None:
     """One task and one thread while it runs, none after; twice each is fine."""
     monitor = Monitor()
-    tasks, threads = len(asyncio.all_tasks()), threading.active_count()
+    tasks, threads = len(asyncio.all_tasks()), set(threading.enumerate())
     monitor.start()
     monitor.start()
     await until(lambda: monitor.ticks > 0)
@@ -249,13 +249,14 @@ async def test_start_and_close_leave_nothing() -> None:
     await monitor.aclose()
     await monitor.aclose()
 
-    assert (len(asyncio.all_tasks()), threading.active_count()) == (tasks, threads)
+    assert len(asyncio.all_tasks()) == tasks
+    await until(lambda: set(threading.enumerate()) <= threads)
 
 
 async def test_a_close_that_is_cancelled_still_stops_everything() -> None:
     """A shut-down that is cut short leaves neither the task nor the thread."""
     monitor = Monitor()
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     monitor.start()
     await until(lambda: monitor.ticks > 0)
     closing = asyncio.create_task(monitor.aclose())
@@ -264,15 +265,16 @@ async def test_a_close_that_is_cancelled_still_stops_everything() -> None:
     await asyncio.wait({closing})
     await until(lambda: len(asyncio.all_tasks()) == 1)
 
-    assert threading.active_count() == threads
+    await until(lambda: set(threading.enumerate()) <= threads)
 
 
 async def test_making_a_monitor_starts_nothing() -> None:
     """Importing and making must not cost ComfyUI a thread or a task."""
-    tasks, threads = len(asyncio.all_tasks()), threading.active_count()
+    tasks, threads = len(asyncio.all_tasks()), set(threading.enumerate())
     Monitor()
 
-    assert (len(asyncio.all_tasks()), threading.active_count()) == (tasks, threads)
+    assert len(asyncio.all_tasks()) == tasks
+    assert set(threading.enumerate()) <= threads
 
 
 async def test_a_tick_that_fails_does_not_end_the_ticking(
