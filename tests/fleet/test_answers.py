@@ -88,9 +88,9 @@ class Site:
 
 
 @asynccontextmanager
-async def sites(url: str, names: str = "ab") -> AsyncIterator[list[Site]]:
+async def sites(url: str, names: str = "ab", **settings: Any) -> AsyncIterator[list[Site]]:
     """Instances whose answers move."""
-    async with nodes(url, names, redis_answers=True) as made:
+    async with nodes(url, names, redis_answers=True, **settings) as made:
         found = [Site(node) for node in made]
         for site in found:
             site.peers = found
@@ -474,19 +474,20 @@ async def test_an_answer_comes_whole_over_a_slow_line(redis: RedisServer, monkey
     async with (
         FaultProxy(redis.port) as slow,
         sites(redis.url, "a") as (one,),
-        sites(f"redis://127.0.0.1:{slow.port}/0", "b") as (other,),
+        sites(f"redis://127.0.0.1:{slow.port}/0", "b", redis_timeout=2.0) as (other,),
     ):
         stream, page = one.begin(), Page()
         text, answer = "", f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}"
         for number in range(1, 11):
-            text += "words " * 12_000
+            text += "words " * 14_000
             stream.relay.line(line(text))
             for _ in range(6_000):
                 if await redis.command("XLEN", answer) >= number:
                     break
                 await asyncio.sleep(0.01)
         one.registry.finish(stream, "completed")
-        slow.default = Fault(delay=0.02, chunk=6_000)
+        # Eight entries, as many as are asked for at once, take longer than the limit; one takes a seventh of it.
+        slow.default = Fault(delay=0.05, chunk=15_000)
         parts = other.node.fleet._parts
         assert parts is not None
         writing, connect = set(), parts.writer.link._connect
