@@ -57,7 +57,7 @@ def _nothing() -> Mapping[str, Any]:
 
 
 class Fleet:
-    """This process's part in the fleet. For the loop's thread.
+    """This process's part in the fleet. For the loop's thread; `get_fleet()` makes it.
 
     Made once and inert: no import of redis, no task, no connection until `start()` finds a Redis URL in the settings.
     """
@@ -145,10 +145,11 @@ class Fleet:
         `handler` may be `async`. While it works the event is its own; if it raises, the event comes again, here or
         elsewhere, and after five times it lies in the stream `{prefix}:dead:<group>` and `fleet.dead` is told. An
         event that comes twice has the same `key`. Each instance of a group has to share the same patterns: several
-        calls with one group belong together. Without a fleet the events of this process are handled here.
-        Returns what ends it. Raises ValueError for a bad pattern or name.
+        calls with one group belong together. Without a fleet the events of this process are handled here. Doesn't
+        wait. Returns a function that ends it; what the handler does at that moment is finished. Raises ValueError for a
+        bad pattern or name.
         """
-        self.local.stream(pattern)  # raises for a bad one
+        self.local.stream(pattern)  # raises ValueError for a bad pattern
         if not re.fullmatch(r"[\w.-]{1,64}", group):
             raise ValueError("a group is named by 1 to 64 letters, digits, dots, dashes or underscores")
         share = _Share(self.local, group, pattern, handler)
@@ -170,14 +171,22 @@ class Fleet:
         return self._parts.answers if self._parts is not None else None
 
     def instances(self) -> list[dict[str, Any]]:
-        """A row for each instance that is known, this one first. Empty without a fleet."""
+        """A row for each instance that is known, this one first. Empty without a fleet.
+
+        `boot` (of this start), `name`, `here`, `state` (up, gone or left), `seconds` since when (None here), `version`,
+        `started` (seconds since 1970), `behind` (events not read yet) and `status`, which it tells of itself.
+        """
         parts = self._parts
         if parts is None:
             return []
         return parts.rows()
 
     def figures(self) -> dict[str, Any] | None:
-        """What metrics and health tell, as plain data; None if no Redis is set."""
+        """What metrics and health tell, as plain data; None if no Redis is set. Never waits.
+
+        `target` (host and port), `links` by role (`up`, `down_seconds`, `problem`), and, once it runs, `outbox`,
+        `groups`, `instances`, what was sent, received and lost (`gaps`), and how long that took.
+        """
         if self._parts is not None:
             return self._parts.figures()
         if self._problem is None:
@@ -186,9 +195,9 @@ class Fleet:
         return {"links": {"writer": {"up": False, "down_seconds": None, "problem": problem}}, "target": ""}
 
     def events_since(self, seq: int) -> tuple[int, list[dict[str, Any]]]:
-        """(number of the newest, the events of other instances after number `seq`), at most the last 200.
+        """(number of the newest, the events of other instances after number `seq`), oldest first, at most the last 200.
 
-        As plain data, without text of a chat.
+        As plain data, without text of a chat; numbers are of this process and begin at 1.
         """
         rows = [
             {

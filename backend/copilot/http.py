@@ -144,12 +144,12 @@ class HttpSeam:
             if found is None:
                 return await handler(request)
             kind, route = found
-            begun = kind == "blocking"  # that handler is looked into, and called in a thread
+            begun = kind == "blocking"  # it is the handler that is wrapped, and called in a thread
             response: web.StreamResponse | None = None
 
             async def once(asked: web.Request) -> web.StreamResponse:
                 nonlocal begun, response
-                if response is not None:  # asked at the second try of something of ours
+                if response is not None:  # it is called a second time where code of ours broke
                     return response
                 begun = True
                 response = await handler(asked)
@@ -250,7 +250,7 @@ class HttpSeam:
             current_request.reset(token)
             await self._close_chats(info)
             again = isinstance(fault, Exception) and our_fault(fault) and tap is not None and not tap.begun
-            if tap is not None and not again:  # at the second try it is still needed
+            if tap is not None and not again:  # a second try still needs it
                 tap.finish(fault)
                 await tap.aclose()
 
@@ -445,7 +445,7 @@ async def _problem(request: web.Request, info: RequestInfo, streams: StreamRegis
         body = parse(data if _is_utf8(request) else data.decode(request.charset or "")) if known is None else known
     except ValueError:
         return "The body is not JSON. Send one JSON object."
-    except (web.RequestPayloadError, LookupError):  # of an encoding that nobody knows, too
+    except (web.RequestPayloadError, LookupError):  # an encoding that nobody knows ends here, too
         return "The body cannot be read as its headers say."
     if not isinstance(body, dict):
         return "The body must be one JSON object."

@@ -117,7 +117,7 @@ class Group:
         self._next_sweep = 0.0
         self._own_first = True
         self._read_at = 0.0  # when the entries in hand were given to us
-        # Of entries that come again because of one event: what was done of them here, so that it is not done again.
+        # An entry comes again because of one of its events: what was done of the others here is not done again.
         self._done: OrderedDict[tuple[str, bytes], set[tuple[str, Share]]] = OrderedDict()
         self._told: set[str] = set()
 
@@ -232,7 +232,7 @@ class Group:
             self._avoid(stream)
             return []
         if cursor == NEW:
-            return []  # it is ours now, and found there
+            return []  # it is ours now, and is found among the pending ones
         rows = await self.link.ask(
             "XPENDING", stream, self.name, f"({cursor}" if cursor != "0" else "-", "+", 1, self._registry.boot
         )
@@ -263,7 +263,7 @@ class Group:
 
     async def _finish(self, stream: str, id_: bytes) -> None:
         await self._writer.errand(("XACK", stream, self.name, id_))
-        self._done.pop((stream, id_), None)  # not before: if Redis has not heard of it, it comes again
+        self._done.pop((stream, id_), None)  # not earlier: an entry that Redis was not told of comes again
 
     async def _is_ours(self, stream: str, id_: bytes) -> bool:
         """Whether nobody has taken over an entry that had to wait for those before it."""
@@ -349,7 +349,7 @@ class Group:
         self._next_sweep = self._groups.clock() + self._groups.sweep * random.uniform(0.8, 1.2)
 
     async def _take_over(self, stream: str, id_: bytes, idle: int) -> None:
-        # With the idle time that we saw: whoever comes second gets nothing.
+        # The claim names the idle time that we saw, so that the second instance to claim it gets nothing.
         claim = ("XCLAIM", stream, self.name, self._registry.boot, idle, id_)
         try:
             entries = await self.link.ask(*claim, bulky=True)

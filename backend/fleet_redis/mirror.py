@@ -106,7 +106,7 @@ class Mirrored:
                 self.least = self.size + size
             if frames:
                 id_ = f"{self.reader.seq}-{len(frames)}"
-                if size > ENTRY_BYTES:  # beside the loop, which would stand still meanwhile
+                if size > ENTRY_BYTES:  # in a thread: the loop would stand still meanwhile
                     await self._fill_beside(id_, frames)
                 else:
                     self.waiting = id_, _encode(frames)
@@ -117,7 +117,7 @@ class Mirrored:
         try:
             payload = await asyncio.to_thread(_encode, frames)
         except BaseException:
-            self.restart()  # what was taken from the reader is in no entry
+            self.restart()  # what was taken from the reader is in no entry yet
             raise
         if self.reader is reader:  # else all of it is written again
             self.waiting = id_, payload
@@ -237,7 +237,7 @@ class Mirror:
         if not commands:
             return False
         replies = await self._writer.errand(*commands)
-        del self._over[:over]  # not what came meanwhile
+        del self._over[:over]  # what came meanwhile is not written yet
         refused = [self._settle(one, entry, due, replies[part]) for one, entry, due, part in chosen]
         for error in refused:
             if error is not None:
@@ -260,7 +260,9 @@ class Mirror:
     ) -> LinkError | None:
         """Take in what Redis said of one answer; returns why it could not be written, if that may pass."""
         refused = next((reply for reply in replies if isinstance(reply, LinkError) and not reply.is_old_id), None)
-        if refused is not None and refused.permanent:  # somebody else's key, or a right: the link tells
+        if (
+            refused is not None and refused.permanent
+        ):  # the key is somebody else's, or a right is missing: the link tells of it
             self.answers.pop(one.name, None)
             return None
         if refused is not None and refused.too_large:

@@ -166,7 +166,7 @@ class Outbox:
             if not plain(data):
                 data = data_of(event)
             size = 64 + 16 * len(data)
-            for value in data.values():  # `weigh` in short: this is done for each event
+            for value in data.values():  # this is `weigh()` in short, because it is done for each event
                 if value.__class__ is str:
                     size += len(value)
                 elif value.__class__ not in _SMALL:

@@ -140,7 +140,7 @@ class Reader:
             source.known_unsent = max(source.known_unsent, unsent)
             if source.lag:
                 self._asked.add(boot)
-                if parse_id(source.cursor)[0] > source.last:  # somebody else's entry has led it astray
+                if parse_id(source.cursor)[0] > source.last:  # an entry of somebody else has moved the number too far
                     source.cursor = f"{source.last}-{NEWEST}"
 
     def _poke_soon(self) -> None:
@@ -249,7 +249,7 @@ class Reader:
         first = await _least(begin, lambda number: reaches(f"{number}-{NEWEST}"))
         second = await _least(0, lambda number: reaches(f"{first}-{number}"))
         if first is None or second is None:
-            return []  # it is gone
+            return []  # the entry is gone
         log.warning("fleet: an entry of a stream in Redis is too large to be read; it is passed over")
         return [[f"{first}-{second}".encode(), [UNREADABLE, b"1"]]]
 

@@ -26,7 +26,7 @@ from ..hosts import is_address, is_loopback
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout as _deadline
-else:  # redis brings it there
+else:  # the package redis brings it there
     from async_timeout import timeout as _deadline
 
 log = logging.getLogger("copilot_pulse.fleet")
@@ -290,7 +290,9 @@ class Link:
         self._connection: Any = None
         self._told: set[str] = set()
         self._refusals: dict[str, _Refusal] = {}
-        self._hung_up = 0  # how often in a row, at a value that not each Redis takes, or at a reply that may be large
+        self._hung_up = (
+            0  # how often in a row it broke at a value that not every Redis takes, or at a reply that may be large
+        )
 
     @property
     def up(self) -> bool:

@@ -77,7 +77,7 @@ def runs(pid: int, process: object) -> bool:
     """Whether a process of this machine runs, as far as can be told, by its number and its name as in a heartbeat."""
     if pid == os.getpid():  # the first process of a container has the same number each time, but another name
         return process == _PROCESS
-    if sys.platform == "win32":  # there the question would end the process
+    if sys.platform == "win32":  # on Windows asking that would end the process
         return True
     try:
         os.kill(pid, 0)
@@ -142,7 +142,7 @@ class Registry:
                 await self._beat()
                 await self._look()
             except LinkError:
-                pass  # the link tells, and says when it is back
+                pass  # the link tells of it, and says when Redis is back
             await self._outbox.keep_small()
             began = self._clock()
             if await wait_set(self._hurry, BEAT * (0.9 + 0.2 * random.random())):
@@ -163,7 +163,7 @@ class Registry:
         try:
             await self._writer.errand(*self._farewell(self.boot), *self._to_others("bye"))
         except LinkError:
-            return  # they notice by the heartbeat that is missing
+            return  # the others notice that the heartbeat is missing
 
     def _farewell(self, boot: str) -> tuple[tuple[Any, ...], ...]:
         """The commands by which a start has left in good order."""
@@ -282,7 +282,7 @@ class Registry:
         all_may_be_missing = self._clock() - self._excused < EXCUSED or self._may_have_run_out()
         for boot in [boot for boot in self.instances if boot in left or not (boot in found or all_may_be_missing)]:
             await self._is_missing(boot, left=boot in left)
-        for boot, beat in found.items():  # after those that have gone, whose names are free
+        for boot, beat in found.items():  # they come after those that have gone, whose names are free
             if boot not in left:
                 await self._is_up(boot, beat)
             elif boot not in self.instances:

@@ -157,7 +157,7 @@ class Replica:
                 return None
             if replies[1] or last:
                 return Answer(self, name, owner)
-            await asyncio.sleep(AGAIN_SECONDS)  # it has only just been asked
+            await asyncio.sleep(AGAIN_SECONDS)  # its owner has only just been asked
         return None
 
     async def claimed(self, stream_id: str, session: str) -> bool:

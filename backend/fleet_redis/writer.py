@@ -245,7 +245,7 @@ class Writer:
         if isinstance(reply, LinkError) and reply.is_old_id and self._is_new:
             self._foreign = self._wiped = True
             return
-        # An old id: it was written before and its reply lost.
+        # The id is an old one: the batch was written before, and its reply was lost.
         if isinstance(reply, LinkError) and not reply.is_old_id:
             raise reply
         self.link.proved()
@@ -272,7 +272,7 @@ class Writer:
             if not error.too_large:  # else all of the tail is sent, and refused as far as it is there
                 raise
             await self.link.again()
-        if top > self.outbox.last:  # no event of ours has this number
+        if top > self.outbox.last:  # none of our events has this number
             await self.link.ask("DEL", self._stream)
             top = 0
         lost = [batch for batch in self._tail if batch.last > top]
@@ -302,7 +302,7 @@ class Writer:
         for errand in (*self._running, *self._errands):
             if not errand.done.done():
                 errand.done.set_exception(error)
-                errand.done.exception()  # whoever was cancelled does not fetch it
+                errand.done.exception()  # a task that was cancelled does not fetch it
         self._running = []
         self._errands.clear()
         return True

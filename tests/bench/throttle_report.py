@@ -45,7 +45,6 @@ class Summary:
         self.avoidable = sum(avoidable(row, alone) for row, _, alone in self.rows.values())
         fixed_avoidable = sum(avoidable(fixed, alone) for _, fixed, alone in self.rows.values())
         self.avoidable_ratio = self.avoidable / max(1, fixed_avoidable)
-        self.lost_ratio = self.lost / max(1, sum(fixed["lost"] for _, fixed, _ in self.rows.values()))
         self.over70, self.over90 = self._ratio("over70"), self._ratio("over90")
         self.worst70 = self._worst(list(self.rows), lambda row: 100 * float(row["over70"]))
         self.hot_delay = self._delay(self.hot)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from tests.support.stores import everything, new_store, raw_bytes, running
 
 PATH = "/copilot-pulse/events"
 QUICK = {"COPILOT_PULSE_STALL_TIMEOUT": "30", "COPILOT_PULSE_FIRST_TOKEN_TIMEOUT": "30"}
-Open = Callable[..., Any]
 
 
 @pytest.fixture

@@ -15,8 +15,6 @@ import pytest
 from backend.recovery.advice import explain
 from tests.support.refusals import HOSTED, LOCAL, MINIMAX, ZHIPU, said, told
 
-SILICONFLOW: Final = "https://api.siliconflow.cn/v1"
-
 REFUSALS: Final[list[tuple[str, int, Any, str]]] = [
     ("overloaded", 503, {'message': 'ResourceExhausted: All workers are busy, please retry later', 'type': 'Service Unavailable', 'code': 503}, HOSTED),
     ("overloaded", 429, {'message': "We're experiencing high traffic right now! Please try again soon.", 'type': 'too_many_requests_error', 'param': 'queue', 'code': 'queue_exceeded'}, HOSTED),
