@@ -600,7 +600,7 @@ class ChatRegistry:
         return [c.snapshot() for c in self._active.values()] + [c.snapshot() for c in reversed(self._ended)]
 
     async def stop(self, chat_id: str) -> bool:
-        """Stop one chat and wait until nothing of it runs. False if no such chat is running."""
+        """Stop one chat and wait until nothing of it runs. False if no such chat runs. A cancel ends the wait only."""
         chat = self._active.get(chat_id)
         if chat is None:
             return False
@@ -608,13 +608,16 @@ class ChatRegistry:
         return True
 
     async def close_request(self, request: object) -> None:
-        """Stop every chat of an HTTP request that has ended. Waits; safe to call for any request."""
+        """Stop every chat of an HTTP request that has ended, and wait for them; safe to call for any request.
+
+        A cancel lets the stop that is under way go on by itself; further chats of the request are not stopped.
+        """
         for chat in self._by_request.pop(request, ()):
             if chat.active and chat.id in self._active:
                 await chat.stop()
 
     async def aclose(self) -> None:
-        """Stop all chats, side by side, and wait for them."""
+        """Stop all chats, side by side, and wait for them. A cancel lets the stops go on by themselves."""
         chats = list(self._active.values())
         if chats:
             await asyncio.gather(*(chat.stop() for chat in chats), return_exceptions=True)

@@ -392,7 +392,11 @@ class Pulse:
         self.publish("queue.throttle", {"queue": name, **change})
 
     async def aclose(self) -> None:
-        """Stop chats, fleet, monitor and event store, and take the plugin's handlers off the bus, which stays open."""
+        """Stop chats, fleet, monitor and event store, and take the plugin's handlers off the bus, which stays open.
+
+        Waits for each in turn, some seconds at most; one that breaks does not keep the others open. A cancel passes at
+        once and leaves the rest as it is; call it again then.
+        """
         store = [self.store] if self.store is not None else []
         await close_all(
             *(one.answers.close for one in store),  # before chats end only because of this

@@ -108,7 +108,7 @@ class PanelFeed:
             task.cancel()
 
     async def aclose(self) -> None:
-        """End all leases and wait until the task is gone. Twice is fine."""
+        """End all leases and wait until the task is gone. Twice is fine. A cancel leaves it on its way to its end."""
         self._leases.clear()
         self._end()
         if self._ending:

@@ -260,9 +260,8 @@ class Mirror:
     ) -> LinkError | None:
         """Take in what Redis said of one answer; returns why it could not be written, if that may pass."""
         refused = next((reply for reply in replies if isinstance(reply, LinkError) and not reply.is_old_id), None)
-        if (
-            refused is not None and refused.permanent
-        ):  # the key is somebody else's, or a right is missing: the link tells of it
+        # The key is somebody else's, or a right is missing: the link tells of it.
+        if refused is not None and refused.permanent:
             self.answers.pop(one.name, None)
             return None
         if refused is not None and refused.too_large:

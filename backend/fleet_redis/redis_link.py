@@ -290,9 +290,8 @@ class Link:
         self._connection: Any = None
         self._told: set[str] = set()
         self._refusals: dict[str, _Refusal] = {}
-        self._hung_up = (
-            0  # how often in a row it broke at a value that not every Redis takes, or at a reply that may be large
-        )
+        # How often in a row it broke at a value that not every Redis takes, or at a reply that may be large.
+        self._hung_up = 0
 
     @property
     def up(self) -> bool:

@@ -198,7 +198,7 @@ class Webhook:
         return told
 
     async def aclose(self) -> None:
-        """Send nothing more, and wait until the task is gone. Twice is fine."""
+        """Send nothing more, and wait until the task is gone. Twice is fine. A cancel leaves it on its way there."""
         self._closed = True
         task, self._task = self._task, None
         if task is not None:

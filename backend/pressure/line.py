@@ -76,16 +76,19 @@ class Waiter:
         return True
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Sleep until somebody calls `wake()`, or `timeout` seconds have gone: then False. Look for news before."""
+        """Sleep until somebody calls `wake()`, and return its news; False after `timeout` seconds (None: no limit).
+
+        A `wake()` from before is not remembered. A cancel leaves no timer behind.
+        """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._future = future
-        alarm = None if timeout is None else self._timer(timeout, partial(self.wake, False))
+        timer = None if timeout is None else self._timer(timeout, partial(self.wake, False))
         try:
             return await future
         finally:
             self._future = None
-            if alarm is not None:
-                alarm.cancel()
+            if timer is not None:
+                timer.cancel()
 
 
 class WaitingLine:

@@ -410,7 +410,11 @@ class Throttle:
 
 
 async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None) -> None:
-    """`Throttle.pause()` in all of these at the same time, until none asks for more. They share their clock."""
+    """`Throttle.pause()` in all of these at the same time, until none asks for more. They share their clock.
+
+    A pause counts from `since`, by that clock (None: from now). A cancel leaves all of them as if nobody waited; the
+    time until then is counted.
+    """
     asking = list(throttles)
     clock, waiter = asking[0].clock, Waiter(asking[0].timer)
     entered = now = clock()

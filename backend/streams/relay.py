@@ -476,7 +476,10 @@ class RelayReader:
         return not self._closed and self._seq < self.relay.seq
 
     async def frames(self, beat: float | None = None) -> AsyncIterator[Frame]:
-        """All frames up to and with the end. After `beat` seconds of silence comes {"type": "beat"}."""
+        """All frames up to and with the end. After `beat` seconds of silence comes {"type": "beat"}.
+
+        A cancel takes no frame with it: who asks again goes on where it was. `close()` ends it.
+        """
         while not self.done and not self._closed:
             frame = self.next_nowait()
             if frame is not None:

@@ -163,7 +163,10 @@ class ServerGuard:
         return [tool for tool in tools if self._is_ours(tool.name)]
 
     async def call_tool(self, tool_name: str, *args: Any, **kwargs: Any) -> Any:
-        """The tool's result, or an error for the model to read. Waits `mcp_tool_timeout` at most."""
+        """The tool's result, or an error for the model to read. Waits `mcp_tool_timeout` at most.
+
+        A cancel cancels the call and waits for its end; the connection stays.
+        """
         link = self._link
         if link is None or not link.up:
             return _tool_error(tool_name, f"the MCP server {self._name} is not connected")
