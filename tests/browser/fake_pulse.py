@@ -208,6 +208,8 @@ class FakePulse:
     async def _post(self, request: web.Request) -> web.Response:
         body = json.loads(await request.text())
         if request.path == "/copilot-pulse/panel":
+            if not body["client_id"]:
+                return web.json_response({"error": "client_id has to be 1 to 128 characters"}, status=400)
             if body["open"]:
                 known = body["client_id"] in self.leases
                 self.leases.add(body["client_id"])

@@ -56,6 +56,21 @@ def test_a_lease_does_not_overtake_the_end_of_the_last_one(panel: Page, fake: Fa
     assert len(fake.leases) == 1
 
 
+def test_a_socket_that_is_slow_to_get_its_name_is_waited_for(fake: FakePulse, open_page: OpenPage) -> None:
+    """ComfyUI names a page over its socket: a panel that is there before is filled, and tells of no trouble."""
+    page = open_page(f"{fake.url}/page?closed")
+    page.wait_for_function("window.ready && pulse.transport.connected")
+    page.evaluate("() => { window.named = pulse.transport.clientId; pulse.transport.clientId = ''; pulse.open(); }")
+    expect(page.locator(".cpulse-tile-value").first).to_have_text("59")
+    note_texts(page, TITLE)
+    wait_for(lambda: sum("/metrics" in where for _, where, _ in fake.requests) > 1, what="the next look")
+    page.evaluate("pulse.transport.clientId = named")
+    settled(page)
+
+    assert shown_texts(page, TITLE) == ["Copilot is well, with 4 chats running."]
+    assert [body["client_id"] for body in fake.posts("/copilot-pulse/panel")] == [page.evaluate("named")]
+
+
 def test_nothing_is_left_after_closing(fake: FakePulse, open_page: OpenPage) -> None:
     """Opened and closed ten times, the panel leaves no listener, timer, frame or observer behind."""
     page = open_page(f"{fake.url}/page?closed")

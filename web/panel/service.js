@@ -434,6 +434,11 @@ export class PulseService extends EventTarget {
     clearTimeout(this._leaseTimer);
     const signal = this._life?.signal;
     if (!signal || document.visibilityState === "hidden") return;
+    if (!this.transport.clientId) {
+      // The socket has not come so far yet, and without its name nothing can be sent to us.
+      this._retryTimer = setTimeout(() => this._reload(), RETRY_MS[0]);
+      return;
+    }
     this._updatesAtLease = this._updates;
     this._leaseTimer = setTimeout(() => this._onLeaseDue(), LEASE_MS);
     const lease = { client_id: this.transport.clientId, open: true };
