@@ -22,6 +22,7 @@ from playwright.sync_api import Page
 from tests.comfyui.harness import ROOT, ComfyUI, Node
 from tests.support.llm_server import FaultServer
 from tests.support.mcp_server import McpServer, Tool
+from tests.support.net import PATIENCE
 from tests.support.page import Chat, CopilotPage
 
 NEWEST_FRONTEND = "1.58.1"
@@ -129,11 +130,13 @@ def newest_frontend() -> Path:
 
 
 def enter(page: Page, url: str) -> None:
-    """Load ComfyUI and wait until our tab is there."""
-    page.goto(url)
+    """Load ComfyUI, whose frontend has hundreds of files, and wait until our tab is there."""
+    page.set_default_timeout(1_000 * PATIENCE)
+    page.goto(url, timeout=2_000 * PATIENCE)
     page.wait_for_function(
-        "id => window.app?.extensionManager?.getSidebarTabs?.().some((tab) => tab.id === id)", arg=TAB, timeout=90_000
-    )
+        "id => window.app?.extensionManager?.getSidebarTabs?.().some((tab) => tab.id === id)",
+        arg=TAB, timeout=2_000 * PATIENCE,
+    )  # fmt: skip
     page.wait_for_function("document.querySelector('.side-tool-bar-container, .side-tool-bar, nav')")
 
 

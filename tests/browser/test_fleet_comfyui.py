@@ -132,7 +132,6 @@ def page(studio: Studio, open_page: OpenPage, console_errors: list[str]) -> Iter
 
 def open_studio(studio: Studio, page: Page) -> Page:
     """ComfyUI with Copilot's tab, set up for the model of the tests."""
-    page.set_default_timeout(60_000)
     page.add_init_script(
         f"localStorage.setItem('openaiBaseUrl', '{studio.llm.base_url}');"
         "localStorage.setItem('openaiApiKey', 'sk-browser-1234567890');"

@@ -398,6 +398,7 @@ def test_log_is_bounded(panel: Page, fake: FakePulse) -> None:
                 for n in range(200)
             ]
         )
+    panel.wait_for_function("pulse.panel.service.logged >= 1000")
     expect(panel.locator(".cpulse-log-row")).to_have_count(150)
 
     assert panel.evaluate("[pulse.panel.service.log.length, pulse.panel.service._seen.size <= 2000]") == [

@@ -49,7 +49,6 @@ def test_behind_nginx(world: World, open_page: OpenPage, console_errors: list[st
     world.llm.plan(Plan(Words(60)))
     with Nginx(world.comfy.port, lines=CONFIGURATIONS[name]) as proxy:
         page: Page = open_page("about:blank", 1440, 900, locale="en-US")
-        page.set_default_timeout(60_000)
         page.add_init_script(
             f"localStorage.setItem('openaiBaseUrl', '{world.llm.base_url}');"
             "localStorage.setItem('openaiApiKey', 'sk-browser-1234567890');"

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, JSHandle, Page, expect
+from playwright.sync_api import JSHandle, Page, expect
 
+from .conftest import OpenPage
 from .program import ANSWER_MS, Program
 from .waiting import has_shown, note_texts
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(locale="en-US", viewport={"width": 1280, "height": 800})
-    yield context
-    context.close()
+def page(program: Program, open_page: OpenPage) -> Page:
+    return opened(open_page, program)
 
 
-@pytest.fixture
-def page(context: BrowserContext, program: Program) -> Iterator[Page]:
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.goto(program.url)
+def opened(open_page: OpenPage, program: Program) -> Page:
+    """A program's page, wide enough for chat and panel, with no message yet."""
+    page = open_page(program.url, 1280, 800, locale="en-US")
     expect(page.locator(".welcome")).to_be_visible()
-    yield page
-    assert problems == []
+    return page
 
 
 def send(page: Page, text: str) -> None:
@@ -84,13 +77,11 @@ def test_a_dropped_connection_is_repaired_before_ones_eyes(page: Page) -> None:
     expect(page.locator("#panel")).to_contain_text("scripted")
 
 
-def test_the_break_is_marked_where_it_happened(context: BrowserContext) -> None:
+def test_the_break_is_marked_where_it_happened(open_page: OpenPage) -> None:
     """While an answer is repaired its text stands still, with a mark at its end; a quiet mark stays, also later."""
     program = Program(COPILOT_PULSE_RETRY_BASE="1.5")
     try:
-        page = context.new_page()
-        page.goto(program.url)
-        expect(page.locator(".welcome")).to_be_visible()
+        page = opened(open_page, program)
         page.evaluate(LENGTHS)
         note_texts(page, ".break")
         send(page, "/drop")
@@ -166,9 +157,9 @@ def test_a_seam_breaks_no_markdown(page: Page, text: str, place: int, html: str)
     assert body.evaluate("(body) => body.innerHTML") == html
 
 
-def test_an_answer_can_be_copied_and_asked_for_again(page: Page, context: BrowserContext) -> None:
+def test_an_answer_can_be_copied_and_asked_for_again(page: Page) -> None:
     """What is copied has no invisible signs, and the new answer takes the old one's place."""
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     send(page, "/401")
     finished(page)
     note_texts(page, ".act")
@@ -192,12 +183,11 @@ def test_an_answer_can_be_copied_and_asked_for_again(page: Page, context: Browse
     expect(page.locator(".message.user")).to_have_text(["/401", "/help", "/401"])
 
 
-def test_a_wait_runs_down(context: BrowserContext) -> None:
+def test_a_wait_runs_down(open_page: OpenPage) -> None:
     """A server that names a time: the button counts until then, and can be pressed all the while."""
     program = Program(COPILOT_PULSE_MAX_RETRIES="0")
     try:
-        page = context.new_page()
-        page.goto(program.url)
+        page = opened(open_page, program)
         note_texts(page, ".again")
         send(page, "/429")
         finished(page)
@@ -270,12 +260,11 @@ def test_an_answer_that_the_panel_stops_is_not_told_as_whole(page: Page) -> None
     expect(page.locator(".meta").last).to_contain_text("Stopped")
 
 
-def test_a_retry_is_told_of_the_answer_that_had_it(context: BrowserContext) -> None:
+def test_a_retry_is_told_of_the_answer_that_had_it(open_page: OpenPage) -> None:
     """The monitor's news come late: the next answer must not count the retries of the one before."""
     program = Program(COPILOT_PULSE_PANEL_REFRESH="10")
     try:
-        page = context.new_page()
-        page.goto(program.url)
+        page = opened(open_page, program)
         send(page, "/drop")
         finished(page)
         send(page, "hello")
@@ -301,12 +290,11 @@ def test_a_silence_is_told_with_its_length(page: Page) -> None:
     finished(page)
 
 
-def test_a_long_silence_is_told_with_what_comes_when(context: BrowserContext) -> None:
+def test_a_long_silence_is_told_with_what_comes_when(open_page: OpenPage) -> None:
     """Who waits for long sees until when, and what is done then; the notice in the text is taken for no word of it."""
     program = Program(COPILOT_PULSE_STALL_TIMEOUT="15", COPILOT_PULSE_PANEL_REFRESH="0.5")
     try:
-        page = context.new_page()
-        page.goto(program.url)
+        page = opened(open_page, program)
         for selector in (".meta", ".message.assistant .notice", ".break"):
             note_texts(page, selector)
         send(page, "/stall")

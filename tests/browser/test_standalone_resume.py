@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.support.net import PATIENCE
 from tests.support.proxy import FaultProxy
 
 from .conftest import OpenPage
@@ -33,7 +34,7 @@ class Network:
         self.url = f"http://127.0.0.1:{self.proxy.port}"
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def set(self, up: bool) -> None:
         async def switch() -> None:
