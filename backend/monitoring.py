@@ -358,9 +358,10 @@ class Monitor:
         """What tokens cost, as the user has set it by now."""
         return parse_prices(self._prices())
 
-    def unread_prices(self, text: str) -> tuple[str, ...]:
-        """What in a list of prices could not be read, entry by entry, in words."""
-        return parse_prices(text).problems
+    def unread_prices(self, text: str) -> tuple[tuple[str, str], ...]:
+        """The entries of a list of prices that could not be read, each with what is wrong with it in words."""
+        prices = parse_prices(text)
+        return tuple(zip(prices.unread, prices.problems, strict=True))
 
     def with_cost(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A chat's row with `cost` and `cost_estimated`, by the prices of now."""

@@ -409,7 +409,7 @@ class _Api:
         values = await read_json(request)
         prices = values.get("prices")
         unread = self._services.monitor.unread_prices(prices) if isinstance(prices, str) else ()
-        problems = [{"name": "prices", "value": "", "allowed": problem} for problem in unread] or [
+        problems = [{"name": "prices", "value": entry, "allowed": problem} for entry, problem in unread] or [
             {"name": p.name[:100], "value": p.value[:100], "allowed": p.allowed}
             for p in self._services.settings.update(values)
         ]

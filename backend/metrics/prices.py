@@ -22,6 +22,7 @@ from .counters import OTHER, UNKNOWN
 _MILLION: Final = 1_000_000
 _NUMBER: Final = re.compile(r"([^\d\s.,=/;-]{0,4})\s*(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})")
 _SHOWN: Final = 60
+_FORM: Final = "write model = in / out, or model = in / out / cached, each for a million tokens"
 
 
 class Price(NamedTuple):
@@ -35,11 +36,16 @@ class Price(NamedTuple):
 
 
 class Prices(NamedTuple):
-    """The user's prices; `problems` says, entry by entry, what could not be read."""
+    """The user's prices; `unread` are the entries, as far as they are short, that could not be read."""
 
     rows: tuple[Price, ...] = ()
     sign: str = ""
-    problems: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with each entry that could not be read, in words."""
+        return tuple(f'"{entry}" is no price: {_FORM}' for entry in self.unread)
 
     def of(self, model: str, host: str) -> Price | None:
         """The price of a model on a host (`name:port`), or None if nobody has told it."""
@@ -77,26 +83,22 @@ def estimated(row: Mapping[str, Any]) -> bool:
 
 @lru_cache(maxsize=8)
 def parse_prices(text: str) -> Prices:
-    """The prices in a text. Never raises: an entry that cannot be read is left out and told in `problems`."""
+    """The prices in a text. Never raises: an entry that cannot be read is left out and stands in `unread`."""
     rows: list[Price] = []
-    problems: list[str] = []
+    unread: list[str] = []
     signs: list[str] = []
-    entries = [entry.strip() for entry in re.split(r"[;\n]", text)]
-    for number, entry in enumerate(entries, 1):
+    for entry in map(str.strip, re.split(r"[;\n]", text)):
         if not entry or entry.startswith("#"):
             continue
         pattern, equals, numbers = entry.rpartition("=")
         parts = [_NUMBER.fullmatch(part.strip()) for part in numbers.split("/")]
         found = [part for part in parts if part is not None]
         if not equals or not pattern.strip() or len(found) != len(parts) or len(found) not in (2, 3):
-            problems.append(
-                f'entry {number} of the prices, "{entry[:_SHOWN]}", cannot be read: '
-                "allowed is: model = in / out, or model = in / out / cached, each for a million tokens"
-            )
+            unread.append(entry[:_SHOWN])
             continue
         signs += [part[1].strip() for part in found if part[1].strip()]
         rows.append(Price(pattern.strip(), *(float(part[2]) for part in found)))
-    return Prices(tuple(rows), signs[0] if signs else "", tuple(problems))
+    return Prices(tuple(rows), signs[0] if signs else "", tuple(unread))
 
 
 def rounded(cost: float | None) -> float | None:

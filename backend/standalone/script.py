@@ -220,8 +220,8 @@ def _answer(ask: Ask, results: Sequence[str]) -> Plan:
 
 
 def flood() -> tuple[str, ...]:
-    """2,000 numbered tokens, twenty a line, so that a gap or a repeat would be seen by eye."""
-    return tuple(f"{n:04d}" + ("  \n" if n % 20 == 0 else " ") for n in range(1, FLOOD_TOKENS + 1))
+    """2,000 numbered tokens, a hundred a paragraph, so that a gap or a repeat would be seen by eye."""
+    return tuple(f"{n:04d}" + ("\n\n" if n % 100 == 0 else " ") for n in range(1, FLOOD_TOKENS + 1))
 
 
 @lru_cache(maxsize=2)

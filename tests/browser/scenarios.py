@@ -687,7 +687,8 @@ def totals(now: float) -> list[Json]:
         {
             "time": (math.floor(now / 86_400) - ago) * 86_400, "chats": {"completed": 60 - 6 * ago, "failed": ago},
             "errors": ago, "recovered": 3, "saved": 3, "tokens": 9_000, "input_tokens": 31_000 - 900 * ago,
-            "output_tokens": 9_000 - 400 * ago, "tokens_estimated": 0, "cost": round(0.2 - 0.02 * ago, 3),
+            "output_tokens": 9_000 - 400 * ago, "tokens_estimated": 0,
+            "cost": round(0.2 - 0.02 * ago, 3) if ago < 5 else 0.0,
         }
         for ago in range(5, -1, -1)
     ]  # fmt: skip

@@ -267,7 +267,7 @@ def test_a_model_server_that_fails_is_not_shown_as_a_good_one(fake: FakePulse, o
     expect(links.filter(has_text="bad.example")).to_have_attribute("data-tone", "half")
     expect(links.filter(has_text="bad.example")).to_contain_text("In use, but some calls fail")
     expect(links.filter(has_text="bad.example")).to_contain_text(
-        "4 of the last 4 calls failed · 4 of 40 since the start"
+        "4 of the last 4 calls count against it · 4 of 40 since the start"
     )
     expect(links.filter(has_text="good.example")).to_have_attribute("data-tone", "up")
     expect(links.filter(has_text="new.example")).to_have_attribute("data-tone", "up")

@@ -98,7 +98,7 @@ def test_every_number_is_the_true_one(fake: FakePulse, open_page: OpenPage) -> N
     page = true_panel(fake, open_page, width=900)
     tiles = [re.sub(r"\s+", " ", text) for text in page.locator(".cpulse-tile").all_inner_texts()]
     assert tiles == [
-        "Chats 6 3 done · 1 failed · 2 stopped since start",
+        "Chats 6 3 done, 1 failed, 2 stopped since start",
         "Saved 1 of 2 1 explained since start",
         "First token 500 ms median of 4 last hour",
         "Tokens/s 42 median of 3 last hour",
@@ -129,7 +129,7 @@ def test_every_number_is_the_true_one(fake: FakePulse, open_page: OpenPage) -> N
     }  # fmt: skip
     expect(model).to_contain_text("No answer in time from h.example, 2m ago")
     breaker = page.locator(".cpulse-links .cpulse-row", has_text="only-model")
-    expect(breaker).to_contain_text("3 of the last 5 calls failed · 5 of 8 since the start")
+    expect(breaker).to_contain_text("3 of the last 5 calls count against it · 5 of 8 since the start")
     page.get_by_text("Errors by kind").click()
     expect(page.locator(".cpulse-type")).to_have_text("No answer in time from the model server5")
     expect(page.locator(".cpulse-inside > summary")).to_contain_text("2.5 events/s, 4,711 since the start")
@@ -161,7 +161,7 @@ def test_a_stop_is_no_failure(fake: FakePulse, open_page: OpenPage) -> None:
     page = true_panel(fake, open_page, completed=4, failed=0, cancelled=3, failures=0, saved=0, explained=0)
     tiles = page.locator(".cpulse-tile")
 
-    expect(tiles.nth(0)).to_contain_text("4 done · 3 stopped")
+    expect(tiles.nth(0)).to_contain_text("4 done, 3 stopped")
     expect(tiles.nth(0)).not_to_contain_text("failed")
     expect(tiles.nth(1)).to_contain_text("no chat broke")
 
@@ -193,6 +193,7 @@ def test_sums_by_day(fake: FakePulse, open_page: OpenPage) -> None:
     rows = page.locator(".cpulse-fold tbody tr")
     expect(rows).to_have_count(6)
     expect(rows.nth(1).locator("td")).to_have_text(["55", "1", "9,000", "€0.18"])
+    expect(rows.nth(5).locator("td").last).to_have_text("free")  # of a local server, as in the table above
     (asked,) = [where for _, where, _ in fake.requests if "/totals" in where]
 
     assert "step=day" in asked

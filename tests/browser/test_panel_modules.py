@@ -28,7 +28,8 @@ def test_numbers_as_people_read_them(lab: Page) -> None:
         ...[5, 65, 3725, 90000].map(f.duration),
         ...[0, 999, 1500, 999999, 1.204e9].map(f.bytes),
         ...[null, 0, 0.005, 0.0995, 0.5, 1].map(f.percent),
-        ...[7, 12.34, 1234, 184233].map(f.compact),
+        ...[7, 12.34, 1234, 184233].map(f.compact), createFormat('zh').compact(12_345),
+        ...[0, 0.4, 59.7, 3_599, 86_399].map((ago) => f.when(1e6 - ago, 1e6)),
       ];
     }""")
 
@@ -37,7 +38,8 @@ def test_numbers_as_people_read_them(lab: Page) -> None:
         "5 s", "1 min 5 s", "1 hr 2 min", "1 day 1 hr",
         "0 B", "999 B", "1.5 kB", "1.0 MB", "1.2 GB",
         "–", "0%", "0.5%", "10%", "50%", "100%",
-        "7", "12", "1,234", "184.2K",
+        "7", "12", "1,234", "184.2K", "1.23万",
+        "1s ago", "1s ago", "1m ago", "1h ago", "yesterday",
     ]  # fmt: skip
 
 

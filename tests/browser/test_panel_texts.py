@@ -38,6 +38,22 @@ def leaves(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]
 
 
 @pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_text_stands_once(language: str, file: str) -> None:
+    """Of two texts under one name the first is never shown, and whoever mends it wonders."""
+    twice: list[str] = []
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice.extend(name for name in set(names) if names.count(name) > 1)
+        return dict(pairs)
+
+    json.loads((ROOT / "locales" / language / f"{file}.json").read_text("utf-8"), object_pairs_hook=once)
+
+    assert [] == twice
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_both_languages_have_the_same_texts(file: str) -> None:
     """Nothing is told in one language only, and each text names the same values."""
     english, chinese = (dict(leaves(read(language, file))) for language in ("en", "zh"))

@@ -78,6 +78,18 @@ def test_a_slow_refusal_leaves_a_later_change_alone(page: Page) -> None:
     assert settings_of(page)["max_retries"] == 4
 
 
+def test_a_price_that_cannot_be_read_is_named_in_the_reader_s_language(page: Page) -> None:
+    """It stays to be mended, with the form that it should have."""
+    page.get_by_role("button", name="切换到中文").click()
+    page.locator(".top").get_by_role("button", name="设置").click()
+    prices = page.get_by_label("价格", exact=True)
+    prices.fill("a = 1 / 2; b = cheap")
+    prices.blur()
+    expect(page.get_by_role("dialog")).to_contain_text("“b = cheap”不是价格。请写成“模型 = 输入 / 输出”")
+
+    expect(prices).to_have_value("a = 1 / 2; b = cheap")
+
+
 def test_the_first_ones_are_those_that_matter(page: Page) -> None:
     """Silence, first token and retries are in sight; what only the environment decides is not offered."""
     open_settings(page)

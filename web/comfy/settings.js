@@ -137,6 +137,25 @@ export async function tryWebhook({ t, post }) {
   }
 }
 
+/**
+ * Why the server did not take a value over, in words.
+ * @param {SettingRow} row
+ * @param {Response} response
+ * @param {import("../types").Translate} t
+ * @returns {Promise<string>}
+ */
+export async function refusal(row, response, t) {
+  const answer = await response.json().catch(() => ({}));
+  const problem = answer?.problems?.[0];
+  if (response.status === 400) {
+    // Anything else says nothing of the value.
+    if (row.name === "prices" && problem?.value) return t("settings.noPrice", { entry: problem.value });
+    if (row.type !== "boolean" && row.type !== "text") return t("settings.allowed", { low: row.low, high: row.high });
+    if (typeof problem?.allowed === "string") return problem.allowed;
+  }
+  return `HTTP ${response.status}: ${answer?.error ?? response.statusText}`;
+}
+
 /** @param {string} id @param {SettingRow} row @param {SettingsHost} host */
 function watcher(id, row, host) {
   let begun = false;
@@ -171,15 +190,7 @@ function watcher(id, row, host) {
       held = value;
       return;
     }
-    const answer = await response.json().catch(() => ({}));
-    const { low, high } = row;
-    const wrong = response.status === 400; // anything else says nothing of the value
-    const range =
-      row.type === "boolean" || row.type === "text"
-        ? answer?.problems?.[0]?.allowed
-        : host.t("settings.allowed", { low, high });
-    const allowed = wrong ? range : `HTTP ${response.status}: ${answer?.error ?? response.statusText}`;
-    host.warn(host.t("settings.rejected"), typeof allowed === "string" ? allowed : `HTTP ${response.status}`);
+    host.warn(host.t("settings.rejected"), await refusal(row, response, host.t));
     // A text is the reader's work: what is wrong with it is told, and it stays to be mended.
     if (row.type !== "text" && shown === value) {
       shown = held;

@@ -41,7 +41,8 @@ export function createFormat(locale) {
     (digits) => new Intl.NumberFormat(tag, { maximumFractionDigits: digits, minimumFractionDigits: digits }),
   );
   const cents = new Intl.NumberFormat(tag, { minimumFractionDigits: 2, maximumFractionDigits: 4 });
-  const [short, shortExact] = [1, 3].map(
+  // Chinese counts in ten thousands: as exact a figure has a digit more behind the point.
+  const [short, shortExact] = [tag.startsWith("zh") ? 2 : 1, 3].map(
     (digits) => new Intl.NumberFormat(tag, { notation: "compact", maximumFractionDigits: digits }),
   );
   const clocks = [false, true].map(
@@ -134,9 +135,10 @@ export function createFormat(locale) {
     },
     when: (wall, now) => {
       const past = Math.max(0, now - wall);
-      if (past < 60) return relative.format(-Math.round(past), "second");
-      if (past < 3600) return relative.format(-Math.round(past / 60), "minute");
-      if (past < 86400) return relative.format(-Math.round(past / 3600), "hour");
+      // "A chat failed now" and "60s ago" are no words.
+      if (past < 59.5) return relative.format(-Math.max(1, Math.round(past)), "second");
+      if (past < 3570) return relative.format(-Math.round(past / 60), "minute");
+      if (past < 84_600) return relative.format(-Math.round(past / 3600), "hour");
       return relative.format(-Math.round(past / 86400), "day");
     },
   };

@@ -179,7 +179,7 @@ function stateText(row, { t, format, service }) {
   if (row.state === "tool") return t("states.tool", { tool: row.tool || NO_TOOL });
   if (row.state === "done" && row.saved) return t("states.saved");
   const error = row.state === "failed" ? (row.error ?? lastError(row, service)) : null;
-  if (error) return `${t("states.failed")}: ${kindText({ host: row.host, model: row.model, ...error }, t)}`;
+  if (error) return t("states.failedFor", { what: kindText({ host: row.host, model: row.model, ...error }, t) ?? "" });
   return t(`states.${row.state}`);
 }
 

@@ -46,6 +46,17 @@ const COLUMNS = [
   },
 ];
 
+/**
+ * What was to be paid; nothing is told in a word.
+ * @param {number | null | undefined} cost
+ * @param {ViewContext["t"]} t
+ * @param {ViewContext["format"]} format
+ * @param {string} sign
+ */
+function costText(cost, t, format, sign) {
+  return cost === 0 ? t("models.local") : format.money(cost, sign);
+}
+
 /** @param {boolean} estimated @param {number | null} [value] */
 function about(estimated, value = 1) {
   return estimated && value !== null ? ABOUT : "";
@@ -138,8 +149,7 @@ function sumsOf({ chat }, { t, format, service }) {
   const install = chat.since_install ?? null;
   const since = (/** @type {string} */ count) =>
     install ? t("models.sinceInstall", { count, day: format.day(install.since) }) : "";
-  const money = (/** @type {number | null | undefined} */ value) =>
-    value === 0 ? t("models.local") : format.money(value, service.sign);
+  const money = (/** @type {number | null | undefined} */ value) => costText(value, t, format, service.sign);
   /** @type {Sum[]} */
   const sums = [];
   if (chat.saved !== undefined) {
@@ -258,7 +268,7 @@ function createDays({ t, format, service, signal }) {
       h("td", { text: format.compact(completed + failed + cancelled + interrupted) }),
       h("td", { text: format.compact(failed) }),
       h("td", { text: about(Boolean(row.tokens_estimated)) + format.compact(written) }),
-      h("td", { text: about(Boolean(row.cost_estimated), cost) + format.money(cost, service.sign) }),
+      h("td", { text: about(Boolean(row.cost_estimated && cost)) + costText(cost, t, format, service.sign) }),
     );
   }
   details.addEventListener("toggle", () => void (details.open && load()), { signal });

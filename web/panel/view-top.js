@@ -150,7 +150,7 @@ export function createTiles({ t, format, service }) {
       const counts = ended ? [t("tiles.chats.done", { n: format.compact(chat.completed) })] : [];
       if (chat.failed) counts.push(t("tiles.chats.failed", { n: format.compact(chat.failed) }));
       if (chat.cancelled) counts.push(t("tiles.chats.stopped", { n: format.compact(chat.cancelled) }));
-      tiles.chats.set(format.compact(ended), counts.join("\u00a0· "), "start");
+      tiles.chats.set(format.compact(ended), counts.join(t("tiles.chats.and")), "start");
       setSaved(snapshot);
       const { p50, count } = chat.first_token_seconds;
       tiles.firstToken.set(format.seconds(p50), count ? t("tiles.median", { n: count }) : "", "hour");

@@ -415,7 +415,7 @@ def _prices(monitor: Watched) -> Check:
             "warn", len(prices.problems), "entries", 1,
             f"Prices: {prices.problems[0]}.",
             "The other prices hold. Change it in the settings, or in COPILOT_PULSE_PRICES.",
-            "prices_unread", {"problem": prices.problems[0]}, "none",
+            "prices_unread", {"entry": prices.unread[0]}, "none",
         )  # fmt: skip
 
     return check

@@ -4,7 +4,7 @@
  * away. Each change is sent at once; one that the server refuses is put back, with what is allowed.
  */
 
-import { PLACES, SECTIONS, settingId, tryWebhook } from "../../../web/comfy/settings.js";
+import { PLACES, refusal, SECTIONS, settingId, tryWebhook } from "../../../web/comfy/settings.js";
 import { h, setText } from "../../../web/panel/dom.js";
 
 /** @typedef {import("../../../web/comfy/settings.js").SettingRow} SettingRow */
@@ -111,11 +111,7 @@ function settingLine(row, { t, text, post }) {
 async function change(row, value, { t, post }) {
   try {
     const response = await post("/copilot-pulse/settings", { [row.name]: value });
-    if (response.ok) return "";
-    const answer = await response.json().catch(() => ({}));
-    if (response.status === 400 && row.type !== "text" && row.type !== "boolean")
-      return t("settings.allowed", { low: row.low, high: row.high });
-    return answer?.problems?.[0]?.allowed ?? `HTTP ${response.status}: ${answer?.error ?? response.statusText}`;
+    return response.ok ? "" : await refusal(row, response, t);
   } catch {
     return t("settings.away");
   }

@@ -201,10 +201,12 @@ async def test_prices_that_cannot_be_read_are_told(client: Client) -> None:
     status, answer = await client.post("/copilot-pulse/settings", {"prices": "a = 1 / 2\nb = cheap"})
 
     assert (status, client.parts.settings.current.prices) == (400, "")
-    assert "entry 2" in answer["problems"][0]["allowed"]
+    (problem,) = answer["problems"]
+    assert "b = cheap" == problem["value"]
+    assert '"b = cheap" is no price' in problem["allowed"]
     client.parts.settings.update({"prices": "a = 1 / 2\nb = cheap"})
     problems = json.loads((await client.get("/copilot-pulse/settings"))[2])["problems"]
-    assert ["entry 2" in problem for problem in problems] == [True]
+    assert ["b = cheap" in problem for problem in problems] == [True]
     assert (await client.post("/copilot-pulse/settings", {"prices": "a = 1 / 2; b = 3 / 4"}))[0] == 200
 
 

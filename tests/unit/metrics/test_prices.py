@@ -55,7 +55,7 @@ def test_a_bad_entry_is_named_and_takes_nothing_with_it(bad: str) -> None:
 
     assert ["a", "b"] == [row.pattern for row in prices.rows]
     (problem,) = prices.problems
-    assert problem.startswith(f'entry 2 of the prices, "{bad}", cannot be read')
+    assert problem.startswith(f'"{bad}" is no price: ')
 
 
 def test_empty_entries_and_remarks_are_none() -> None:
