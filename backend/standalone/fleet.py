@@ -26,7 +26,9 @@ from aiohttp import web
 
 from ..aio import cancel_all, ends
 
-START: Final = 60.0
+START: Final = 300.0
+"""Seconds that a host may take: several that start together are slow on a small machine. One that ends is noticed at
+once."""
 STOP: Final = 5.0
 RESTART_SECONDS: Final = 5.0
 """Seconds after which a host that has ended is started again."""
@@ -202,7 +204,8 @@ class LocalFleet:
     async def _listen(self) -> None:
         self._client = aiohttp.ClientSession(
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, connect=5),
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),  # on loopback a connection is there at once, or refused
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         app = web.Application(client_max_size=LARGEST)

@@ -16,13 +16,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from backend.standalone.fleet import arguments_of_host
+from backend.standalone.fleet import START, arguments_of_host
 from tests.support.net import PATIENCE
 from tests.support.redis_server import need_redis
 from tests.support.stream_reading import Page
 
 ROOT = Path(__file__).parents[2]
 NAME = "an-answer-of-22-letters"
+pytestmark = pytest.mark.timeout(3 * START)
 
 
 @asynccontextmanager
@@ -36,7 +37,7 @@ async def command(hosts: int, until: str, **environment: str) -> AsyncIterator[t
     said = ""
     try:
         while until not in said:
-            line = await asyncio.wait_for(process.stdout.readline(), 2 * PATIENCE)
+            line = await asyncio.wait_for(process.stdout.readline(), START + PATIENCE)
             assert line, said
             said += line.decode()
         yield process, said
