@@ -151,7 +151,6 @@ const ICONS = {
   check: "M3 8.5l3.2 3.2L13 4.8",
   settings: "M2.5 5h7M12.5 5h1M2.5 11h1M6.5 11h7M11 3.5v3M5 9.5v3",
   table: "M2.5 3.5h11v9h-11zM2.5 6.5h11M2.5 9.5h11M6.5 3.5v9",
-  chart: "M2.5 13.5h11M3 10.5l3-4 3 2 4-5",
   pause: "M5.5 3.5v9M10.5 3.5v9",
   play: "M5 3.5l7.5 4.5L5 12.5z",
   chevron: "M6 3.5L10.5 8 6 12.5",

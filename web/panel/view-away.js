@@ -46,12 +46,7 @@ function createRow(first, { t, format, signal }, { kept, copyText }) {
   const when = h("time", { class: "cpulse-row-when" });
   const figures = h("span", { class: "cpulse-figures" });
   const answer = h("pre", { class: "cpulse-away-text" });
-  const details = h(
-    "details",
-    { class: "cpulse-away-details" },
-    h("summary", { class: "cpulse-away-read" }, t("away.read")),
-    answer,
-  );
+  const details = h("details", {}, h("summary", { class: "cpulse-away-read" }, t("away.read")), answer);
   // A long answer is put into the page only for who reads it.
   details.addEventListener("toggle", () => setText(answer, details.open ? text : ""), { signal });
   const copy = button(
