@@ -352,7 +352,7 @@ class _Parts:
         return {"mirror": self.mirror.run, "replica": replica.run}
 
     async def aclose(self) -> None:
-        """Write what waits, say goodbye, end the tasks."""
+        """Write what waits, tell the others that this instance leaves, end the tasks."""
         self.fleet.local.unsubscribe("*", self._subscription)
         end = time.monotonic() + DRAIN
         try:

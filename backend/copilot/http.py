@@ -400,7 +400,7 @@ class HangUpWatch:
             self._task.cancel()
 
 
-@fail_open("the sparing of a second look at a request's body")
+@fail_open("a request's body, parsed once for everybody")
 def _read_once(request: web.Request, body: Any) -> None:
     """The handler's own first `json()` gets what has been read: megabytes of it would hold the loop twice as long."""
     if not _is_utf8(request):

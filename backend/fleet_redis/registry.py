@@ -257,7 +257,7 @@ class Registry:
         return [*await self._beats(boots[:half]), *await self._beats(boots[half:])] if half else [None]
 
     async def _succeed(self) -> None:
-        """Once, before the first beat: if this is a restart, the start before it left nobody to say goodbye.
+        """Once, before the first beat: if this is a restart, the start before it may not have told that it left.
 
         So its name is free at once, and nobody waits for it until its heartbeat has run out.
         """

@@ -227,7 +227,7 @@ class LoopWatch:
         self._timer = self._loop.call_later(self._beat, self._on_beat)
 
     def _on_beat(self) -> None:
-        # The loop's clock has a resolution; a beat that comes a hair early is on time.
+        # The loop's clock has a resolution; a beat that comes slightly early is on time.
         late = max(0.0, self._clock() - self._due)
         with self._lock:
             stall, self._stall = self._stall, None

@@ -68,7 +68,7 @@ class StreamTap:
         """Whether the handler has begun to answer."""
         return self.stream.relay.seq > 0
 
-    @fail_open("the holding back of a model")
+    @fail_open("the slowing of a model whose reader is slow")
     def bind(self, chat: Chat) -> None:
         """A chat runs under this request."""
         self.chat = chat

@@ -230,6 +230,11 @@ def test_no_dependency_beyond_the_declared_ones() -> None:
     assert wrong == []
 
 
+def test_what_a_host_is_is_decided_in_one_place() -> None:
+    """Prices, advice, Redis and who may ask have one idea of which hosts are ours; no other file parses addresses."""
+    assert {found.source for found in imports() if found.package == "ipaddress"} == {("hosts",)}
+
+
 def test_imports_of_our_own_are_relative() -> None:
     """ComfyUI loads us under a mangled name beside other plugins that have a `backend` too."""
     wrong = [str(found) for found in imports() if found.package in {"backend", "copilot_pulse"}]

@@ -227,7 +227,7 @@ class Link:
             except Exception:
                 log.warning("noting the state of an MCP server failed", exc_info=True)
 
-    @fail_open("the good-bye to a tool server")
+    @fail_open("the closing of a tool server's session")
     async def _clean(self) -> None:
         task = asyncio.current_task()
         assert task is not None

@@ -229,7 +229,7 @@ class ServerGuard:
             self._counted = False
             self._server.connecting -= 1
 
-    @fail_open("the look at a tool server")
+    @fail_open("the probe of a tool server")
     def _broke(self, error: Exception) -> None:
         self._record(error)
         if self._server is not None:

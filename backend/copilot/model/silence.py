@@ -1,4 +1,4 @@
-"""The sign that a model is silent: patience that nobody sees looks like a hang.
+"""The sign that a model is silent: a wait that nobody explains looks like a hang.
 
 Times of day instead of seconds: Copilot's page shows no text that is not longer than the one before, so a count would
 stand still there.
