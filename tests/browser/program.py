@@ -15,18 +15,20 @@ from tests.support.net import PATIENCE, closed_port
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"COPILOT_PULSE_RETRY_BASE": "0.05", "COPILOT_PULSE_PANEL_REFRESH": "0.2"}
+# With these "/stall" is an answer that stays unfinished for as long as a test needs it.
+LASTING = {"COPILOT_PULSE_STALL_TIMEOUT": "600"}
 ANSWER_MS = 1_000 * PATIENCE
 
 
 class Program:
     """`python -m backend`, on a free port unless one is given. Another one may take its port when it has ended."""
 
-    def __init__(self, port: int = 0, **environ: str) -> None:
+    def __init__(self, port: int = 0, *arguments: str, **environ: str) -> None:
         # Chats of another program are none of its past.
         self.folder = tempfile.TemporaryDirectory(prefix="standalone-")
         own = {**QUICK, "COPILOT_PULSE_STORE_DIR": self.folder.name, **environ}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "backend", "--port", str(port or closed_port())],
+            [sys.executable, "-m", "backend", "--port", str(port or closed_port()), *arguments],
             cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **own},
         )  # fmt: skip
         assert self.process.stdout is not None

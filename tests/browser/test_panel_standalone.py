@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import OpenPage
-from .program import ANSWER_MS, Program
+from .program import ANSWER_MS, LASTING, Program
 from .waiting import wait_for
 
 
@@ -82,7 +82,7 @@ def test_a_restart_under_an_open_panel(open_page: OpenPage, tmp_path: Path) -> N
         assert chats_of(page) == before
         kept = [page.locator(f".cpulse-tick[data-kind={kind}]").count() for kind in ("done", "saved", "failed")]
         assert kept == kinds == [1, 1, 1]
-        assert page.locator(".cpulse-problem .cpulse-row-title").all_inner_texts() == problems
+        expect(page.locator(".cpulse-problem .cpulse-row-title")).to_have_text(problems, use_inner_text=True)
         expect(page.locator(".cpulse-sum").first).to_contain_text(re.compile("1 since"))
         page.locator(".cpulse-tick[data-kind=saved]").click()
         story = page.locator(".cpulse-story")
@@ -116,15 +116,20 @@ def test_a_refused_key_is_the_headline(page: Page) -> None:
     expect(page.locator(".cpulse-chat[data-state=failed]").first).to_be_visible()
 
 
-def test_a_chat_is_stopped_from_the_panel(page: Page) -> None:
+def test_a_chat_is_stopped_from_the_panel(open_page: OpenPage) -> None:
     """The stop button of the panel ends the answer that is being read in the chat."""
-    ask(page, "/slow")
-    row = page.locator(".cpulse-chat[data-state=streaming]")
-    expect(row).to_contain_text(re.compile(r"\d tokens"), timeout=ANSWER_MS)
-    row.get_by_role("button", name="Stop this chat").click()
+    program = Program(**LASTING)
+    try:
+        page = open_page(program.url, 1280, 900, locale="en-US")
+        ask(page, "/stall")
+        row = page.locator(".cpulse-chat[data-state=streaming]")
+        expect(row).to_contain_text(re.compile(r"\d tokens"), timeout=ANSWER_MS)
+        row.get_by_role("button", name="Stop this chat").click()
 
-    answered(page)
-    expect(page.locator(".cpulse-chat[data-state=cancelled]").first).to_be_visible()
+        answered(page)
+        expect(page.locator(".cpulse-chat[data-state=cancelled]").first).to_be_visible()
+    finally:
+        program.end()
 
 
 def test_a_reload_keeps_the_past(page: Page) -> None:

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import JSHandle, Page, expect
 
 from .conftest import OpenPage
-from .program import ANSWER_MS, Program
-from .waiting import has_shown, note_texts
+from .program import ANSWER_MS, LASTING, Program
+from .waiting import has_shown, note_texts, wait_for
 
 
 @pytest.fixture
@@ -209,16 +209,20 @@ def test_what_is_read_out_is_text(page: Page) -> None:
     assert not re.search(r"[>*#\u2063]", spoken)
 
 
-def test_stop_ends_the_answer_and_the_model(page: Page, program: Program) -> None:
+def test_stop_ends_the_answer_and_the_model(open_page: OpenPage) -> None:
     """After Stop the page is ready for the next message, and the server has no chat running."""
-    send(page, "/slow")
-    expect(page.locator(".message.assistant .body")).to_contain_text("Slowly", timeout=ANSWER_MS)
-    page.get_by_role("button", name="Stop", exact=True).click()
+    program = Program(**LASTING)
+    try:
+        page = opened(open_page, program)
+        send(page, "/stall")
+        expect(page.locator(".message.assistant .body")).to_contain_text("A stall", timeout=ANSWER_MS)
+        page.get_by_role("button", name="Stop", exact=True).click()
 
-    finished(page)
-    expect(page.locator(".meta").last).to_contain_text("Stopped")
-    while program.metrics()["chat"]["active"]:
-        page.wait_for_timeout(20)
+        finished(page)
+        expect(page.locator(".meta").last).to_contain_text("Stopped")
+        wait_for(lambda: not program.metrics()["chat"]["active"], what="the end of the chat")
+    finally:
+        program.end()
 
 
 def test_text_is_only_ever_text(page: Page) -> None:
@@ -248,16 +252,21 @@ def test_what_went_wrong_looks_like_it(page: Page) -> None:
     assert edge != markdown(page, "> said").evaluate(f"(body) => ({colour})(body.querySelector('blockquote'))")
 
 
-def test_an_answer_that_the_panel_stops_is_not_told_as_whole(page: Page) -> None:
+def test_an_answer_that_the_panel_stops_is_not_told_as_whole(open_page: OpenPage) -> None:
     """Whoever stopped it: an answer that was cut says so, also after a reload."""
-    send(page, "/slow")
-    expect(page.locator(".message.assistant .body")).to_contain_text("Slowly", timeout=ANSWER_MS)
-    page.get_by_role("button", name="Stop this chat").click()
+    program = Program(**LASTING)
+    try:
+        page = opened(open_page, program)
+        send(page, "/stall")
+        expect(page.locator(".message.assistant .body")).to_contain_text("A stall", timeout=ANSWER_MS)
+        page.get_by_role("button", name="Stop this chat").click()
 
-    finished(page)
-    expect(page.locator(".meta").last).to_contain_text("Stopped")
-    page.reload()
-    expect(page.locator(".meta").last).to_contain_text("Stopped")
+        finished(page)
+        expect(page.locator(".meta").last).to_contain_text("Stopped")
+        page.reload()
+        expect(page.locator(".meta").last).to_contain_text("Stopped")
+    finally:
+        program.end()
 
 
 def test_a_retry_is_told_of_the_answer_that_had_it(open_page: OpenPage) -> None:

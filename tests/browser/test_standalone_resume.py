@@ -10,59 +10,82 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.net import PATIENCE
+from tests.support.llm_server import FaultServer
+from tests.support.llm_steps import Plan, Wait, Words, words
+from tests.support.net import PATIENCE, Gate
 from tests.support.proxy import FaultProxy
 
 from .conftest import OpenPage
-from .program import ANSWER_MS, Program
+from .program import Program
 from .test_standalone_page import finished, send
 from .waiting import wait_for
 
 ANSWER = ".message.assistant .body"
-WHOLE = "my connection is closed within a second."
+BEGIN = words(40).strip()
+WHOLE = words(100).strip()
 
 
-class Network:
-    """A proxy between the browser and the program, that can be cut."""
+class Outside:
+    """A model whose answer stops in its middle until `go_on`, and a network to a program that can be cut."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.proxy = FaultProxy(port)
-        self.run(self.proxy.start())
-        self.url = f"http://127.0.0.1:{self.proxy.port}"
+        self._gate = Gate()
+        self.model = FaultServer()
+        self.model.plan(Plan(Words(40), Wait(self._gate), Words(60, start=40)))
+        self._run(self.model.start())
+        self._proxy: FaultProxy | None = None
 
-    def run(self, work: Coroutine[Any, Any, Any]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+    def program(self, port: int = 0) -> Program:
+        """One that asks this model; the caller ends it."""
+        return Program(port, "--llm", self.model.base_url, "--model", "slow")
 
-    def set(self, up: bool) -> None:
+    def way_to(self, program: Program) -> str:
+        """A URL that leads to a program over the network."""
+        self._proxy = FaultProxy(int(program.url.rpartition(":")[2]))
+        self._run(self._proxy.start())
+        return f"http://127.0.0.1:{self._proxy.port}"
+
+    def set_network(self, up: bool) -> None:
+        proxy = self._proxy
+        assert proxy is not None
+
         async def switch() -> None:
-            self.proxy.online() if up else self.proxy.offline()
+            proxy.online() if up else proxy.offline()
 
-        self.run(switch())
+        self._run(switch())
+
+    def go_on(self) -> None:
+        """Let the model say the rest."""
+        self._gate.open()
 
     def close(self) -> None:
-        self.run(self.proxy.stop())
+        for server in (self._proxy, self.model):
+            if server is not None:
+                self._run(server.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
+    def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
 
 @pytest.fixture
-def program() -> Iterator[Program]:
+def outside() -> Iterator[Outside]:
+    outside = Outside()
+    yield outside
+    outside.close()
+
+
+@pytest.fixture
+def program(outside: Outside) -> Iterator[Program]:
     """A program that may be killed."""
-    program = Program()
+    program = outside.program()
     yield program
     program.end()
-
-
-@pytest.fixture
-def network(program: Program) -> Iterator[Network]:
-    """The way to it."""
-    network = Network(int(program.url.rpartition(":")[2]))
-    yield network
-    network.close()
 
 
 def opened(open_page: OpenPage, url: str) -> Page:
@@ -72,23 +95,30 @@ def opened(open_page: OpenPage, url: str) -> Page:
 
 
 def begun(page: Page) -> None:
-    """Ask for a slow answer and wait for its first words."""
-    send(page, "/slow")
-    expect(page.locator(ANSWER).last).to_contain_text("Three words", timeout=ANSWER_MS)
+    """Ask, and wait for the first half of the answer."""
+    send(page, "hello")
+    expect(page.locator(ANSWER).last).to_contain_text(BEGIN)
 
 
-def test_a_reload_gets_the_rest_of_the_answer(program: Program, open_page: OpenPage) -> None:
+def is_whole(page: Page) -> None:
+    """The answer has ended, and stands there once."""
+    finished(page)
+    expect(page.locator(ANSWER)).to_contain_text(WHOLE)
+    assert (page.locator(ANSWER).text_content() or "").count("w0000") == 1
+
+
+def test_a_reload_gets_the_rest_of_the_answer(program: Program, outside: Outside, open_page: OpenPage) -> None:
     """A page that is reloaded in mid-answer shows all of it, and the model was asked once."""
     page = opened(open_page, program.url)
     begun(page)
     page.reload()
 
-    expect(page.locator(".message.user")).to_have_text("/slow")
+    expect(page.locator(".message.user")).to_have_text("hello")
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
-    finished(page)
-    expect(page.locator(ANSWER)).to_contain_text(WHOLE)
-    assert (page.locator(ANSWER).text_content() or "").count("Three words") == 1
+    outside.go_on()
+    is_whole(page)
     wait_for(lambda: program.metrics()["chat"]["completed"] == 1)
+    assert len(outside.model.chats) == 1
     page.reload()
     expect(page.locator(ANSWER)).to_contain_text(WHOLE)
 
@@ -98,7 +128,7 @@ def test_stop_works_after_a_reload(program: Program, open_page: OpenPage) -> Non
     page = opened(open_page, program.url)
     begun(page)
     page.reload()
-    expect(page.locator(ANSWER)).to_contain_text("Three words")
+    expect(page.locator(ANSWER)).to_contain_text(BEGIN)
     page.get_by_role("button", name="Stop", exact=True).click()
 
     finished(page)
@@ -106,38 +136,38 @@ def test_stop_works_after_a_reload(program: Program, open_page: OpenPage) -> Non
     wait_for(lambda: program.metrics()["chat"]["cancelled"] == 1)
 
 
-def test_a_network_cut_is_told_and_survived(program: Program, network: Network, open_page: OpenPage) -> None:
+def test_a_network_cut_is_told_and_survived(program: Program, outside: Outside, open_page: OpenPage) -> None:
     """The network goes away in mid-answer and comes back: the page says so meanwhile, and has the whole answer."""
-    page = opened(open_page, network.url)
+    page = opened(open_page, outside.way_to(program))
     begun(page)
-    network.set(False)
-    expect(page.locator(".meta").last).to_contain_text("connection to this server is lost", timeout=ANSWER_MS)
-    network.set(True)
+    outside.set_network(False)
+    expect(page.locator(".meta").last).to_contain_text("connection to this server is lost")
+    outside.go_on()
+    outside.set_network(True)
 
-    finished(page)
-    expect(page.locator(ANSWER)).to_contain_text(WHOLE)
-    assert (page.locator(ANSWER).text_content() or "").count("Three words") == 1
+    is_whole(page)
     expect(page.locator(".meta").last).to_contain_text("came back for the rest")
     wait_for(lambda: program.metrics()["chat"]["completed"] == 1)
 
 
-def test_a_new_server_does_not_know_the_answer(program: Program, open_page: OpenPage) -> None:
+def test_a_new_server_does_not_know_the_answer(program: Program, outside: Outside, open_page: OpenPage) -> None:
     """When the server dies in mid-answer and another one comes, what had arrived stays, and is told to be a part."""
     page = opened(open_page, program.url)
     begun(page)
     program.end()
-    expect(page.locator(".meta").last).to_contain_text("connection to this server is lost", timeout=ANSWER_MS)
-    again = Program(int(program.url.rpartition(":")[2]))
+    expect(page.locator(".meta").last).to_contain_text("connection to this server is lost")
+    again = outside.program(int(program.url.rpartition(":")[2]))
     try:
         finished(page)
         expect(page.locator(".meta").last).to_contain_text("nothing more of this answer")
-        expect(page.locator(ANSWER)).to_contain_text("Three words")
+        expect(page.locator(ANSWER)).to_contain_text(BEGIN)
     finally:
         again.end()
 
 
-def test_a_question_that_reaches_nobody_is_given_back(program: Program, open_page: OpenPage) -> None:
+def test_a_question_that_reaches_nobody_is_given_back(open_page: OpenPage) -> None:
     """To a dead server: the page says so, the text is in the input again, and sent again it stands there once."""
+    program = Program()
     page = opened(open_page, program.url)
     program.end()
     send(page, "are you there?")
