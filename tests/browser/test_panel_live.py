@@ -198,9 +198,11 @@ def test_server_that_hangs_is_told_though_its_connection_stands(fake: FakePulse,
 
 def test_another_program_on_the_port_is_no_copilot_pulse(panel: Page, fake: FakePulse) -> None:
     """It may answer every path with some JSON: the panel says what is missing, and nothing in the page breaks."""
+    panel.evaluate("() => { window.came = 0; pulse.transport.addEventListener('update', () => { came += 1; }); }")
     fake.change = lambda snapshot: snapshot.clear()
     fake.drop_sockets()
     expect(panel.locator(TITLE)).to_have_text("Copilot Pulse is not running on the server.")
+    panel.wait_for_function("came > 0")  # over the socket, too
     fake.change = lambda snapshot: None
     fake.drop_sockets()
 

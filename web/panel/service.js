@@ -242,7 +242,7 @@ export class PulseService extends EventTarget {
   _onUpdate(event) {
     if (document.visibilityState === "hidden") return;
     const update = /** @type {CustomEvent<import("../types").Update>} */ (event).detail;
-    if (!update?.snapshot) return;
+    if (!isOurs(update?.snapshot)) return;
     this._updates += 1;
     this._expectMore(performance.now() - this._takenAt);
     this._takeSnapshot(update.snapshot, update.events ?? []);
@@ -367,8 +367,7 @@ export class PulseService extends EventTarget {
         this._changed("snapshot");
         return this._retryLater("private");
       }
-      // Another program may have the port now, and answer everything with some JSON.
-      if (!Array.isArray(snapshot.chat?.current)) return this._retryLater("absent");
+      if (!isOurs(snapshot)) return this._retryLater("absent");
       // An update that came while the answer was on its way is newer.
       if (updates === this._updates) this._adopt(snapshot);
       this._seedLog(snapshot);
@@ -521,6 +520,14 @@ export class PulseService extends EventTarget {
   _changed(part) {
     this.dispatchEvent(new CustomEvent("change", { detail: part }));
   }
+}
+
+/**
+ * Another program may have the port now, and answer everything with some JSON.
+ * @param {Snapshot | undefined} snapshot
+ */
+function isOurs(snapshot) {
+  return Array.isArray(snapshot?.chat?.current);
 }
 
 /** By what an event is known: a remembered error is the same as the event that told it. @param {LogEvent} event */
