@@ -15,8 +15,6 @@ from tests.support.net import PATIENCE, closed_port
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"COPILOT_PULSE_RETRY_BASE": "0.05", "COPILOT_PULSE_PANEL_REFRESH": "0.2"}
-# With these "/stall" is an answer that stays unfinished for as long as a test needs it.
-LASTING = {"COPILOT_PULSE_STALL_TIMEOUT": "600"}
 ANSWER_MS = 1_000 * PATIENCE
 
 
@@ -44,3 +42,8 @@ class Program:
         if self.process.stdout is not None:
             self.process.stdout.close()
         self.folder.cleanup()
+
+
+def patient_program() -> Program:
+    """One whose answer to "/stall" stays unfinished for as long as a test needs it."""
+    return Program(COPILOT_PULSE_STALL_TIMEOUT="600")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import OpenPage
-from .program import ANSWER_MS, LASTING, Program
+from .program import ANSWER_MS, Program, patient_program
 from .waiting import wait_for
 
 
@@ -118,7 +118,7 @@ def test_a_refused_key_is_the_headline(page: Page) -> None:
 
 def test_a_chat_is_stopped_from_the_panel(open_page: OpenPage) -> None:
     """The stop button of the panel ends the answer that is being read in the chat."""
-    program = Program(**LASTING)
+    program = patient_program()
     try:
         page = open_page(program.url, 1280, 900, locale="en-US")
         ask(page, "/stall")

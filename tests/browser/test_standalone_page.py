@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import JSHandle, Page, expect
 
 from .conftest import OpenPage
-from .program import ANSWER_MS, LASTING, Program
+from .program import ANSWER_MS, Program, patient_program
 from .waiting import has_shown, note_texts, wait_for
 
 
@@ -211,7 +211,7 @@ def test_what_is_read_out_is_text(page: Page) -> None:
 
 def test_stop_ends_the_answer_and_the_model(open_page: OpenPage) -> None:
     """After Stop the page is ready for the next message, and the server has no chat running."""
-    program = Program(**LASTING)
+    program = patient_program()
     try:
         page = opened(open_page, program)
         send(page, "/stall")
@@ -254,7 +254,7 @@ def test_what_went_wrong_looks_like_it(page: Page) -> None:
 
 def test_an_answer_that_the_panel_stops_is_not_told_as_whole(open_page: OpenPage) -> None:
     """Whoever stopped it: an answer that was cut says so, also after a reload."""
-    program = Program(**LASTING)
+    program = patient_program()
     try:
         page = opened(open_page, program)
         send(page, "/stall")
