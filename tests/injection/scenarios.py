@@ -55,7 +55,7 @@ from tests.support.llm_steps import (
 )  # fmt: skip
 from tests.support.loop_time import LoopTime, stalls_skipped
 from tests.support.mcp_server import McpServer, Tool
-from tests.support.net import Gate, refused_url, until
+from tests.support.net import PATIENCE, Gate, refused_url, until
 from tests.support.page import API_KEY, Chat
 from tests.support.plugged import NODES, pulse_of, user_folder
 from tests.support.redis_server import RedisServer, need_redis
@@ -64,7 +64,7 @@ from tests.support.stream_reading import Page
 
 TEXT = words(40)
 # How long an answer may take before it counts as hung; the clock of the loop runs ahead while the model stalls.
-HUNG = 15.0
+HUNG = PATIENCE
 # What stands beside a chat is waited for so long, in seconds: it may be what was made to raise.
 BRIEFLY = 0.2
 MARK = "\u2063"  # before and behind a notice

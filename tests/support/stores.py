@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from backend.journal.layout import TABLES, Layout, Numbers, insert
 from backend.journal.rows import Row, Shape
 from backend.journal.segments import ActiveFile
 from backend.store import EventStore, Filter, Redaction, Stored
+from tests.support.net import PATIENCE
 
 
 def redaction() -> Redaction:
@@ -23,8 +25,10 @@ def redaction() -> Redaction:
 
 
 def new_store(folder: Path, **options: Any) -> EventStore:
-    """A store that has not been started."""
-    return EventStore(folder, **{"redaction": redaction(), **options})
+    """A store that has not been started. It reads for as long as a machine may take that stands still meanwhile."""
+    store = EventStore(folder, **{"redaction": redaction(), **options})
+    store._reader.query = partial(store._reader.query, seconds=PATIENCE)  # type: ignore[method-assign]
+    return store
 
 
 @contextlib.asynccontextmanager
