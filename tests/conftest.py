@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator
 import hypothesis
 import pytest
 
+from backend import store
 from tests.support.clock import FakeClock
 from tests.support.host import Host
 from tests.support.llm_server import FaultServer
 from tests.support.mcp_server import McpServer, Tool
+from tests.support.net import PATIENCE
 from tests.support.spared import spare
 
 # How long an example takes says how busy the machine is. CI tries the same examples each time, so that it fails for a
@@ -60,6 +62,12 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             "ALL_PROXY",
         ):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _patient_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is closed has written all of its events, however slow the disk is: what comes next reads them."""
+    monkeypatch.setattr(store, "CLOSING_SECONDS", PATIENCE)
 
 
 @pytest.fixture
