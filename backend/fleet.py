@@ -383,8 +383,11 @@ class _Parts:
         kind = fields.get("k", b"")
         if kind in (b"look", b"bye"):
             self.registry.look_soon()
-        elif kind in (b"cancel", b"lease") and self.answers is not None:
-            self.mirror.on_inbox(kind, fields)
+        elif kind in (b"cancel", b"lease"):
+            if self.answers is not None:
+                self.mirror.on_inbox(kind, fields)
+        elif kind != b"poke":
+            self.reader.bad.note()
 
     async def _changed(self, name: str, state: str) -> None:
         await self._tell("fleet.instance", {"instance": name, "state": state})
@@ -426,6 +429,8 @@ class _Parts:
         if groups:
             links["groups"] = _together([_link_row(group.link, now) for group in groups.values()])
         states = [one.state for one in registry.instances.values()]
+        bad = [reader.bad, writer.foreign, *([self.mirror.foreign] if self.answers is not None else [])]
+        ages = [now - one.last for one in bad if one.last is not None]
         return {
             "target": repr(self.target),
             "links": links,
@@ -437,7 +442,8 @@ class _Parts:
             "sent_events": writer.sent_events, "sent_batches": writer.sent_batches,
             "write_seconds": writer.write_seconds.snapshot(),
             "delivery_seconds": reader.delivery_seconds.snapshot(),
-            "healed_events": writer.healed, "received_events": reader.received, "bad_entries": reader.bad,
+            "healed_events": writer.healed, "received_events": reader.received,
+            "bad_entries": sum(one.number for one in bad), "bad_seconds": min(ages, default=None),
             "gaps": dict(reader.gaps), "lag": max((one.lag for one in reader.sources.values()), default=0),
             "gap_seconds": None if reader.last_gap is None else now - reader.last_gap,
             "instances": {"up": 1 + states.count("up"), "gone": states.count("gone")},

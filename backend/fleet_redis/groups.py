@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from .layout import FORM, FleetEvent, Keys, checked, decode, dumps, parse_fields, parse_id
-from .outbox import matches
+from .outbox import MOST_EVENTS, matches
 from .redis_link import PERMANENT_WAIT, Link, LinkError
 from .registry import Registry
 from .writer import STREAM_LIFE, Writer
@@ -366,7 +366,7 @@ class Group:
             if not rows:
                 return
             deliveries = int(rows[0][3])
-            self.redelivered += parse_id(id_)[1]
+            self.redelivered += _events_in(id_)
             if deliveries <= DELIVERIES:
                 await self._handle_all(stream, entries, last=deliveries == DELIVERIES)
             elif self.shares:  # one of its events may be what ended all the machines that had it
@@ -387,7 +387,7 @@ class Group:
 
     async def _lose(self, stream: str, id_: bytes) -> None:
         """Nobody can handle it any more: Redis has trimmed it, or it is too large to be read."""
-        self.lost += parse_id(id_)[1]
+        self.lost += _events_in(id_)
         if "lost" not in self._told:
             self._told.add("lost")
             log.warning(
@@ -415,6 +415,11 @@ class Group:
                 continue
             if not await self.link.ask("XPENDING", stream, self.name, "-", "+", 1, boot):
                 await self.link.ask("XGROUP", "DELCONSUMER", stream, self.name, boot)
+
+
+def _events_in(id_: bytes) -> int:
+    """How many events an entry has. Somebody else's may have any id."""
+    return min(parse_id(id_)[1], MOST_EVENTS)
 
 
 async def _call(handler: FleetHandler, event: FleetEvent) -> BaseException | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
@@ -90,6 +91,20 @@ class Seconds:
     def snapshot(self) -> dict[str, Any]:
         """Plain data: the bounds, the counts (the last one is of those above all bounds), the sum."""
         return {"bounds": list(self.BOUNDS), "counts": list(self.counts), "sum": self.sum}
+
+
+class Tally:
+    """How often something was, and when last (monotonic; None: never)."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.number = 0
+        self.last: float | None = None
+        self._clock = clock
+
+    def note(self, number: int = 1) -> None:
+        """It was once more."""
+        self.number += number
+        self.last = self._clock()
 
 
 def new_boot() -> str:

@@ -3,6 +3,9 @@
 The mirror is one more reader of each relay: a few times a second it takes the frames that are new. A slow Redis costs
 an answer nothing, for frames that were not taken are conflated in the relay. Neither the name of an answer nor its
 session is in Redis, but a hash of both: whoever knows them can find it.
+
+After a reconnect each answer's copy is asked for what it has, and goes on from there. What somebody else has put into
+it, or has taken from it, makes it be written anew. How much is written at once follows what the way to Redis carries.
 """
 
 from __future__ import annotations
@@ -11,14 +14,18 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from ..aio import wait_set
-from .layout import UNREADABLE, Keys, weigh
+from .layout import UNREADABLE, Keys, Tally, parse_id, weigh
 from .redis_link import SURELY_TAKEN, Command, LinkError
 from .writer import Writer
+
+log = logging.getLogger("copilot_pulse.fleet")
 
 MIRROR_PACE: Final = 0.1
 REFRESH: Final = 5.0
@@ -28,14 +35,16 @@ LEASE_SECONDS: Final = 25.0
 """Seconds for which a reader at another instance counts as one here."""
 ENTRY_BYTES: Final = 256_000
 TURN_BYTES: Final = 512_000
+LEAST_BYTES: Final = 8_000
+"""Bytes that are written at once: so many at first, and over the slowest way to Redis."""
+MOST_TRIES: Final = 4
+"""An entry that cannot be written in time so often in a row, in ever smaller parts, never will be."""
 _dumps: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 class Reader(Protocol):
     """What `Relay.observe()` gives: a reader that nobody waits for."""
 
-    @property
-    def seq(self) -> int: ...
     @property
     def done(self) -> bool: ...
     def next_nowait(self) -> Mapping[str, Any] | None: ...
@@ -44,7 +53,9 @@ class Reader(Protocol):
 class Relay(Protocol):
     """The log of an answer, as far as the mirror needs it."""
 
-    def observe(self) -> Reader: ...
+    @property
+    def seq(self) -> int: ...
+    def observe(self, after: int = 0, *, pieces: bool = False) -> Reader: ...
 
 
 class Stream(Protocol):
@@ -78,49 +89,98 @@ class Mirrored:
     def __init__(self, stream: Stream, now: float) -> None:
         self.stream = stream
         self.name = name_of(stream.id, stream.session)
-        self.reader = stream.relay.observe()
-        self.claimed = False  # whether Redis says that this start writes it
         self.discarded = False
-        self.waiting: tuple[str, bytes] | None = None  # an entry that Redis has not acknowledged
-        self.anew = True
-        self.size = 0
-        self.least: int | None = None  # its size when all that there was had been written anew
         self.refreshed = now
         self.oldest: float | None = None  # since when something waits
+        self.tries = 0
         self.leases: dict[bytes, float] = {}
+        self.restart()
 
     def restart(self) -> None:
         """Write all of it again, as one text: Redis may have lost it, or it has become too many pieces."""
-        self.reader = self.stream.relay.observe()
-        self.claimed, self.waiting, self.anew, self.size, self.least = False, None, True, 0, None
+        self.claimed = False  # whether Redis says that this start writes it, and what it has of it
+        self.acked: str | None = None  # the newest entry that Redis has acknowledged
+        self.waiting: tuple[str, bytes] | None = None  # an entry that it has not
+        self.doubted: tuple[str, bytes] | None = None  # one of which nobody knows whether it has it
+        self.probes = 0
+        self.size = 0
+        self.least: int | None = None  # its size when all that there was had been written anew
+        self._read_on()
 
-    async def fill(self) -> int:
+    def resume(self) -> None:
+        """Redis was away, or too slow: it says first what it has."""
+        if self.acked is None:
+            self.restart()
+        else:
+            self.claimed = False
+            self.doubted, self.waiting = self.waiting or self.doubted, None
+            self._read_on()
+
+    def _read_on(self) -> None:
+        after = parse_id(self.acked)[0] if self.acked is not None else 0
+        self.reader = self.stream.relay.observe(after, pieces=True)
+
+    def probe(self, key: str) -> list[Command]:
+        """What Redis refuses if it has all that it acknowledged; and then if it has the entry in doubt, too.
+
+        Otherwise it puts an entry without a frame there.
+        """
+        if self.acked is None:
+            return []
+        last, count = parse_id(self.acked)
+        self.probes += 1  # the one before may be there although its reply was lost
+        ids = [self.acked] + [f"{last}-{count + self.probes}"] * (self.doubted is not None)
+        return [("XADD", key, "NOMKSTREAM", id_, "f", b"[]") for id_ in ids]
+
+    def settle_probe(self, replies: list[Any]) -> None:
+        """Take in what it said to that: go on from what it has, or write all of it again."""
+        if not all(isinstance(reply, LinkError) and reply.is_old_id for reply in replies[:1]):
+            self.restart()  # it has lost it, or some of it
+            return
+        doubted, self.doubted = self.doubted, None
+        there = doubted is not None and isinstance(replies[-1], LinkError) and replies[-1].is_old_id
+        if doubted is not None and there:
+            self.acknowledge(doubted)
+        self._read_on()
+        if there:  # or an entry of somebody else is, as this one will tell, which has no frame either
+            last, count = parse_id(self.acked or "0-0")
+            self.waiting = f"{last}-{count + 1}", b"[]"
+
+    def acknowledge(self, entry: tuple[str, bytes]) -> None:
+        """Redis has it."""
+        self.acked, self.probes, self.tries = entry[0], 0, 0
+        self.waiting, self.oldest = None, None
+        self.size += len(entry[1])
+
+    async def fill(self, most: int) -> int:
         """Put the frames that are new into an entry, unless one waits or it is not claimed; returns its bytes."""
         if self.claimed and self.waiting is None:
-            frames: list[Mapping[str, Any]] = []
-            size = 0
-            while size < ENTRY_BYTES and (frame := self.reader.next_nowait()) is not None:
-                frames.append(frame)
-                size += weigh(frame, 6)
-            if size < ENTRY_BYTES and self.least is None:
-                self.least = self.size + size
-            if frames:
-                id_ = f"{self.reader.seq}-{len(frames)}"
-                if size > ENTRY_BYTES:  # in a thread: the loop would stand still meanwhile
-                    await self._fill_beside(id_, frames)
-                else:
-                    self.waiting = id_, _encode(frames)
+            reader = self.reader
+            try:
+                entry = await self._next_entry(reader, most)
+            except BaseException:
+                self._read_on()  # what was taken from the reader is in no entry yet
+                raise
+            if self.reader is reader:  # else it is read again
+                self.waiting = entry
         return len(self.waiting[1]) if self.waiting is not None else 0
 
-    async def _fill_beside(self, id_: str, frames: list[Mapping[str, Any]]) -> None:
-        reader = self.reader
-        try:
-            payload = await asyncio.to_thread(_encode, frames)
-        except BaseException:
-            self.restart()  # what was taken from the reader is in no entry yet
-            raise
-        if self.reader is reader:  # else all of it is written again
-            self.waiting = id_, payload
+    async def _next_entry(self, reader: Reader, most: int) -> tuple[str, bytes] | None:
+        frames: list[Mapping[str, Any]] = []
+        size = 0
+        while size < most:
+            frame = reader.next_nowait()
+            if frame is None:
+                if self.least is None:
+                    self.least = self.size + size
+                break
+            frames.append(frame)
+            size += weigh(frame, 6)
+        if not frames:
+            return None
+        # What is large is encoded in a thread: the loop would stand still meanwhile.
+        encoded = await asyncio.to_thread(_encode, frames) if size > ENTRY_BYTES else _encode(frames)
+        return f"{frames[-1]['seq']}-{len(frames)}", encoded
 
 
 class Mirror:
@@ -144,6 +204,12 @@ class Mirror:
         self._keep = keep
         self._grace = grace
         self._clock = clock
+        self.cut: Counter[str] = Counter({"large": 0, "slow": 0})  # answers that are not read on elsewhere, and why
+        self.last_cut: float | None = None
+        self.foreign = Tally(clock)  # entries in copies of answers that are not ours
+        self._most = LEAST_BYTES
+        self._entry = ENTRY_BYTES  # the largest entry that Redis takes, as far as is known
+        self._sent: list[Mirrored] = []  # of which an entry is on its way
         self._over: list[Command] = []
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()
@@ -176,7 +242,7 @@ class Mirror:
             if one.stream.forgotten:
                 del self.answers[one.name]
             else:
-                one.restart()
+                one.resume()
 
     def on_inbox(self, kind: bytes, fields: Mapping[str, bytes]) -> None:
         """Another instance's reader wants an answer of ours to stop, or to live on."""
@@ -186,7 +252,9 @@ class Mirror:
         if kind == b"cancel":
             one.stream.cancel()
         else:
-            one.leases[fields.get("f", b"")] = self._clock()
+            now = self._clock()
+            one.leases = {boot: seen for boot, seen in one.leases.items() if now - seen < LEASE_SECONDS}
+            one.leases[fields.get("f", b"")] = now
             one.stream.lease(LEASE_SECONDS)
 
     async def run(self) -> None:
@@ -198,8 +266,7 @@ class Mirror:
             try:
                 await self.write()
             except LinkError as error:
-                if error.too_large:
-                    self._give_up_large()
+                self._failed(error)
                 self.renew()
             await wait_set(self._news, MIRROR_PACE)
 
@@ -220,8 +287,8 @@ class Mirror:
         """One round; returns whether there was anything to write."""
         size = 0
         for one in list(self.answers.values()):
-            size += await one.fill()
-            if size > TURN_BYTES:
+            size += await one.fill(min(self._most, self._entry))
+            if size > self._most:
                 break
         chosen, commands = [], list(self._over)
         over = len(commands)
@@ -229,14 +296,19 @@ class Mirror:
             entry = one.waiting
             if entry is not None and one.oldest is None:
                 one.oldest = self._clock()
-            due = one.anew or one.reader.done or self._clock() - one.refreshed > REFRESH
-            if entry is not None or due:
+            due = self._clock() - one.refreshed > REFRESH
+            if entry is not None or due or not one.claimed:
+                due = due or one.acked is None or one.reader.done
                 some = self._commands(one, entry, due)
                 chosen.append((one, entry, due, slice(len(commands), len(commands) + len(some))))
                 commands += some
         if not commands:
             return False
+        self._sent = [one for one, entry, _, _ in chosen if entry is not None]
+        began = self._clock()
         replies = await self._writer.errand(*commands)
+        self._sent = []
+        self._pace_by(size, self._clock() - began)
         del self._over[:over]  # what came meanwhile is not written yet
         refused = [self._settle(one, entry, due, replies[part]) for one, entry, due, part in chosen]
         for error in refused:
@@ -249,73 +321,109 @@ class Mirror:
         seconds = self._keep() if one.reader.done else max(3 * REFRESH, self._keep() + self._grace())
         life = max(1000, int(1000 * seconds))
         if not one.claimed:
-            return [("SET", owner, self._boot, "NX", "PX", life), ("GET", owner)]
-        commands: list[Command] = [("DEL", key)] if one.anew else []
-        if entry is not None:
-            commands.append(("XADD", key, entry[0], "f", entry[1]))
+            return [("SET", owner, self._boot, "NX", "PX", life), ("GET", owner), *one.probe(key)]
+        commands: list[Command] = []
+        if entry is not None and one.acked is None:
+            commands = [("DEL", key), ("XADD", key, entry[0], "f", entry[1])]
+        elif entry is not None:
+            commands = [("XADD", key, "NOMKSTREAM", entry[0], "f", entry[1])]
         return [*commands, ("PEXPIRE", key, life), ("PEXPIRE", owner, life)] if due else commands
+
+    def _pace_by(self, size: int, seconds: float) -> None:
+        """Write more at once if so many bytes went quickly, and less if they took long."""
+        limit = self._writer.link.timeout
+        if seconds > limit / 2:
+            self._most = max(LEAST_BYTES, self._most // 2)
+        elif seconds < limit / 4 and size >= self._most:
+            self._most = min(TURN_BYTES, 2 * self._most)
+
+    def _failed(self, error: LinkError) -> None:
+        """What was on its way may be there or not. If it was too much, it is less the next time, or never."""
+        sent, self._sent = self._sent, []
+        slow = error.kind == "timeout" and not error.ours
+        if slow and sent:
+            self._most = max(LEAST_BYTES, self._most // 8)
+        for one in sent:
+            one.tries += slow
+            if error.too_large and one.waiting is not None and len(one.waiting[1]) > SURELY_TAKEN:
+                self._give_up(one, "large")  # Redis hangs up at what is as large as this
+            elif one.tries >= MOST_TRIES:
+                self._give_up(one, "slow")
 
     def _settle(
         self, one: Mirrored, entry: tuple[str, bytes] | None, due: bool, replies: list[Any]
     ) -> LinkError | None:
         """Take in what Redis said of one answer; returns why it could not be written, if that may pass."""
         refused = next((reply for reply in replies if isinstance(reply, LinkError) and not reply.is_old_id), None)
-        # The key is somebody else's, or a right is missing: the link tells of it.
-        if refused is not None and refused.permanent:
+        if refused is not None and refused.kind == "keys" and one.acked is not None:  # it was a copy of ours
+            self.foreign.note()
+            one.restart()
+        elif refused is not None and refused.permanent:  # a right is missing: the link tells of it
             self.answers.pop(one.name, None)
-            return None
-        if refused is not None and refused.too_large:
-            self._give_up(one)
-            return None
-        if refused is not None:
-            one.restart()
+        elif refused is not None and refused.too_large and entry is not None and parse_id(entry[0])[1] > 1:
+            self._entry = max(LEAST_BYTES, len(entry[1]) // 2)  # of several frames: fewer may be taken
+            one.resume()
+        elif refused is not None and refused.too_large:
+            self._give_up(one, "large")
+        elif refused is not None:
+            one.resume()
             return refused
-        if not one.claimed:
-            self._settle_claim(one, replies[1])
-        elif due and replies[-1] == 0:  # the claim is gone, and the copy with it
-            one.restart()
+        elif not one.claimed:
+            self._settle_claim(one, replies)
         else:
-            self._settle_entry(one, entry, due)
+            self._settle_entry(one, entry, due, replies)
         return None
 
-    def _settle_claim(self, one: Mirrored, owner: Any) -> None:
-        one.claimed = owner == self._boot.encode()
-        if self.answers.get(one.name) is one:
-            if not one.claimed:  # its request came to two instances at once: the first of them is read everywhere
-                del self.answers[one.name]
-            elif one.discarded:
-                self.discard(one.stream)
-
-    def _settle_entry(self, one: Mirrored, entry: tuple[str, bytes] | None, due: bool) -> None:
-        if due:
-            one.anew, one.refreshed = False, self._clock()
-        if entry is None:
+    def _settle_claim(self, one: Mirrored, replies: list[Any]) -> None:
+        one.claimed, probes = replies[1] == self._boot.encode(), replies[2:]
+        if self.answers.get(one.name) is not one:
             return
-        one.waiting, one.oldest = None, None
-        one.size += len(entry[1])
-        if one.size > MOST_BYTES:
+        if not one.claimed:  # its request came to two instances at once: the first of them is read everywhere
+            del self.answers[one.name]
+        elif one.discarded:
+            self.discard(one.stream)
+        elif probes:
+            one.settle_probe(probes)
+
+    def _settle_entry(self, one: Mirrored, entry: tuple[str, bytes] | None, due: bool, replies: list[Any]) -> None:
+        if due:
+            one.refreshed = self._clock()
+        if entry is not None:
+            reply = replies[one.acked is None]
+            if isinstance(reply, LinkError):  # its id is not new: somebody else has put an entry there
+                self.foreign.note()
+                log.warning("fleet: somebody else has written into the copy of an answer; it is written anew")
+            if reply is None or isinstance(reply, LinkError):  # or has taken it away
+                one.restart()
+                return
+            one.acknowledge(entry)
+        if due and replies[-1] == 0:  # the claim is gone, and the copy with it
+            one.resume()
+        elif one.size > MOST_BYTES:
             if one.least is not None and one.least < 0.9 * MOST_BYTES:
                 one.restart()  # as one text it is small enough
             else:
-                self._give_up(one)
-        elif one.reader.done:
+                self._give_up(one, "large")
+        elif one.reader.done and one.acked is not None:
             self.answers.pop(one.name, None)
+        elif entry is not None and one.name in self.answers:  # the others first
+            self.answers[one.name] = self.answers.pop(one.name)
 
-    def _give_up(self, one: Mirrored) -> None:
-        """It is too large: who reads it elsewhere has to know, and its name stays taken."""
+    def _give_up(self, one: Mirrored, why: Literal["large", "slow"]) -> None:
+        """It cannot be copied: who reads it elsewhere gets what there is of it and has to know, and its name stays
+        taken."""
         self.answers.pop(one.name, None)
+        self.cut[why] += 1
+        self.last_cut = self._clock()
+        log.warning(
+            "fleet: an answer cannot be read on at other machines: %s",
+            "it is too large" if why == "large" else "the way to Redis is too slow",
+        )
         key, owner = self._keys.answer(one.name), self._keys.owner(one.name)
         life = int(1000 * max(3 * REFRESH, self._keep() + self._grace()))
-        self._over += [
-            ("DEL", key), ("XADD", key, f"{one.reader.seq + 1}-0", UNREADABLE, 1), ("PEXPIRE", key, life),
-            ("PEXPIRE", owner, life),
-        ]  # fmt: skip
-
-    def _give_up_large(self) -> None:
-        """Redis hangs up at what is as large as this."""
-        for one in list(self.answers.values()):
-            if one.waiting is not None and len(one.waiting[1]) > SURELY_TAKEN:
-                self._give_up(one)
+        end = ("XADD", key, f"{one.stream.relay.seq + 1}-0", UNREADABLE, why)
+        self._over += [*([("DEL", key)] if one.acked is None else []), end]
+        self._over += [("PEXPIRE", key, life), ("PEXPIRE", owner, life)]
 
     def figures(self) -> dict[str, Any]:
         """For metrics."""
@@ -324,6 +432,8 @@ class Mirror:
         return {
             "mirrored": len(self.answers),
             "behind": max(waiting, default=0.0),
+            "cut": dict(self.cut),
+            "cut_seconds": None if self.last_cut is None else now - self.last_cut,
             "remote_readers": sum(
                 now - seen < LEASE_SECONDS for one in self.answers.values() for seen in one.leases.values()
             ),

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ..event_bus import DONE, EventBus
-from .layout import FORM, UNREADABLE, FleetEvent, Keys, Seconds, checked, decode, parse_fields, parse_id
+from .layout import FORM, UNREADABLE, FleetEvent, Keys, Seconds, Tally, checked, decode, parse_fields, parse_id
 from .redis_link import PERMANENT_WAIT, Link, LinkError
 
 log = logging.getLogger("copilot_pulse.fleet")
@@ -27,6 +27,8 @@ COUNT: Final = 8
 SLICE: Final = 0.001
 """Seconds for which the loop is held at most, however many entries a reply has."""
 PACE_PER_PEER: Final = 0.005
+LEAP: Final = 10_000_000
+"""Events that an instance does not make between two heartbeats: a number that is so far ahead is somebody else's."""
 NEWEST: Final = 2**64 - 1
 LARGE: Final = 100_000
 """Bytes of an entry from which on its events are remembered for the panel as far as they are shown."""
@@ -72,7 +74,7 @@ class Reader:
         self.link = link
         self.sources: dict[str, Source] = {}
         self.received = 0
-        self.bad = 0
+        self.bad = Tally(clock)  # entries that are none of ours
         self.gaps: Counter[str] = Counter()
         self.last_gap: float | None = None
         self.seen: Callable[[FleetEvent], None] = lambda event: None  # may keep what it is given
@@ -126,6 +128,7 @@ class Reader:
     def watch(self, stream: str, cursor: str, on_entry: OnEntry) -> None:
         """Read another stream too: `on_entry(id, fields)` for each entry after `cursor`."""
         self._others[stream.encode()] = (cursor, on_entry)
+        self._avoided.pop(stream.encode(), None)
         self._poke_soon()
 
     def unwatch(self, stream: str) -> None:
@@ -135,6 +138,10 @@ class Reader:
     def promise(self, boot: str, last: int, unsent: int) -> None:
         """An instance's heartbeat says that Redis has its events up to number `last`, but for `unsent` ones."""
         source = self.sources.get(boot)
+        if source is not None and source.last > last + LEAP:  # somebody else has told us of a number that never was
+            self.bad.note()
+            source.last, source.known, source.cursor = last, last, f"{last}-{NEWEST}"
+            source.unsent = source.known_unsent = unsent
         if source is not None:
             source.known = max(source.known, last)
             source.known_unsent = max(source.known_unsent, unsent)
@@ -179,8 +186,18 @@ class Reader:
             await self.link.again()
             return  # somebody has put there what cannot be read; it is passed over when its turn comes
         top = newest[0][0] if newest else b"0-0"
+        if parse_id(top)[0] == NEWEST:
+            await self._empty_inbox()
+            return
         if self._inbox_cursor == "0-0" or parse_id(top) < parse_id(self._inbox_cursor):
             self._inbox_cursor = top.decode()
+
+    async def _empty_inbox(self) -> None:
+        """Somebody else has given an entry there the last id that there is: nobody can tell us anything behind it."""
+        self.bad.note()
+        log.warning("fleet: somebody else has written into this machine's inbox in Redis; it is emptied")
+        await self.link.ask("DEL", self._inbox)
+        self._inbox_cursor = "0-0"
 
     async def _read(self) -> tuple[bool, bool]:
         """One XREAD. Returns whether anything came, and whether more may be there already."""
@@ -257,6 +274,8 @@ class Reader:
         if name == self._inbox:
             self._inbox_cursor = id_.decode()
             self.on_inbox(fields)
+            if parse_id(id_)[0] == NEWEST:
+                await self._empty_inbox()
         elif name in self._others:
             on_entry = self._others[name][1]
             self._others[name] = (id_.decode(), on_entry)
@@ -265,7 +284,7 @@ class Reader:
                 if waiting is not None:
                     await waiting
             except Exception:  # whoever wrote it must not end the reading of all the rest
-                self.bad += 1
+                self.bad.note()
                 log.warning("fleet: an entry could not be taken", exc_info=True)
 
     async def _take(self, source: Source, id_: bytes, raw: Any) -> None:
@@ -277,12 +296,13 @@ class Reader:
             fields = parse_fields(raw)
             unsent = int(fields.get("d", b"0"))
         except (ValueError, TypeError, IndexError):
-            self.bad += 1
+            self.bad.note()
             return
         before = source.last
         source.cursor = id_.decode()
-        if "v" not in fields and UNREADABLE.decode() not in fields:  # somebody else's, whose number says nothing
-            self.bad += 1
+        theirs = "v" not in fields and UNREADABLE.decode() not in fields
+        if theirs or last > max(before, source.known) + LEAP:  # somebody else's, whose number says nothing
+            self.bad.note()
             return
         if last <= before:
             return
@@ -296,7 +316,7 @@ class Reader:
         expected = min(count, last - before)
         good = [row for row in rows if checked(row, before, last)][:expected]
         if len(good) < expected:
-            self.bad += 1
+            self.bad.note()
             await self._tell_gaps(source, {"unreadable": expected - len(good)})
         await self._publish(source, good, len(fields.get("b", b"")) > LARGE)
 

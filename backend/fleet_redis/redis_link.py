@@ -18,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -70,6 +71,8 @@ RECENT_SECONDS: Final = 60.0
 """Seconds for which a command that was refused is told, if nobody has tried it again."""
 MOST_REFUSALS: Final = 20
 MOST_CAUSES: Final = 16
+_OF_ANY_KEY: Final = frozenset({"PEXPIRE", "EXISTS"})
+"""Commands that succeed on the key of somebody else, too."""
 HANG_UPS: Final = 3
 """After so many in a row at a value beyond SURELY_TAKEN, or at a reply that may be large, its size is the reason."""
 STOOD_STILL: Final = 0.5
@@ -96,6 +99,8 @@ _CODES: Final = {
     "AuthorizationError": "NOPERM", "AuthenticationError": "WRONGPASS",
     "AuthenticationWrongNumberOfArgsError": "WRONGPASS",
 }  # fmt: skip
+# What a stream says behind the last id that there is, which somebody else has given to an entry.
+_EXHAUSTED: Final = "exhausted the last possible ID"
 # Parts of the text of replies whose code is no more than ERR. Providers, such as Upstash, have limits of their own.
 _TEXTS: Final = (
     ("max number of clients", "busy", "it takes no more connections (maxclients)"),
@@ -108,6 +113,7 @@ _TEXTS: Final = (
     ("Authentication required", "password", "none was given"),
     ("DB index is out of range", "url", "there is no database of this number"),
     ("SELECT is not allowed in cluster mode", "cluster", "which has database 0 alone"),
+    (_EXHAUSTED, "keys", "it takes no more entries"),
 )
 # What a server, a proxy or a plan says of a command, or of the answer to it, that it takes to be too large.
 _TOO_LARGE: Final = re.compile(
@@ -118,6 +124,10 @@ _TOO_LARGE: Final = re.compile(
 SURELY_TAKEN: Final = 1_000_000
 """Bytes of one value that each Redis takes: none can be set to less than 1 MiB, nor is a plan known that is."""
 UNKNOWN_NAME: Final = "the name is not known"
+HUNG_UP: Final = (
+    "the server hung up, as one does that expects TLS (rediss://), is in protected mode or has no connection left "
+    "(maxclients)"
+)
 _OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"})
 _VERIFY: Final = ("required", "optional", "none")
 
@@ -212,6 +222,20 @@ class Target:
             raise
         return connection
 
+    async def is_otherwise(self) -> bool:
+        """Whether it speaks without TLS where the URL has TLS, or the other way round. May raise OSError."""
+        context = None
+        if not self.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        reader, writer = await asyncio.open_connection(self.host, self.port, ssl=context)
+        try:
+            if self.tls:
+                writer.write(b"PING\r\n")
+            return not self.tls or await reader.read(1) in (b"+", b"-")
+        finally:
+            writer.transport.abort()
+
     def _read_certificates(self, context: Any) -> None:
         try:
             context.get()
@@ -294,6 +318,11 @@ class Link:
         self._hung_up = 0
 
     @property
+    def timeout(self) -> float:
+        """Seconds that Redis may take."""
+        return self._timeout
+
+    @property
     def up(self) -> bool:
         """Whether Redis does what this role needs."""
         return self.down_since is None
@@ -367,7 +396,17 @@ class Link:
         except Exception as error:
             told = explain(error, self.target, connecting=True)
             told.ours = told.kind == "timeout" and self._clock() > late
-            raise told from None
+            raise await self._tell_tls(told) from None
+
+    async def _tell_tls(self, told: LinkError) -> LinkError:
+        """The same, or that only one side speaks TLS: then the other is silent, or hangs up, without a word."""
+        suspected = told.kind == "timeout" if self.target.tls else told.detail == HUNG_UP
+        with suppress(asyncio.TimeoutError, OSError):
+            async with _deadline(self._timeout):
+                if suspected and await self.target.is_otherwise():
+                    says = "without TLS" if self.target.tls else "TLS only"
+                    return LinkError("tls", str(self.target), f"the server speaks {says}")
+        return told
 
     async def again(self) -> None:
         """Connect anew if the connection is gone, and see that Redis answers. Raises LinkError if it does not."""
@@ -483,7 +522,7 @@ class Link:
                     self._refusals[name] = _Refusal(reply, now)
                     log.warning("fleet: %s Chats are not affected. (%s)", reply, self.role)
             elif self._refusals and not isinstance(reply, LinkError):
-                for word in command[:2]:
+                for word in command[: 1 if command[0] in _OF_ANY_KEY else 2]:
                     self._refusals.pop(str(word), None)
 
     def drop(self) -> None:
@@ -533,7 +572,9 @@ def explain(error: BaseException, target: Target, *, connecting: bool = False) -
     if type(error).__module__ == "redis.exceptions":
         for part, known, detail in _TEXTS:
             if part in text:
-                return LinkError(known, name, detail)
+                told = LinkError(known, name, detail)
+                told.is_old_id = part == _EXHAUSTED
+                return told
         if _TOO_LARGE.search(text):
             large = LinkError("refused", name, "it is larger than the server or its plan allows")
             large.too_large = True
@@ -615,9 +656,4 @@ def _explain_refusal(chain: list[BaseException], name: str, target: Target) -> L
             name,
             "the server hung up, as one without TLS does, or one that asks for a certificate (ssl_certfile)",
         )
-    return LinkError(
-        "address",
-        name,
-        "the server hung up, as one does that expects TLS (rediss://), is in protected mode or has no connection left "
-        "(maxclients)",
-    )
+    return LinkError("address", name, HUNG_UP)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from .layout import UNREADABLE, Keys, is_boot
+from .layout import UNREADABLE, Keys, is_boot, parse_id
 from .mirror import name_of
 from .reader import Reader
 from .redis_link import Command, LinkError
@@ -31,6 +31,9 @@ SILENT: Final = 10.0
 """An answer whose instance shows no sign of life is given up when nothing has come for so many seconds."""
 MAX_ENTRY: Final = 4_000_000
 LARGE: Final = "This answer is too large to be read at another machine than the one that writes it."
+SLOW: Final = (
+    "This answer cannot be read on at another machine than the one that writes it: its way to Redis is too slow."
+)
 _KINDS: Final = ("head", "item", "delta", "raw", "body", "gap", "end")
 
 
@@ -48,7 +51,8 @@ class Answer:
     def __init__(self, replica: Replica, name: str, owner: str) -> None:
         self.owner = owner
         self.name = name
-        self.bad = 0
+        self.cursor = "0-0"  # the newest entry of its instance's
+        self.astray = False  # whether somebody else's has been read behind that
         self._replica = replica
         self._relay: Relay | None = None
         self.lost: Callable[..., None] = lambda *sentences: None
@@ -74,19 +78,31 @@ class Answer:
             frames = None
         relay = self._relay
         if UNREADABLE.decode() in fields:
-            self.lost(f"\n\n---\n{LARGE}", LARGE)
+            sentence = SLOW if fields[UNREADABLE.decode()] == b"slow" else LARGE
+            self.lost(f"\n\n---\n{sentence}", sentence)
             return
-        if not isinstance(frames, list) or relay is None:
-            self.bad += 1
+        if relay is None:
             return
-        for frame in frames:
+        if frames == []:  # its instance has asked what is there, or somebody else has
+            self.astray = True
+            return
+        # An entry of its instance's is named after its last frame. Behind one of somebody else its own may come under
+        # smaller names: they are looked for from where they ended.
+        number, rows = parse_id(id_)[0], frames if isinstance(frames, list) else []
+        ours = bool(rows) and isinstance(rows[-1], dict) and rows[-1].get("seq") == number
+        for frame in rows if ours else ():
             try:
                 if _is_frame(frame):
                     relay.apply(frame)
                     continue
             except (ValueError, RecursionError):
                 log.debug("fleet: a frame cannot be taken")
-            self.bad += 1
+            ours = False
+        if ours:
+            self.cursor, self.astray = id_.decode(), False
+        else:
+            self.astray = True
+            self._replica.bad()
 
     def cancel(self) -> None:
         """Ask its instance to stop it, without waiting."""
@@ -187,8 +203,15 @@ class Replica:
     def add(self, answer: Answer) -> None:
         """Read it from its beginning."""
         self.followed.add(answer)
-        self._reader.watch(self._keys.answer(answer.name), "0-0", answer.take)
+        self._watch(answer)
         self._some.set()
+
+    def _watch(self, answer: Answer) -> None:
+        self._reader.watch(self._keys.answer(answer.name), answer.cursor, answer.take)
+
+    def bad(self) -> None:
+        """Somebody else has put an entry into the copy of an answer."""
+        self._reader.bad.note()
 
     def remove(self, answer: Answer) -> None:
         """Stop reading it."""
@@ -224,6 +247,9 @@ class Replica:
 
     def _look_after(self, answer: Answer) -> None:
         now = self.clock()
+        if answer.astray and not answer.finished:
+            answer.astray = False
+            self._watch(answer)
         if answer.finished:
             self.remove(answer)
         elif self._registry.alive(answer.owner):

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .layout import Batch, Keys, Row, Seconds, parse_id
+from .layout import Batch, Keys, Row, Seconds, Tally, parse_id
 from .outbox import LARGEST, MOST_EVENTS, Outbox
 from .redis_link import Command, Link, LinkError
 
@@ -56,6 +56,7 @@ class Writer:
         self.acked = 0
         self.sent_events = self.sent_batches = self.healed = 0
         self.write_seconds = Seconds()
+        self.foreign = Tally(clock)  # entries in our stream that are not ours
         self._stream = keys.events(boot)
         self._pace = pace
         self._keep_bytes = keep_bytes
@@ -243,6 +244,7 @@ class Writer:
             self._in_hand, self._rows = None, []
             return
         if isinstance(reply, LinkError) and reply.is_old_id and self._is_new:
+            self.foreign.note()
             self._foreign = self._wiped = True
             return
         # The id is an old one: the batch was written before, and its reply was lost.
@@ -273,6 +275,7 @@ class Writer:
                 raise
             await self.link.again()
         if top > self.outbox.last:  # none of our events has this number
+            self.foreign.note()
             await self.link.ask("DEL", self._stream)
             top = 0
         lost = [batch for batch in self._tail if batch.last > top]

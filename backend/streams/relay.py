@@ -194,9 +194,9 @@ class Relay:
                 self.line({**written, "ext": None, "finished": True, "text": self.text + sentence})
             self.end("failed")
 
-    def observe(self) -> RelayReader:
-        """A reader from the beginning that counts as none: nothing waits for it and nothing is kept for it."""
-        return RelayReader(self, 0, 0, 0, "", pieces=False)
+    def observe(self, after: int = 0, *, pieces: bool = False) -> RelayReader:
+        """As `read()`, a reader that counts as none: nothing waits for it and nothing is kept for it."""
+        return self._reader(after, "", pieces)
 
     def _first_units(self, units: int) -> str:
         """As much of the text as these UTF-16 code units."""
@@ -283,15 +283,18 @@ class Relay:
         A number that was never given counts as 0: the reader gets everything. Without `pieces` a frame holds
         all the text that is new, however much.
         """
+        reader = self._reader(after, transport, pieces)
+        self.readers.append(reader)
+        self._readers_changed()
+        return reader
+
+    def _reader(self, after: int, transport: str, pieces: bool) -> RelayReader:
         if not 0 <= after <= self.seq:
             after = 0
         index = bisect_right(self._index_seqs, after) - 1
         if self._known is not None and after > self._known:
             index = 0  # what it has was written behind what is known here: it gets all the text
-        reader = RelayReader(self, after, self._index_seqs[index], self._index_lengths[index], transport, pieces)
-        self.readers.append(reader)
-        self._readers_changed()
-        return reader
+        return RelayReader(self, after, self._index_seqs[index], self._index_lengths[index], transport, pieces)
 
     def _readers_changed(self) -> None:
         if self.on_readers is not None:

@@ -130,6 +130,51 @@ def test_a_machine_that_is_gone_is_no_machine_at_work(
     expect(shown.nth(0).locator("details li")).to_have_count(1)
 
 
+def test_a_click_shows_the_chats_and_problems_of_that_machine(
+    fleet: tuple[str, dict[str, int]], open_page: OpenPage
+) -> None:
+    """Closed, a row has its figures; opened, what that machine does and what is wrong there, and nothing of another."""
+    url, _ = fleet
+    page = open_page(url, 1280, 1400, locale="en-US")
+    rows = []
+    for number, name in enumerate(("one", "two"), 1):
+        chat = {
+            "chat_id": name,
+            "model": f"model-of-{name}",
+            "state": "streaming",
+            "seconds": 3.0,
+            "tokens": 7 * number,
+        }
+        problem = {
+            "check": "mcp:connections", "status": "warn", "code": "", "impact": "degraded", "output": f"{name} is ill.",
+        }  # fmt: skip
+        status = {
+            "health": "warn", "impact": "degraded", "summary": problem["output"], "problems": [problem],
+            "current": [chat], "chats": number, "failed": 3 * number, "first_token": 0.1, "lag": 0.2,
+        }  # fmt: skip
+        rows.append(
+            {"boot": name, "name": name, "here": False, "state": "up", "version": "1", "started": 1.0, "behind": 5,
+             "seconds": 1.0, "status": status}
+        )  # fmt: skip
+    page.route(
+        "**/copilot-pulse/fleet?*", lambda route: route.fulfill(json={"instances": rows, "seq": 0, "events": []})
+    )
+    shown = page.locator(".cpulse-fleet > .cpulse-list").first.locator(":scope > .cpulse-row")
+    expect(shown).to_have_count(2)
+    for number, (name, other) in enumerate((("one", "two"), ("two", "one")), 1):
+        row = shown.nth(number - 1)
+        expect(row.locator(".cpulse-state")).to_have_text(f"{name} is ill.")
+        for figure in (str(number), str(3 * number), "100", "200", "5"):
+            expect(row.locator(".cpulse-figures")).to_contain_text(figure)
+        expect(row.locator("details li").first).to_be_hidden()
+        row.locator("summary").click()
+        lines = row.locator("details li")
+        expect(lines).to_have_count(2)
+        expect(lines.first).to_contain_text(f"model-of-{name}")
+        expect(lines.last).to_contain_text(f"{name} is ill.")
+        expect(row.locator("details")).not_to_contain_text(f"model-of-{other}")
+
+
 def test_with_one_machine_it_is_not_there(open_page: OpenPage) -> None:
     """Nobody who has one machine sees the word, and nothing is asked for."""
     process = subprocess.Popen(

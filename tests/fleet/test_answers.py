@@ -4,112 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 
 from backend.fleet_redis.mirror import name_of
+from backend.fleet_redis.redis_link import LinkError
 from backend.settings import Settings
-from backend.streams.registry import Stream, StreamRefused, StreamRegistry
-from backend.streams.routes import Streams
+from backend.streams.registry import StreamRefused
 from backend.streams.wire import PROTOCOL
-from tests.support.fleet_nodes import Node, later, nodes, url_of, wait_for
+from tests.support.fleet_nodes import Node, later, url_of, wait_for
+from tests.support.fleet_sites import COPY, NAME, SESSION, Site, line, sites
 from tests.support.net import PATIENCE
 from tests.support.plan import Plan
 from tests.support.proxy import Fault, FaultProxy
 from tests.support.redis_server import RedisServer
 from tests.support.stream_reading import Page
-
-NAME = "answer-of-twenty-two-chars"
-SESSION = "session-of-a-page"
-LINE = {"session_id": SESSION, "type": "message", "ext": None, "finished": False}
-
-
-class Site:
-    """One instance with its streams and their routes."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.settings = Settings(resume_grace=30.0)
-        self.registry = StreamRegistry(settings=lambda: self.settings, publish=lambda *_: None, clock=time.monotonic)
-        self.registry.elsewhere = [one for one in (node.fleet.answers,) if one is not None]
-        self.streams = Streams(self.registry)
-        self.url = ""
-        self.peers: list[Site] = [self]
-        self._runner: web.AppRunner | None = None
-
-    @property
-    def socket_url(self) -> str:
-        """Where a page opens its WebSocket."""
-        return self.url.split("/copilot-pulse/")[0] + f"/ws/chat/{SESSION}"
-
-    async def start(self) -> None:
-        app = web.Application()
-        self.streams.add_routes(app.router)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/copilot-pulse/streams/{NAME}"
-
-    async def stop(self) -> None:
-        await self.streams.aclose()
-        assert self._runner is not None
-        await self._runner.cleanup()
-
-    def begin(self) -> Stream:
-        stream = self.registry.claim(NAME, SESSION, "chat")
-        stream.relay.head(200, {"Content-Type": "application/json"})
-        return stream
-
-    @property
-    def has_claimed(self) -> bool:
-        """Whether Redis knows of the answers that it writes, as far as Redis is there."""
-        parts = self.node.fleet._parts
-        assert parts is not None
-        return not parts.writer.link.up or all(one.claimed for one in list(parts.mirror.answers.values()))
-
-    async def read(self, page: Page, *, until: str = "", session: str = SESSION) -> int:
-        """Read over HTTP from where the page is, to the end or until it has this text; returns the status."""
-        assert await wait_for(lambda: all(site.has_claimed for site in self.peers))
-        query = {"after": str(page.seq), "session": session}
-        # An answer of megabytes that comes at once is one line.
-        async with ClientSession(read_bufsize=2**23) as client, client.get(self.url, params=query) as answer:
-            async for raw in answer.content if answer.status == 200 else _nothing():
-                frame = json.loads(raw)
-                if isinstance(frame, list) or frame["type"] not in ("state", "beat"):
-                    page.take(frame)
-                if until and page.text.endswith(until):
-                    break
-            return answer.status
-
-
-@asynccontextmanager
-async def sites(url: str, names: str = "ab", **settings: Any) -> AsyncIterator[list[Site]]:
-    """Instances whose answers move."""
-    async with nodes(url, names, redis_answers=True, **settings) as made:
-        found = [Site(node) for node in made]
-        for site in found:
-            site.peers = found
-            await site.start()
-        try:
-            yield found
-        finally:
-            for site in found:
-                await site.stop()
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    nothing: tuple[bytes, ...] = ()
-    for one in nothing:
-        yield one
-
-
-def line(text: str, **more: Any) -> dict[str, Any]:
-    return {**LINE, "text": text, **more}
 
 
 async def test_a_page_reads_on_at_another_instance(redis: RedisServer) -> None:
@@ -153,7 +67,7 @@ async def test_a_name_that_is_asked_elsewhere_is_not_asked_again(redis: RedisSer
     """The model is asked once, although the page does not know where its first request went."""
     async with sites(redis.url) as (one, other):
         one.begin()
-        claim = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}:o"
+        claim = COPY + ":o"
         assert await wait_for(lambda: redis.command("EXISTS", claim))
         refused: list[int] = []
         for _ in range(20):  # within a quarter second, unless the machine is very busy
@@ -168,7 +82,7 @@ async def test_a_name_that_is_asked_elsewhere_is_not_asked_again(redis: RedisSer
 async def test_a_name_that_two_instances_begin_belongs_to_the_first(redis: RedisServer) -> None:
     """Redis was too slow to say that it is taken: pages elsewhere read one answer, not two in turns."""
     async with sites(redis.url, "abc") as (one, other, third):
-        claim = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}:o"
+        claim = COPY + ":o"
         first, page = one.begin(), Page()
         first.relay.line(line("One "))
         reading = asyncio.ensure_future(third.read(page))
@@ -190,7 +104,7 @@ async def test_a_name_that_two_instances_begin_belongs_to_the_first(redis: Redis
 async def test_a_name_that_was_given_back_is_free_everywhere(redis: RedisServer) -> None:
     """At whatever moment, also while Redis is being asked for it: the page may ask again, anywhere."""
     async with sites(redis.url) as (one, other):
-        claim = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}:o"
+        claim = COPY + ":o"
         answers = one.node.fleet.answers
         assert answers is not None
         for turns in range(15):
@@ -310,6 +224,45 @@ async def test_a_machine_that_has_not_found_redis_yet_is_asked_again(
             await node.fleet.aclose()
 
 
+async def test_a_copy_goes_on_where_it_was_however_often_the_connection_breaks(redis: RedisServer) -> None:
+    """At any moment, before or after Redis has taken an entry: nothing is missing, and nothing is written anew."""
+    async with sites(redis.url, "abc") as (one, other, third):
+        stream, page, late = one.begin(), Page(), Page()
+        text, writer = "The beginning. ", one.node.fleet._parts.writer.link  # type: ignore[union-attr]
+        stream.relay.line(line(text))
+        assert await wait_for(lambda: one.has_copied(stream))
+        ((first, _),) = await redis.command("XRANGE", COPY, "-", "+")
+        reading = asyncio.ensure_future(other.read(page))
+        call, draw = writer.call, random.Random(14).random
+
+        async def breaks(*commands: Any, **options: Any) -> list[Any]:
+            wrote = any(word == COPY for command in commands for word in command)
+            chance = draw() if wrote else 1.0
+            if chance < 0.25:  # before it is sent
+                writer.drop()
+            replies = await call(*commands, **options)
+            if chance < 0.5:  # its reply is lost
+                writer.drop()
+                raise LinkError("lost")
+            return replies
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(writer, "call", breaks)
+            for number in range(12):
+                text += f"word {number} 中文 "
+                stream.relay.line(line(text, ext=[{"n": number}]))
+                assert await wait_for(lambda copied=one.has_copied: copied(stream))
+        one.registry.finish(stream, "completed")
+        await asyncio.wait_for(reading, PATIENCE)
+        assert await third.read(late) == 200
+
+        for read in (page, late):
+            assert (read.text, read.outcome) == (text, "completed")
+            assert [row["ext"][0]["n"] for row in read.lines if row["ext"]] == list(range(12))
+        assert (await redis.command("XRANGE", COPY, "-", "+", "COUNT", 1))[0][0] == first
+        assert sum((node.fleet.figures() or {})["bad_entries"] for node in (one.node, other.node, third.node)) == 0
+
+
 async def test_without_redis_everything_is_as_before(redis: RedisServer) -> None:
     """Once it has been away for a while, a name that is not here is 404, at once; a chat begins at once."""
     async with sites(redis.url) as (_, other):
@@ -418,7 +371,8 @@ async def test_an_answer_that_is_too_large_ends_elsewhere_in_a_sentence(redis: R
 async def test_an_answer_that_redis_finds_too_large_ends_elsewhere_in_a_sentence(
     redis: RedisServer, limit: str
 ) -> None:
-    """A plan says so, a Redis says so and hangs up, or hangs up only. It is not tried for ever."""
+    """A plan says so, a Redis says so and hangs up, or hangs up only. It is not tried for ever; a long text moves in
+    pieces."""
     async with AsyncExitStack() as stack:
         if limit:
             await redis.command("CONFIG", "SET", limit, "1mb")
@@ -430,12 +384,16 @@ async def test_an_answer_that_redis_finds_too_large_ends_elsewhere_in_a_sentence
         stream.relay.line(line("The beginning."))
         reading = asyncio.ensure_future(other.read(page))
         assert await wait_for(lambda: page.text == "The beginning.")
-        stream.relay.line(line("The beginning." + "x" * 1_500_000))
+        text = "The beginning." + "x" * 1_100_000
+        stream.relay.line(line(text))
+        assert await wait_for(lambda: page.text == text)
+        stream.relay.line(line(text, ext=[{"pad": "x" * 1_500_000}]))
         await asyncio.wait_for(reading, PATIENCE)
         one.node.offer(3)
         assert await wait_for(lambda: other.node.settled(one.node))
 
-        assert "too large to be read at another machine" in page.text
+        assert page.text.startswith(text)
+        assert "too large to be read at another machine" in page.text[len(text) :]
         assert other.node.account(one.node)["arrived"] == 3
         one.registry.finish(stream, "completed")
 
@@ -449,18 +407,14 @@ async def test_an_answer_that_a_reader_cannot_have_whole_ends_there_in_a_sentenc
     ):
         assert await wait_for(lambda: other.node.knows("a"))
         stream, page, late = one.begin(), Page(), Page()
-        answer = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}"
         text = ""
-        for number in range(1, 5):
+        for _ in range(4):
             text += "words " * 10_000
             stream.relay.line(line(text))
-            for _ in range(2_000):
-                if await redis.command("XLEN", answer) >= number:
-                    break
-                await asyncio.sleep(0.01)
+            assert await wait_for(lambda: one.has_copied(stream))
         reading = asyncio.ensure_future(other.read(page))
         assert await wait_for(lambda: page.text == text)
-        stream.relay.line(line(text + "x" * 300_000))
+        stream.relay.line(line(text, ext=[{"pad": "x" * 300_000}]))
         await asyncio.wait_for(reading, PATIENCE)
 
         assert page.text.startswith(text + "\n\n---\n")
@@ -477,7 +431,7 @@ async def test_an_answer_comes_whole_over_a_slow_line(redis: RedisServer, monkey
         sites(f"redis://127.0.0.1:{slow.port}/0", "b", redis_timeout=2.0) as (other,),
     ):
         stream, page = one.begin(), Page()
-        text, answer = "", f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}"
+        text, answer = "", COPY
         for number in range(1, 11):
             text += "words " * 14_000
             stream.relay.line(line(text))
@@ -509,6 +463,55 @@ async def test_an_answer_comes_whole_over_a_slow_line(redis: RedisServer, monkey
         assert sum(carried.get(port, 0) for port in writing) < len(text) / 4 < sum(carried.values())
 
 
+async def test_an_answer_moves_over_a_way_that_carries_little(redis: RedisServer) -> None:
+    """What is written at once follows what the way to Redis carries: a long answer comes whole, and nothing breaks."""
+    async with FaultProxy(redis.port) as slow:
+        slow.default = Fault(up_delay=0.04, chunk=8_000)  # 200 kB/s at most
+        async with (
+            sites(url_of(slow), "a", redis_timeout=2.0) as (one,),
+            sites(redis.url, "b") as (other,),
+        ):
+            assert await wait_for(lambda: other.node.knows("a"))
+            stream, page = one.begin(), Page()
+            text = "words " * 200_000
+            stream.relay.line(line(text))
+            one.registry.finish(stream, "completed")
+            assert await wait_for(lambda: redis.command("EXISTS", COPY))
+            assert await other.read(page) == 200
+            figures = one.node.fleet.figures() or {}
+
+            assert (len(page.text), page.outcome) == (len(text), "completed")
+            assert figures["links"]["writer"]["reconnects"] == {}
+            assert figures["answers"]["cut"] == {"large": 0, "slow": 0}
+
+
+async def test_an_answer_that_is_too_much_for_the_way_to_redis_ends_elsewhere_in_a_sentence(
+    redis: RedisServer, proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not tried for ever: the page elsewhere has the text so far and learns why, and it is counted and logged."""
+    async with (
+        sites(url_of(proxy), "a", redis_timeout=2.0) as (one,),
+        sites(redis.url, "b") as (other,),
+    ):
+        assert await wait_for(lambda: other.node.knows("a"))
+        stream, page, late = one.begin(), Page(), Page()
+        stream.relay.line(line("The beginning."))
+        reading = asyncio.ensure_future(other.read(page))
+        assert await wait_for(lambda: page.text == "The beginning.")
+        proxy.default = Fault(up_delay=0.1, chunk=2_000)  # 20 kB/s at most
+        one.node.fleet._parts.writer.link.drop()  # type: ignore[union-attr]
+        stream.relay.line(line("The beginning.", ext=[{"pad": "x" * 400_000}]))
+        await asyncio.wait_for(reading, 2 * PATIENCE)
+        assert await other.read(late) == 200
+
+        for read in (page, late):
+            assert read.text.startswith("The beginning.\n\n---\n")
+            assert ("to Redis is too slow" in read.text, read.outcome) == (True, "failed")
+        assert (one.node.fleet.figures() or {})["answers"]["cut"] == {"large": 0, "slow": 1}
+        assert "the way to Redis is too slow" in caplog.text
+        one.registry.finish(stream, "completed")
+
+
 async def test_a_key_of_somebody_else_stops_no_other_answer(redis: RedisServer) -> None:
     """One answer cannot be copied; those beside it are, each entry once, and the trouble is told."""
     async with sites(redis.url) as (one, other):
@@ -535,7 +538,7 @@ async def test_a_key_of_somebody_else_stops_no_other_answer(redis: RedisServer) 
 async def test_what_anybody_wrote_under_the_name_of_an_answer_harms_nobody(redis: RedisServer) -> None:
     """Frames of the wrong shape are left out; the right ones among them are read."""
     async with sites(redis.url) as (one, other):
-        key = f"{{copilot-pulse}}:a:{name_of(NAME, SESSION)}"
+        key = COPY
         await redis.command("SET", key + ":o", one.node.fleet.boot)
         bad: list[Any] = [
             1, {}, {"type": "delta", "seq": "1"}, {"type": "delta", "seq": 1, "at": -1, "text": "x"},

@@ -12,9 +12,10 @@ from backend.event_bus import Event, EventBus
 from backend.fleet import Fleet
 from backend.fleet_redis import groups
 from backend.fleet_redis.redis_link import LinkError
-from tests.support.fleet_nodes import Node, nodes, wait_for
+from tests.support.fleet_nodes import Node, nodes, url_of, wait_for
 from tests.support.net import PATIENCE
 from tests.support.plan import Plan
+from tests.support.proxy import FaultProxy
 from tests.support.redis_server import RedisServer
 
 
@@ -457,6 +458,52 @@ async def test_redis_forgets_the_consumers_of_machines_that_are_gone(redis: Redi
         while made[0].fleet.boot in await consumers():
             await asyncio.sleep(0.05)
         assert made[1].fleet.boot in await consumers()
+
+
+async def test_what_was_given_before_a_reconnect_is_done_before_what_is_new(
+    redis: RedisServer, proxy: FaultProxy
+) -> None:
+    """Redis gave it to this machine, and the reply was lost: nobody else has it, so it comes first."""
+    async with nodes(redis.url, "b") as (other,), nodes(url_of(proxy), "a") as (one,):
+        done: list[int] = []
+        one.fleet.share("chaos", group="work", handler=lambda event: done.append(event.data["i"]))
+        other.offer(1)
+        assert await wait_for(lambda: done == [1])
+        proxy.offline()
+        assert await wait_for(lambda: not (one.fleet.figures() or {})["links"]["groups"]["up"])
+        stream = f"{{copilot-pulse}}:i:{other.fleet.boot}"
+        for number in range(2, 5):  # an entry each
+            other.offer(1)
+            assert await wait_for(lambda: other.fleet._parts.writer.empty)  # type: ignore[union-attr]
+            if number == 2:
+                read = ("XREADGROUP", "GROUP", "work", one.fleet.boot, "STREAMS", stream, ">")
+                assert len((await redis.command(*read))[0][1]) == 1
+        proxy.online()
+        assert await wait_for(lambda: len(done) >= 4)
+
+        assert done == [1, 2, 3, 4]
+
+
+async def test_work_is_taken_over_when_its_machine_is_gone_and_not_before(redis: RedisServer) -> None:
+    """A claim lasts as long as the heartbeat, however long it is idle, and no longer."""
+    async with nodes(redis.url, "abc", redis_claim_idle=3_600.0) as made:
+        hurry(*made)
+        lived: list[bool] = []
+        seen: Counter[str] = Counter()
+        await hang_with(made[0], made[2], 20)
+
+        def handle(event: Any) -> None:
+            lived.append(any(node.fleet._parts.registry.alive(made[0].fleet.boot) for node in made[1:]))  # type: ignore[union-attr]
+            seen[event.key] += 1
+
+        made[1].fleet.share("chaos", group="work", handler=handle)
+        made[1].offer(1)
+        assert await wait_for(lambda: len(seen) == 1)
+        lived.clear()
+        die(made[0])
+        assert await wait_for(lambda: len(seen) == 21)
+
+        assert set(lived) == {False}
 
 
 @pytest.mark.parametrize("how", ["clients", "kill", "wipe"])

@@ -456,7 +456,8 @@ async def test_tls_works_with_its_ca_and_is_refused_without(tls: RedisServer, ce
     async with RedisServer() as server:
         eager = await problem_of(server.url.replace("redis:", "rediss:"), limit=0.5)  # it may be silent
 
-    assert {one["kind"] for one in (unknown, missing, no_file, no_key)} == {"tls"}
+    assert {one["kind"] for one in (unknown, missing, no_file, no_key, plain, eager)} == {"tls"}
+    assert "TLS only" in plain["text"]
     assert "no certificate or not its key" in no_key["text"]
     assert "without TLS" in eager["text"]
     assert "self" in unknown["text"]

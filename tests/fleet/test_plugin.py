@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +17,12 @@ from backend.api.routes import add_routes
 from backend.chats import Chat
 from backend.event_bus import Event, EventBus
 from backend.fleet_redis.redis_link import WORDS
+from backend.metrics.checks import fleet as checks_of_fleet
 from backend.metrics.checks.fleet import SERVER_KINDS
 from backend.pulse import Pulse
 from backend.settings import LiveSettings, Secret, Settings
 from tests.support.fleet_nodes import wait_for
+from tests.support.net import closed_port
 from tests.support.redis_server import RedisServer
 
 SECRET = "hush-7Kq"
@@ -27,7 +31,8 @@ SECRET = "hush-7Kq"
 @asynccontextmanager
 async def plugin(name: str, url: str, **more: Any) -> AsyncIterator[tuple[Pulse, str]]:
     """A running plugin on a bus of its own, and the address of its routes."""
-    settings = dataclasses.replace(Settings(), redis_url=Secret(url), instance=name, redis_timeout=10.0, **more)
+    given = {"redis_url": Secret(url), "instance": name, "redis_timeout": 10.0, **more}
+    settings = dataclasses.replace(Settings(), **given)
     pulse = Pulse(LiveSettings(settings), EventBus())
     app = web.Application()
     add_routes(app, pulse, lambda *message: None)
@@ -67,6 +72,8 @@ async def test_each_instance_shows_all(caplog: pytest.LogCaptureFixture) -> None
             ("left", True, "up"), ("right", False, "up"),
         ]  # fmt: skip
         assert body["instances"][1]["status"]["health"] in ("pass", "warn")
+        assert {"chats", "first_token", "errors", "lag", "problems", "current"} <= set(body["instances"][1]["status"])
+        assert body["instances"][1]["version"] == body["instances"][0]["version"] != ""
         types = [(event["instance"], event["type"]) for event in body["events"]]
         assert ("right", "health.changed") in types
         assert ("right", "chat.finished") in types
@@ -150,6 +157,34 @@ async def test_the_metrics_tell_of_the_fleet_and_of_redis() -> None:
     assert (body["on"], body["instances"]) == (False, [])
 
 
+FAMILIES = {
+    "redis_up": "gauge", "redis_reconnects": "counter", "redis_errors": "counter", "redis_outbox_size": "gauge",
+    "redis_outbox_capacity": "gauge", "redis_outbox_peak": "gauge", "redis_outbox_dropped": "counter",
+    "redis_sent_events": "counter", "redis_sent_batches": "counter", "redis_write_seconds": "histogram",
+    "redis_healed_events": "counter", "redis_received_events": "counter", "redis_gap_events": "counter",
+    "redis_lag_events": "gauge", "redis_delivery_seconds": "histogram", "redis_bad_entries": "counter",
+    "fleet_instances": "gauge", "redis_answers": "gauge", "redis_answer_behind_seconds": "gauge",
+    "redis_answers_cut": "counter", "redis_remote_readers": "gauge", "redis_group_pending": "gauge",
+    "redis_group_redelivered": "counter", "redis_group_dead": "counter", "redis_group_lost": "counter",
+}  # fmt: skip
+"""Every family that docs/fleet.md names."""
+
+
+async def test_every_family_is_there_with_a_machine_that_does_all_of_it() -> None:
+    """Shared work and answers that move, too; a dashboard has nothing to ask for that is not there."""
+    async with RedisServer() as redis, plugin("one", redis.url, redis_answers=True) as (pulse, address):
+        pulse.fleet.share("chat.started", group="billing", handler=lambda event: None)
+        assert await wait_for(lambda: pulse.fleet._parts is not None and pulse.fleet._parts.writer.link.up)
+        assert await wait_for(lambda: ((pulse.monitor.value("fleet") or {}).get("groups") or {}).get("billing"))
+        _, text = await get(address + "/copilot-pulse/metrics?format=prometheus")
+    there = {family.name.removeprefix("copilot_pulse_"): family.type for family in parse(text)}
+    document = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text("utf-8")
+
+    assert {name: kind for name, kind in there.items() if name.startswith(("redis_", "fleet_"))} == FAMILIES
+    for name in FAMILIES:
+        assert f"`{name}" in document or f"`{name.removeprefix('redis_outbox')}" in document, name
+
+
 async def test_health_says_what_is_wrong_with_redis_and_never_fails() -> None:
     """A warning without impact after some seconds: chats go on."""
     redis = RedisServer("--requirepass", SECRET)
@@ -172,12 +207,76 @@ async def test_health_says_what_is_wrong_with_redis_and_never_fails() -> None:
     ]
 
 
+@pytest.mark.parametrize("what", ["address", "password", "rights", "tls", "version"])
+async def test_health_says_which_of_all_it_is(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """What a person has to mend, in words and by a code of its own; the chats are not affected."""
+    monkeypatch.setattr(checks_of_fleet, "DOWN_WARNS", 0.0)
+    options = ("--rename-command", "XADD", "") if what == "version" else ("--requirepass", SECRET)
+    redis = RedisServer(*options)
+    redis.password = "" if what == "version" else SECRET
+    async with redis:
+        if what == "rights":
+            await redis.command("ACL", "SETUSER", "few", "on", f">{SECRET}", "~*", "-@all", "+xread", "+select")
+        url = {
+            "address": f"redis://:{SECRET}@127.0.0.1:{closed_port()}/0", "version": redis.url,
+            "password": redis.url.replace(SECRET, "wrong"), "tls": redis.url.replace("redis:", "rediss:"),
+            "rights": redis.url.replace("//:", "//few:"),
+        }[what]  # fmt: skip
+        async with plugin("one", url, redis_timeout=1.0 if what == "tls" else 10.0) as (pulse, address):
+            pulse.publish("chat.started", {"chat_id": "7", "kind": "chat", "messages": 1})
+            code = f"redis_{what}"
+
+            def told() -> list[Any]:
+                problems = pulse.monitor.board.verdict()["problems"]
+                return [(p["code"], p["impact"]) for p in problems if p["check"] == "redis:connection"]
+
+            assert await wait_for(lambda: told() == [(code, "none")]), told()
+            status, body = await get(address + "/copilot-pulse/health")
+
+    assert (status, body["checks"]["redis:connection"][0]["status"]) == (200, "warn")
+    words = {"address": "address", "password": "password", "rights": "right", "tls": "TLS", "version": "6.2"}[what]
+    assert words in body["checks"]["redis:connection"][0]["output"]
+    assert SECRET not in str(body)
+
+
+async def test_health_says_that_somebody_else_writes_into_the_fleets_keys() -> None:
+    """In words, with a number, and without impact: what it broke has been written anew."""
+    async with RedisServer() as redis, plugin("one", redis.url) as (pulse, address):
+        parts: Any = pulse.fleet._parts
+        assert await wait_for(lambda: parts.reader.link.up)
+        await redis.command("XADD", parts.keys.inbox(parts.fleet.boot), "*", "foo", "bar")
+        assert await wait_for(lambda: (pulse.monitor.value("fleet") or {}).get("bad_entries"))
+        _, body = await get(address + "/copilot-pulse/health")
+        verdict = pulse.monitor.board.verdict()["problems"]
+
+    (found,) = body["checks"]["redis:entries"]
+    assert (found["status"], found["observedValue"]) == ("warn", 1)
+    assert "not the fleet's" in found["output"]
+    assert [(p["code"], p["impact"]) for p in verdict if p["check"] == "redis:entries"] == [("fleet_entries", "none")]
+
+
+@pytest.mark.parametrize("why", ["large", "slow"])
+async def test_health_and_metrics_say_that_an_answer_could_not_be_copied(why: str) -> None:
+    """By its reason, where a user looks for it."""
+    async with RedisServer() as redis, plugin("one", redis.url, redis_answers=True) as (pulse, address):
+        parts: Any = pulse.fleet._parts
+        assert await wait_for(lambda: parts.writer.link.up)
+        stream = pulse.streams.claim("an-answer-of-22-letters", "session", "chat")
+        (one,) = parts.mirror.answers.values()
+        parts.mirror._give_up(one, why)
+        pulse.streams.finish(stream, "completed")
+        assert await wait_for(lambda: ((pulse.monitor.value("fleet") or {}).get("answers") or {})["cut"][why])
+        _, body = await get(address + "/copilot-pulse/health")
+        _, text = await get(address + "/copilot-pulse/metrics?format=prometheus")
+
+    (found,) = body["checks"]["redis:answers"]
+    assert (found["status"], found["observedValue"]) == ("warn", 1)
+    assert f'copilot_pulse_redis_answers_cut_total{{reason="{why}"}} 1.0' in text
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_every_kind_of_trouble_has_words_in_the_panel(language: str) -> None:
     """The code of the check is built from the kind."""
-    import json
-    from pathlib import Path
-
     path = Path(__file__).parents[2] / "locales" / language / "main.json"
     words = json.loads(path.read_text("utf-8"))["copilotPulse"]["health"]
     codes = {"redis_" + ("server" if kind in SERVER_KINDS else kind) for kind in WORDS}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backend.fleet_redis import reader
+from backend.fleet_redis import reader, registry
 from tests.support.fleet_nodes import Node, later, look, nodes, settle, wait_for
 from tests.support.redis_server import RedisServer
 
@@ -137,6 +137,16 @@ async def test_a_member_that_vanishes_is_noticed_and_one_that_leaves_at_once(red
 
         assert [row["state"] for row in one.fleet.instances()] == ["up", "gone", "left"]
         assert (one.fleet.figures() or {})["gone"] == ["b"]
+
+
+async def test_whoever_vanishes_is_missed_within_15_seconds(redis: RedisServer) -> None:
+    """Its heartbeat has run out by then, by Redis' clock, and everybody looks often enough to see that."""
+    async with nodes(redis.url) as made:
+        for node in made:
+            left = await redis.command("PTTL", f"{{copilot-pulse}}:h:{node.fleet.boot}")
+            slowest_look = 1.1 * registry.BEAT + registry.HURRY
+
+            assert 0 < left / 1000 <= 15 - slowest_look
 
 
 async def test_a_status_with_half_an_emoji_makes_nobody_invisible(redis: RedisServer) -> None:

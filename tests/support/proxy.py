@@ -27,14 +27,15 @@ class Fault:
     `cut_after` counts bytes towards the client, `cut_up_after` bytes towards the server; None never cuts.
     `how`: "reset" (RST to both sides), "close" (orderly end to both), "half" (orderly end of that one
     direction; the other goes on), "hole" (that direction is swallowed from there on, nobody is told). `delay`
-    seconds lie before each piece towards the client, whose size is at most `chunk` bytes. `refuse` resets at
-    once.
+    seconds lie before each piece towards the client, `up_delay` before each towards the server, whose size is at most
+    `chunk` bytes. `refuse` resets at once.
     """
 
     cut_after: int | None = None
     cut_up_after: int | None = None
     how: How = "reset"
     delay: float = 0.0
+    up_delay: float = 0.0
     chunk: int = 65536
     refuse: bool = False
 
@@ -191,13 +192,14 @@ class FaultProxy:
     ) -> None:
         fault = link.fault
         limit = fault.cut_after if down else fault.cut_up_after
+        delay = fault.delay if down else fault.up_delay
         sent = 0
         with contextlib.suppress(ConnectionError):
             while limit is None or sent < limit:
                 room = fault.chunk if limit is None else min(fault.chunk, limit - sent)
                 data = await reader.read(room)
-                if down and fault.delay:
-                    await asyncio.sleep(fault.delay)
+                if delay:
+                    await asyncio.sleep(delay)
                 await self._flow.wait()
                 if not data:
                     with contextlib.suppress(OSError):  # the other side may be gone already

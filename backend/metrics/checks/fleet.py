@@ -24,6 +24,8 @@ def checks(read: Callable[[], Mapping[str, Any] | None]) -> dict[str, tuple[Chec
         "redis:connection": (check_of(read, _connection), "datastore"),
         "redis:outbox": (check_of(read, _outbox), "datastore"),
         "redis:gaps": (check_of(read, _gaps), "datastore"),
+        "redis:entries": (check_of(read, _entries), "datastore"),
+        "redis:answers": (check_of(read, _answers), "datastore"),
         "fleet:instances": (check_of(read, _instances), "component"),
     }
 
@@ -71,6 +73,39 @@ def _gaps(figures: Mapping[str, Any]) -> Finding | None:
         f"Events of other machines were lost in the last 5 minutes ({lost} since the start).",
         "Redis was away for too long or keeps too little: see COPILOT_PULSE_REDIS_OUTBOX and _KEEP_BYTES.",
         "fleet_gap", {"lost": lost}, "none",
+    )  # fmt: skip
+
+
+def _entries(figures: Mapping[str, Any]) -> Finding | None:
+    if "bad_entries" not in figures:
+        return None
+    bad = figures["bad_entries"]
+    if figures["bad_seconds"] is None or figures["bad_seconds"] > NEWS_SECONDS:
+        return Finding("pass", bad, "entries")
+    return Finding(
+        "warn", bad, "entries", None,
+        "In the last 5 minutes there was something in the fleet's keys in Redis that is not the fleet's, or cannot "
+        f"be read ({bad} entries since the start).",
+        "What it broke was written anew. Look who else writes under COPILOT_PULSE_REDIS_PREFIX, and whether all "
+        "machines run the same version.",
+        "fleet_entries", {"entries": bad}, "none",
+    )  # fmt: skip
+
+
+def _answers(figures: Mapping[str, Any]) -> Finding | None:
+    answers = figures.get("answers")
+    if not answers:
+        return None
+    cut = answers["cut"]
+    number = sum(cut.values())
+    if answers["cut_seconds"] is None or answers["cut_seconds"] > NEWS_SECONDS:
+        return Finding("pass", number, "answers")
+    return Finding(
+        "warn", number, "answers", None,
+        f"In the last 5 minutes an answer could not be copied for the other machines ({cut['large']} were too "
+        f"large since the start, for {cut['slow']} the way to Redis was too slow).",
+        "Here it is whole; who reads it at another machine gets what there is of it, and a sentence.",
+        "fleet_answers", dict(cut), "none",
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def families(figures: Mapping[str, Any]) -> Iterator[Metric]:
     yield counter("redis_sent_batches", "Entries that Redis took.", figures["sent_batches"])
     yield counter("redis_healed_events", "Events sent again because Redis had lost them.", figures["healed_events"])
     yield counter("redis_received_events", "Events read from other instances.", figures["received_events"])
-    yield counter("redis_bad_entries", "Entries that were no events of ours.", figures["bad_entries"])
+    yield counter("redis_bad_entries", "Entries in Redis that were not ours, or unreadable.", figures["bad_entries"])
     yield counters("redis_gap_events", "Events of others that were lost.", ["reason"], figures["gaps"].items())
     yield gauge("redis_lag_events", "Unread events of the worst instance.", figures["lag"])
     yield _histogram("redis_write_seconds", "Time that Redis took for a batch.", figures["write_seconds"])
@@ -59,6 +59,8 @@ def _work(figures: Mapping[str, Any]) -> Iterator[Metric]:
         states = [(state, answers[state]) for state in ("mirrored", "followed")]
         yield gauges("redis_answers", "Answers here that Redis has too.", ["state"], states)
         yield gauge("redis_answer_behind_seconds", "Age of the oldest frame not yet written.", answers["behind"])
+        cut = answers["cut"].items()
+        yield counters("redis_answers_cut", "Answers that could not be copied whole.", ["reason"], cut)
         yield gauge("redis_remote_readers", "Readers at other instances.", answers["remote_readers"])
 
 
