@@ -306,7 +306,11 @@ class Mirror:
             return False
         self._sent = [one for one, entry, _, _ in chosen if entry is not None]
         began = self._clock()
-        replies = await self._writer.errand(*commands)
+        try:
+            replies = await self._writer.errand(*commands)
+        except asyncio.CancelledError:
+            self.renew()  # it is done all the same: whoever writes the rest has to ask what there is
+            raise
         self._sent = []
         self._pace_by(size, self._clock() - began)
         del self._over[:over]  # what came meanwhile is not written yet

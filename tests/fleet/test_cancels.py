@@ -128,6 +128,7 @@ async def test_a_part_that_is_cancelled_anywhere_leaves_nothing(redis: RedisServ
     """No task, no connection, no half entry; what it had written arrives once, and what others wrote as well."""
     async with nodes(redis.url, "b", redis_answers=True, redis_pace=0.0, redis_read_pace=0.0) as (other,):
         elsewhere = store_of(other)
+        assert await wait_for(lambda: all(row["up"] for row in (other.fleet.figures() or {})["links"].values()))
         before = await clients(redis)
         other_done: Counter[str] = Counter()
         other.fleet.share("chaos", group="work", handler=lambda event: other_done.update([event.key]))
@@ -150,6 +151,7 @@ async def test_a_part_that_is_cancelled_anywhere_leaves_nothing(redis: RedisServ
                     await work.run(driver)
                 finally:
                     loop.set_task_factory(None)
+                copied = work.node.fleet._parts.mirror  # type: ignore[union-attr]
                 await work.node.fleet.aclose()
                 await work.node.local.aclose()
             written = work.written = await entries_are_whole(redis, work.node)
@@ -159,6 +161,7 @@ async def test_a_part_that_is_cancelled_anywhere_leaves_nothing(redis: RedisServ
                 assert await wait_for(lambda work=work: len(other.got.get(work.name, [])) >= work.written)
                 assert other.got[work.name] == list(range(1, written + 1))
             assert not other.told
+            assert not copied.foreign.number  # its own entries are not taken for those of somebody else
             hits += driver.hit
             if not driver.hit:
                 break
