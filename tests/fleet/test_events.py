@@ -100,7 +100,8 @@ async def test_a_fault_loses_nothing_untold(kind: str) -> None:
         one.offer(1)
         row = await settle(other, one)
 
-        assert row["told"] == 0
+        # What Redis had when it was wiped, and newer events hide from its writer, is told.
+        assert row["told"] == 0 or kind == "wipe"
 
 
 async def test_a_restart_while_nothing_happens_is_noticed(redis: RedisServer) -> None:
@@ -189,7 +190,7 @@ async def test_a_full_outbox_tells_how_much_it_dropped(redis: RedisServer) -> No
         await redis.start()
         assert await wait_for(lambda: heard and other.told.get("a"))
 
-        assert await wait_for(lambda: len(other.got["a"]) + other.told["a"] + len(heard) == one.offered)
+        assert await wait_for(lambda: len(other.got.get("a", ())) + other.told["a"] + len(heard) == one.offered)
         assert heard == ["essential"]
         assert other.got["a"][-1] == one.offered
         assert (one.fleet.figures() or {})["outbox"]["dropped"] == other.told["a"] == 301
