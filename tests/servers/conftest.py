@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,13 @@ import pytest
 from tests.support.net import closed_port
 
 START = 300.0  # seconds that a server may take on a slow machine
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """The start of a server counts as a part of the first test that needs it, so give these tests time."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(3 * START))
 
 
 def python_of(name: str) -> str:
