@@ -20,7 +20,7 @@ from aiohttp import WSMsgType, web
 
 from tests.support.net import PATIENCE, closed_port
 
-from . import scenarios
+from . import past, scenarios
 from .waiting import wait_for
 
 HERE = Path(__file__).parent
@@ -168,7 +168,7 @@ class FakePulse:
         return web.json_response(self.snapshot())
 
     async def _history(self, request: web.Request) -> web.Response:
-        return web.json_response(scenarios.history(self.scenario, request.query["range"], self.clock()))
+        return web.json_response(past.history(self.scenario, request.query["range"], self.clock()))
 
     async def _events(self, request: web.Request) -> web.Response:
         """The event store, as far as the panel asks it."""
@@ -176,10 +176,10 @@ class FakePulse:
             return web.json_response({"error": OFF}, status=404)
         query, what = request.query, request.match_info["what"]
         if what == "story":
-            story = scenarios.story(query["chat"], self.clock())
+            story = past.story(query["chat"], self.clock())
             return web.json_response(story or {"error": "nothing is known of it"}, status=200 if story else 404)
         if what == "totals":
-            return web.json_response({"totals": scenarios.totals(self.clock())})
+            return web.json_response({"totals": past.totals(self.clock())})
 
         def wanted(row: Json) -> bool:
             return (
@@ -236,7 +236,7 @@ class FakePulse:
 
     async def _greet(self, client: str) -> None:
         """A new panel gets the last events at once, and once, whichever of its lease and its socket came first."""
-        update = {"snapshot": self.snapshot(), "events": scenarios.log(self.scenario, self.clock())}
+        update = {"snapshot": self.snapshot(), "events": past.log(self.scenario, self.clock())}
         socket = self.sockets.get(client)
         if socket is not None and not socket.closed:
             await socket.send_str(_message(update))
