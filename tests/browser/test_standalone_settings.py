@@ -90,6 +90,23 @@ def test_a_price_that_cannot_be_read_is_named_in_the_reader_s_language(page: Pag
     expect(prices).to_have_value("a = 1 / 2; b = cheap")
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(None, "This server cannot be reached. Is it still running?"),
+     ({"status": 403, "json": {"error": "figures only"}}, "The server does not show its settings (figures only)."),
+     ({"status": 502, "body": "<html>"}, "The server does not show its settings (HTTP 502).")],
+)  # fmt: skip
+def test_settings_that_cannot_be_had_are_told_in_a_sentence(
+    page: Page, answer: dict[str, Any] | None, said: str
+) -> None:
+    """Who opens them while the server is away, private or behind a broken proxy learns which it is."""
+    page.route("**/copilot-pulse/settings", lambda route: route.fulfill(**answer) if answer else route.abort())
+    page.locator(".top").get_by_role("button", name="Settings").click()
+
+    expect(page.get_by_role("dialog").get_by_text(said, exact=True)).to_be_visible()
+    expect(page.get_by_label("As the system")).to_be_visible()
+
+
 def test_the_first_ones_are_those_that_matter(page: Page) -> None:
     """Silence, first token and retries are in sight; what only the environment decides is not offered."""
     open_settings(page)

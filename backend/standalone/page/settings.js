@@ -42,17 +42,18 @@ export function createSettings({ transport, messages, locale }) {
       server,
     );
     dialog.showModal();
+    const tell = (/** @type {string} */ words) => server.replaceChildren(h("p", { class: "set-end", text: words }));
     try {
       const response = await transport.fetch("/copilot-pulse/settings");
-      const { settings: rows, webhook, error } = await response.json();
-      if (!response.ok) throw new Error(error);
+      const { settings: rows, webhook, error } = await response.json().catch(() => ({}));
+      if (!response.ok) return tell(say(language, "noSettings", { reason: error ?? `HTTP ${response.status}` }));
       const text = (/** @type {string} */ key) => messages[language]?.settings?.[key] ?? messages.en?.settings?.[key];
       server.replaceChildren(
         createSettingsForm({ rows, webhook: webhook === true, t, text, post }),
         h("p", { class: "set-end", text: t("settings.untilEnd") }),
       );
-    } catch (error) {
-      server.replaceChildren(h("p", { class: "set-end", text: `${/** @type {Error} */ (error).message}` }));
+    } catch {
+      tell(say(language, "unreachable"));
     }
   };
 }
