@@ -240,7 +240,12 @@ async def _odd(world: World) -> str:
         Plan(*(Delta({"tool_calls": [{"index": 0, **call}]}) for call in calls), Finish("tool_calls")),
         Plan(Text("Error: the server is overloaded"), Finish("error")),
     )
-    return await _mended(world, *plans, *map(_as_text, CALLS[1:]))
+    texts = [await _mended(world, *plans, *map(_as_text, CALLS[1:]))]
+    refused = {"error": {"message": "The reasoning_content in the thinking mode must be passed back to the API."}}
+    world.llm.plan(Plan(Reasoning("hm"), ToolCall("count_up", {})), status(400, refused), answer())
+    model = f"odd-{len(world.llm.chats)}"  # of which nothing is known yet
+    texts.append(read(await world.host.chat(session="injected", model=model, timeout=HUNG)))
+    return _joined(texts)
 
 
 async def _failing(world: World) -> str:
@@ -297,6 +302,8 @@ async def _given_up(world: World) -> str:
         world.llm.plan(broken)
         texts.append(_told(await world.host.chat(session="injected", timeout=HUNG)))
     texts.append(_told(await world.host.chat(session="injected", llm=refused_url("/v1"), timeout=HUNG)))
+    world.llm.plan(Plan(Words(3), ToolCall("crash_run", {})))
+    texts.append(_told(await world.host.chat(session="injected", timeout=HUNG)))
     return _joined(texts)
 
 
@@ -408,7 +415,8 @@ async def _given_up_on(world: World) -> None:
     async with StreamClient(world.host.url, world.llm.base_url, session="injected") as client:
         with contextlib.suppress(aiohttp.ClientError, AssertionError):
             async with client.socket() as socket:
-                await socket.invoke(body=[])
+                await socket.invoke(body={"session_id": "injected", "ext": 5})
+                await socket.invoke(headers={"X-Strange": "1"})
                 await socket.invoke(path="/api/nothing")
                 await socket.ws.send_str("{")
                 await asyncio.wait({asyncio.ensure_future(_until_quiet(socket))}, timeout=BRIEFLY)
@@ -623,8 +631,9 @@ async def _away(world: World) -> str:
         try:
             with contextlib.suppress(Exception):  # another custom node's
                 bus, event = _bus(world)
-                for number in range(3):
-                    bus.publish_nowait(event("other.node", {"number": number, "pad": "x" * 9_000}, "test"))
+                for number in range(300):
+                    bus.publish_nowait(event("other.node", {"number": number, "pad": "x" * 200}, "test"))
+                bus.publish_nowait(event("other.node", {"pad": "x" * 200_000}, "test"))
             world.time.skip(3.0)
             await world.get(f"{OURS}/fleet", f"{OURS}/health")
         finally:
@@ -751,7 +760,7 @@ async def _standalone(world: World) -> str:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`again`: in what files also those functions are tried that a scenario before has entered; "" is each. `host`: it
+    """`again`: in which files those functions are tried, too, that a scenario before has entered; "" is all. `host`: it
     chats with a host that runs on. `redis`: that is one of a fleet; `neighbour`: in which there is another. `may_tell`:
     the answer need not be whole, but the user must be told. `settings`: variables of its host."""
 
@@ -786,9 +795,16 @@ SCENARIOS: dict[str, Scenario] = {
     "operated": Scenario(_beside(_operated)),
     "crowded": Scenario(_beside(_crowded)),
     "silent": Scenario(_beside(_silent)),
-    "learned": Scenario(_beside(_crowded), again=("pressure/",), settings={"COPILOT_PULSE_THROTTLE": "learned"}),
+    "learned": Scenario(
+        _beside(_crowded),
+        again=("pressure/forecast.py", "pressure/throttle.py"),
+        settings={"COPILOT_PULSE_THROTTLE": "learned"},
+    ),
     "stalled": Scenario(_beside(_stalled), settings=STALLS),
-    "resumed": Scenario(_resumed, again=("streams/", "copilot/http.py")),
+    "resumed": Scenario(
+        _resumed,
+        again=("streams/tap.py", "streams/registry.py", "streams/relay.py", "streams/routes.py", "copilot/http.py"),
+    ),
     "steered": Scenario(_steered),
     "no tools": Scenario(_no_tools, may_tell=True),
     "broken": Scenario(_broken, may_tell=True),
@@ -801,7 +817,7 @@ SCENARIOS: dict[str, Scenario] = {
     "refused": Scenario(_refused, may_tell=True),
     "fleet": Scenario(_streamed("http"), redis=True),
     "neighbour": Scenario(_neighbour, redis=True, neighbour=True),
-    "away": Scenario(_away, redis=True),
+    "away": Scenario(_away, redis=True, settings={"COPILOT_PULSE_REDIS_OUTBOX": "100"}),
     "start": Scenario(_start, host=False, redis=True),
     "kept": Scenario(_kept, host=False),
     "restarted": Scenario(_restarted, host=False, settings=STALLS),

@@ -427,6 +427,28 @@ async def test_a_strangers_key_hides_the_name_of_a_model_from_him_alone(llm: Fau
     assert any("correct-horse" in text for text in told[before:])
 
 
+async def test_the_keys_of_a_forks_own_client_are_known(llm: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure's `api-key`, Google's `x-goog-api-key` and a key in the query come in no request of the page."""
+    keys = ["correct-horse", "battery-staple", "purple-hippo"]
+    async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:
+        factory = host.copilot("backend.agent_factory")
+        plain = factory.AsyncOpenAI
+
+        def fork(default_headers: dict[str, str], **options: Any) -> Any:
+            headers = {**default_headers, "api-key": keys[0], "x-goog-api-key": keys[1]}
+            return plain(default_headers=headers, default_query={"key": keys[2]}, **options)
+
+        monkeypatch.setattr(factory, "AsyncOpenAI", fork)
+        told: list[str] = []
+        pulse_of(host).bus.subscribe("*", lambda event: told.append(json.dumps(event.data, default=str)))
+        llm.plan(status(401, {"error": {"message": f"none of {' '.join(keys)} is a key"}}))
+        refused = await host.chat(session="a")
+        told.append(json.dumps(await metrics_of(host)))
+
+    assert "none of [redacted] [redacted] [redacted] is a key" in refused.text
+    assert [] == [text for text in (*told, refused.raw.decode()) if any(key in text for key in keys)]
+
+
 async def test_messages_of_no_form_are_told_as_such(llm: FaultServer) -> None:
     """Whoever sends them is told so, in a sentence, and Copilot is not blamed; the model is not asked."""
     async with Host(NODES, llm=llm, env=ENVIRONMENT) as host:

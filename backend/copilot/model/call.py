@@ -13,10 +13,11 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 from ...aio import fail_open, missed, our_fault
 from ...chats import FRESH, GAVE_UP, RETRY, Chat, current_chat
-from ...error_handling import Classification, RecoveryManager, errors
+from ...error_handling import Classification, RecoveryManager, errors, secret_name
 from ...event_bus import EventBus
 from ...events import Outcome
 from .answers import (
@@ -60,6 +61,20 @@ class CallParts(NamedTuple):
     usage: UsageMemory
 
 
+@fail_open("the keys of a client, for the redactor")
+def _tell_keys(recovery: RecoveryManager, client: Any) -> None:
+    """Tell the redactor what the client sends: its key, wherever it comes from (the page, the environment, Copilot's
+    own file), and what a fork has put into headers, the query or the base URL."""
+    redactor = recovery.redactor
+    redactor.hold(getattr(client, "api_key", None))
+    redactor.add_url(str(client.base_url))
+    for name, value in (getattr(client, "_custom_headers", None) or {}).items():
+        if secret_name(name):
+            redactor.hold(value)
+    if query := getattr(client, "_custom_query", None):
+        redactor.add_url(f"http://model.invalid/?{urlencode(query)}")
+
+
 class _NoLease:
     """What an attempt holds where the breaker itself is broken."""
 
@@ -94,8 +109,7 @@ class ModelCall:
         self._open_stream = open_stream
         self._client = model._client
         self._chat: Chat | None = current_chat.get()
-        # Wherever it comes from: the page, the environment, Copilot's own file.
-        parts.recovery.redactor.hold(getattr(self._client, "api_key", None))
+        _tell_keys(parts.recovery, self._client)
         self._endpoint = Endpoint.of(self._client.base_url)
         self._report = CallReport(
             parts.recovery, parts.settings, parts.bus, self._chat, self._endpoint, str(model.model)
