@@ -432,6 +432,9 @@ MODEL: Final = _any(
     r"shut ?down|turned off)\b",
     r"\b(?:no such|unknown) (?:deployment|engine)\b|\bno weights (?:for|of)\b",
     r"(?:未|没有)(?:部署|接入|上线|收录)[^。\n]{0,4}[a-z][\w./:-]{2,80}",
+    # As Together, NVIDIA, LM Studio and LiteLLM say it.
+    r"\bunable to access (?:the )?model\b|\bspecified function\b[^.\n]{0,60}\bnot found\b",
+    r"\bmultiple models are loaded\b|\bllm provider not provided\b",
     r"not found the model",
     r"no (?:such |available )?models? (?:\w{1,12} )?(?:loaded|found|available)",
     r"\bno (?:\w{1,12} )?models? (?:(?:is |are )?(?:called|named|known as)|(?:by|of|with) (?:that|this|the) "
@@ -482,7 +485,7 @@ LOADING: Final = _any(
     r"(?:正在|尚在)(?:加载|启动)",
 )
 OVERLOAD: Final = _any(
-    r"overload(?:ed|ing)?\b",
+    r"overload(?:ed|ing)?\b|\bdegraded function\b",
     r"(?:servers?|service|system|model|engine|backend|upstream|cluster|gpus?|workers?)\b[^.\n]{0,24}(?:is |are )?"
     r"(?:currently |too |temporarily |very |all )*(?:busy|unavailable|at (?:full )?capacity|"
     r"under (?:heavy|high) load|saturated|congested|swamped|overwhelmed|overburdened)",

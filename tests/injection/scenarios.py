@@ -63,8 +63,10 @@ from tests.support.stream_client import StreamClient
 from tests.support.stream_reading import Page
 
 TEXT = words(40)
-# How long an answer may take before it counts as hung; the clock of the loop runs ahead while the model stalls.
+# How long an answer may take before it counts as hung, and all that happens in a scenario; the clock of the loop runs
+# ahead while the model stalls.
 HUNG = PATIENCE
+ALL_HUNG = 3 * PATIENCE
 # What stands beside a chat is waited for so long, in seconds: it may be what was made to raise.
 BRIEFLY = 0.2
 MARK = "\u2063"  # before and behind a notice
@@ -117,7 +119,7 @@ class World:
         """What the user reads in the end of the scenario, or what happened instead."""
         asking = asyncio.ensure_future(SCENARIOS[scenario].ask(self))
         try:
-            await until(asking.done, HUNG)  # by the wall's clock, for the loop's is moved
+            await until(asking.done, ALL_HUNG)  # by the wall's clock, for the loop's is moved
             return asking.result()
         except Exception as error:
             return f"{LOST}{type(error).__name__}: {error}" if asking.done() else f"{LOST}hung"

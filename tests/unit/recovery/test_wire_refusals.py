@@ -621,6 +621,15 @@ REFUSALS: Final[list[tuple[str, int, Any, str]]] = [
     ("model_not_found", 400, {"message": "本站暂未接入 gpt-9"}, HOSTED),
     ("no_tools", 400, {"message": "该部署未开放工具调用能力"}, HOSTED),
     ("quota", 403, {"message": "账户可用点数为 0，请联系管理员"}, HOSTED),
+    # Of public reports.
+    ("model_not_found", 404, said("Unable to access model Qwen/Qwen9. Please visit the site to view the list of supported models."), HOSTED),
+    ("model_not_found", 404, {"status": 404, "title": "Not Found", "detail": "Function id 'f3' version 'null': Specified function in account 'abc' is not found"}, HOSTED),
+    ("overloaded", 400, {"status": 400, "title": "Bad Request", "detail": "Function id 'f3': DEGRADED function cannot be invoked"}, HOSTED),
+    ("model_not_found", 400, {"error": "Multiple models are loaded. Please specify a model by providing a 'model' field in the request body"}, LOCAL),
+    ("model_not_found", 400, said("LLM Provider NOT provided. Pass in the LLM provider you are trying to call. You passed model=foo"), LOCAL),
+    ("model_not_found", 400, said("Invalid model 'x'. Permitted models can be found in the documentation"), HOSTED),
+    ("model_not_found", 400, {"message": "The provided model identifier is invalid."}, HOSTED),
+    ("quota", 429, {"error": "you've reached your hourly usage limit for free accounts; add credits"}, LOCAL),
 ]  # fmt: skip
 
 
