@@ -28,6 +28,7 @@ import aiohttp
 from yarl import URL
 
 from ..aio import fail_open
+from ..error_handling import secret_name
 
 log = logging.getLogger("copilot_pulse.http_client")
 
@@ -131,17 +132,33 @@ def _read_ahead(library: Any) -> Any:
 
 
 def _over_httpx(base: Any, library: Any) -> Any:
-    """The httpx client class `base`, which tells a proxy that is not there as such. `library` is its httpx.
+    """The httpx client class `base`, which tells a proxy that is not there as such, and keeps keys at their server.
+    `library` is its httpx.
 
-    Overrides a private method that every httpx since 0.20 has. Should a later one not call it, nothing is missed but
-    those words.
+    Overrides two private methods that every httpx since 0.20 has. Should a later one not call them, it is as without
+    us.
     """
 
     class OverHttpx(base):  # type: ignore[misc]
         def _init_proxy_transport(self, proxy: Any, *args: Any, **options: Any) -> Any:
             return _through_proxy(library, super()._init_proxy_transport(proxy, *args, **options), proxy)
 
+        def _redirect_headers(self, request: Any, url: Any, method: str) -> Any:
+            headers = super()._redirect_headers(request, url, method)
+            _keep_keys(headers, request.url, url)
+            return headers
+
     return OverHttpx
+
+
+@fail_open("the keeping of keys from a server that a redirect leads to")
+def _keep_keys(headers: Any, asked: Any, url: Any) -> None:
+    """Send a key to nobody but the server that was asked: httpx keeps `Authorization` back, and no `api-key`."""
+    here, there = ((one.scheme, one.host, one.port) for one in (asked, url))
+    if there in (here, ("https", asked.host, None)) and (here[2] is None or there == here):
+        return  # the same server, or the same name with encryption
+    for name in [name for name in headers if secret_name(name)]:
+        del headers[name]
 
 
 def _over_aiohttp(base: Any, library: Any) -> Any:
