@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import Counter
 
-from tests.injection.harness import SCENARIOS, entered, missed, todo, tries
+from tests.injection.harness import SCENARIOS, Entered, entered, entered_well, missed, todo, tries
 from tests.injection.scenarios import quiet
 from tests.support.spared import spare
 
@@ -28,6 +28,11 @@ async def table(scenario: str, expected: str, names: list[str]) -> None:
             told = one.lost.removeprefix(expected.strip()) or "the whole text, cut or changed at its end"
             print(f"    {one.name}: {told.strip()[:150]!r}", flush=True)
     print(f"{scenario}: {lost} of {hit} functions cost the answer ({time.monotonic() - began:.0f} s)", flush=True)
+
+
+async def plan() -> dict[str, Entered]:
+    """The functions to be tried in each scenario."""
+    return todo({scenario: await entered_well(scenario) for scenario in SCENARIOS})
 
 
 def print_missed(names: list[str]) -> None:
@@ -52,7 +57,7 @@ def main() -> None:
         if asked.missed:
             print_missed(asyncio.run(missed()))
             return
-        planned = {} if asked.all else asyncio.run(todo())
+        planned = {} if asked.all else asyncio.run(plan())
         for scenario in asked.scenario or SCENARIOS:
             expected, names = planned.get(scenario) or asyncio.run(entered(scenario))
             asyncio.run(table(scenario, expected, [name for name in names if asked.only in name]))

@@ -15,12 +15,12 @@ from zlib import crc32
 
 import pytest
 
-from tests.injection.harness import SCENARIOS, todo, tries
+from tests.injection.harness import SCENARIOS, Entered, entered_well, todo, tries
 from tests.injection.raising import functions
 from tests.injection.scenarios import EVERY, quiet
 from tests.support.net import until
 
-Planned = dict[str, tuple[str, list[str]]]
+Planned = dict[str, Entered]
 
 # Functions above which there is nobody of ours who could go on without them. Fewer than ten.
 MAY_COST: dict[str, str] = {
@@ -63,23 +63,24 @@ def test_the_list_is_short() -> None:
 
 @pytest.fixture(scope="session")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Planned:
-    """What each scenario has to try: found out by one of the processes of the tests, for all of them."""
+    """What each scenario has to try: the processes of the tests find out together."""
     shared = "PYTEST_XDIST_WORKER" in os.environ
     folder = tmp_path_factory.getbasetemp().parent if shared else tmp_path_factory.getbasetemp()
     return asyncio.run(_planned(folder))
 
 
 async def _planned(folder: Path) -> Planned:
-    made, done = folder / "planned.json", folder / "planned"
-    try:
-        os.close(os.open(made, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        await until(done.exists, PLANNED)
-    else:
-        made.write_text(json.dumps(await todo()), "utf-8")
-        done.touch()
-    found: Planned = json.loads(made.read_text("utf-8"))
-    return found
+    files = {scenario: folder / f"entered-{number}.json" for number, scenario in enumerate(SCENARIOS)}
+    for scenario, file in files.items():
+        try:
+            os.close(os.open(file.with_suffix(".begun"), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue  # another process does it
+        whole = file.with_suffix(".whole")
+        whole.write_text(json.dumps(await entered_well(scenario)), "utf-8")
+        os.replace(whole, file)
+    await until(lambda: all(file.exists() for file in files.values()), 600.0)
+    return todo({scenario: json.loads(file.read_text("utf-8")) for scenario, file in files.items()})
 
 
 def test_each_room_is_entered(planned: Planned) -> None:
