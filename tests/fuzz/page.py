@@ -50,7 +50,7 @@ ODD_HEADERS = (
     "Accept-Language: \xe4\xbd\xa0", "Cookie: a=\x01", "X-Copilot-Pulse-Stream: ../..",
     "X-Copilot-Pulse-Mode: frames",
     "X-Copilot-Pulse-Mode: detached", "Last-Event-ID: 99-99,x", "If-None-Match: *", "Content-Encoding: gzip",
-    "Expect: x",
+    "Expect: x", "Expect: 100-continue",
     "Transfer-Encoding: chunked", "Openai-Base-Url: http://[", "Workflow-LLM-Model: \x7f\xff",
     "Trace-Id: " + "t" * 4000,
 )  # fmt: skip
@@ -168,7 +168,7 @@ def request(random: Random, routes: Sequence[tuple[str, str]]) -> Sent:
             if random.random() < 0.85
             else random.choice(("text/plain", "", "application/json; charset=x"))
         )
-        length = len(body) if random.random() < 0.93 else random.choice((0, len(body) // 2, -1, 10**12))
+        length = len(body) if random.random() < 0.93 else random.choice((0, len(body) // 2, -1, 10**12, len(body) + 30))
         lines += [f"Content-Type: {kind}", f"Content-Length: {length}"]
         ends = length <= len(body)
     head = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
