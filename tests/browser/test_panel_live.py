@@ -11,7 +11,9 @@ from .fake_pulse import FakePulse
 from .waiting import note_texts, shown_texts, wait_for, wait_for_script
 
 TITLE = ".cpulse-verdict-title"
-CLOSED = {"listeners": 0, "timers": 0, "frames": 0, "observers": 0}
+HIDE = """state => {
+    Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange')); }"""
 
 
 def test_updates_are_shown(panel: Page, fake: FakePulse) -> None:
@@ -100,16 +102,32 @@ def test_transport_leaves_nothing_either(fake: FakePulse, open_page: OpenPage) -
 
 def test_hidden_page_asks_for_nothing(panel: Page, fake: FakePulse) -> None:
     """A page in the background gives its lease back, and is up to date again as soon as it is seen."""
-    hide = """state => {
-        Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
-        document.dispatchEvent(new Event('visibilitychange')); }"""
-    panel.evaluate(hide, "hidden")
+    panel.evaluate(HIDE, "hidden")
     wait_for(lambda: not fake.leases)
     fake.scenario = "failing"
-    panel.evaluate(hide, "visible")
+    panel.evaluate(HIDE, "visible")
 
     expect(panel.locator(TITLE)).to_contain_text("All of the last 3 chats failed")
     wait_for(lambda: len(fake.leases) == 1)
+
+
+def test_a_page_that_is_hidden_while_it_loads_is_live_again(panel: Page, fake: FakePulse) -> None:
+    """Seen again while the past of the charts is still on its way, the panel gets its lease back all the same."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        route.continue_() if held else held.append(route)
+
+    panel.route("**/copilot-pulse/history?*", hold)
+    for state in ("hidden", "visible"):
+        panel.evaluate(HIDE, state)
+    wait_for(lambda: panel.title() and held and len(fake.posts("/copilot-pulse/panel")) == 3, what="the reload")
+    for state in ("hidden", "visible"):
+        panel.evaluate(HIDE, state)
+    wait_for(lambda: len(fake.posts("/copilot-pulse/panel")) == 4 and not fake.leases, what="the end of the lease")
+    held[0].continue_()
+
+    wait_for(lambda: len(fake.leases) == 1, what="the new lease")
 
 
 def test_lost_connection_comes_back(panel: Page, fake: FakePulse) -> None:

@@ -465,6 +465,8 @@ export class PulseService extends EventTarget {
     if (document.visibilityState === "hidden") {
       this._stopTimers();
       this._release();
+    } else if (this._loading) {
+      void this._loading.then(() => this._reload()); // the lease that it made was given back meanwhile
     } else {
       this._reload();
     }
