@@ -118,7 +118,7 @@ def settled(page: Page) -> Page:
     """
     page.wait_for_function("""() => {
       const service = window.pulse?.panel?.service;
-      return service && !service._loading && pulse.transport.connected
+      return service && !service._loading && !service._asked && pulse.transport.connected
         && service.log.some(({ type }) => type === 'pulse.started') && document.querySelector('.cpulse-log-row')
         && [...document.querySelectorAll('.cpulse > *')].every((part) => part.style.visibility !== 'hidden');
     }""")

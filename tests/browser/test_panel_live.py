@@ -112,22 +112,38 @@ def test_hidden_page_asks_for_nothing(panel: Page, fake: FakePulse) -> None:
 
 
 def test_a_page_that_is_hidden_while_it_loads_is_live_again(panel: Page, fake: FakePulse) -> None:
-    """Seen again while the past of the charts is still on its way, the panel gets its lease back all the same."""
+    """Hidden and seen again while its lease is still on its way, the panel gets it back all the same."""
     held: list[Route] = []
 
     def hold(route: Route) -> None:
-        route.continue_() if held else held.append(route)
+        first = not held and '"open":true' in (route.request.post_data or "")
+        held.append(route) if first else route.continue_()
 
-    panel.route("**/copilot-pulse/history?*", hold)
+    panel.route("**/copilot-pulse/panel", hold)
     for state in ("hidden", "visible"):
         panel.evaluate(HIDE, state)
-    wait_for(lambda: panel.title() and held and len(fake.posts("/copilot-pulse/panel")) == 3, what="the reload")
+    wait_for(lambda: panel.title() and held, what="the new lease")
     for state in ("hidden", "visible"):
         panel.evaluate(HIDE, state)
-    wait_for(lambda: len(fake.posts("/copilot-pulse/panel")) == 4 and not fake.leases, what="the end of the lease")
     held[0].continue_()
 
-    wait_for(lambda: len(fake.leases) == 1, what="the new lease")
+    given = [True, False, True, False, True]
+    wait_for(lambda: panel.title() and [body["open"] for body in fake.posts("/copilot-pulse/panel")] == given)
+    assert len(fake.leases) == 1
+
+
+def test_what_comes_late_holds_nothing_up(panel: Page, fake: FakePulse) -> None:
+    """A server that never answers for the past of the charts: the panel comes back after a restart all the same."""
+    panel.route("**/copilot-pulse/history?*", lambda route: None)
+    fake.drop_sockets()
+    wait_for_script(panel, "pulse.panel.service._asked && pulse.transport.connected", "the reconnect")
+    fake.stop_listening()
+    expect(panel.locator(TITLE)).to_have_text("The server does not answer.")
+    fake.scenario = "recovered"
+    fake.start()
+
+    expect(panel.locator(TITLE)).to_have_text("Copilot is well.")
+    wait_for(lambda: len(fake.leases) == 1)
 
 
 def test_lost_connection_comes_back(panel: Page, fake: FakePulse) -> None:

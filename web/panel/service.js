@@ -347,6 +347,12 @@ export class PulseService extends EventTarget {
     });
   }
 
+  /** The same, if need be after what is being fetched now: the lease of that may have been given back meanwhile. */
+  _reloadAgain() {
+    if (this._loading) void this._loading.then(() => this._reload());
+    else this._reload();
+  }
+
   /** @param {AbortSignal} signal */
   async _load(signal) {
     clearTimeout(this._silenceTimer);
@@ -374,7 +380,10 @@ export class PulseService extends EventTarget {
       this._changed("snapshot");
       this._failures = 0;
       this._setConnection(this.transport.connected ? "live" : this.connection === "connecting" ? "connecting" : "lost");
-      await Promise.all([this._lease(), this._loadHistory(), this._loadBefore(snapshot)]);
+      // What they bring may come late, and must not hold up the next look at the server.
+      void this._loadHistory();
+      void this._loadBefore(snapshot);
+      await this._lease();
     } catch (error) {
       if (!signal.aborted) this._failed(error);
     }
@@ -435,7 +444,7 @@ export class PulseService extends EventTarget {
     if (!signal || document.visibilityState === "hidden") return;
     if (!this.transport.clientId) {
       // The socket has not come so far yet, and without its name nothing can be sent to us.
-      this._retryTimer = setTimeout(() => this._reload(), RETRY_MS[0]);
+      this._retryTimer = setTimeout(() => this._reloadAgain(), RETRY_MS[0]);
       return;
     }
     this._updatesAtLease = this._updates;
@@ -465,10 +474,8 @@ export class PulseService extends EventTarget {
     if (document.visibilityState === "hidden") {
       this._stopTimers();
       this._release();
-    } else if (this._loading) {
-      void this._loading.then(() => this._reload()); // the lease that it made was given back meanwhile
     } else {
-      this._reload();
+      this._reloadAgain();
     }
   }
 
