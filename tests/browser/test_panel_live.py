@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from typing import Any
+
 import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
@@ -14,6 +17,11 @@ TITLE = ".cpulse-verdict-title"
 HIDE = """state => {
     Object.defineProperty(document, 'visibilityState', { value: state, configurable: true });
     document.dispatchEvent(new Event('visibilitychange')); }"""
+
+
+def told(fake: FakePulse) -> list[Any]:
+    """What the server was told of panels; a lease that was renewed, as after a socket that came late, counts once."""
+    return [body for body, _ in groupby(fake.posts("/copilot-pulse/panel"))]
 
 
 def test_updates_are_shown(panel: Page, fake: FakePulse) -> None:
@@ -33,7 +41,7 @@ def test_open_and_close_say_so(panel: Page, fake: FakePulse) -> None:
     asked = len(fake.requests)
     fake.push(readers=0)
 
-    assert fake.posts("/copilot-pulse/panel") == [
+    assert told(fake) == [
         {"client_id": client, "open": True},
         {"client_id": client, "open": False},
     ]
@@ -54,7 +62,7 @@ def test_a_lease_does_not_overtake_the_end_of_the_last_one(panel: Page, fake: Fa
     held[0].continue_()
     settled(panel)
 
-    assert [body["open"] for body in fake.posts("/copilot-pulse/panel")] == [True, False, True]
+    assert [body["open"] for body in told(fake)] == [True, False, True]
     assert len(fake.leases) == 1
 
 
@@ -70,7 +78,7 @@ def test_a_socket_that_is_slow_to_get_its_name_is_waited_for(fake: FakePulse, op
     settled(page)
 
     assert shown_texts(page, TITLE) == ["Copilot is well, with 4 chats running."]
-    assert [body["client_id"] for body in fake.posts("/copilot-pulse/panel")] == [page.evaluate("named")]
+    assert [body["client_id"] for body in told(fake)] == [page.evaluate("named")]
 
 
 def test_nothing_is_left_after_closing(fake: FakePulse, open_page: OpenPage) -> None:
@@ -128,7 +136,7 @@ def test_a_page_that_is_hidden_while_it_loads_is_live_again(panel: Page, fake: F
     held[0].continue_()
 
     given = [True, False, True, False, True]
-    wait_for(lambda: panel.title() and [body["open"] for body in fake.posts("/copilot-pulse/panel")] == given)
+    wait_for(lambda: panel.title() and [body["open"] for body in told(fake)] == given)
     assert len(fake.leases) == 1
 
 
@@ -162,7 +170,7 @@ def test_lost_connection_comes_back(panel: Page, fake: FakePulse) -> None:
 
     expect(panel.locator(TITLE)).to_contain_text("All of the last 3 chats failed")
     expect(panel.locator(".cpulse-tiles")).to_have_css("opacity", "1")
-    assert sum("metrics" in where for _, where, _ in fake.requests) > fetched
+    wait_for(lambda: sum("metrics" in where for _, where, _ in fake.requests) > fetched)
 
 
 def test_an_update_that_overtakes_an_answer_stays(panel: Page, fake: FakePulse) -> None:
