@@ -20,6 +20,10 @@ the queue is dear. So below the threshold `gain` is small; above it, where the n
 is held longer than `USUAL_HOLD`, or, the fuller the queue, up to `LONGEST_HOLD`: so long as it takes that a crowd whose
 turns come later than that does not fill the queue up.
 
+While a queue is *calm*, nobody is held longer than the zones would: perhaps it needs no hold. It is calm until its
+level was above 70 % once, and again `CALM_SECONDS` after the last time. One below `ROOMY` never is, for from the
+threshold to 70 % there are but a few places.
+
 What was tried and is not here, for it changed nothing that could be measured: forecasts of the level, a classifier of
 rising levels, a margin for producers that press at once, room for bursts that have never been seen, a target that falls
 the longer a hold lasts.
@@ -39,6 +43,8 @@ USUAL_HOLD: Final = 0.5
 QUIET_SECONDS: Final = 0.03
 CLOCK_JUMP: Final = 5.0
 GUARD_SECONDS: Final = 60.0
+CALM_SECONDS: Final = 60.0
+ROOMY: Final = 250
 MOST_DEBT: Final = 10.0
 DEAR: Final = 0.1
 LOWEST: Final = 0.3
@@ -53,8 +59,8 @@ class Tuning(NamedTuple):
     price: how many seconds longer than one for one does a gain may make a producer wait for its turn, at a full queue;
     at the threshold an eighth of that. learn: whether anything depends on what is learned; then the target is low
     enough for the next burst to end below `cool`, but not below `LOWEST`, for a buffer is there to be used. stand:
-    whether the level is held at the target, rather than everybody let go there. guarded: whether the zones act while
-    there is a reason for distrust.
+    whether the level is held at the target, rather than everybody let go there, and calm queues are spared. guarded:
+    whether the zones act while there is a reason for distrust.
     """
 
     hold_at: float = 0.65
@@ -182,9 +188,9 @@ class Forecast:
     """
 
     __slots__ = (
-        "_at", "_busy", "_capacity", "_distrusted_until", "_nowait", "_pressed", "_probation", "_put", "_since",
-        "_taken", "_took", "_tuning", "crowd", "distrust", "gain", "holding", "holds", "lowest", "pace", "room",
-        "shadow", "target", "threshold", "why",
+        "_at", "_busy", "_calm_from", "_capacity", "_distrusted_until", "_nowait", "_pressed", "_probation", "_put",
+        "_since", "_taken", "_took", "_tuning", "crowd", "distrust", "gain", "holding", "holds", "lowest", "pace",
+        "room", "shadow", "target", "threshold", "why",
     )  # fmt: skip
 
     def __init__(self, capacity: int, tuning: Tuning) -> None:
@@ -209,6 +215,7 @@ class Forecast:
         self._at: float | None = None
         self._took = self._since = self._pressed = 0.0
         self._distrusted_until = 0.0
+        self._calm_from = -math.inf
         self._taken = self._put = self._nowait = self.lowest = self._busy = 0
 
     # -- at each level -----------------------------------------------------------------------------------
@@ -254,6 +261,8 @@ class Forecast:
 
     def longest(self, now: float, level: int, pressing: int, zone_delay: float) -> float:
         """Seconds that a put is held at most: the longer the fuller; `zone_delay` is what the zones would ask of it."""
+        if now >= self._calm_from and self._capacity >= ROOMY and self._tuning.stand:
+            return zone_delay
         pace, fill = self.pace.value, level / self._capacity
         longest = USUAL_HOLD + (LONGEST_HOLD - USUAL_HOLD) * min(1.0, max(0.0, (fill - 0.6) / 0.3))
         if not pace or (fill > 0.62 and now - self._took > max(0.05, 10 / pace)):
@@ -287,6 +296,8 @@ class Forecast:
             if takes:
                 self._took = now
             self.crowd += (pressing - self.crowd) * 0.05
+        if level > 0.7 * self._capacity:
+            self._calm_from = now + CALM_SECONDS
         self._at, self._taken, self._put, self._nowait, self.lowest = now, taken, put, nowait, level
         self._decide()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backend.backpressure import BoundedQueue, ThrottlePlan
 from backend.event_bus import Event, EventBus
-from backend.pressure.forecast import LONGEST_HOLD, SAMPLE_SECONDS, Forecast, Pace, Room, Shadow, Tuning
+from backend.pressure.forecast import LONGEST_HOLD, ROOMY, SAMPLE_SECONDS, Forecast, Pace, Room, Shadow, Tuning
 from tests.support.manual_time import ManualTime, turns
 
 
@@ -138,7 +138,7 @@ def test_a_hold_begins_at_the_threshold_only(steps: list[tuple[int, int, int]]) 
         if model.holding and not held:
             assert drill.level >= threshold
         assert 200 <= model.threshold <= 650
-        assert 0 < model.longest(drill.now, drill.level, pressing, 0.0) <= LONGEST_HOLD
+        assert 0.1 <= model.longest(drill.now, drill.level, pressing, 0.1) <= LONGEST_HOLD
 
 
 def test_who_still_presses_after_the_probation_goes_more_slowly_than_the_items() -> None:
@@ -451,20 +451,51 @@ async def test_a_cancelled_put_leaves_nothing_behind() -> None:
 
 def test_nobody_is_held_longer_than_the_fill_allows() -> None:
     """Half a second up to 60 %, two seconds from 90 % on, however late a turn would come."""
-    model = Drill().trained().model
+    drill = Drill().trained()
+    drill.to(701)
     for level, seconds in ((300, 0.5), (600, 0.5), (750, 1.25), (900, 2.0), (1000, 2.0)):
-        assert pytest.approx(seconds) == model.longest(1e9, level, 5000, 0.0)
+        assert pytest.approx(seconds) == drill.model.longest(drill.now, level, 5000, 0.0)
+
+
+def test_a_calm_queue_holds_nobody_longer_than_the_zones_would() -> None:
+    """It is calm until the level was above 70 %, and again a minute after it was so for the last time."""
+    drill = Drill().trained()
+    model = drill.model
+    drill.to(700)
+    assert model.holding
+    assert 0.01 == model.longest(drill.now, 700, 5000, 0.01)
+    assert 0.0 == model.longest(drill.now, 250, 5000, 0.0)
+    drill.to(701)
+    assert model.longest(drill.now, 701, 5000, 0.01) > 0.5
+    drill.to(650)
+    for _ in range(59 * 40):
+        drill.step(10, 10, pressing=1)
+    assert model.longest(drill.now, 650, 5000, 0.01) > 0.5
+    for _ in range(2 * 40):
+        drill.step(10, 10, pressing=1)
+    assert 0.01 == model.longest(drill.now, 650, 5000, 0.01)
+
+
+@pytest.mark.parametrize(("capacity", "stand"), [(1000, False), (ROOMY - 1, True)])
+def test_a_plain_rule_and_a_small_queue_know_no_calm(capacity: int, stand: bool) -> None:
+    """They hold from the first time on."""
+    drill = Drill(capacity, Tuning(stand=stand)).trained()
+    drill.to(capacity * 66 // 100)
+
+    assert drill.model.holding
+    assert drill.model.longest(drill.now, drill.level, 5000, 0.01) > 0.5
 
 
 async def test_a_put_goes_on_though_the_consumer_stands_still() -> None:
     """It is held, but not for ever."""
     traffic = Traffic()
     await traffic.learn()
-    for _ in range(650 - len(traffic.queue)):
-        await traffic.queue.put(0)
+    traffic.fill(748)
     await traffic.time.advance(0.1)
+    traffic.fill(749)  # lets the hold go, for nobody pressed
+    traffic.fill(750)
     put = asyncio.ensure_future(traffic.queue.put(1))
-    await traffic.time.advance(0.7)
+    await traffic.time.advance(1.2)
     assert not put.done()
     await traffic.time.advance(0.06)
 
