@@ -14,11 +14,11 @@ pace, and the room that publishers who cannot wait will need (`Room`): threshold
 reckons what the fixed zones would have done. `distrust` names the reason while the zones have to act instead.
 
 What a hold costs is known beforehand: of `crowd` producers that press, each waits `crowd * gain / pace` seconds for its
-turn. A few before a fast consumer cost next to nothing, and are held hard; of many before a slow one each item less in
-the queue is dear. So below the threshold `gain` is small; above it, where the next burst has no room, as large as
-`Tuning.price` allows, which is the more the fuller the queue is. And the target is the higher the dearer it is. Nobody
-is held longer than `USUAL_HOLD`, or, the fuller the queue, up to `LONGEST_HOLD`: so long as it takes that a crowd whose
-turns come later than that does not fill the queue up.
+turn (who of them goes first, `Throttle` says). A few before a fast consumer cost next to nothing, and are held hard; of
+many before a slow one each item less in the queue is dear. So below the threshold `gain` is small; above it, where the
+next burst has no room, as large as `Tuning.price` allows, which is the more the fuller the queue is. And the target is
+the higher the dearer it is. Nobody is held longer than `USUAL_HOLD`, or, the fuller the queue, up to `LONGEST_HOLD`: so
+long as it takes that a crowd whose turns come later than that does not fill the queue up.
 
 While a queue is *calm*, nobody is held longer than the zones would: perhaps it needs no hold. It is calm until its
 level was above 70 % once, and again `CALM_SECONDS` after the last time. One below `ROOMY` never is, for from the
@@ -38,7 +38,7 @@ from typing import Any, Final, NamedTuple
 SAMPLE_SECONDS: Final = 0.02
 SMALLEST: Final = 8
 ENOUGH: Final = 10
-LONGEST_HOLD: Final = 2.0
+LONGEST_HOLD: Final = 0.9
 USUAL_HOLD: Final = 0.5
 QUIET_SECONDS: Final = 0.03
 CLOCK_JUMP: Final = 5.0
@@ -63,10 +63,10 @@ class Tuning(NamedTuple):
     whether the zones act while there is a reason for distrust.
     """
 
-    hold_at: float = 0.65
-    drain_to: float = 0.45
-    drain_dear: float = 0.58
-    gain: float = 1.25
+    hold_at: float = 0.62
+    drain_to: float = 0.39
+    drain_dear: float = 0.46
+    gain: float = 2.0
     probation: float = 0.3
     rush: float = 8.0
     price: float = 0.50

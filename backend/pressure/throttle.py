@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import sys
@@ -20,6 +21,10 @@ MODES: Final = ("fixed", "learned", "observe")
 REPORT_SECONDS: Final = 1.0
 # A timer may fire a little early. What is left then comes of rounding, and is no reason to set another.
 SHORTEST_WAIT: Final = 1e-6
+RETURNS: Final = 0.02
+
+_last_pause: contextvars.ContextVar[tuple[int, float] | None] = contextvars.ContextVar("_last_pause", default=None)
+"""The task that a throttle has let go last in this context, by `id()`, and when. A task's context is its own."""
 
 logger = logging.getLogger("copilot_pulse.backpressure")
 
@@ -154,6 +159,10 @@ class Throttle:
     still where the two meet. Delays alone would make it swing: between the 10 ms of a nearly red queue and the
     100 ms of a red one there is nothing for 50 items a second.
 
+    While the model decides, a producer that comes back within `RETURNS` seconds of having been let go stands behind
+    those who do not: who produces without a rest then waits for those who produce now and then, and not they for it
+    (the rule of "sparse flows" of FQ-CoDel, RFC 8290). It is held no longer than `longest()` says for all that.
+
     With a model (`ThrottlePlan.mode`), `counts()` is asked at most 50 times a second: items taken, items lost, replaced
     or refused, and puts that could not wait, so far. An error in the model turns it off for this queue, for good, and
     is logged.
@@ -167,8 +176,8 @@ class Throttle:
 
     __slots__ = (
         "_at_once", "_counts", "_credit", "_crossed", "_failed", "_meter", "_mode", "_reported", "_reported_at",
-        "_sampled", "acting", "ceiling", "clock", "count", "delaying", "floor", "forecast", "level", "looking", "news",
-        "paused", "reaction", "seconds", "timer", "zone",
+        "_sampled", "acting", "ceiling", "clock", "count", "delaying", "floor", "forecast", "level", "looking",
+        "newcomers", "news", "paused", "reaction", "seconds", "timer", "zone",
     )  # fmt: skip
 
     def __init__(
@@ -185,6 +194,7 @@ class Throttle:
         self.clock = clock
         self.timer = timer
         self.paused: OrderedDict[Waiter, None] = OrderedDict()  # a producer that is taken out need not wait any more
+        self.newcomers: OrderedDict[Waiter, None] = OrderedDict()  # of these, who goes first while the model decides
         self._crossed: float | None = None
         self.looking = False  # a producer looks again after one turn of the loop, before it pauses
         self.level = 0
@@ -248,10 +258,27 @@ class Throttle:
         self._look_again_in(was)
         return was
 
+    def enter(self, waiter: Waiter, newcomer: bool) -> None:
+        """A producer pauses from now on."""
+        self.paused[waiter] = None
+        if newcomer and self.acting:
+            self.newcomers[waiter] = None
+
+    def leave(self, waiter: Waiter) -> None:
+        """A producer does not pause any more. Leaving again is fine."""
+        self.paused.pop(waiter, None)
+        self.newcomers.pop(waiter, None)
+
+    def _first(self) -> Waiter:
+        """Who goes next: the newcomer that has waited longest; if there is none, whoever has."""
+        first = next(iter(self.newcomers or self.paused))
+        self.leave(first)
+        return first
+
     def _let_go(self, number: int) -> None:
-        """Those who have waited longest, whose wait is not over yet."""
+        """The first ones whose wait is not over yet."""
         while number > 0 and self.paused:
-            number -= self.paused.popitem(last=False)[0].wake()
+            number -= self._first().wake()
 
     def _enter_zone(self, level: int) -> Zone:
         """Follow the level; returns the zone before."""
@@ -306,6 +333,7 @@ class Throttle:
             if was is not None:
                 self._look_again_in(was)
         if acted is not self.acting:
+            self.newcomers.clear()
             self.release()
         return was
 
@@ -334,6 +362,7 @@ class Throttle:
     def _give_up(self, error: Exception) -> None:
         logger.error("the model of a throttle failed, the zones act from now on: %s", type(error).__name__)
         self.news, self.forecast, self.acting, self._failed = self._reported, None, False, True
+        self.newcomers.clear()
 
     def _longest(self) -> float:
         """Seconds that a producer has to wait at most at this level."""
@@ -372,7 +401,7 @@ class Throttle:
         """
         if not self.delaying:
             for _ in range(min(self._at_once, len(self.paused))):
-                self.paused.popitem(last=False)[0].wake()
+                self._first().wake()
             if self.paused:
                 try:
                     asyncio.get_running_loop().call_soon(self._release_some)
@@ -384,6 +413,7 @@ class Throttle:
         waiters = list(self.paused)
         if go:
             self.paused.clear()
+            self.newcomers.clear()
         for waiter in waiters:
             waiter.wake()
 
@@ -431,8 +461,9 @@ async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None
         if alone and asking:
             # A fast consumer empties the queue in the next turn of the loop: often that is all it takes.
             await _look_again(asking)
+        newcomer = not _comes_back(entered)
         for throttle in asking:
-            throttle.paused[waiter] = None
+            throttle.enter(waiter, newcomer)
         while asking:
             now, shortest = clock(), math.inf
             for throttle in tuple(asking):
@@ -440,15 +471,22 @@ async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None
                 if left <= 0:
                     asking.remove(throttle)
                     throttle.seconds += now - entered
-                    throttle.paused.pop(waiter, None)
+                    throttle.leave(waiter)
                 elif left < shortest:
                     shortest = left
             if asking:
                 await waiter.wait(shortest)
+        _last_pause.set((id(asyncio.current_task()), now))
     finally:
         for throttle in asking:
             throttle.seconds += clock() - entered
-            throttle.paused.pop(waiter, None)
+            throttle.leave(waiter)
+
+
+def _comes_back(now: float) -> bool:
+    """Whether this task was let go a moment ago. One that was started by such a task was not."""
+    last = _last_pause.get()
+    return last is not None and last[0] == id(asyncio.current_task()) and 0 <= now - last[1] <= RETURNS
 
 
 async def _look_again(throttles: list[Throttle]) -> None:

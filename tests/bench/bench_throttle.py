@@ -33,7 +33,7 @@ RESULTS = HERE / "results"
 LOOKED_AT = range(6000, 6300)
 SMALL_ONES = [f"small {seed}" for seed in range(3000, 3030)]
 
-WITHOUT = Tuning(learn=False, guarded=False, drain_to=0.30, gain=2.0)
+WITHOUT = Tuning(learn=False, guarded=False, hold_at=0.65, drain_to=0.30, gain=2.0)
 POLICIES = {
     "fixed": ThrottlePlan(),
     "late": ThrottlePlan(mode="learned", tuning=WITHOUT._replace(drain_to=0.65, gain=1.0, stand=False)),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import sys
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -14,8 +16,23 @@ from hypothesis import strategies as st
 
 from backend.backpressure import BoundedQueue, ThrottlePlan
 from backend.event_bus import Event, EventBus
-from backend.pressure.forecast import LONGEST_HOLD, ROOMY, SAMPLE_SECONDS, Forecast, Pace, Room, Shadow, Tuning
+from backend.pressure.forecast import (
+    LEARNED,
+    LONGEST_HOLD,
+    ROOMY,
+    SAMPLE_SECONDS,
+    USUAL_HOLD,
+    Forecast,
+    Pace,
+    Room,
+    Shadow,
+    Tuning,
+)
+from backend.pressure.throttle import RETURNS
 from tests.support.manual_time import ManualTime, turns
+
+HOLD_AT = int(1000 * LEARNED.hold_at)
+"""Where a queue of 1,000 holds at the latest."""
 
 
 class Drill:
@@ -137,18 +154,18 @@ def test_a_hold_begins_at_the_threshold_only(steps: list[tuple[int, int, int]]) 
         threshold = min(threshold, model.threshold)
         if model.holding and not held:
             assert drill.level >= threshold
-        assert 200 <= model.threshold <= 650
+        assert 200 <= model.threshold <= HOLD_AT
         assert 0.1 <= model.longest(drill.now, drill.level, pressing, 0.1) <= LONGEST_HOLD
 
 
 def test_who_still_presses_after_the_probation_goes_more_slowly_than_the_items() -> None:
     """Down to the target; there it is one for one again, for as long as anybody presses."""
     drill = Drill(tuning=Tuning()).trained()
-    drill.to(650, pressing=5)
+    drill.to(HOLD_AT, pressing=5)
     assert 1.0 == drill.model.gain
     for _ in range(14):
         drill.step(10, 10, pressing=5)
-    assert 1.25 == drill.model.gain
+    assert LEARNED.gain == drill.model.gain
 
     for _ in range(200):
         drill.to(drill.model.target - 10, 10, pressing=5)
@@ -168,8 +185,8 @@ def held(level: int, pressing: int, *, pace: int = 10) -> Forecast:
 @pytest.mark.parametrize(("pressing", "pace"), [(1, 10), (5, 10), (60, 10), (60, 2), (200, 10)])
 def test_a_turn_costs_no_more_than_its_price(pressing: int, pace: int) -> None:
     """Longer than one for one: 0.5 s at a full queue, an eighth of that at the threshold. The gain is 8 at most."""
-    full, low = held(1000, pressing, pace=pace), held(690, pressing, pace=pace)
-    for model, price in ((full, 0.5), (low, 0.5 * (0.12 + 0.88 * 40 / 350))):
+    full, low = held(1000, pressing, pace=pace), held(HOLD_AT + 40, pressing, pace=pace)
+    for model, price in ((full, 0.5), (low, 0.5 * (0.12 + 0.88 * 40 / (1000 - HOLD_AT)))):
         assert 1 < model.gain <= 8
         assert (model.gain - 1) * model.crowd / model.pace.value <= price * 1.001
     assert low.gain < full.gain or full.gain == 8
@@ -177,7 +194,8 @@ def test_a_turn_costs_no_more_than_its_price(pressing: int, pace: int) -> None:
 
 def test_the_level_stands_the_higher_the_dearer_a_turn_is() -> None:
     """One producer before 400 a second, or 60 before 80."""
-    assert held(660, 1).target < held(660, 60, pace=2).target <= 620
+    low, high = 1000 * LEARNED.drain_to, 1000 * LEARNED.drain_dear
+    assert low <= held(660, 1).target < held(660, 60, pace=2).target <= high
 
 
 def test_a_burst_that_is_over_frees_everybody() -> None:
@@ -204,7 +222,7 @@ def test_a_consumer_that_gets_ahead_frees_everybody() -> None:
 def test_the_threshold_leaves_the_room_that_bursts_will_need() -> None:
     """A burst of 500 that cannot wait came once; from then on it has a place to come to."""
     drill = Drill().trained()
-    assert 650 == drill.model.threshold
+    assert HOLD_AT == drill.model.threshold
     drill.step(nowait=500)
     while drill.level > 60:
         drill.step(0, 25)
@@ -275,7 +293,7 @@ def test_what_cannot_be_is_not_learned_from(harm: Any, why: str) -> None:
     drill.show()
     assert why == drill.distrust()
     assert not drill.model.holding
-    assert 650 == drill.model.threshold
+    assert HOLD_AT == drill.model.threshold
 
     drill.now = 5000.0
     drill.model.sample(drill.now, drill.level, drill.taken, 0, drill.nowait, 0, lambda _: 0.0)
@@ -424,19 +442,105 @@ async def test_a_put_is_held_from_the_threshold_on_until_items_are_taken() -> No
     assert 0 == queue.statistics().throttled_now
 
 
+async def once_held(queue: BoundedQueue[int], puts: Coroutine[Any, Any, None], number: int) -> asyncio.Task[None]:
+    """A task that does this, once so many are held."""
+    task = asyncio.ensure_future(puts)
+    await turns()
+    assert number == queue.statistics().throttled_now
+    return task
+
+
+async def test_who_comes_back_at_once_stands_behind_those_who_do_not() -> None:
+    """Nobody who puts now and then waits for somebody who puts without a rest."""
+    traffic = Traffic()
+    await traffic.learn()
+    queue = traffic.queue
+    order: list[str] = []
+    traffic.fill(queue.statistics().throttle["threshold"])
+
+    async def greedy() -> None:
+        for number in range(3):
+            await queue.put(0)
+            order.append(f"greedy {number}")
+
+    async def modest(name: str) -> None:
+        await queue.put(0)
+        order.append(name)
+
+    tasks = [await once_held(queue, greedy(), 1)]
+    await queue.get()
+    await turns()
+    assert ["greedy 0"] == order
+    assert 1 == queue.statistics().throttled_now  # it has come back
+    tasks += [await once_held(queue, modest("first"), 2), await once_held(queue, modest("second"), 3)]
+    for _ in range(4):
+        await queue.get()
+        await turns()
+    assert ["greedy 0", "first", "second", "greedy 1", "greedy 2"] == order
+    await asyncio.gather(*tasks)
+
+
+async def test_who_comes_back_later_does_not_stand_behind() -> None:
+    """Nor does a task that was started by one that has just been let go, nor one whose put was cancelled."""
+    traffic = Traffic()
+    await traffic.learn()
+    queue = traffic.queue
+    order: list[str] = []
+    traffic.fill(720)
+    traffic.time.jump(0.025)
+    for _ in range(50):  # it is not calm any more, and still holds
+        await queue.get()
+    children: list[asyncio.Task[None]] = []
+
+    async def modest(name: str) -> None:
+        await queue.put(0)
+        order.append(name)
+
+    async def late() -> None:
+        await modest("late 0")
+        await traffic.time.sleep(2 * RETURNS)
+        await modest("late 1")
+
+    async def parent() -> None:
+        await modest("parent 0")
+        children.append(asyncio.ensure_future(modest("child")))
+        await modest("parent 1")
+
+    async def stubborn() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await queue.put(0)
+        await modest("stubborn")
+
+    tasks = [await once_held(queue, late(), 1), await once_held(queue, parent(), 2)]
+    await queue.get()
+    await queue.get()
+    await turns()
+    assert ["late 0", "parent 0"] == order
+    tasks.append(await once_held(queue, stubborn(), 3))
+    tasks[-1].cancel()
+    traffic.time.jump(2 * RETURNS)
+    await turns()
+    assert 4 == queue.statistics().throttled_now
+    for _ in range(4):
+        await queue.get()
+        await turns()
+    assert ["late 0", "parent 0", "child", "stubborn", "late 1", "parent 1"] == order
+    await asyncio.gather(*tasks, *children)
+
+
 async def test_a_cancelled_put_leaves_nothing_behind() -> None:
     """Nobody is let go in its place twice, and the others go on in their order."""
     traffic = Traffic()
     await traffic.learn()
     queue = traffic.queue
-    for _ in range(650 - len(queue)):
+    for _ in range(HOLD_AT - len(queue)):
         await queue.put(0)
     puts = [asyncio.ensure_future(queue.put(number)) for number in range(1, 5)]
     await turns()
     puts[0].cancel()
     await turns()
     assert 3 == queue.statistics().throttled_now
-    assert 650 == len(queue)
+    assert HOLD_AT == len(queue)
 
     await queue.get()
     await turns()
@@ -446,14 +550,15 @@ async def test_a_cancelled_put_leaves_nothing_behind() -> None:
     await turns()
     assert 0 == queue.statistics().throttled_now
     assert 0 == traffic.time.sleepers
-    assert 650 == len(queue)
+    assert HOLD_AT == len(queue)
 
 
 def test_nobody_is_held_longer_than_the_fill_allows() -> None:
-    """Half a second up to 60 %, two seconds from 90 % on, however late a turn would come."""
+    """As usual up to 60 %, longest from 90 % on, however late a turn would come."""
     drill = Drill().trained()
     drill.to(701)
-    for level, seconds in ((300, 0.5), (600, 0.5), (750, 1.25), (900, 2.0), (1000, 2.0)):
+    usual, half, longest = USUAL_HOLD, (USUAL_HOLD + LONGEST_HOLD) / 2, LONGEST_HOLD
+    for level, seconds in ((300, usual), (600, usual), (750, half), (900, longest), (1000, longest)):
         assert pytest.approx(seconds) == drill.model.longest(drill.now, level, 5000, 0.0)
 
 
@@ -495,7 +600,7 @@ async def test_a_put_goes_on_though_the_consumer_stands_still() -> None:
     traffic.fill(749)  # lets the hold go, for nobody pressed
     traffic.fill(750)
     put = asyncio.ensure_future(traffic.queue.put(1))
-    await traffic.time.advance(1.2)
+    await traffic.time.advance((USUAL_HOLD + LONGEST_HOLD) / 2 - 0.03)
     assert not put.done()
     await traffic.time.advance(0.06)
 
