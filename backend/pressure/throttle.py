@@ -7,6 +7,7 @@ import contextvars
 import logging
 import math
 import sys
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ REPORT_SECONDS: Final = 1.0
 SHORTEST_WAIT: Final = 1e-6
 RETURNS: Final = 0.02
 
-_last_pause: contextvars.ContextVar[tuple[int, float] | None] = contextvars.ContextVar("_last_pause", default=None)
-"""The task that a throttle has let go last in this context, by `id()`, and when. A task's context is its own."""
+_last_wait: contextvars.ContextVar[tuple[weakref.ref[Any], Callable[[], float], float] | None]
+_last_wait = contextvars.ContextVar("_last_wait", default=None)
+"""When a throttle let this task go last: the task itself (one that it starts has a copy of this), clock and time."""
 
 logger = logging.getLogger("copilot_pulse.backpressure")
 
@@ -159,9 +161,10 @@ class Throttle:
     still where the two meet. Delays alone would make it swing: between the 10 ms of a nearly red queue and the
     100 ms of a red one there is nothing for 50 items a second.
 
-    While the model decides, a producer that comes back within `RETURNS` seconds of having been let go stands behind
-    those who do not: who produces without a rest then waits for those who produce now and then, and not they for it
-    (the rule of "sparse flows" of FQ-CoDel, RFC 8290). It is held no longer than `longest()` says for all that.
+    While the model decides, a task that comes back within `RETURNS` seconds of having been let go stands behind those
+    that do not: who publishes without a rest then waits for those who publish now and then, and not they for it (the
+    rule of "sparse flows" of FQ-CoDel, RFC 8290). It is held no longer than `longest()` says for all that. This is only
+    for those whose item is in the queue already: else the items would go in in another order.
 
     With a model (`ThrottlePlan.mode`), `counts()` is asked at most 50 times a second: items taken, items lost, replaced
     or refused, and puts that could not wait, so far. An error in the model turns it off for this queue, for good, and
@@ -261,7 +264,7 @@ class Throttle:
     def enter(self, waiter: Waiter, newcomer: bool) -> None:
         """A producer pauses from now on."""
         self.paused[waiter] = None
-        if newcomer and self.acting:
+        if newcomer:
             self.newcomers[waiter] = None
 
     def leave(self, waiter: Waiter) -> None:
@@ -270,8 +273,8 @@ class Throttle:
         self.newcomers.pop(waiter, None)
 
     def _first(self) -> Waiter:
-        """Who goes next: the newcomer that has waited longest; if there is none, whoever has."""
-        first = next(iter(self.newcomers or self.paused))
+        """Who goes next: who has waited longest; while the model decides, of the newcomers, if there are any."""
+        first = next(iter((self.acting and self.newcomers) or self.paused))
         self.leave(first)
         return first
 
@@ -333,7 +336,6 @@ class Throttle:
             if was is not None:
                 self._look_again_in(was)
         if acted is not self.acting:
-            self.newcomers.clear()
             self.release()
         return was
 
@@ -362,7 +364,6 @@ class Throttle:
     def _give_up(self, error: Exception) -> None:
         logger.error("the model of a throttle failed, the zones act from now on: %s", type(error).__name__)
         self.news, self.forecast, self.acting, self._failed = self._reported, None, False, True
-        self.newcomers.clear()
 
     def _longest(self) -> float:
         """Seconds that a producer has to wait at most at this level."""
@@ -442,13 +443,15 @@ class Throttle:
 async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None) -> None:
     """`Throttle.pause()` in all of these at the same time, until none asks for more. They share their clock.
 
-    A pause counts from `since`, by that clock (None: from now). A cancel leaves all of them as if nobody waited; the
-    time until then is counted.
+    A pause counts from `since`, by that clock: when the producer came whose item is in already. None: from now, and the
+    item goes in after the pause; then all of these go first come, first served. A cancel leaves all of them as if
+    nobody waited; the time until then is counted.
     """
     asking = list(throttles)
     clock, waiter = asking[0].clock, Waiter(asking[0].timer)
     entered = now = clock()
     began = entered if since is None else since
+    ranks = since is not None and any(throttle.forecast is not None for throttle in asking)
     alone = True
     for throttle in tuple(asking):
         if throttle.left(began, now) <= 0:
@@ -457,11 +460,11 @@ async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None
         throttle.reacted(began)
         throttle.count += 1
         alone = alone and not throttle.paused and not throttle.looking
+    newcomer = ranks and not _comes_back(clock, began)
     try:
         if alone and asking:
             # A fast consumer empties the queue in the next turn of the loop: often that is all it takes.
             await _look_again(asking)
-        newcomer = not _comes_back(entered)
         for throttle in asking:
             throttle.enter(waiter, newcomer)
         while asking:
@@ -476,17 +479,20 @@ async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None
                     shortest = left
             if asking:
                 await waiter.wait(shortest)
-        _last_pause.set((id(asyncio.current_task()), now))
+        if ranks and (task := asyncio.current_task()) is not None:
+            _last_wait.set((weakref.ref(task), clock, now))
     finally:
         for throttle in asking:
             throttle.seconds += clock() - entered
             throttle.leave(waiter)
 
 
-def _comes_back(now: float) -> bool:
-    """Whether this task was let go a moment ago. One that was started by such a task was not."""
-    last = _last_pause.get()
-    return last is not None and last[0] == id(asyncio.current_task()) and 0 <= now - last[1] <= RETURNS
+def _comes_back(clock: Callable[[], float], came: float) -> bool:
+    """Whether this very task was let go a moment before it came."""
+    if (last := _last_wait.get()) is None:
+        return False
+    of, by, at = last
+    return by == clock and of() is asyncio.current_task() and 0 <= came - at <= RETURNS
 
 
 async def _look_again(throttles: list[Throttle]) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import sys
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -28,7 +26,6 @@ from backend.pressure.forecast import (
     Shadow,
     Tuning,
 )
-from backend.pressure.throttle import RETURNS
 from tests.support.manual_time import ManualTime, turns
 
 HOLD_AT = int(1000 * LEARNED.hold_at)
@@ -440,92 +437,6 @@ async def test_a_put_is_held_from_the_threshold_on_until_items_are_taken() -> No
     await turns()
     assert put.done()
     assert 0 == queue.statistics().throttled_now
-
-
-async def once_held(queue: BoundedQueue[int], puts: Coroutine[Any, Any, None], number: int) -> asyncio.Task[None]:
-    """A task that does this, once so many are held."""
-    task = asyncio.ensure_future(puts)
-    await turns()
-    assert number == queue.statistics().throttled_now
-    return task
-
-
-async def test_who_comes_back_at_once_stands_behind_those_who_do_not() -> None:
-    """Nobody who puts now and then waits for somebody who puts without a rest."""
-    traffic = Traffic()
-    await traffic.learn()
-    queue = traffic.queue
-    order: list[str] = []
-    traffic.fill(queue.statistics().throttle["threshold"])
-
-    async def greedy() -> None:
-        for number in range(3):
-            await queue.put(0)
-            order.append(f"greedy {number}")
-
-    async def modest(name: str) -> None:
-        await queue.put(0)
-        order.append(name)
-
-    tasks = [await once_held(queue, greedy(), 1)]
-    await queue.get()
-    await turns()
-    assert ["greedy 0"] == order
-    assert 1 == queue.statistics().throttled_now  # it has come back
-    tasks += [await once_held(queue, modest("first"), 2), await once_held(queue, modest("second"), 3)]
-    for _ in range(4):
-        await queue.get()
-        await turns()
-    assert ["greedy 0", "first", "second", "greedy 1", "greedy 2"] == order
-    await asyncio.gather(*tasks)
-
-
-async def test_who_comes_back_later_does_not_stand_behind() -> None:
-    """Nor does a task that was started by one that has just been let go, nor one whose put was cancelled."""
-    traffic = Traffic()
-    await traffic.learn()
-    queue = traffic.queue
-    order: list[str] = []
-    traffic.fill(720)
-    traffic.time.jump(0.025)
-    for _ in range(50):  # it is not calm any more, and still holds
-        await queue.get()
-    children: list[asyncio.Task[None]] = []
-
-    async def modest(name: str) -> None:
-        await queue.put(0)
-        order.append(name)
-
-    async def late() -> None:
-        await modest("late 0")
-        await traffic.time.sleep(2 * RETURNS)
-        await modest("late 1")
-
-    async def parent() -> None:
-        await modest("parent 0")
-        children.append(asyncio.ensure_future(modest("child")))
-        await modest("parent 1")
-
-    async def stubborn() -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await queue.put(0)
-        await modest("stubborn")
-
-    tasks = [await once_held(queue, late(), 1), await once_held(queue, parent(), 2)]
-    await queue.get()
-    await queue.get()
-    await turns()
-    assert ["late 0", "parent 0"] == order
-    tasks.append(await once_held(queue, stubborn(), 3))
-    tasks[-1].cancel()
-    traffic.time.jump(2 * RETURNS)
-    await turns()
-    assert 4 == queue.statistics().throttled_now
-    for _ in range(4):
-        await queue.get()
-        await turns()
-    assert ["late 0", "parent 0", "child", "stubborn", "late 1", "parent 1"] == order
-    await asyncio.gather(*tasks, *children)
 
 
 async def test_a_cancelled_put_leaves_nothing_behind() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.pressure.forecast import LEARNED, LONGEST_HOLD
 from backend.pressure.line import make_timer
-from backend.pressure.throttle import UNTHROTTLED, Throttle, ThrottlePlan, Zone, ZoneMeter, pause_in_all
+from backend.pressure.throttle import RETURNS, UNTHROTTLED, Throttle, ThrottlePlan, Zone, ZoneMeter, pause_in_all
 from tests.support.manual_time import ManualTime, turns
 
 # -- zones ------------------------------------------------------------------------------------------
@@ -296,3 +299,149 @@ async def test_unthrottled_reports_zones_and_never_delays() -> None:
     await throttle.pause()
     assert Zone.DEGRADED is throttle.zone
     assert (False, 0) == (throttle.delaying, throttle.count)
+
+
+# -- who goes first -----------------------------------------------------------------------------------
+
+
+class Ranks:
+    """A throttle whose model holds, at a level that items taken bring down; who was let go, by name."""
+
+    def __init__(self, mode: str = "learned") -> None:
+        self.time = ManualTime()
+        plan = ThrottlePlan(mode=mode, tuning=LEARNED._replace(guarded=False))
+        self.level = 690
+        self.throttle = Throttle(
+            1000, plan, clock=self.time, timer=make_timer(self.time.sleep), counts=lambda: (1000 - self.level, 0, 0)
+        )
+        self.throttle.note(self.level)
+        self.order: list[str] = []
+
+    async def publish(self, name: str) -> None:
+        """As `publish` does: the item is in already."""
+        await self.throttle.pause(self.time())
+        self.order.append(name)
+
+    async def greedy(self, name: str, number: int) -> None:
+        """So many, without a rest."""
+        for one in range(number):
+            await self.publish(f"{name} {one}")
+
+    async def hold(self, publishes: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that does this; one more waits now."""
+        before = self.throttle.waiting
+        task = asyncio.ensure_future(publishes)
+        await turns()
+        assert before + 1 == self.throttle.waiting
+        return task
+
+    async def take(self, number: int = 1) -> None:
+        """So many items, one after the other."""
+        for _ in range(number):
+            self.level -= 1
+            self.throttle.note(self.level)
+            await turns()
+
+
+async def test_who_comes_back_at_once_stands_behind_those_who_do_not() -> None:
+    """Who publishes now and then does not wait for somebody who publishes without a rest."""
+    ranks = Ranks()
+    tasks = [await ranks.hold(ranks.greedy("greedy", 3))]
+    await ranks.take()
+    assert (["greedy 0"], 1) == (ranks.order, ranks.throttle.waiting)  # it has come back
+    tasks += [await ranks.hold(ranks.publish(name)) for name in ("first", "second")]
+    await ranks.take(4)
+
+    assert ["greedy 0", "first", "second", "greedy 1", "greedy 2"] == ranks.order
+    await asyncio.gather(*tasks)
+    assert not ranks.throttle.newcomers
+
+
+@pytest.mark.parametrize("since", [True, False])
+async def test_nobody_overtakes_where_the_zones_act_or_the_item_goes_in_later(since: bool) -> None:
+    """Of items that go in after their pause the first to come is the first to go in."""
+    ranks = Ranks("observe" if since else "learned")
+
+    async def publish(name: str, number: int) -> None:
+        for one in range(number):
+            await ranks.throttle.pause(ranks.time() if since else None)
+            ranks.order.append(f"{name} {one}")
+
+    tasks = [await ranks.hold(publish("greedy", 2))]
+    await ranks.take()
+    tasks += [await ranks.hold(publish("modest", 1))]
+    await ranks.take(2)
+
+    assert ["greedy 0", "greedy 1", "modest 0"] == ranks.order
+    await asyncio.gather(*tasks)
+
+
+async def test_who_comes_back_later_does_not_stand_behind() -> None:
+    """Nor does a task that was started by one that has just been let go, nor one whose publish was cancelled."""
+    ranks = Ranks()
+    ranks.throttle.note(ranks.level + 20)  # it is not calm any more: nobody's time is up soon
+    ranks.time.jump(0.025)
+    ranks.throttle.note(ranks.level + 20)
+    children: list[asyncio.Task[None]] = []
+
+    async def late() -> None:
+        await ranks.publish("late 0")
+        await ranks.time.sleep(2 * RETURNS)
+        await ranks.publish("late 1")
+
+    async def parent() -> None:
+        await ranks.publish("parent 0")
+        children.append(asyncio.ensure_future(ranks.publish("child")))
+        await ranks.publish("parent 1")
+
+    async def stubborn() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await ranks.publish("cancelled")
+        await ranks.publish("stubborn")
+
+    tasks = [await ranks.hold(late()), await ranks.hold(parent()), await ranks.hold(stubborn())]
+    ranks.level += 20
+    await ranks.take(2)
+    assert ["late 0", "parent 0"] == ranks.order
+    tasks[2].cancel()
+    await turns()
+    assert 3 == ranks.throttle.waiting
+    await ranks.time.advance(2 * RETURNS)
+    assert 4 == ranks.throttle.waiting
+    await ranks.take(4)
+
+    assert ["late 0", "parent 0", "child", "stubborn", "late 1", "parent 1"] == ranks.order
+    await asyncio.gather(*tasks, *children)
+    assert not ranks.throttle.newcomers
+
+
+async def test_whoever_the_zones_had_paused_is_not_overtaken_when_the_model_takes_over() -> None:
+    """They had not come back, either."""
+    ranks = Ranks()
+    ranks.throttle.acting = False
+    tasks = [await ranks.hold(ranks.publish(name)) for name in ("first", "second")]
+    ranks.throttle.acting = True
+    tasks += [await ranks.hold(ranks.publish("third"))]
+    await ranks.take(3)
+
+    assert ["first", "second", "third"] == ranks.order
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("end", ["cancel", "time", "go"])
+async def test_who_waits_no_more_has_no_rank(end: str) -> None:
+    """Whatever ended the wait."""
+    ranks = Ranks()
+    task = await ranks.hold(ranks.publish("one"))
+    assert 1 == len(ranks.throttle.newcomers)
+    if end == "cancel":
+        task.cancel()
+    elif end == "time":
+        await ranks.time.advance(LONGEST_HOLD)
+    else:
+        ranks.throttle.release(go=True)
+    await turns()
+
+    assert task.done()
+    assert not ranks.throttle.newcomers
+    assert 0 == ranks.throttle.waiting
