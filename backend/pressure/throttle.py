@@ -227,6 +227,11 @@ class Throttle:
         return len(self.paused)
 
     @property
+    def may_act(self) -> bool:
+        """Whether a model decides here, now or later."""
+        return self._mode == "learned" and self.forecast is not None
+
+    @property
     def state(self) -> str:
         """What decides now: "zones", or the model, which lets everybody go ("free") or not ("hold")."""
         forecast = self.forecast
@@ -451,7 +456,7 @@ async def pause_in_all(throttles: Iterable[Throttle], since: float | None = None
     clock, waiter = asking[0].clock, Waiter(asking[0].timer)
     entered = now = clock()
     began = entered if since is None else since
-    ranks = since is not None and any(throttle.forecast is not None for throttle in asking)
+    ranks = since is not None and any(throttle.may_act for throttle in asking)
     alone = True
     for throttle in tuple(asking):
         if throttle.left(began, now) <= 0:
